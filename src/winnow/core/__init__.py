@@ -1,0 +1,1 @@
+"""Open decisions and their answers: torch and the standard library only."""

@@ -1,0 +1,45 @@
+"""Functions that answer decisions: what `Space.decide` is called with. All randomness comes from the given `rng`."""
+
+import random
+from collections.abc import Callable, Mapping
+
+from winnow.core.architecture import Architecture
+from winnow.core.decision import Decision, Value
+from winnow.core.space import Space
+
+Chooser = Callable[[Decision], Value]
+
+
+def uniform(rng: random.Random) -> Chooser:
+    """Each decision on its own, every value with equal probability."""
+    return lambda d: rng.choice(d.values)
+
+
+def mutate(arch: Mapping[str, Value], rng: random.Random, probability: float) -> Chooser:
+    """Each answer of `arch` drawn anew with `probability` (it may come out the same), as SPOS mutates genes."""
+
+    def choose(d: Decision) -> Value:
+        return rng.choice(d.values) if d.name not in arch or rng.random() < probability else arch[d.name]
+
+    return choose
+
+
+def crossover(a: Mapping[str, Value], b: Mapping[str, Value], rng: random.Random) -> Chooser:
+    """Each answer from `a` or `b` with probability one half; what neither reached is drawn uniformly."""
+
+    def choose(d: Decision) -> Value:
+        answers = [parent[d.name] for parent in (a, b) if d.name in parent]
+        return rng.choice(answers or d.values)
+
+    return choose
+
+
+def sample(
+    space: Space, rng: random.Random, allowed: Callable[[Architecture], bool] = lambda arch: True, tries: int = 1000
+) -> Architecture:
+    """A uniform architecture that is `allowed`; ValueError after `tries` rejected draws."""
+    for _ in range(tries):
+        arch = space.decide(uniform(rng))
+        if allowed(arch):
+            return arch
+    raise ValueError(f"none of {tries} random architectures meets the limits: loosen them")

@@ -1,0 +1,84 @@
+"""Modules with an open decision inside."""
+
+import functools
+import operator
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor, nn
+
+from winnow.core.decision import Decision, Value
+
+Setting = Mapping[str, Value | Tensor]  # an architecture, mixture weights of shape (options,), or some of each
+
+
+class Board:
+    """One per space and shared by its holes, so that posting a setting is one assignment."""
+
+    def __init__(self) -> None:
+        self.setting: Setting = {}
+
+
+class Hole(nn.Module):
+    """A module that one decision completes. Kinds differ in `kept`, `decided` and `forward`."""
+
+    decision: Decision
+
+    def __init__(self, decision: Decision):
+        super().__init__()
+        self.decision = decision
+        self.board = Board()
+
+    def posted(self) -> Value | Tensor:
+        """What the current setting says of this hole's decision; an undecided subset keeps all (DARTS nodes)."""
+        d = self.decision
+        value = self.board.setting.get(d.name, d.options if d.pick > 1 else None)
+        if value is None:
+            raise LookupError(f"no value for decision {d.name!r}: call space(x, setting)")
+        return value
+
+    def kept(self, value: Value) -> list[nn.Module]:
+        """The sub-modules that remain when the decision is answered with `value`."""
+        raise NotImplementedError
+
+    def decided(self, value: Value) -> nn.Module:
+        """The ordinary module that this hole becomes when answered with `value`."""
+        raise NotImplementedError
+
+
+class Choice(Hole):
+    """One candidate, or the sum of `pick`. All candidates take the same inputs and return one shape."""
+
+    def __init__(
+        self,
+        name: str,
+        candidates: Mapping[str | int, nn.Module] | Mapping[str, nn.Module] | Mapping[int, nn.Module],
+        pick: int = 1,
+        mixture_only: tuple[str | int, ...] = (),
+    ):
+        super().__init__(Decision(name, tuple(candidates), pick, mixture_only))
+        self.candidates = nn.ModuleDict({str(option): module for option, module in candidates.items()})
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        value = self.posted()
+        if isinstance(value, Tensor):
+            terms = (w * c(*inputs) for w, c in zip(value, self.candidates.values(), strict=True))
+        else:
+            terms = (c(*inputs) for c in self.kept(value))
+        return _summed(terms)
+
+    def kept(self, value: Value) -> list[nn.Module]:
+        return [self.candidates[str(option)] for option in (value if isinstance(value, tuple) else (value,))]
+
+    def decided(self, value: Value) -> nn.Module:
+        return self.kept(value)[0] if self.decision.pick == 1 else Sum(self.kept(value))
+
+
+class Sum(nn.ModuleList):
+    """The sum of what its modules return; all take the same inputs."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return _summed(term(*inputs) for term in self)
+
+
+def _summed(terms: Iterable[Tensor]) -> Tensor:
+    return functools.reduce(operator.add, terms)

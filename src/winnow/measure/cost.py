@@ -1,0 +1,35 @@
+"""What a network costs: parameters and multiply-accumulates."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+def params(model: nn.Module) -> int:
+    """Trainable elements; shared tensors count once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def macs(model: nn.Module, shape: tuple[int, ...]) -> int:
+    """Multiply-accumulates of convolutions and linear layers for one input of `shape` (channels, height, width).
+
+    Counted on the meta device in evaluation mode: nothing is computed and the model stays as it was. Normalisation,
+    pooling and additions count nothing, as in the tables of NAS-Bench-201 and SPOS.
+    """
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        nonlocal total
+        weight = module.weight
+        per_output = weight[0].numel()  # fan-in of one output element, groups included
+        elements = output.shape[1:].numel() if isinstance(module, nn.Conv2d) else output[0].numel()
+        total += elements * per_output
+
+    model = copy.deepcopy(model).to("meta").eval()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        model(torch.empty(1, *shape, device="meta"))
+    return total

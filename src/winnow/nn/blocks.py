@@ -1,0 +1,93 @@
+"""Larger pieces of the published skeletons."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ResidualReduction(nn.Module):
+    """NAS-Bench-201's block between stages: two 3x3 convolutions, the first strided, beside pooling and a 1x1."""
+
+    def __init__(self, c_in: int, c_out: int, affine: bool):
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(c_in, c_out, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(c_out, affine=affine),
+            nn.ReLU(),
+            nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(c_out, affine=affine),
+        )
+        # ceil_mode differs from the published pool for odd sides only, where the two branches would not meet
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2, 2, ceil_mode=True), nn.Conv2d(c_in, c_out, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.residual(x) + self.shortcut(x)
+
+
+class AuxiliaryHead(nn.Module):
+    """The second classifier of the DARTS retraining; takes feature maps of any side, pooled to 2 x 2."""
+
+    def __init__(self, channels: int, classes: int):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False),
+            nn.BatchNorm2d(768),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Linear(768, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(x)
+        if min(x.shape[2:]) >= 8:  # the published pool: 8 x 8 becomes 2 x 2
+            x = F.avg_pool2d(x, 5, 3)
+        return self.classifier(self.features(F.adaptive_avg_pool2d(x, 2)).flatten(1))
+
+
+class ShuffleUnit(nn.Module):
+    """A ShuffleNetV2-like unit of SPOS (Guo et al. 2020, arXiv:1904.00420): split or project, transform, concatenate.
+
+    `kernels` are the depthwise kernels of the main branch: (k,) for the plain unit, (3, 3, 3) for the Xception-like.
+    With equal channels and stride 1 half of the shuffled input bypasses the main branch; otherwise it is projected.
+    """
+
+    def __init__(self, c_in: int, c_out: int, stride: int, kernels: tuple[int, ...], affine: bool):
+        super().__init__()
+        self.split = stride == 1 and c_in == c_out
+        bypass = c_in // 2 if self.split else c_in
+        main_in, main_out, middle = c_in - bypass if self.split else c_in, c_out - bypass, c_out // 2
+        layers: list[nn.Module] = []
+        if len(kernels) == 1:
+            layers += _conv_bn_relu(main_in, middle, affine)
+            layers += _depthwise_bn(middle, kernels[0], stride, affine)
+            layers += _conv_bn_relu(middle, main_out, affine)
+        else:
+            widths = [main_in, *[middle] * (len(kernels) - 1), main_out]
+            for i, kernel in enumerate(kernels):
+                layers += _depthwise_bn(widths[i], kernel, stride if i == 0 else 1, affine)
+                layers += _conv_bn_relu(widths[i], widths[i + 1], affine)
+        self.main = nn.Sequential(*layers)
+        self.projection = None
+        if not self.split:
+            self.projection = nn.Sequential(
+                *_depthwise_bn(c_in, kernels[0], stride, affine), *_conv_bn_relu(c_in, c_in, affine)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.projection is None:
+            batch, channels, height, width = x.shape
+            pairs = x.reshape(batch, channels // 2, 2, height, width)  # even channels bypass, odd ones are transformed
+            return torch.cat([pairs[:, :, 0], self.main(pairs[:, :, 1])], dim=1)
+        return torch.cat([self.projection(x), self.main(x)], dim=1)
+
+
+def _conv_bn_relu(c_in: int, c_out: int, affine: bool) -> list[nn.Module]:
+    return [nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out, affine=affine), nn.ReLU()]
+
+
+def _depthwise_bn(channels: int, kernel: int, stride: int, affine: bool) -> list[nn.Module]:
+    conv = nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
+    return [conv, nn.BatchNorm2d(channels, affine=affine)]

@@ -1,0 +1,51 @@
+"""Published search spaces by name, and any other by dotted path."""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+
+from winnow.core.errors import Refused
+from winnow.core.space import Space
+from winnow.spaces.darts import darts
+from winnow.spaces.mobile import mobile
+from winnow.spaces.nas_bench_201 import nas_bench_201
+
+SPACES: dict[str, Callable[..., Space]] = {"darts": darts, "mobile": mobile, "nas_bench_201": nas_bench_201}
+
+
+def builder(name: str) -> Callable[..., Space]:
+    """The function that builds space `name`: a key of `SPACES` or "package.module:function". Refused otherwise."""
+    if name in SPACES:
+        return SPACES[name]
+    if ":" not in name:
+        near = difflib.get_close_matches(name, SPACES, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise Refused(f"no space {name!r}: known are {', '.join(SPACES)}, and 'my_package.my_module:build'{hint}")
+    module, _, function = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        raise Refused(f"space {name!r}: no module {error.name!r} on the path; is its folder on PYTHONPATH?") from error
+    except AttributeError as error:
+        raise Refused(f"space {name!r}: module {module!r} has no function {function!r}") from error
+
+
+def build(name: str, options: Mapping[str, object], **facts: object) -> Space:
+    """Space `name` with the user's `options` and those `facts` (classes, image_channels, image_size, final, ...) that
+    its builder takes. Refused where the builder does not know an option, does not accept a value or builds no space.
+    """
+    build_space = builder(name)
+    accepted = inspect.signature(build_space).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+    for key in options:
+        if key not in accepted and not takes_all:
+            raise Refused(f"space {name!r} has no option {key!r}: it takes {', '.join(accepted)}")
+    known = {key: value for key, value in facts.items() if takes_all or key in accepted}
+    try:
+        space = build_space(**{**known, **options})
+    except (TypeError, ValueError) as error:
+        raise Refused(f"space {name!r} with {dict(options)}: {error}") from error
+    if not isinstance(space, Space):
+        raise Refused(f"space {name!r} must return a winnow Space, not {type(space).__name__}")
+    return space

@@ -1,0 +1,151 @@
+"""The DARTS space: a normal and a reduction cell (Liu et al. 2019, arXiv:1806.09055), and S1-S4 of Zela et al. 2020."""
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from winnow.core.holes import Choice
+from winnow.core.space import Space
+from winnow.nn.blocks import AuxiliaryHead
+from winnow.nn.ops import FactorizedReduce, darts_op, relu_conv_bn
+
+OPS = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+_ABBREVIATED = {
+    "sk": "skip_connect",
+    "mp": "max_pool_3x3",
+    "ap": "avg_pool_3x3",
+    "s3": "sep_conv_3x3",
+    "d3": "dil_conv_3x3",
+    "d5": "dil_conv_5x5",
+}
+_S1 = {  # two candidates an edge, edges in the order of nodes and, inside a node, of sources
+    "normal": "sk/d3 sk/d5 sk/d5 sk/s3 sk/d3 mp/sk sk/s3 sk/s3 sk/d3 sk/s3 mp/sk sk/d3 d3/d5 d3/d5",
+    "reduce": "mp/ap mp/d3 mp/ap mp/ap sk/d5 mp/ap mp/s3 sk/d3 sk/d5 mp/ap mp/ap sk/d5 sk/d5 sk/d5",
+}
+_UNIFORM = {
+    "darts": OPS,
+    "s2": ("skip_connect", "sep_conv_3x3"),
+    "s3": ("none", "skip_connect", "sep_conv_3x3"),
+    "s4": ("noise", "sep_conv_3x3"),
+}
+CANDIDATES = ("darts", "s1", "s2", "s3", "s4")
+NODES = (2, 3, 4, 5)  # nodes 0 and 1 are the outputs of the two cells before
+
+
+def edge_ops(kind: str, edge: int, candidates: str, none: bool) -> tuple[str, ...]:
+    """The candidates of the `edge`-th edge (0-13) of a "normal" or "reduce" cell."""
+    if candidates == "s1":
+        return tuple(_ABBREVIATED[short] for short in _S1[kind].split()[edge].split("/"))
+    ops = _UNIFORM[candidates]
+    return ops if none else tuple(op for op in ops if op != "none")
+
+
+class Edge(nn.Module):
+    """Applies `op` to one of the states of a cell."""
+
+    def __init__(self, source: int, op: nn.Module):
+        super().__init__()
+        self.source, self.op = source, op
+
+    def forward(self, *states: Tensor) -> Tensor:
+        return self.op(states[self.source])
+
+
+class Cell(nn.Module):
+    """Takes the outputs of the two cells before, returns four concatenated nodes: 4 x `channels`."""
+
+    def __init__(
+        self, c_before: int, c_last: int, channels: int, kind: str, after_reduction: bool, ops: dict, final: bool
+    ):
+        super().__init__()
+        if after_reduction:
+            self.preprocess0: nn.Module = FactorizedReduce(c_before, channels, final)
+        else:
+            self.preprocess0 = relu_conv_bn(c_before, channels, 1, 1, final)
+        self.preprocess1 = relu_conv_bn(c_last, channels, 1, 1, final)
+
+        def edge(node: int, source: int) -> Edge:
+            stride = 2 if kind == "reduce" and source < 2 else 1
+            candidates = {op: darts_op(op, channels, stride, final) for op in ops[kind, node, source]}
+            only_mixed = ("none",) if "none" in candidates else ()
+            return Edge(source, Choice(f"{kind}/{node}/{source}", candidates, mixture_only=only_mixed))
+
+        self.nodes = nn.ModuleList(
+            Choice(f"{kind}/{node}", {source: edge(node, source) for source in range(node)}, pick=2) for node in NODES
+        )
+
+    def forward(self, before: Tensor, last: Tensor) -> Tensor:
+        states = [self.preprocess0(before), self.preprocess1(last)]
+        for node in self.nodes:
+            states.append(node(*states))
+        return torch.cat(states[2:], dim=1)
+
+
+class Network(nn.Module):
+    """Stem, cells, head. In training, with an auxiliary head, returns (logits, auxiliary logits)."""
+
+    def __init__(self, stem: nn.Module, cells: list[Cell], head: nn.Module, auxiliary: nn.Module | None, at: int):
+        super().__init__()
+        self.stem, self.cells, self.head = stem, nn.ModuleList(cells), head
+        self.auxiliary, self.auxiliary_at = auxiliary, at
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        before = last = self.stem(x)
+        second = None
+        for i, cell in enumerate(self.cells):
+            before, last = last, cell(before, last)
+            if self.auxiliary is not None and self.training and i == self.auxiliary_at:
+                second = self.auxiliary(last)
+        logits = self.head(last)
+        return logits if second is None else (logits, second)
+
+
+def darts(
+    channels: int = 16,
+    layers: int = 8,
+    classes: int = 10,
+    image_channels: int = 3,
+    candidates: str = "darts",
+    none: bool = True,
+    final: bool = False,
+    auxiliary: bool = False,
+) -> Space:
+    """`layers` cells, those at a third and two thirds reducing; x is (batch, image_channels, h, w).
+
+    `candidates` is "darts" (eight operations; seven without `none`) or one of the restricted sets "s1" to "s4". Edges
+    are decisions "normal/2/0", nodes "normal/2" keep two of their edges; what one size found derives at any other.
+    `final` builds the retraining form: affine BatchNorm, bare pools, drop-path, and the `auxiliary` head if wanted.
+    """
+    if candidates not in CANDIDATES:
+        raise ValueError(f"candidates takes one of {', '.join(CANDIDATES)}, not {candidates!r}")
+    if layers < 3:
+        raise ValueError(f"layers takes 3 or more, so that both reductions have a place, not {layers}")
+    pairs = [(node, source) for node in NODES for source in range(node)]
+    ops = {
+        (kind, node, source): edge_ops(kind, i, candidates, none)
+        for kind in ("normal", "reduce")
+        for i, (node, source) in enumerate(pairs)
+    }
+    c_before = c_last = 3 * channels
+    stem = nn.Sequential(nn.Conv2d(image_channels, c_last, 3, 1, 1, bias=False), nn.BatchNorm2d(c_last))
+    cells: list[Cell] = []
+    reductions = (layers // 3, 2 * layers // 3)
+    for i in range(layers):
+        kind = "reduce" if i in reductions else "normal"
+        channels *= 2 if kind == "reduce" else 1
+        cells.append(Cell(c_before, c_last, channels, kind, i - 1 in reductions, ops, final))
+        c_before, c_last = c_last, len(NODES) * channels
+        if i == reductions[1]:
+            c_auxiliary = c_last
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c_last, classes))
+    second = AuxiliaryHead(c_auxiliary, classes) if auxiliary else None
+    return Space(Network(stem, cells, head, second, reductions[1]))

@@ -1,0 +1,54 @@
+"""The ShuffleNetV2-like space of SPOS (Guo et al. 2020, arXiv:1904.00420): twenty blocks, four candidates each."""
+
+import torch.nn as nn
+
+from winnow.core.holes import Choice
+from winnow.core.space import Space
+from winnow.nn.blocks import ShuffleUnit
+
+KERNELS = {"shuffle_3": (3,), "shuffle_5": (5,), "shuffle_7": (7,), "xception": (3, 3, 3)}  # published choices 0 to 3
+STAGES = ((4, 64), (4, 160), (8, 320), (4, 640))  # (blocks, output channels)
+STEM, HEAD = 16, 1024
+
+
+def mobile(
+    width: float = 1.0,
+    image_size: int = 224,
+    classes: int = 1000,
+    image_channels: int = 3,
+    final: bool = False,
+) -> Space:
+    """Stem, twenty decisions "block/0" ... "block/19", head; x is (batch, image_channels, image_size, image_size).
+
+    4^20 architectures. `width` multiplies the channels of stem and stages. The published network halves the image five
+    times, to 7 x 7; a smaller `image_size` skips the earliest halvings so that at least 4 x 4 remain. BatchNorms are
+    affine in a `final` network only; its classifier has dropout, as published.
+    """
+    if width <= 0:
+        raise ValueError(f"width takes a positive number, not {width}")
+    halvings = min(5, max(1, (image_size // 4).bit_length() - 1))
+    strides = [1] * (5 - halvings) + [2] * halvings
+    c_last = _even(STEM * width)
+    stem = [nn.Conv2d(image_channels, c_last, 3, strides[0], 1, bias=False), nn.BatchNorm2d(c_last, affine=final)]
+    blocks: list[nn.Module] = []
+    for (repeats, channels), first_stride in zip(STAGES, strides[1:], strict=True):
+        c_out = _even(channels * width)
+        for i in range(repeats):
+            stride = first_stride if i == 0 else 1
+            candidates = {name: ShuffleUnit(c_last, c_out, stride, ks, final) for name, ks in KERNELS.items()}
+            blocks.append(Choice(f"block/{len(blocks)}", candidates))
+            c_last = c_out
+    head = [
+        nn.Conv2d(c_last, HEAD, 1, bias=False),
+        nn.BatchNorm2d(HEAD, affine=final),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.1 if final else 0.0),
+        nn.Linear(HEAD, classes, bias=False),
+    ]
+    return Space(nn.Sequential(*stem, nn.ReLU(), *blocks, *head))
+
+
+def _even(channels: float) -> int:
+    return max(4, 2 * round(channels / 2))  # units split their channels in half

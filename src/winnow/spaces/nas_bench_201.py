@@ -1,0 +1,71 @@
+"""The NAS-Bench-201 space: one cell of four nodes, repeated (Dong & Yang 2020, arXiv:2001.00326)."""
+
+import re
+from collections.abc import Mapping
+
+import torch.nn as nn
+from torch import Tensor
+
+from winnow.core.architecture import Architecture
+from winnow.core.decision import Value
+from winnow.core.holes import Choice
+from winnow.core.space import Space
+from winnow.nn.blocks import ResidualReduction
+from winnow.nn.ops import nb201_op
+
+OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # (source, node) in the order of the published strings
+
+
+class Cell(nn.Module):
+    """Node 0 is the input, node 3 the output; a node is the sum of its incoming edges. Keeps shape."""
+
+    def __init__(self, channels: int, affine: bool):
+        super().__init__()
+        self.edges = nn.ModuleList(
+            Choice(f"{node}<-{source}", {op: nb201_op(op, channels, affine) for op in OPS}) for source, node in EDGES
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        nodes: list[Tensor] = [x]
+        for (source, node), edge in zip(EDGES, self.edges, strict=True):
+            term = edge(nodes[source])
+            if node == len(nodes):
+                nodes.append(term)
+            else:
+                nodes[node] = nodes[node] + term
+        return nodes[-1]
+
+
+def nas_bench_201(
+    channels: int = 16, cells: int = 5, classes: int = 10, image_channels: int = 3, final: bool = False
+) -> Space:
+    """Stem, three stages of `cells` cells at 1, 2 and 4 times `channels`, head; x is (batch, image_channels, h, w).
+
+    15,625 architectures of six decisions "1<-0" ... "3<-2", shared by all cells. While searching, BatchNorms inside
+    cells are not affine; in a `final` network all are, as in the benchmark's own training.
+    """
+    widths = (channels, 2 * channels, 4 * channels)
+    layers: list[nn.Module] = [nn.Conv2d(image_channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)]
+    for before, width in zip((channels, *widths), widths, strict=False):
+        if width != before:
+            layers.append(ResidualReduction(before, width, affine=True))
+        layers += [Cell(width, affine=final) for _ in range(cells)]
+    pooled = [nn.BatchNorm2d(widths[-1]), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return Space(nn.Sequential(*layers, *pooled, nn.Linear(widths[-1], classes)))
+
+
+def to_string(arch: Mapping[str, Value]) -> str:
+    """The benchmark's own notation: "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"."""
+    nodes = [[f"{arch[f'{node}<-{source}']}~{source}" for source in range(node)] for node in (1, 2, 3)]
+    return "+".join("|" + "|".join(terms) + "|" for terms in nodes)
+
+
+def from_string(text: str) -> Architecture:
+    """The inverse of `to_string`. ValueError where `text` is not a cell in the benchmark's notation."""
+    op = "(" + "|".join(OPS) + ")"
+    pattern = r"\+".join(r"\|" + "".join(rf"{op}~{source}\|" for source in range(node)) for node in (1, 2, 3))
+    match = re.fullmatch(pattern, text)
+    if match is None:
+        raise ValueError(f"not a NAS-Bench-201 cell: {text!r}; a cell reads like '|{OPS[3]}~0|+|{OPS[0]}~0|...'")
+    return Architecture.of({f"{node}<-{source}": op for (source, node), op in zip(EDGES, match.groups(), strict=True)})

@@ -1,0 +1,91 @@
+"""Encoded images (JPEG, PNG, …) to uint8 arrays with Pillow, on a few threads and with one buffer for the result."""
+
+import io
+import itertools
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from winnow.core.errors import Refused
+from winnow.data.source import with_channels
+
+GREY = {"1", "L", "LA", "I;16", "I;16L", "I;16B"}
+COLOUR = {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}
+BLOCK = 2048  # images in flight: bounds the memory beside the result
+GROUP = 128  # images a task: amortises the hand-over to a thread
+
+
+def decode_all(encoded: Iterable[tuple[str, bytes]], count: int, size: int | None) -> np.ndarray:
+    """(count, channels, height, width) uint8 from `count` pairs of a place (for messages) and the file's bytes.
+
+    Three channels if any image has a colour mode, else one. With `size` the shorter side is resized to it and the
+    centre cut out; without, all images must have one size. Refused on bytes that are no image, naming the place.
+    """
+    result, first, done, stream = None, "", 0, iter(encoded)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        while block := list(itertools.islice(stream, BLOCK)):
+            groups = [block[i : i + GROUP] for i in range(0, len(block), GROUP)]
+            pixels = itertools.chain.from_iterable(pool.map(partial(_decode_group, size=size), groups))
+            for (place, _), image in zip(block, pixels, strict=True):
+                if result is None:
+                    result, first = np.empty((count, *image.shape), np.uint8), place
+                if image.shape[1:] != result.shape[2:]:
+                    raise Refused(_two_sizes(first, result.shape, place, image.shape))
+                result = with_channels(result, len(image))  # the first colour image after grey ones
+                result[done] = image  # a grey image broadcasts to all channels
+                done += 1
+    if result is None or done != count:
+        raise Refused(f"{done} images came where {count} were expected")
+    return result
+
+
+def resize_all(images: np.ndarray, size: int | None) -> np.ndarray:
+    """Decoded images (n, channels, h, w) brought to `size` as `decode_all` does; None leaves them."""
+    if size is None or images.shape[2:] == (size, size):
+        return images
+    planes = (Image.fromarray(plane) for image in images for plane in image)
+    resized = [np.asarray(_fitted(plane, size)) for plane in planes]
+    return np.stack(resized).reshape(*images.shape[:2], size, size)
+
+
+def _decode_group(group: list[tuple[str, bytes]], size: int | None) -> list[np.ndarray]:
+    return [_decode(place, data, size) for place, data in group]
+
+
+def _decode(place: str, data: bytes, size: int | None) -> np.ndarray:
+    """One image as (channels, height, width) uint8."""
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise Refused(f"{place}: the image cannot be decoded ({_reason(error)})") from error
+    if "exif" in image.info:
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):  # convert("L") would clip, not scale
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode not in GREY | COLOUR:
+        raise Refused(f"{place}: pixels of mode {image.mode!r} are not supported; store 8 or 16 bit grey or colour")
+    image = _fitted(image.convert("L" if image.mode in GREY else "RGB"), size)
+    pixels = np.asarray(image)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _fitted(image: Image.Image, size: int | None) -> Image.Image:
+    if size is None or image.size == (size, size):
+        return image
+    return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+
+
+def _reason(error: Exception) -> str:
+    return "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
+
+
+def _two_sizes(first: str, shape: tuple[int, ...], place: str, other: tuple[int, ...]) -> str:
+    return (
+        f"{place} is {other[1]}x{other[2]} pixels where {first} is {shape[2]}x{shape[3]}; "
+        "set data.image_size to bring all images to one size"
+    )

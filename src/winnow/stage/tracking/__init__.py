@@ -1,0 +1,15 @@
+"""Runs in MLflow (and, when asked, in Weights & Biases) for stages that never import either.
+
+A stage appends events to a file; a second process, the shipper, reads the file and talks to the store. So a stage
+does not pay for `import mlflow`, a dead server cannot stop it, and whatever kills the stage leaves a file from which
+its run is finished: at once by the shipper, or at the next start if the shipper died too.
+
+    with track("search", params=everything, root=root, tracking=params.tracking) as run:
+        run.metric("train_loss", 2.3, step=0)
+        run.artifact(root / "artifacts/architecture.json")
+"""
+
+from winnow.stage.tracking.run import Dataset, Run, track
+from winnow.stage.tracking.store import state_folder, ui_command
+
+__all__ = ["Dataset", "Run", "state_folder", "track", "ui_command"]

@@ -1,0 +1,101 @@
+"""The folder in which one run waits to be shipped: events, copies of files, and how far the shipper got.
+
+    <state>/runs/search-20260102-030405-1f2e/
+        events.jsonl   one event a line; the stage and its shipper both hold a shared lock on it
+        files/         what the stage gave as artifacts, as it was at that moment
+        shipped.json   written by the shipper: run ids and the number of bytes of events.jsonl that are in the store
+        shipper.log    what the shipper had to say
+
+Whoever gets the exclusive lock knows that stage and shipper are both gone, in whatever container they ran.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import time
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+class Spool:
+    """The stage's end: a folder that appears with its lock already held."""
+
+    def __init__(self, state: Path, stage: str):
+        name = f"{stage}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        hidden, self.folder = state / "runs" / f".{name}", state / "runs" / name
+        (hidden / "files").mkdir(parents=True)
+        self._log = open(hidden / "events.jsonl", "ab", buffering=0)  # noqa: SIM115 - held for the life of the run
+        fcntl.flock(self._log, fcntl.LOCK_SH)
+        os.rename(hidden, self.folder)
+        self._files = 0
+
+    def write(self, kind: str, **content: Any) -> None:
+        """One event, handed to the operating system at once (a killed stage loses nothing) but not forced to disk."""
+        event = {"kind": kind, "time": int(time.time() * 1000), **content}
+        self._log.write(json.dumps(event, default=float).encode() + b"\n")
+
+    def keep(self, path: Path) -> str:
+        """A copy of a file as it is now; returns its place within the spool folder."""
+        self._files += 1
+        place = Path("files") / str(self._files) / path.name
+        (self.folder / place).parent.mkdir()
+        shutil.copyfile(path, self.folder / place)
+        return str(place)
+
+    def shipped(self) -> dict[str, Any]:
+        return shipped(self.folder)
+
+    def close(self) -> None:
+        self._log.close()
+
+    def remove(self) -> None:
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Reader:
+    """The shipper's end: events from where the last shipper stopped."""
+
+    def __init__(self, folder: Path, lock: int = fcntl.LOCK_SH):
+        """BlockingIOError where `lock` is LOCK_EX and somebody still writes or ships."""
+        self.folder = folder
+        self._log: BinaryIO = open(folder / "events.jsonl", "rb")  # noqa: SIM115 - held as long as the shipper works
+        fcntl.flock(self._log, lock | fcntl.LOCK_NB)
+
+    def start(self) -> dict[str, Any]:
+        """The first event, whatever has been shipped."""
+        self._log.seek(0)
+        return json.loads(self._log.readline() or b"{}")
+
+    def since(self, offset: int) -> list[tuple[int, dict[str, Any]]]:
+        """Events after `offset`, each with the offset of its end; a line still being written is left for later."""
+        self._log.seek(offset)
+        events = []
+        for line in self._log:
+            if not line.endswith(b"\n"):
+                break
+            offset += len(line)
+            events.append((offset, json.loads(line)))
+        return events
+
+    def last_sign(self) -> int:
+        """When the stage wrote last, in milliseconds."""
+        return int(os.fstat(self._log.fileno()).st_mtime * 1000)
+
+    def close(self) -> None:
+        self._log.close()
+
+
+def shipped(folder: Path) -> dict[str, Any]:
+    path = folder / "shipped.json"
+    return json.loads(path.read_text()) if path.is_file() else {"offset": 0, "problems": [], "models": []}

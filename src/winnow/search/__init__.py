@@ -1,0 +1,1 @@
+"""The parts that search methods are made of."""

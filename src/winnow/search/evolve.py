@@ -1,0 +1,68 @@
+"""Evolution over architectures under limits."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from winnow.core.architecture import Architecture
+from winnow.core.choosers import crossover, mutate, sample
+from winnow.core.space import Space
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One evaluated architecture: where it came from and what it scored."""
+
+    generation: int
+    origin: str  # random, mutation or crossover
+    architecture: Architecture
+    score: float
+
+
+def evolution(
+    space: Space,
+    score: Callable[[Architecture], float],
+    *,
+    rng: random.Random,
+    population: int = 50,
+    generations: int = 20,
+    parents: int = 10,
+    mutation: float = 0.1,
+    allowed: Callable[[Architecture], bool] = lambda arch: True,
+) -> list[Scored]:
+    """Every architecture evaluated, best first; the first is the winner, ties go to the one found earlier.
+
+    Generation 0 is random. Each later one has half a population of mutants and half of crossovers of the `parents` best
+    so far, filled up with random architectures; none is evaluated twice or breaks `allowed`. Ends early when the space
+    has nothing new to offer. ValueError where no random architecture is allowed. Source: Guo et al. 2020, section 3.4.
+    """
+    seen: dict[str, Scored] = {}
+
+    def fresh(generation: int, origin: str, draw: Callable[[], Architecture], wanted: int) -> None:
+        for _ in range(10 * wanted):  # give up after ten times the quota
+            if wanted == 0:
+                return
+            arch = draw()
+            if arch.digest not in seen and allowed(arch):
+                seen[arch.digest] = Scored(generation, origin, arch, score(arch))
+                wanted -= 1
+
+    def best() -> list[Scored]:
+        return sorted(seen.values(), key=lambda s: -s.score)
+
+    for generation in range(generations + 1):
+        before = len(seen)
+        if generation:
+            top = [s.architecture for s in best()[:parents]]
+            half = population // 2
+            fresh(generation, "mutation", lambda top=top: space.decide(mutate(rng.choice(top), rng, mutation)), half)
+            fresh(generation, "crossover", lambda top=top: space.decide(crossover(*_two(top, rng), rng)), half)
+        missing = population - (len(seen) - before)
+        fresh(generation, "random", lambda: sample(space, rng, allowed), missing)
+        if len(seen) == before:
+            break
+    return best()
+
+
+def _two(top: list[Architecture], rng: random.Random) -> tuple[Architecture, Architecture]:
+    return (rng.choice(top), rng.choice(top)) if len(top) < 2 else tuple(rng.sample(top, 2))

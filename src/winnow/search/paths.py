@@ -1,0 +1,52 @@
+"""Training a supernet one path at a time."""
+
+import random
+from collections.abc import Callable, Iterable
+
+import torch
+
+from winnow.core.architecture import Architecture
+from winnow.core.space import Space
+from winnow.search.gradients import Objective
+from winnow.train.evaluate import Batch
+from winnow.train.watch import Watch, check_finite
+
+
+def train_paths(
+    space: Space,
+    train: Iterable[Batch],
+    *,
+    path: Callable[[], Architecture],
+    objective: Objective,
+    optimiser: torch.optim.Optimizer,
+    epochs: int,
+    clip: float,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    watch: Watch | None = None,
+) -> None:
+    """`epochs` passes over `train`; each batch goes through the one architecture that `path()` draws.
+
+    Candidates off the path have no gradient at all (None, not zero), so that neither weight decay nor momentum moves
+    them. `schedule` steps once a batch. Refused where the loss stops being finite.
+    """
+    watch = watch or Watch()
+    space.train()
+    for epoch in range(epochs):
+        losses = []
+        for step, batch in enumerate(train):
+            lr = optimiser.param_groups[0]["lr"]
+            optimiser.zero_grad(set_to_none=True)
+            loss = objective(batch, path())
+            check_finite(loss, epoch, step, lr, "search")
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(space.parameters(), clip)
+            optimiser.step()
+            schedule.step()
+            losses.append(loss.detach())
+            watch.step()
+        watch.epoch(epoch, {"train_loss": float(torch.stack(losses).mean()), "lr": lr})
+
+
+def uniform_paths(space: Space, rng: random.Random) -> Callable[[], Architecture]:
+    """A fresh uniform architecture at each call (Guo et al. 2020, section 3.3)."""
+    return lambda: space.decide(lambda d: rng.choice(d.values))

@@ -1,0 +1,57 @@
+"""Retraining recipes: what is trained how, as plain data."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a child is trained from scratch, apart from the data and the seed."""
+
+    epochs: int
+    batch: int
+    optimiser: str  # "sgd" or "adamw"
+    lr: float  # the highest: after warm-up, before the cosine
+    lr_min: float  # where the cosine ends
+    momentum: float  # SGD only
+    nesterov: bool  # SGD only
+    weight_decay: float
+    warmup_epochs: int  # linear from nearly nothing to `lr`
+    clip: float | None  # largest gradient norm
+    label_smoothing: float
+    drop_path: float  # reached linearly over the epochs
+    cutout: int  # side of the square in pixels
+    auxiliary: float  # weight of the second classifier's loss (DARTS space); 0: no second classifier
+    ema: float | None  # decay of the averaged weights that are kept instead of the last ones
+    precision: str  # "fp32", or "bf16": autocast
+
+    @property
+    def needs_auxiliary(self) -> bool:
+        return self.auxiliary > 0
+
+
+RECIPES = {
+    # small images, minutes on a CPU: ours, tuned to nothing but running time
+    "quick": Recipe(
+        epochs=20, batch=64, optimiser="sgd", lr=0.1, lr_min=0.0, momentum=0.9, nesterov=True, weight_decay=5e-4,
+        warmup_epochs=1, clip=5.0, label_smoothing=0.0, drop_path=0.0, cutout=0, auxiliary=0.0, ema=None,
+        precision="fp32",
+    ),
+    # Dong & Yang 2020, the 200-epoch training behind the benchmark's numbers
+    "nas_bench_201": Recipe(
+        epochs=200, batch=256, optimiser="sgd", lr=0.1, lr_min=0.0, momentum=0.9, nesterov=True, weight_decay=5e-4,
+        warmup_epochs=0, clip=None, label_smoothing=0.0, drop_path=0.0, cutout=0, auxiliary=0.0, ema=None,
+        precision="fp32",
+    ),
+    # Liu et al. 2019, CIFAR-10: 20 layers of 36 channels
+    "darts_cifar10": Recipe(
+        epochs=600, batch=96, optimiser="sgd", lr=0.025, lr_min=0.0, momentum=0.9, nesterov=False, weight_decay=3e-4,
+        warmup_epochs=0, clip=5.0, label_smoothing=0.0, drop_path=0.2, cutout=16, auxiliary=0.4, ema=None,
+        precision="fp32",
+    ),
+    # Guo et al. 2020, ImageNet; the paper's linear decay is a cosine here
+    "spos_imagenet": Recipe(
+        epochs=240, batch=1024, optimiser="sgd", lr=0.5, lr_min=0.0, momentum=0.9, nesterov=False, weight_decay=4e-5,
+        warmup_epochs=0, clip=5.0, label_smoothing=0.1, drop_path=0.0, cutout=0, auxiliary=0.0, ema=None,
+        precision="fp32",
+    ),
+}  # fmt: skip

@@ -1,0 +1,32 @@
+"""What a long loop tells while it runs; a stage overrides it to show progress and record curves."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from winnow.core.errors import Refused
+
+
+class Watch:
+    """Does nothing, which is what tests and library callers want."""
+
+    def start(self, label: str, steps: int) -> None:
+        """`steps` steps of `label` begin."""
+
+    def step(self, steps: int = 1) -> None:
+        """So many steps are done."""
+
+    def epoch(self, epoch: int, metrics: Mapping[str, float], weights: Mapping[str, Tensor] | None = None) -> None:
+        """Epoch `epoch` (from 0) ended with `metrics`; `weights` is the mixture per decision, where there is one."""
+
+
+def check_finite(loss: Tensor, epoch: int, step: int, lr: float, section: str) -> None:
+    """Refused where a loss is NaN or infinite, naming the step, the learning rate and what to try.
+
+    On an accelerator only every twentieth step is looked at: a look waits for the device.
+    """
+    if (loss.device.type == "cpu" or step % 20 == 0) and not loss.isfinite():
+        raise Refused(
+            f"the loss is {loss.item()} at epoch {epoch}, step {step}, with learning rate {lr:.4g}: "
+            f"lower {section}.lr, lower {section}.clip, or set {section}.precision to fp32"
+        )

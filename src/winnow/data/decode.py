@@ -2,12 +2,14 @@
 
 import io
 import itertools
+import math
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
+import psutil
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from winnow.core.errors import Refused
@@ -32,7 +34,7 @@ def decode_all(encoded: Iterable[tuple[str, bytes]], count: int, size: int | Non
             pixels = itertools.chain.from_iterable(pool.map(partial(_decode_group, size=size), groups))
             for (place, _), image in zip(block, pixels, strict=True):
                 if result is None:
-                    result, first = np.empty((count, *image.shape), np.uint8), place
+                    result, first = _room(count, image.shape), place
                 if image.shape[1:] != result.shape[2:]:
                     raise Refused(_two_sizes(first, result.shape, place, image.shape))
                 result = with_channels(result, len(image))  # the first colour image after grey ones
@@ -61,7 +63,7 @@ def _decode(place: str, data: bytes, size: int | None) -> np.ndarray:
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise Refused(f"{place}: the image cannot be decoded ({_reason(error)})") from error
     if "exif" in image.info:
         image = ImageOps.exif_transpose(image)
@@ -69,9 +71,22 @@ def _decode(place: str, data: bytes, size: int | None) -> np.ndarray:
         image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
     if image.mode not in GREY | COLOUR:
         raise Refused(f"{place}: pixels of mode {image.mode!r} are not supported; store 8 or 16 bit grey or colour")
+    if image.mode == "P":
+        image = image.convert("RGBA")  # straight to RGB warns about transparency
     image = _fitted(image.convert("L" if image.mode in GREY else "RGB"), size)
     pixels = np.asarray(image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _room(count: int, shape: tuple[int, ...]) -> np.ndarray:
+    """An empty array for all images; Refused where it and the splits made of it cannot fit into memory."""
+    needed, free = count * math.prod(shape), psutil.virtual_memory().available
+    if 2 * needed > free:
+        raise Refused(
+            f"{count:,} images of shape {shape} take {2 * needed / 2**30:.1f} GiB of memory to prepare, "
+            f"{free / 2**30:.1f} GiB are free; set data.image_size, or data.limit_train and data.limit_test"
+        )
+    return np.empty((count, *shape), np.uint8)
 
 
 def _fitted(image: Image.Image, size: int | None) -> Image.Image:

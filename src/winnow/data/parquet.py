@@ -50,9 +50,10 @@ def find_shards(path: Path) -> tuple[list[Path], list[Path]]:
     if not path.is_dir():
         raise Refused(f"data.path {path} does not exist; give a Parquet file or a folder of them")
     files = sorted(path.rglob("*.parquet"))
-    train = [f for f in files if _is_part(f, "train")]
-    found = {name: [f for f in files if _is_part(f, name)] for name in TEST_NAMES}
-    test = next((files for files in found.values() if files), [])
+    roles = {file: _role(file.relative_to(path)) for file in files}
+    train = [file for file in files if roles[file] == "train"]
+    name = next((name for name in TEST_NAMES if name in roles.values()), None)
+    test = [file for file in files if name and roles[file] == name]
     if not train:
         seen = ", ".join(f.name for f in files[:5]) or "no .parquet file"
         raise Refused(f"{path} has no train*.parquet (found: {seen}); name the training files train.parquet or so")
@@ -80,8 +81,12 @@ def nearest_column(wanted: str | None, names: Sequence[str], known: Sequence[str
     raise Refused(f"{file} has no column {what}{hint} (columns: {', '.join(names)}); set {option}")
 
 
-def _is_part(file: Path, name: str) -> bool:
-    return any(re.match(rf"{name}([^a-zA-Z]|$)", part) for part in (file.stem, file.parent.name))
+def _role(file: Path) -> str | None:
+    """ "train" or one of TEST_NAMES: what the file's name begins with, or else the nearest folder's."""
+    for part in (file.stem, *reversed(file.parent.parts)):
+        if match := re.match(rf"({'|'.join(('train', *TEST_NAMES))})([^a-zA-Z]|$)", part):
+            return match[1]
+    return None
 
 
 def _open(file: Path) -> pq.ParquetFile:
@@ -111,6 +116,8 @@ def _read_labels(
             chunks.append(opened.read([column])[column])
         except (pa.ArrowException, OSError) as error:
             raise Refused(f"{file} is damaged ({_first_line(error)}); fetch or write it again") from error
+    if len(kinds := {str(chunk.type) for chunk in chunks}) > 1:
+        raise Refused(f"column {column!r} is {' in one and '.join(sorted(kinds))} in another of {len(files)} files")
     name, values = files[0].name, pa.chunked_array([part for chunk in chunks for part in chunk.chunks], chunks[0].type)
     if len(values) == 0:
         raise Refused(f"{name} has no rows")

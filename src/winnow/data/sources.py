@@ -5,11 +5,18 @@ import importlib
 from collections.abc import Callable
 
 from winnow.core.errors import Refused
+from winnow.data.cifar10 import cifar10
 from winnow.data.digits import digits
+from winnow.data.image_folder import image_folder
 from winnow.data.parquet import parquet
 from winnow.data.source import Options, Source, checked
 
-SOURCES: dict[str, Callable[[Options], Source]] = {"digits": digits, "parquet": parquet}
+SOURCES: dict[str, Callable[[Options], Source]] = {
+    "digits": digits,
+    "parquet": parquet,
+    "cifar10": cifar10,
+    "image_folder": image_folder,
+}
 
 
 def load_source(name: str, options: Options) -> Source:
@@ -17,7 +24,9 @@ def load_source(name: str, options: Options) -> Source:
 
     The function takes `Options` and returns a `Source`. Raises Refused on an unknown name and on unusable data.
     """
-    source = checked_source(find_source(name)(options), name)
+    source = find_source(name)(options)
+    if not isinstance(source, Source):
+        raise Refused(f"data.source {name!r} must return a winnow.data.source.Source, not {type(source).__name__}")
     return checked(source)
 
 
@@ -34,9 +43,3 @@ def find_source(name: str) -> Callable[[Options], Source]:
         hint = f"; nearest: {close[0]!r}" if close else ""
         raise Refused(f"no data.source {name!r}{hint} (known: {', '.join(SOURCES)}, or your own my_module:function)")
     return SOURCES[name]
-
-
-def checked_source(source: Source, name: str) -> Source:
-    if not isinstance(source, Source):
-        raise Refused(f"data.source {name!r} must return a winnow.data.source.Source, not {type(source).__name__}")
-    return source

@@ -1,6 +1,5 @@
 """A folder of splits on disk: four Parquet files and `manifest.json`, each written whole or not at all."""
 
-import errno
 import json
 import os
 from collections.abc import Mapping
@@ -19,21 +18,24 @@ ROW_GROUP_BYTES = 64 << 20
 
 def write_splits(tables: Mapping[str, pa.Table], manifest: dict, folder: Path) -> None:
     """Write every split and then the manifest; until all are on disk, what was there before stays as it was."""
-    folder.mkdir(parents=True, exist_ok=True)
-    texts = json.dumps(manifest, indent=2) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"cannot make the folder {folder}: {os.strerror(error.errno)}") from error
     waiting = {folder / f"{name}.parquet": folder / f".{name}.parquet.part" for name in tables}
     waiting[folder / MANIFEST] = folder / f".{MANIFEST}.part"
     try:
         for table, part in zip(tables.values(), waiting.values(), strict=False):
             write_table(table, part)
-        waiting[folder / MANIFEST].write_text(texts)
+        waiting[folder / MANIFEST].write_text(json.dumps(manifest, indent=2) + "\n")
         for final, part in waiting.items():
             os.replace(part, final)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
         size = sum(table.nbytes for table in tables.values()) >> 20
-        raise Refused(f"the disk is full: {folder} takes up to {size} MiB; nothing was changed there") from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise Refused(
+            f"cannot write the splits (up to {size} MiB) to {folder}: {reason}; nothing was changed"
+        ) from error
     finally:
         for part in waiting.values():
             part.unlink(missing_ok=True)

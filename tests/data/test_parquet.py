@@ -1,0 +1,150 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from winnow.core.errors import Refused
+from winnow.data.parquet import find_shards, parquet
+from winnow.data.source import Options
+
+LABELS = [0, 1, 2] * 4
+
+
+def refusal(**options) -> str:
+    with pytest.raises(Refused) as refused:
+        parquet(Options(**options))
+    return str(refused.value)
+
+
+def test_one_file_is_training_data(write_parquet, tmp_path, random_images):
+    file = write_parquet(tmp_path / "some.parquet", LABELS, names=["x", "y", "z"], image="img")
+    source = parquet(Options(path=file))
+    assert source.test is None
+    assert source.classes == ("x", "y", "z")
+    assert source.train.labels.tolist() == LABELS
+    assert (source.train.images == random_images(12)).all()
+
+
+def test_shards_are_read_in_order_and_the_test_set_apart(write_parquet, tmp_path, random_images):
+    write_parquet(tmp_path / "data" / "train-00001-of-00002.parquet", [2, 2, 2], seed=2)
+    write_parquet(tmp_path / "data" / "train-00000-of-00002.parquet", LABELS, seed=1)
+    write_parquet(tmp_path / "data" / "test-00000-of-00001.parquet", [0, 1], seed=3)
+    source = parquet(Options(path=tmp_path))
+    assert (source.train.images == np.concatenate([random_images(12, seed=1), random_images(3, seed=2)])).all()
+    assert source.train.labels.tolist() == [*LABELS, 2, 2, 2]
+    assert (source.test.images == random_images(2, seed=3)).all()
+    assert source.classes == ("0", "1", "2")
+
+
+def test_roles_of_files(write_parquet, tmp_path):
+    root = tmp_path / "train"  # the folder's own name says nothing
+    names = ["train/0.parquet", "validation/0.parquet", "training.parquet"]
+    files = [write_parquet(root / name, [0]) for name in names]
+    assert find_shards(root) == ([files[0]], [files[1]])
+    test = write_parquet(root / "train" / "test.parquet", [0])  # the file's name before the folder's, test before
+    assert find_shards(root) == ([files[0]], [test])
+
+
+def test_limits_decode_the_chosen_rows_only(write_parquet, tmp_path, random_images, monkeypatch):
+    monkeypatch.setattr("winnow.data.parquet.ROWS_AT_ONCE", 5)
+    write_parquet(tmp_path / "train-0.parquet", LABELS, seed=1)
+    write_parquet(tmp_path / "train-1.parquet", LABELS, seed=2)
+    write_parquet(tmp_path / "test.parquet", LABELS, seed=3)
+    source = parquet(Options(path=tmp_path, limit_train=9, limit_test=3, seed=4))
+    whole = np.concatenate([random_images(12, seed=1), random_images(12, seed=2)])
+    assert len(source.train.rows) == 9
+    assert source.train.rows.max() >= 12  # both files take part
+    assert (source.train.images == whole[source.train.rows]).all()
+    assert (source.train.labels == np.array(LABELS * 2)[source.train.rows]).all()
+    assert (source.test.images == random_images(12, seed=3)[source.test.rows]).all()
+
+
+def test_text_labels_give_the_classes(write_parquet, tmp_path):
+    write_parquet(tmp_path / "train.parquet", pa.array(["dog", "cat", "dog"]).dictionary_encode())
+    write_parquet(tmp_path / "test.parquet", ["cat", "dog"])
+    source = parquet(Options(path=tmp_path))
+    assert (source.classes, source.train.labels.tolist()) == (("cat", "dog"), [1, 0, 1])
+    assert source.test.labels.tolist() == [0, 1]
+    write_parquet(tmp_path / "test.parquet", ["cat", "owl"])
+    assert "label 'owl' is no class of the training data (cat, dog)" in refusal(path=tmp_path)
+
+
+def test_digest_follows_the_files(write_parquet, tmp_path):
+    file = write_parquet(tmp_path / "a.parquet", LABELS)
+    digest = parquet(Options(path=file)).digest
+    assert parquet(Options(path=write_parquet(tmp_path / "b.parquet", LABELS))).digest == digest
+    assert parquet(Options(path=write_parquet(file, LABELS, seed=9))).digest != digest
+
+
+def test_wrong_places_are_refused(write_parquet, tmp_path):
+    assert "data.path is not set" in refusal()
+    assert "does not exist" in refusal(path=tmp_path / "nowhere")
+    assert "no .parquet file" in refusal(path=tmp_path)
+    write_parquet(tmp_path / "data.parquet", LABELS)
+    assert "no train*.parquet (found: data.parquet)" in refusal(path=tmp_path)
+
+
+def test_wrong_columns_are_refused_with_the_nearest(write_parquet, tmp_path):
+    file = write_parquet(tmp_path / "x.parquet", LABELS, image="imgs", label="y")
+    assert "nearest: 'imgs' (columns: imgs, y); set data.image_column" in refusal(path=file)
+    assert "no column 'label' or 'labels'" in refusal(path=file, image_column="imgs")
+    assert "no column 'ys'; nearest: 'y'" in refusal(path=file, image_column="imgs", label_column="ys")
+    assert parquet(Options(path=file, image_column="imgs", label_column="y")).train.labels.tolist() == LABELS
+
+
+def test_damaged_files_are_refused(write_parquet, tmp_path):
+    file = write_parquet(tmp_path / "x.parquet", LABELS)
+    whole = file.read_bytes()
+    for data in (b"", b"hello", whole[: len(whole) // 2], whole[:-1]):
+        file.write_bytes(data)
+        assert "is no whole Parquet file" in refusal(path=file)
+    spoilt = bytearray(whole)
+    spoilt[4:200] = b"\xff" * 196  # inside the first column's pages; the footer is whole
+    file.write_bytes(spoilt)
+    assert "x.parquet" in refusal(path=file)
+
+
+def test_bad_labels_are_refused(write_parquet, tmp_path):
+    def with_labels(labels, **settings):
+        return refusal(path=write_parquet(tmp_path / "x.parquet", labels, **settings))
+
+    assert "1 label(s) out of range, the first is -1 at row 1" in with_labels([0, -1, 1])
+    assert "the first is 3 at row 2; with 2 classes a label is 0 to 1" in with_labels([0, 1, 3], names=["a", "b"])
+    assert "1 of 3 values in column 'label' are null" in with_labels([0, None, 1])
+    assert "holds double; labels are whole numbers or names" in with_labels([0.0, float("nan")])
+    assert "x.parquet has no rows" in with_labels(pa.array([], pa.int64()))
+
+
+def test_files_with_two_kinds_of_labels_are_refused(write_parquet, tmp_path):
+    write_parquet(tmp_path / "train-0.parquet", [0, 1])
+    write_parquet(tmp_path / "train-1.parquet", ["a", "b"])
+    assert "column 'label' is int64 in one and string in another of 2 files" in refusal(path=tmp_path)
+
+
+def test_bad_images_are_refused(write_parquet, tmp_path, encode):
+    good = {"bytes": encode(np.zeros((8, 8), np.uint8))}
+
+    def with_images(data):
+        return refusal(path=write_parquet(tmp_path / "x.parquet", [0, 1], data=data))
+
+    assert with_images([good, {"bytes": b"junk"}]).startswith("x.parquet, row 1: the image cannot be decoded")
+    assert with_images([good, {"bytes": None}]).startswith("x.parquet, row 1: the image is null")
+    assert with_images([good, None]).startswith("x.parquet, row 1: the image is null")
+    assert "holds list<element: double>; images must be encoded" in with_images([[0.5, float("nan")], [1.0, 2.0]])
+    assert "holds struct<path: string>" in with_images([{"path": "a.png"}, {"path": "b.png"}])
+
+
+def test_bare_binary_images_work(write_parquet, tmp_path, encode):
+    data = [encode(np.full((8, 8), value, np.uint8)) for value in (1, 2)]
+    source = parquet(Options(path=write_parquet(tmp_path / "x.parquet", [0, 1], data=data)))
+    assert source.train.images[:, 0, 0, 0].tolist() == [1, 2]
+
+
+def test_real_cifar10(real_cifar10):
+    source = parquet(Options(path=real_cifar10, limit_train=200, limit_test=100))
+    assert source.classes[:2] == ("airplane", "automobile")
+    assert source.train.images.shape == (200, 3, 32, 32)
+    assert np.bincount(source.test.labels).tolist() == [10] * 10
+    labels = pq.read_table(real_cifar10 / "train.parquet", columns=["label"])["label"].to_numpy()
+    assert (labels[source.train.rows] == source.train.labels).all()
+    assert 0.4 < source.train.images.mean() / 255 < 0.55

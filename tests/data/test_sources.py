@@ -1,0 +1,64 @@
+import sys
+
+import numpy as np
+import pytest
+
+from winnow.core.errors import Refused
+from winnow.data.source import Options
+from winnow.data.sources import SOURCES, load_source
+
+OWN = """
+import numpy as np
+from winnow.data.source import Part, Source
+
+def build(options):
+    images = np.random.default_rng(options.seed).integers(0, 256, (20, 1, 6, 6), np.uint8)
+    return Source(Part(images, np.arange(20) % 2), None, ("even", "odd"))
+
+def wrong(options):
+    return 7
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    (tmp_path / "own_source_for_a_test.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "own_source_for_a_test"
+    sys.modules.pop("own_source_for_a_test", None)
+
+
+def test_digits_are_the_bundled_ones():
+    source = load_source("digits", Options())
+    assert source.train.images.shape == (1797, 1, 8, 8)
+    assert (source.train.images.min(), source.train.images.max()) == (0, 255)
+    assert source.train.images[0, 0, 0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]  # 0 0 5 13 9 1 0 0 of 16
+    assert not source.symmetric
+    assert source.test is None
+    assert load_source("digits", Options(image_size=12, limit_train=50)).train.images.shape == (50, 1, 12, 12)
+
+
+def test_own_source(own_module):
+    source = load_source(f"{own_module}:build", Options(seed=4))
+    assert source.train.rows.tolist() == list(range(20))
+    assert source.train.labels.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("digit", "no data.source 'digit'; nearest: 'digits' (known: digits, parquet, cifar10, image_folder"),
+        ("own_source_for_a_test:wrong", "must return a winnow.data.source.Source, not int"),
+        ("own_source_for_a_test:missing", "cannot be imported"),
+        ("no_such_module:build", "cannot be imported"),
+    ],
+)
+def test_wrong_names_are_refused(own_module, name, message):
+    with pytest.raises(Refused) as refused:
+        load_source(name, Options())
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_says_what_it_is(name):
+    assert SOURCES[name].__doc__

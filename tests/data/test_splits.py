@@ -1,0 +1,119 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from winnow.core.errors import Refused
+from winnow.data.schema import SPLITS, content_digest, fixed_numpy
+from winnow.data.source import Part, Source
+from winnow.data.splits import check_leakage, make_splits
+
+FRACTIONS = {"weights": 0.5, "arch": 0.25, "select": 0.25}
+
+
+def split(source, seed=0, fractions=FRACTIONS, test_fraction=0.25):
+    return make_splits(source, seed=seed, fractions=fractions, test_fraction=test_fraction)
+
+
+def rows(table) -> list[int]:
+    return table["row"].to_pylist()
+
+
+def test_every_image_is_dealt_once_class_by_class(make_source):
+    source = make_source(3, 16)
+    tables = split(source).tables
+    assert tuple(tables) == SPLITS
+    assert sorted(row for table in tables.values() for row in rows(table)) == list(range(48))
+    counts = {name: np.bincount(table["label"].to_numpy()).tolist() for name, table in tables.items()}
+    assert counts == {"weights": [6] * 3, "arch": [3] * 3, "select": [3] * 3, "test": [4] * 3}
+    for table in tables.values():
+        assert rows(table) == sorted(rows(table))
+        pixels = fixed_numpy(table["image"]).reshape(-1, 3, 8, 8)
+        assert (pixels == source.train.images[rows(table)]).all()
+        assert (table["label"].to_numpy() == source.train.labels[rows(table)]).all()
+        assert set(table["source"].to_pylist()) == {"train"}
+
+
+def test_a_test_set_is_taken_as_it_is(make_source):
+    source = make_source(with_test=True)
+    tables = split(source, test_fraction=None).tables
+    assert rows(tables["test"]) == list(range(12))
+    assert set(tables["test"]["source"].to_pylist()) == {"test"}
+    assert sum(len(tables[name]) for name in SPLITS[:3]) == 36
+
+
+def test_the_seed_decides(make_source):
+    source = make_source()
+    digests = [[content_digest(table) for table in split(source, seed).tables.values()] for seed in (1, 1, 2)]
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]
+
+
+def test_images_of_the_test_set_leave_training(make_source):
+    source = make_source(with_test=True)
+    source.train.images[[3, 30]] = source.test.images[5]
+    source.train.images[8] = source.test.images[0]
+    result = split(source)
+    assert result.dropped == 3
+    assert not {3, 8, 30} & {row for name in SPLITS[:3] for row in rows(result.tables[name])}
+    assert len(result.tables["test"]) == 12
+    check_leakage(result.tables)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32), twins=st.lists(st.tuples(st.integers(0, 47), st.integers(0, 47)), max_size=20))
+def test_equal_images_stay_together(seed, twins):
+    images = np.random.default_rng(0).integers(0, 256, (96, 1, 4, 4), np.uint8)
+    for a, b in twins:
+        images[a] = images[b]  # also across classes; half of the images stay alone
+    source = Source(Part(images, np.arange(96) % 3, np.arange(96)), None, ("a", "b", "c"))
+    result = split(source, seed)
+    check_leakage(result.tables)
+    assert sum(len(table) for table in result.tables.values()) == 96
+    assert result.repeated == 96 - len(np.unique(images.reshape(96, -1), axis=0))
+
+
+def test_leakage_is_found_and_counted(make_source):
+    tables = split(make_source()).tables
+    tables["arch"] = tables["weights"].slice(0, 2)
+    tables["test"] = tables["weights"].slice(1, 3)
+    with pytest.raises(Refused) as refused:
+        check_leakage(tables)
+    message = str(refused.value)
+    assert "weights and arch share 2 image(s), weights and test share 3 image(s), arch and test share 1" in message
+    assert "select" not in message
+
+
+def test_too_few_images_of_a_class_are_refused(make_source):
+    source = make_source(3, 4)
+    split(source)
+    labels = source.train.labels.copy()
+    labels[labels == 2] = [2, 2, 2, 1]
+    with pytest.raises(Refused, match=r"class 'c' has 3 distinct training image\(s\); it takes 4, one for each of wei"):
+        split(replace(source, train=replace(source.train, labels=labels)))
+    source.train.images[:] = source.train.images[0]  # twelve times the same
+    with pytest.raises(Refused, match=r"class 'a' has 1 distinct"):
+        split(source)
+
+
+def test_a_class_without_images_is_refused(make_source):
+    with pytest.raises(Refused, match=r"class 'ghost' has 0 distinct"):
+        split(replace(make_source(), classes=("a", "b", "c", "ghost")))
+
+
+@pytest.mark.parametrize(
+    "fractions",
+    [{"weights": 0.5, "arch": 0.5}, {**FRACTIONS, "arch": 0.0}, {**FRACTIONS, "arch": 0.5}, {**FRACTIONS, "x": 0.1}],
+)
+def test_wrong_fractions_are_refused(make_source, fractions):
+    with pytest.raises(Refused, match=r"data.fractions takes positive weights, arch and select that sum to 1"):
+        split(make_source(), fractions=fractions)
+
+
+@pytest.mark.parametrize("value", [0, 1, -0.5])
+def test_wrong_test_fraction_is_refused_where_it_is_used(make_source, value):
+    with pytest.raises(Refused, match=r"data.test_fraction must lie between 0 and 1"):
+        split(make_source(), test_fraction=value)
+    split(make_source(with_test=True), test_fraction=value)

@@ -41,7 +41,7 @@ class Hole(nn.Module):
         raise NotImplementedError
 
     def decided(self, value: Value) -> nn.Module:
-        """The ordinary module that this hole becomes when answered with `value`."""
+        """The ordinary module that this hole becomes when answered with `value`; its parts keep their mode."""
         raise NotImplementedError
 
 
@@ -70,7 +70,11 @@ class Choice(Hole):
         return [self.candidates[str(option)] for option in (value if isinstance(value, tuple) else (value,))]
 
     def decided(self, value: Value) -> nn.Module:
-        return self.kept(value)[0] if self.decision.pick == 1 else Sum(self.kept(value))
+        if self.decision.pick == 1:
+            return self.kept(value)[0]
+        total = Sum(self.kept(value))
+        total.training = self.training  # not train(): a candidate that was frozen in evaluation mode stays so
+        return total
 
 
 class Sum(nn.ModuleList):

@@ -79,10 +79,15 @@ class Space(nn.Module):
         """The child: a copy in which each hole has become what `arch` decided, with the weights it had."""
         self.check(arch)
         memo: dict[int, object] = {}
-        for hole in reversed(self.holes):  # inner before outer; what is not kept is never copied
-            if hole.decision.name in arch:
-                chosen = copy.deepcopy(hole.decided(arch[hole.decision.name]), memo)
-                memo[id(hole)] = chosen.train(hole.training)
+
+        def settle(module: nn.Module) -> None:  # inner before outer; what is not kept is never copied
+            hole = module if isinstance(module, Hole) else None
+            for child in module.children() if hole is None else hole.kept(arch[hole.decision.name]):
+                settle(child)
+            if hole is not None and id(hole) not in memo:
+                memo[id(hole)] = copy.deepcopy(hole.decided(arch[hole.decision.name]), memo)
+
+        settle(self.model)
         return copy.deepcopy(self.model, memo)
 
     def below(self, decision: Decision, option: str | int) -> tuple[Decision, ...]:

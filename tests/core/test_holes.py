@@ -1,0 +1,99 @@
+"""core.holes: what a choice computes, and what it becomes."""
+
+import pytest
+import torch
+from torch import nn
+
+from winnow.core.holes import Choice, Sum
+from winnow.core.space import Space
+
+
+class Times(nn.Module):
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.factor * x
+
+
+def times(*factors: int) -> dict[int, nn.Module]:
+    return {factor: Times(factor) for factor in factors}
+
+
+X = torch.tensor([[1.0, -2.0]])
+
+
+def test_an_option_runs_alone():
+    assert torch.equal(Space(Choice("a", times(2, 3)))(X, {"a": 3}), 3 * X)
+
+
+def test_a_subset_is_the_sum_and_undecided_keeps_all():
+    space = Space(Choice("a", times(2, 3, 10), pick=2))
+    assert torch.equal(space(X, {"a": (2, 10)}), 12 * X)
+    assert torch.equal(space(X, {}), 15 * X)
+
+
+def test_weights_mix_the_candidates_in_the_order_of_the_options():
+    space = Space(Choice("a", times(2, 3, 10)))
+    weights = torch.tensor([0.5, 0.25, 1.0], requires_grad=True)
+    mixed = space(X, {"a": weights})
+    assert torch.equal(mixed, 11.75 * X)
+    mixed.sum().backward()
+    assert torch.equal(weights.grad, X.sum() * torch.tensor([2.0, 3.0, 10.0]))
+
+
+def test_decided_and_mixed_go_together():
+    space = Space(nn.Sequential(Choice("a", times(2, 3)), Choice("b", times(5, 7))))
+    assert torch.equal(space(X, {"a": 2, "b": torch.tensor([1.0, 1.0])}), 24 * X)
+
+
+def test_a_choice_takes_several_inputs():
+    class Adds(nn.Module):
+        def forward(self, a, b):
+            return a + b
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.choice = Choice("a", {"add": Adds(), "again": Adds()})
+
+        def forward(self, x):
+            return self.choice(x, 2 * x)
+
+    assert torch.equal(Space(Two())(X, {"a": "again"}), 3 * X)
+
+
+def test_an_open_decision_is_named():
+    space = Space(nn.Sequential(Choice("a", times(2, 3)), Choice("b", times(5, 7))))
+    with pytest.raises(LookupError, match="no value for decision 'b'"):
+        space(X, {"a": 2})
+
+
+def test_the_setting_is_gone_after_a_call_even_one_that_fails():
+    space = Space(nn.Sequential(Choice("a", times(2, 3)), nn.Linear(5, 1)))
+    with pytest.raises(RuntimeError):
+        space(X, {"a": 2})
+    with pytest.raises(LookupError):
+        space.model(X)
+
+
+def test_weights_of_another_length_are_refused():
+    with pytest.raises(ValueError, match="zip"):
+        Space(Choice("a", times(2, 3)))(X, {"a": torch.ones(3)})
+
+
+def test_options_need_not_be_text():
+    choice = Choice("a", times(2, 3))
+    assert choice.kept(3) == [choice.candidates["3"]]
+    assert choice.decided(3) is choice.candidates["3"]
+
+
+def test_a_decided_subset_is_an_ordinary_sum_in_the_mode_of_its_parts():
+    frozen = nn.BatchNorm1d(2).eval()
+    choice = Choice("a", {"bn": frozen, "id": nn.Identity(), "up": Times(2)}, pick=2)
+    total = choice.decided(("bn", "id"))
+    assert isinstance(total, Sum)
+    assert (total.training, frozen.training) == (True, False)
+    assert torch.equal(total(X), frozen(X) + X)
+    assert not choice.eval().decided(("bn", "id")).training

@@ -1,0 +1,215 @@
+"""core.space: asking, checking, deriving and counting where nesting, tying and sharing meet."""
+
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from winnow.core.choosers import uniform
+from winnow.core.holes import Choice
+from winnow.core.space import Space
+
+
+def choice(name: str, inner: dict[str, nn.Module] | str, **options) -> Choice:
+    """A choice among linear layers named by the letters of `inner`, or among given modules."""
+    named = {letter: nn.Linear(2, 2) for letter in inner} if isinstance(inner, str) else inner
+    return Choice(name, named, **options)
+
+
+def nested() -> Space:
+    """outer is deep (with inner open), flat, or wide (two of three, each with its own decision)."""
+    wide = choice("wide", {str(i): choice(f"wide/{i}", "pq") for i in range(3)}, pick=2)
+    return Space(nn.Sequential(choice("outer", {"deep": choice("inner", "xyz"), "flat": nn.Identity(), "wide": wide})))
+
+
+def test_a_network_without_holes_is_no_space():
+    with pytest.raises(ValueError, match="no open decision: nothing to search"):
+        Space(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("other", [choice("a", "xz"), choice("a", "xyz", pick=2), choice("a", "yx")])
+def test_one_name_is_one_decision(other):
+    with pytest.raises(ValueError, match="'a' names two decisions"):
+        Space(nn.Sequential(choice("a", "xy"), other))
+
+
+def test_tied_holes_are_asked_once_and_answered_alike():
+    space, asked = Space(nn.Sequential(choice("a", "xy"), choice("a", "xy"))), []
+
+    def choose(d):
+        asked.append(d.name)
+        return "y"
+
+    arch = space.decide(choose)
+    assert (asked, dict(arch), space.count()) == (["a"], {"a": "y"}, 2)
+    child = space.derive(arch)
+    assert [torch.equal(child[i].weight, space.model[i].candidates["y"].weight) for i in (0, 1)] == [True, True]
+
+
+def test_what_is_out_of_reach_is_never_asked():
+    space = nested()
+    for outer, others in [("flat", []), ("deep", ["inner"]), ("wide", ["wide", "wide/0", "wide/2"])]:
+        asked = []
+
+        def choose(d, outer=outer, asked=asked):
+            asked.append(d.name)
+            return {"outer": outer, "wide": ("0", "2")}.get(d.name, d.values[0])
+
+        assert list(space.decide(choose)) == sorted(["outer", *others])
+        assert asked == ["outer", *others]
+
+
+def test_below_tells_what_opens_up():
+    space = nested()
+    outer = space.decisions["outer"]
+    assert [[d.name for d in space.below(outer, o)] for o in outer.options] == [["inner"], [], ["wide"]]
+    assert [d.name for d in space.below(space.decisions["wide"], "1")] == ["wide/1"]
+
+
+def test_counting_and_enumerating_agree():
+    space = nested()
+    found = list(space.every())
+    assert space.count() == len(found) == len(set(found)) == 3 + 1 + 3 * 4
+    for arch in found:
+        space.check(arch)
+
+
+def test_a_decision_shared_by_two_options_is_counted_once_for_each():
+    shared = choice("s", "pq")
+    space = Space(nn.Sequential(choice("a", {"x": shared, "y": nn.Sequential(shared), "z": nn.Identity()})))
+    assert space.count() == len(set(space.every())) == 2 + 2 + 1
+
+
+def test_a_decision_shared_by_two_decisions_is_not_multiplied():
+    space = Space(nn.Sequential(*[choice(n, {"x": choice("s", "pq"), "z": nn.Identity()}) for n in "ab"]))
+    assert space.count() == len(set(space.every())) == 2 + 2 + 2 + 1  # asked unless both a and b say z
+
+
+def test_options_of_mixtures_only_are_not_counted():
+    space = Space(choice("a", {"none": choice("inner", "xy"), "p": nn.Identity()}, mixture_only=("none",)))
+    assert space.count() == len(list(space.every())) == 1
+    with pytest.raises(ValueError, match="'a' takes one of 'p', not 'none'"):
+        space.check({"a": "none"})
+
+
+def test_random_nestings_are_counted_as_they_are_enumerated():
+    rng = random.Random(1)
+
+    def grown(depth: int) -> nn.Module:
+        if depth == 0 or rng.random() < 0.3:
+            return nn.Identity()
+        number = rng.randrange(12)  # a name may come again: such holes are tied, wherever they are
+        inner = {str(i): nn.Sequential(*[grown(depth - 1) for _ in range(rng.randint(1, 2))]) for i in range(3)}
+        return Choice(f"d{number}", inner, pick=2 if number % 4 == 0 else 1)
+
+    sizes = []
+    while len(sizes) < 12:
+        space = Space(nn.Sequential(grown(2), grown(1), Choice("last", {"x": nn.Identity(), "y": nn.Identity()})))
+        if 10 < space.count() <= 1000:
+            found = list(space.every())
+            assert len(found) == len(set(found)) == space.count()
+            sizes.append(len(found))
+    assert max(sizes) > 100
+
+
+@pytest.mark.parametrize(
+    ("arch", "message"),
+    [
+        ({}, "leaves decision 'outer' open; it takes one of 'deep', 'flat', 'wide'"),
+        ({"outer": "deep"}, "leaves decision 'inner' open"),
+        ({"outer": "steep"}, "decision 'outer' takes one of 'deep', 'flat', 'wide', not 'steep'"),
+        ({"outer": "flat", "inner": "x"}, "answers 'inner', which its other answers leave out of reach"),
+        ({"outer": "flat", "edge": "x"}, "of another space: no decision 'edge' here"),
+        ({"outer": "wide", "wide": ("2", "0"), "wide/0": "p", "wide/2": "p"}, "decision 'wide' takes one of"),
+        ({"outer": "wide", "wide": "0", "wide/0": "p"}, "decision 'wide' takes one of"),
+        ({"outer": ("deep",), "inner": "x"}, "decision 'outer' takes one of"),
+    ],
+)
+def test_a_wrong_architecture_is_told_by_the_decision(arch, message):
+    for verb in (nested().check, nested().derive):
+        with pytest.raises(ValueError, match=message):
+            verb(arch)
+
+
+def test_a_foreign_answer_of_a_chooser_is_told():
+    with pytest.raises(ValueError, match="decision 'outer' takes one of 'deep', 'flat', 'wide', not 'tall'"):
+        nested().decide(lambda d: "tall")
+
+
+def test_many_values_are_listed_in_part():
+    with pytest.raises(ValueError, match="one of 0, 1, 2, 3, 4, 5, 6, 7 and 12 more, not 99"):
+        Space(Choice("a", {i: nn.Identity() for i in range(20)})).check({"a": 99})
+
+
+X = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_choice_may_be_a_candidate_of_a_choice():
+    space = Space(choice("a", {"in": choice("b", {"in": choice("c", "xy"), "out": nn.ReLU()}), "out": nn.Identity()}))
+    for arch in space.every():
+        assert torch.equal(space(X, arch), space.derive(arch)(X))
+    assert space.count() == 4
+
+
+def test_a_hole_that_is_used_twice_is_settled_before_both_uses():
+    shared = choice("i", "ab")
+    space = Space(nn.Sequential(shared, choice("o", {"x": nn.Sequential(shared, nn.ReLU()), "y": nn.Identity()})))
+    for arch in space.every():
+        assert torch.equal(space(X, arch), space.derive(arch)(X))
+    child = space.derive({"i": "a", "o": "x"})
+    assert child[0] is child[1][0]
+
+
+def test_what_candidates_share_the_child_shares():
+    layer = nn.Linear(2, 2)
+    space = Space(nn.Sequential(*[choice(name, {"shared": layer, "own": nn.Linear(2, 2)}) for name in "ab"]))
+    both = space.derive({"a": "shared", "b": "shared"})
+    assert both[0] is both[1]
+    assert both[0] is not layer
+    assert len(list(both.parameters())) == 2
+
+
+def test_a_child_holds_copies_of_what_was_kept_and_nothing_else():
+    space = nested()
+    arch = {"outer": "deep", "inner": "y"}
+    child = space.derive(arch)
+    assert [type(m) for m in child.modules()] == [nn.Sequential, nn.Linear]
+    before = space(X, arch)
+    with torch.no_grad():
+        child[0].weight.zero_()
+    assert torch.equal(space(X, arch), before)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_child_is_in_the_mode_of_its_space(training):
+    subset = choice("s", {str(i): nn.Sequential(nn.BatchNorm1d(2)) for i in range(3)}, pick=2)
+    space = Space(nn.Sequential(subset)).train(training)
+    assert {m.training for m in space.derive({"s": ("0", "2")}).modules()} == {training}
+
+
+def test_what_was_frozen_in_evaluation_mode_stays_so():
+    space = Space(choice("a", {"x": nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "y": nn.BatchNorm1d(2)}))
+    for module in space.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.eval()
+    for arch in space.every():
+        assert torch.equal(space(X, arch), space.derive(arch)(X))
+
+
+def test_the_digest_tells_spaces_of_other_questions_apart():
+    spaces = [
+        Space(choice("a", "xy")),
+        Space(choice("b", "xy")),
+        Space(choice("a", "yx")),
+        Space(choice("a", "xyz")),
+        Space(choice("a", "xyz", pick=2)),
+        Space(choice("a", "xyz", mixture_only=("z",))),
+    ]
+    assert len({space.digest for space in spaces}) == len(spaces)
+    assert Space(choice("a", "xy")).digest == spaces[0].digest
+
+
+def test_every_random_architecture_is_among_the_enumerated():
+    space, rng = nested(), random.Random(0)
+    assert {space.decide(uniform(rng)) for _ in range(400)} == set(space.every())

@@ -14,17 +14,21 @@ Rule = Callable[[str, nn.Module], Hole | None]
 def replace(net: nn.Module, rule: Rule) -> Space:
     """A space made of a copy of `net` in which every module for which `rule(path, module)` returns a hole is that hole.
 
-    `path` is the module's dotted path with "/" for "." ("layer1/0/conv2"), ready to name a decision. What lies below a
-    replaced module is not visited; `net` itself stays as it was. ValueError where the rule replaces nothing.
+    `path` is the module's dotted path with "/" for "." ("layer1/0/conv2"), ready to name a decision; the rule is asked
+    once for a module that has several. What lies below a replaced module is not visited; `net` itself stays as it was.
+    ValueError where the rule replaces nothing.
     """
     net = copy.deepcopy(net)
+    visited: dict[nn.Module, nn.Module] = {}
 
     def visit(module: nn.Module, path: str) -> nn.Module:
-        hole = rule(path, module) if path else None
-        if hole is not None:
-            return hole
-        for name, child in module.named_children():
-            setattr(module, name, visit(child, f"{path}/{name}" if path else name))
-        return module
+        if module not in visited:
+            hole = rule(path, module) if path else None
+            visited[module] = module if hole is None else hole
+            if hole is None:
+                for name, child in tuple(module._modules.items()):  # named_children() leaves out second names
+                    if child is not None:
+                        setattr(module, name, visit(child, f"{path}/{name}" if path else name))
+        return visited[module]
 
     return Space(visit(net, ""))

@@ -1,0 +1,85 @@
+"""core.replace: an ordinary network becomes a space and stays what it was."""
+
+import pytest
+import torch
+from torch import nn
+
+from winnow.core.holes import Choice
+from winnow.core.replace import replace
+
+
+def either(path: str, module: nn.Module) -> Choice | None:
+    """Every 3x3 convolution may stay or become an identity."""
+    if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+        return Choice(path, {"conv": module, "skip": nn.Identity()})
+    return None
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 1)
+        self.body = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, padding=1))
+        self.absent = None
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.body(self.stem(x)).mean((2, 3)))
+
+
+X = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_with_all_kept_the_space_computes_what_the_net_does(training):
+    net = Net().train(training)
+    space = replace(net, either)
+    assert list(space.decisions) == ["body/0", "body/2"]
+    kept = {"body/0": "conv", "body/2": "conv"}
+    assert torch.equal(space(X, kept), net(X))
+    assert torch.equal(space.derive(kept)(X), net(X))
+
+
+def test_the_net_stays_as_it_was():
+    net = Net()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    space = replace(net, either)
+    with torch.no_grad():
+        for parameter in space.parameters():
+            parameter.zero_()
+    assert not any(isinstance(module, Choice) for module in net.modules())
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_what_lies_below_a_replaced_module_is_not_visited():
+    seen = []
+
+    def body(path, module):
+        seen.append(path)
+        return Choice("depth", {"full": module, "none": nn.Identity()}) if path == "body" else None
+
+    assert replace(Net(), body).count() == 2
+    assert seen == ["stem", "body", "head"]
+
+
+def test_a_module_with_two_names_becomes_one_hole():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Conv2d(3, 3, 3, padding=1)
+            self.second = self.first
+            self.third = nn.Sequential(self.first)
+
+        def forward(self, x):
+            return self.third(self.second(self.first(x)))
+
+    space = replace(Twice(), either)
+    assert list(space.decisions) == ["first"]
+    assert space.model.first is space.model.second is space.model.third[0]
+    assert torch.equal(space(X, {"first": "skip"}), X)
+    assert torch.equal(space.derive({"first": "conv"})(X), space(X, {"first": "conv"}))
+
+
+def test_a_rule_that_replaces_nothing_is_refused():
+    with pytest.raises(ValueError, match="nothing to search"):
+        replace(Net(), lambda path, module: None)

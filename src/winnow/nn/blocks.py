@@ -52,6 +52,7 @@ class ShuffleUnit(nn.Module):
 
     `kernels` are the depthwise kernels of the main branch: (k,) for the plain unit, (3, 3, 3) for the Xception-like.
     With equal channels and stride 1 half of the shuffled input bypasses the main branch; otherwise it is projected.
+    ValueError where the bypass leaves the main branch no channel of `c_out`.
     """
 
     def __init__(self, c_in: int, c_out: int, stride: int, kernels: tuple[int, ...], affine: bool):
@@ -59,6 +60,8 @@ class ShuffleUnit(nn.Module):
         self.split = stride == 1 and c_in == c_out
         bypass = c_in // 2 if self.split else c_in
         main_in, main_out, middle = c_in - bypass if self.split else c_in, c_out - bypass, c_out // 2
+        if main_out < 1:
+            raise ValueError(f"a unit from {c_in} to {c_out} channels has none for its main branch: widen it")
         layers: list[nn.Module] = []
         if len(kernels) == 1:
             layers += _conv_bn_relu(main_in, middle, affine)

@@ -3,7 +3,7 @@
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from winnow.core.errors import Refused
 from winnow.core.space import Space
@@ -19,16 +19,18 @@ def builder(name: str) -> Callable[..., Space]:
     if name in SPACES:
         return SPACES[name]
     if ":" not in name:
-        near = difflib.get_close_matches(name, SPACES, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise Refused(f"no space {name!r}: known are {', '.join(SPACES)}, and 'my_package.my_module:build'{hint}")
+        known = ", ".join(SPACES)
+        raise Refused(f"no space {name!r}: known are {known}, and 'my_package.my_module:build'{_meant(name, SPACES)}")
     module, _, function = name.partition(":")
+    if not all(part.isidentifier() for part in [*module.split("."), function]):
+        raise Refused(f"space {name!r} is no dotted path: write it like 'my_package.my_module:build'")
     try:
-        return getattr(importlib.import_module(module), function)
+        found = getattr(importlib.import_module(module), function, None)
     except ModuleNotFoundError as error:
         raise Refused(f"space {name!r}: no module {error.name!r} on the path; is its folder on PYTHONPATH?") from error
-    except AttributeError as error:
-        raise Refused(f"space {name!r}: module {module!r} has no function {function!r}") from error
+    if not callable(found):
+        raise Refused(f"space {name!r}: module {module!r} has no function {function!r}")
+    return found
 
 
 def build(name: str, options: Mapping[str, object], **facts: object) -> Space:
@@ -40,7 +42,8 @@ def build(name: str, options: Mapping[str, object], **facts: object) -> Space:
     takes_all = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
     for key in options:
         if key not in accepted and not takes_all:
-            raise Refused(f"space {name!r} has no option {key!r}: it takes {', '.join(accepted)}")
+            taken = ", ".join(accepted) or "none"
+            raise Refused(f"space {name!r} has no option {key!r}: it takes {taken}{_meant(key, accepted)}")
     known = {key: value for key, value in facts.items() if takes_all or key in accepted}
     try:
         space = build_space(**{**known, **options})
@@ -49,3 +52,8 @@ def build(name: str, options: Mapping[str, object], **facts: object) -> Space:
     if not isinstance(space, Space):
         raise Refused(f"space {name!r} must return a winnow Space, not {type(space).__name__}")
     return space
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -8,6 +8,7 @@ from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.nn.blocks import AuxiliaryHead
 from winnow.nn.ops import FactorizedReduce, darts_op, relu_conv_bn
+from winnow.spaces.options import positive
 
 OPS = (
     "none",
@@ -124,7 +125,9 @@ def darts(
     `candidates` is "darts" (eight operations; seven without `none`) or one of the restricted sets "s1" to "s4". Edges
     are decisions "normal/2/0", nodes "normal/2" keep two of their edges; what one size found derives at any other.
     `final` builds the retraining form: affine BatchNorm, bare pools, drop-path, and the `auxiliary` head if wanted.
+    ValueError on sizes and candidates that do not exist.
     """
+    positive(channels=channels, layers=layers, classes=classes, image_channels=image_channels)
     if candidates not in CANDIDATES:
         raise ValueError(f"candidates takes one of {', '.join(CANDIDATES)}, not {candidates!r}")
     if layers < 3:

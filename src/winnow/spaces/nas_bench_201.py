@@ -12,6 +12,7 @@ from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.nn.blocks import ResidualReduction
 from winnow.nn.ops import nb201_op
+from winnow.spaces.options import positive
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # (source, node) in the order of the published strings
@@ -43,8 +44,9 @@ def nas_bench_201(
     """Stem, three stages of `cells` cells at 1, 2 and 4 times `channels`, head; x is (batch, image_channels, h, w).
 
     15,625 architectures of six decisions "1<-0" ... "3<-2", shared by all cells. While searching, BatchNorms inside
-    cells are not affine; in a `final` network all are, as in the benchmark's own training.
+    cells are not affine; in a `final` network all are, as in the benchmark's own training. ValueError on sizes below 1.
     """
+    positive(channels=channels, cells=cells, classes=classes, image_channels=image_channels)
     widths = (channels, 2 * channels, 4 * channels)
     layers: list[nn.Module] = [nn.Conv2d(image_channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)]
     for before, width in zip((channels, *widths), widths, strict=False):

@@ -1,0 +1,121 @@
+"""spaces: names, dotted paths and options, each refused in a sentence."""
+
+import sys
+
+import pytest
+
+from winnow.core.errors import Refused
+from winnow.spaces import SPACES, build, builder
+
+FACTS = {"classes": 7, "image_channels": 1, "image_size": 16, "final": False}
+
+MODULE = """
+from torch import nn
+from winnow.core.holes import Choice
+from winnow.core.space import Space
+
+NUMBER = 3
+
+def build(classes, width=2):
+    return Space(nn.Sequential(Choice("a", {"x": nn.Linear(width, classes), "y": nn.Linear(width, classes)})))
+
+def takes_all(**given):
+    assert given["image_size"] == 16 and given["depth"] == 2
+    return build(given["classes"])
+
+def no_space():
+    return nn.Linear(2, 2)
+
+def broken(classes):
+    raise ValueError("depth takes 1 or more, not 0")
+
+def own_bug():
+    return {}["key"]
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "my_module.py").write_text(MODULE)
+    (package / "needs_more.py").write_text("import a_module_nobody_has")
+    (package / "attribute_error.py").write_text("import math; math.no_such_thing")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "my_package.my_module"
+    for name in [name for name in sys.modules if name.startswith("my_package")]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_published_space_takes_the_facts_it_has_a_name_for(name):
+    small = {"darts": {"channels": 2, "layers": 3}, "mobile": {"width": 0.25}, "nas_bench_201": {"cells": 1}}[name]
+    space = build(name, small, **FACTS)
+    outputs = [m for m in space.modules() if hasattr(m, "out_features")]
+    assert outputs[-1].out_features == 7
+
+
+def test_an_option_of_the_user_goes_before_a_fact():
+    space = build("nas_bench_201", {"cells": 1, "classes": 3}, **FACTS)
+    assert space.model[-1].out_features == 3
+
+
+def test_a_dotted_path_builds_a_users_space(mine):
+    space = build(f"{mine}:build", {"width": 5}, **FACTS)
+    assert space.model[0].candidates["x"].weight.shape == (7, 5)
+    assert build(f"{mine}:takes_all", {"depth": 2}, **FACTS).count() == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dart", r"no space 'dart': known are darts, mobile, nas_bench_201.*; did you mean 'darts'\?"),
+        ("nope", r"known are darts, mobile, nas_bench_201, and 'my_package.my_module:build'$"),
+        ("my_package.elsewhere:build", "no module 'my_package.elsewhere' on the path; is its folder on PYTHONPATH"),
+        ("my_package.needs_more:build", "no module 'a_module_nobody_has' on the path"),
+        ("my_package.my_module:nothing", "module 'my_package.my_module' has no function 'nothing'"),
+        ("my_package.my_module:NUMBER", "has no function 'NUMBER'"),
+        ("my_package.my_module:", "is no dotted path"),
+        (":build", "is no dotted path"),
+        (".my_module:build", "is no dotted path"),
+        ("my_package/my_module.py:build", "is no dotted path"),
+        ("my_package.my_module:no_space", "must return a winnow Space, not Linear"),
+        ("my_package.my_module:broken", "depth takes 1 or more, not 0"),
+    ],
+)
+def test_a_name_that_builds_no_space_is_refused(mine, name, message):
+    with pytest.raises(Refused, match=message):
+        build(name, {}, **FACTS)
+
+
+def test_a_users_own_bug_keeps_its_traceback(mine):
+    with pytest.raises(KeyError, match="key"):
+        build(f"{mine}:own_bug", {})
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        builder("my_package.attribute_error:build")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("darts", {"chanels": 3}, r"no option 'chanels': it takes channels, layers, .*; did you mean 'channels'\?"),
+        ("darts", {"channels": 0}, "channels takes a whole number of 1 or more, not 0"),
+        ("darts", {"channels": -1}, "channels takes a whole number of 1 or more, not -1"),
+        ("darts", {"channels": "16"}, "channels takes a whole number of 1 or more, not '16'"),
+        ("darts", {"channels": True}, "channels takes a whole number of 1 or more, not True"),
+        ("darts", {"layers": 8.0}, "layers takes a whole number of 1 or more, not 8.0"),
+        ("darts", {"layers": 2}, "layers takes 3 or more"),
+        ("darts", {"candidates": "s5"}, "candidates takes one of darts, s1, s2, s3, s4, not 's5'"),
+        ("nas_bench_201", {"cells": 0}, "cells takes a whole number of 1 or more, not 0"),
+        ("nas_bench_201", {"channels": None}, "channels takes a whole number of 1 or more, not None"),
+        ("mobile", {"width": 0}, "width takes a positive number, not 0"),
+        ("mobile", {"width": float("nan")}, "width takes a positive number, not nan"),
+        ("mobile", {"width": float("inf")}, "width takes a positive number, not inf"),
+        ("mobile", {"width": "1"}, "width takes a positive number, not '1'"),
+        ("mobile", {"width": 0.01}, "channels has none for its main branch"),
+        ("mobile", {"image_size": 7}, "image_size takes 8 or more, not 7"),
+    ],
+)
+def test_a_wrong_option_is_refused(name, options, message):
+    with pytest.raises(Refused, match=message):
+        build(name, options, **FACTS)

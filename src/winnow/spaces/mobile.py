@@ -1,10 +1,13 @@
 """The ShuffleNetV2-like space of SPOS (Guo et al. 2020, arXiv:1904.00420): twenty blocks, four candidates each."""
 
+import math
+
 import torch.nn as nn
 
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.nn.blocks import ShuffleUnit
+from winnow.spaces.options import positive
 
 KERNELS = {"shuffle_3": (3,), "shuffle_5": (5,), "shuffle_7": (7,), "xception": (3, 3, 3)}  # published choices 0 to 3
 STAGES = ((4, 64), (4, 160), (8, 320), (4, 640))  # (blocks, output channels)
@@ -22,11 +25,14 @@ def mobile(
 
     4^20 architectures. `width` multiplies the channels of stem and stages. The published network halves the image five
     times, to 7 x 7; a smaller `image_size` skips the earliest halvings so that at least 4 x 4 remain. BatchNorms are
-    affine in a `final` network only; its classifier has dropout, as published.
+    affine in a `final` network only, as published. ValueError where image or width are too small for the blocks.
     """
-    if width <= 0:
-        raise ValueError(f"width takes a positive number, not {width}")
-    halvings = min(5, max(1, (image_size // 4).bit_length() - 1))
+    positive(classes=classes, image_channels=image_channels, image_size=image_size)
+    if image_size < 8:
+        raise ValueError(f"image_size takes 8 or more, not {image_size}")
+    if not isinstance(width, int | float) or not 0 < width < math.inf:
+        raise ValueError(f"width takes a positive number, not {width!r}")
+    halvings = min(5, (image_size // 4).bit_length() - 1)
     strides = [1] * (5 - halvings) + [2] * halvings
     c_last = _even(STEM * width)
     stem = [nn.Conv2d(image_channels, c_last, 3, strides[0], 1, bias=False), nn.BatchNorm2d(c_last, affine=final)]
@@ -44,7 +50,7 @@ def mobile(
         nn.ReLU(),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Dropout(0.1 if final else 0.0),
+        nn.Dropout(0.1),
         nn.Linear(HEAD, classes, bias=False),
     ]
     return Space(nn.Sequential(*stem, nn.ReLU(), *blocks, *head))

@@ -143,7 +143,7 @@ class Space(nn.Module):
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits of the decisions: spaces of equal digest take each other's architectures."""
+        """Twelve hexadecimal digits of the decisions: equal for a space and its smaller or larger self."""
         rows = [[d.name, list(d.options), d.pick, list(d.mixture_only)] for _, d in sorted(self.decisions.items())]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
 

@@ -7,15 +7,16 @@ from torch import nn
 
 
 def params(model: nn.Module) -> int:
-    """Trainable elements; shared tensors count once."""
+    """Elements of all parameters, frozen ones too; shared tensors count once, buffers not at all."""
     return sum(p.numel() for p in model.parameters())
 
 
 def macs(model: nn.Module, shape: tuple[int, ...]) -> int:
     """Multiply-accumulates of convolutions and linear layers for one input of `shape` (channels, height, width).
 
-    Counted on the meta device in evaluation mode: nothing is computed and the model stays as it was. Normalisation,
-    pooling and additions count nothing, as in the tables of NAS-Bench-201 and SPOS.
+    Counted on the meta device in evaluation mode: nothing is computed and the model stays as it was. Every call of an
+    `nn.Conv2d` or `nn.Linear` counts; normalisation, pooling, additions, and what a module computes without those two
+    (attention scores, say) count nothing, as in the tables of NAS-Bench-201 and SPOS.
     """
     total = 0
 

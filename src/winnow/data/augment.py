@@ -76,4 +76,5 @@ def cutout(x: Tensor, side: int, centres: Tensor) -> Tensor:
             (torch.arange(x.shape[2 + axis], device=x.device), centres[:, axis, None] - side // 2) for axis in (0, 1)
         )
     ]
-    return x.masked_fill_((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0)
+    outside = ~(inside[0][:, :, None] & inside[1][:, None, :])
+    return x.mul_(outside[:, None].to(x.dtype))  # many times faster than masked_fill_

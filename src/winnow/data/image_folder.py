@@ -43,21 +43,23 @@ def _subfolders(folder: Path) -> tuple[str, ...]:
     return names
 
 
-def _part(top: Path, classes: Sequence[str], limit: int | None, option: str, options: Options, digest) -> Part:
-    files, labels = [], []
+def _part(
+    top: Path, classes: Sequence[str], limit: int | None, option: str, options: Options, digest: hashlib.blake2b
+) -> Part:
+    files, numbers = [], []
     for label, name in enumerate(classes):
         mine = sorted(file for file in (top / name).rglob("*") if file.suffix.lower() in SUFFIXES)
         files += mine
-        labels += [label] * len(mine)
+        numbers += [label] * len(mine)
     if not files:
         raise Refused(f"{top} has no image files below its subfolders; known endings: {', '.join(sorted(SUFFIXES))}")
-    labels = np.array(labels, np.int32)
+    labels = np.array(numbers, np.int32)
     rows = limited(labels, limit, option, options.seed)
     chosen = [files[row] for row in rows]
     return Part(decode_all(_encoded(chosen, top, digest), len(rows), options.image_size), labels[rows], rows)
 
 
-def _encoded(files: Sequence[Path], top: Path, digest) -> Iterator[tuple[str, bytes]]:
+def _encoded(files: Sequence[Path], top: Path, digest: hashlib.blake2b) -> Iterator[tuple[str, bytes]]:
     for file in files:
         data, name = file.read_bytes(), file.relative_to(top).as_posix().encode()
         digest.update(len(name).to_bytes(8, "little") + name + len(data).to_bytes(8, "little") + data)

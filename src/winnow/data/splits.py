@@ -74,7 +74,9 @@ def _checked_fractions(fractions: Mapping[str, float], test_fraction: float | No
     return {name: fractions[name] * (1 - test_fraction) for name in SPLITS[:3]} | {"test": test_fraction}
 
 
-def _deal(labels: np.ndarray, fractions: Mapping[str, float], classes: tuple[str, ...], rng) -> np.ndarray:
+def _deal(
+    labels: np.ndarray, fractions: Mapping[str, float], classes: tuple[str, ...], rng: np.random.Generator
+) -> np.ndarray:
     """For each distinct image the number of its split; every class is in every split."""
     dealt = np.empty(len(labels), np.int64)
     for label, name in enumerate(classes):

@@ -21,7 +21,7 @@ def write_splits(tables: Mapping[str, pa.Table], manifest: dict, folder: Path) -
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Refused(f"cannot make the folder {folder}: {os.strerror(error.errno)}") from error
+        raise Refused(f"cannot make the folder {folder}: {_reason(error)}") from error
     waiting = {folder / f"{name}.parquet": folder / f".{name}.parquet.part" for name in tables}
     waiting[folder / MANIFEST] = folder / f".{MANIFEST}.part"
     try:
@@ -32,9 +32,8 @@ def write_splits(tables: Mapping[str, pa.Table], manifest: dict, folder: Path) -
             os.replace(part, final)
     except OSError as error:
         size = sum(table.nbytes for table in tables.values()) >> 20
-        reason = os.strerror(error.errno) if error.errno else str(error)
         raise Refused(
-            f"cannot write the splits (up to {size} MiB) to {folder}: {reason}; nothing was changed"
+            f"cannot write the splits (up to {size} MiB) to {folder}: {_reason(error)}; nothing was changed"
         ) from error
     finally:
         for part in waiting.values():
@@ -69,8 +68,7 @@ def read_split(folder: Path, name: str, manifest: dict) -> pa.Table:
     except FileNotFoundError as error:
         raise Refused(f"{path} is missing; run the prepare stage again") from error
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise Refused(f"{path} is no whole Parquet file ({reason}); run the prepare stage again") from error
+        raise Refused(f"{path} is no whole Parquet file ({_reason(error)}); run the prepare stage again") from error
     check_schema(table.schema, path.name)
     if len(table) != expected["rows"]:
         raise Refused(f"{path} has {len(table)} rows, its manifest says {expected['rows']}; run prepare again")
@@ -79,7 +77,7 @@ def read_split(folder: Path, name: str, manifest: dict) -> pa.Table:
     return table
 
 
-def build_manifest(tables: Mapping[str, pa.Table], **facts) -> dict:
+def build_manifest(tables: Mapping[str, pa.Table], **facts: object) -> dict:
     """What there is to know of the splits without opening them; `facts` are added as they are.
 
     `mean` and `std` are per channel, in units of full white (pixel / 255), over weights and arch alone.
@@ -99,6 +97,10 @@ def build_manifest(tables: Mapping[str, pa.Table], **facts) -> dict:
     return {"format": FORMAT, **facts, "shape": shape, "classes": list(classes), "mean": mean, "std": std} | {
         "splits": splits
     }
+
+
+def _reason(error: Exception) -> str:
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error).splitlines()[0]
 
 
 def _moments(tables: list[pa.Table], shape: tuple[int, ...]) -> tuple[list[float], list[float]]:

@@ -1,0 +1,202 @@
+"""The house stands: a package imports lower floors only, and what the style forbids is nowhere.
+
+Reads the sources, imports inside functions too. Each rule is shown to fail on a planted line.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+ROOTS = {"winnow": REPOSITORY / "src" / "winnow", "winnow.pipelines": REPOSITORY / "pipelines"}
+FLOORS = {
+    "core": 0,
+    "nn": 1,
+    "data": 1,
+    "measure": 1,
+    "spaces": 2,
+    "proxies": 2,
+    "predictors": 2,
+    "train": 2,
+    "search": 3,
+    "search.methods": 4,
+    "stage": 4,
+    "pipelines": 5,
+    "cli": 6,
+}
+UPSTAIRS = ("stage", "pipelines", "cli")  # where parameters, paths and tracking are known
+TRACKING = "winnow.stage.tracking"
+SEEDS = "winnow.train.seeds"
+GLOBAL_STREAMS = ("random", "numpy.random", "np.random")
+OWN_STREAMS = ("Random", "SystemRandom", "default_rng", "Generator", "SeedSequence", "PCG64")
+GLOBAL_SEEDS = ("torch.manual_seed", "torch.seed", "torch.cuda.manual_seed", "torch.cuda.manual_seed_all")
+
+
+def package_of(module: str) -> str | None:
+    """The key of FLOORS that `module` ("winnow.search.methods.darts") lies in; None outside winnow, "" unknown."""
+    top, *parts = module.split(".")
+    if top != "winnow":
+        return None
+    return next((p for p in (".".join(parts[:2]), ".".join(parts[:1])) if p in FLOORS), "")
+
+
+def imports(tree: ast.AST, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
+    """(line, absolute dotted name) of every import; "from a import b" gives a.b, as b may be a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = module.split(".")
+            base = parts[: len(parts) - node.level + is_package] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{source}.{alias.name}") for alias in node.names)
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
+    """Every call with the dotted name it is made by; what is not a plain name reads "?"."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            parts, function = [], node.func
+            while isinstance(function, ast.Attribute):
+                parts.append(function.attr)
+                function = function.value
+            parts.append(function.id if isinstance(function, ast.Name) else "?")
+            yield node, ".".join(reversed(parts))
+
+
+def wrong_imports(package: str, module: str, name: str) -> Iterator[str]:
+    target, top = package_of(name), name.split(".")[0]
+    if target == "" and name != "winnow":
+        yield f"imports {name}, which has no floor"
+    elif target and target != package and FLOORS[target] >= FLOORS[package]:
+        yield f"imports {name} from floor {FLOORS[target]}, standing on floor {FLOORS[package]}"
+    if package == "core" and target is None and top != "torch" and top not in sys.stdlib_module_names:
+        yield f"imports {name}: core takes torch and the standard library only"
+    if top in ("mlflow", "wandb", "yaml", "pydantic") and package not in UPSTAIRS:
+        yield f"imports {name}, known to stage and above only"
+    elif top in ("mlflow", "wandb") and not module.startswith(TRACKING):
+        yield f"imports {name}, known to {TRACKING} only"
+    if top == "dvc":
+        yield "imports dvc: it runs stages from outside"
+    if top in ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve"):
+        yield f"imports {name}: no pickle"
+
+
+def wrong_calls(module: str, call: ast.Call, name: str) -> Iterator[str]:
+    stream, _, function = name.rpartition(".")
+    keywords = {k.arg: getattr(k.value, "value", None) for k in call.keywords}
+    if name in GLOBAL_SEEDS and module != SEEDS:
+        yield f"calls {name}: only {SEEDS} touches global seeds"
+    if stream in GLOBAL_STREAMS and function not in OWN_STREAMS:
+        yield f"calls {name}: randomness comes from an explicit generator"
+    if name == "torch.load" and keywords.get("weights_only") is not True:
+        yield "calls torch.load without weights_only=True"
+    if keywords.get("allow_pickle"):
+        yield f"calls {name} with allow_pickle"
+    if function == "cuda":
+        yield "calls .cuda(): say .to(device)"
+
+
+def violations(module: str, source: str, is_package: bool = False) -> list[str]:
+    """What `source`, the text of `module`, does that the house does not allow; "line: what"."""
+    package = package_of(module)
+    if not package:
+        return [] if module == "winnow" else [f"1: {module} has no floor"]
+    tree = ast.parse(source)
+    found = [f"{c.lineno}: {w}" for c, name in calls(tree) for w in wrong_calls(module, c, name)]
+    for line, name in imports(tree, module, is_package):
+        as_script = line in script_lines(tree) and package_of(name) == "cli"  # run as a script, a stage is its own roof
+        found += [f"{line}: {wrong}" for wrong in wrong_imports(package, module, name) if not as_script]
+    return found
+
+
+def script_lines(tree: ast.Module) -> set[int]:
+    """The lines below `if __name__ == "__main__":`."""
+    guards = (node for node in tree.body if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test))
+    return {line for guard in guards for line in range(guard.lineno, (guard.end_lineno or 0) + 1)}
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    for root, folder in ROOTS.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            yield ".".join([root, *(part for part in parts if part != "__init__")]), path
+
+
+def test_the_house_stands():
+    found = []
+    for module, path in sources():
+        for violation in violations(module, path.read_text(), path.name == "__init__.py"):
+            found.append(f"{path.relative_to(REPOSITORY)}:{violation}")
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_every_source_was_read():
+    modules = {module for module, _ in sources()}
+    assert {"winnow", "winnow.core.space", "winnow.spaces", "winnow.pipelines"} <= modules
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "message"),
+    [
+        ("winnow.core.space", "from winnow.nn.ops import darts_op", "from floor 1, standing on floor 0"),
+        ("winnow.core.space", "import numpy", "core takes torch and the standard library only"),
+        ("winnow.spaces.darts", "import winnow.train.fit", "from floor 2, standing on floor 2"),
+        ("winnow.spaces.darts", "def f():\n    from winnow import search", "2: imports winnow.search from floor 3"),
+        ("winnow.spaces.darts", "from ..search import relax", "imports winnow.search.relax from floor 3"),
+        ("winnow.search.relax", "from winnow.search.methods.darts import x", "from floor 4, standing on floor 3"),
+        ("winnow.search.relax", "from .methods import darts", "from floor 4, standing on floor 3"),
+        ("winnow.search.methods.spos", "from winnow.stage.files import atomic", "from floor 4, standing on floor 4"),
+        ("winnow.stage.files", "from winnow.pipelines import search", "from floor 5, standing on floor 4"),
+        ("winnow.pipelines.search", "import winnow.cli", "from floor 6, standing on floor 5"),
+        ("winnow.pipelines.search", "def main():\n    import winnow.cli", "from floor 6, standing on floor 5"),
+        ("winnow.stage.files", "if __name__ == '__main__':\n    import winnow.pipelines", "from floor 5"),
+        ("winnow.spaces.darts", "from winnow.attic import x", "which has no floor"),
+        ("winnow.attic.old", "", "winnow.attic.old has no floor"),
+        ("winnow.train.fit", "import mlflow", "known to stage and above only"),
+        ("winnow.search.methods.spos", "import yaml", "known to stage and above only"),
+        ("winnow.data.schema", "from pydantic import BaseModel", "known to stage and above only"),
+        ("winnow.stage.params", "import mlflow.tracking", "known to winnow.stage.tracking only"),
+        ("winnow.pipelines.search", "def f():\n    import wandb", "2: imports wandb, known to winnow.stage.tracking"),
+        ("winnow.stage.tracking", "from dvc.api import params_show", "imports dvc"),
+        ("winnow.data.cifar10", "import pickle", "no pickle"),
+        ("winnow.train.fit", "random.seed(0)", "calls random.seed"),
+        ("winnow.train.fit", "np.random.seed(0)", "calls np.random.seed"),
+        ("winnow.search.evolve", "x = random.choice(y)", "calls random.choice"),
+        ("winnow.train.fit", "torch.manual_seed(0)", "only winnow.train.seeds touches global seeds"),
+        ("winnow.train.fit", "torch.load(path)", "without weights_only"),
+        ("winnow.train.fit", "torch.load(path, weights_only=False)", "without weights_only"),
+        ("winnow.data.parquet", "np.load(path, allow_pickle=True)", "with allow_pickle"),
+        ("winnow.train.fit", "model = build().cuda()", r"calls .cuda\(\)"),
+    ],
+)
+def test_a_planted_fault_is_found(module, source, message):
+    (found,) = violations(module, source)
+    assert re.search(message, found)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("winnow.core.space", "import json, torch.nn\nfrom winnow.core.holes import Hole"),
+        ("winnow.search.methods.darts", "from winnow.search import relax\nfrom winnow.search.methods import spos"),
+        ("winnow.stage.tracking.shipper", "import mlflow, wandb"),
+        ("winnow.stage.params", "import yaml, pydantic"),
+        ("winnow.train.seeds", "torch.manual_seed(0)"),
+        ("winnow.train.fit", "g = torch.Generator().manual_seed(0)\nr = random.Random(0)\ntorch.cuda.synchronize()"),
+        ("winnow.train.fit", "torch.load(path, weights_only=True)"),
+        ("winnow.pipelines.search", "if __name__ == '__main__':\n    from winnow.cli import run_stage"),
+        ("winnow.pipelines.search", "from winnow.stage import params\nfrom winnow.search.methods import METHODS"),
+    ],
+)
+def test_what_is_allowed_passes(module, source):
+    assert violations(module, source) == []
+
+
+def test_relative_imports_of_a_package_start_in_itself():
+    assert violations("winnow.search", "from . import relax", is_package=True) == []
+    assert violations("winnow.search", "from .methods import darts", is_package=True) != []

@@ -85,6 +85,7 @@ class Run:
         input_shape: Sequence[int],
         *,
         arguments: Mapping[str, Any] | None = None,
+        details: Mapping[str, Any] | None = None,
         register: bool = True,
         alias: str = "candidate",
         name: str = "model",
@@ -93,12 +94,14 @@ class Run:
 
         The shipper calls `build`, "package.module:function", as `function(folder, **arguments)` with a folder that
         holds copies of `files` by their names; it returns an `nn.Module`. `input_shape` is one input's, without batch.
+        `details` (size, architecture) are shown on the model's page.
         """
         if self._spool:
             kept = [self._keep(Path(path)) for path in files]
             registered = self._registered_model if register else ""
-            what = {"build": build, "files": kept, "input_shape": list(input_shape), "arguments": dict(arguments or {})}
-            self._write("model", **what, name=name, register=registered, alias=alias, search_path=sys.path)
+            what = {"build": build, "arguments": dict(arguments or {}), "files": kept, "search_path": sys.path}
+            shown = {"name": name, "input_shape": list(input_shape), "details": dict(details or {})}
+            self._write("model", **what, **shown, register=registered, alias=alias)
 
     def _keep(self, path: Path) -> str:
         if not path.is_file():
@@ -146,7 +149,8 @@ def track(
         yield run
     except BaseException as error:
         status = _status(error)
-        run._write("end", status=status, error=facts.redact(_one_line(error)))
+        with contextlib.suppress(Refused):  # the first error is the one to show
+            run._write("end", status=status, error=facts.redact(_one_line(error)))
         _finish(run, spool, shipper, start, CTRL_C_PATIENCE if status == "KILLED" else None)
         raise
     run._write("end", status="FINISHED", error=None)
@@ -219,7 +223,7 @@ def _launch(folder: Path, uri: str, root: Path) -> subprocess.Popen:
     environment |= {"MLFLOW_TRACKING_URI": uri, **credentials}
     with open(folder / "shipper.log", "ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", SHIPPER, "ship", str(folder), str(os.getpid())],
+            [sys.executable, "-P", "-m", SHIPPER, "ship", str(folder), str(os.getpid())],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment, cwd=root,
         )  # fmt: skip
 
@@ -246,8 +250,14 @@ def _finish(run: Run, spool: Spool, shipper: subprocess.Popen, start: dict[str, 
     spool.close()
     _say(
         f"warning: not everything of this run reached {start['uri']}; nothing is lost: the next stage sends the rest, "
-        f"or do it now with `{Path(sys.executable).name} -m {SHIPPER} replay {spool.folder}`"
+        f"or do it now with `{_near(sys.executable)} -m {SHIPPER} replay {_near(spool.folder)}`"
     )
+
+
+def _near(path: Path | str) -> str:
+    """As one would type it from here."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else str(path)
 
 
 def _wait(shipper: subprocess.Popen, patience: float | None) -> bool:

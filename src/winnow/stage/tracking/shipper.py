@@ -8,6 +8,7 @@ stage *and* shipper were killed are found by their unlocked spool folders and fi
 """
 
 import fcntl
+import functools
 import os
 import shutil
 import sys
@@ -74,16 +75,21 @@ def replay(folder: Path) -> int:
 
 def finish_orphans(runs: Path, uri: str) -> None:
     """Ship what stages left that were killed together with their shippers, or whose store was away."""
+    trouble = functools.cache(store.trouble)
     for folder in sorted(runs.glob("[!.]*")):
         try:
             reader = Reader(folder, fcntl.LOCK_EX)
         except (BlockingIOError, FileNotFoundError):  # somebody is at work there, or has just finished
             continue
-        target = _uri_of(reader, uri)
-        if shipped(folder).get("done") or (
-            target and store.trouble(target) is None and ship(reader, target, alive=lambda: False)
-        ):
-            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            target = _uri_of(reader, uri)
+            whole = shipped(folder).get("done") or (
+                target and trouble(target) is None and ship(reader, target, alive=lambda: False)
+            )
+            if whole:
+                shutil.rmtree(folder, ignore_errors=True)
+        except Exception:  # what another run left behind must not stop this one
+            print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
         reader.close()
 
 
@@ -122,11 +128,11 @@ def ship(reader: Reader, uri: str, alive: Callable[[], bool], meanwhile: Callabl
                 return False
             time.sleep(PAUSE)
             continue
-        if ended or not living:
-            break
         if meanwhile:
             meanwhile()
             meanwhile = None
+        if ended or not living:
+            break
         time.sleep(POLL)
     if monitor:
         monitor.finish()

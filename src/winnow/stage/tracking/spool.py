@@ -9,6 +9,8 @@
 Whoever gets the exclusive lock knows that stage and shipper are both gone, in whatever container they ran.
 """
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -42,7 +44,9 @@ class Spool:
     def write(self, kind: str, **content: Any) -> None:
         """One event, handed to the operating system at once (a killed stage loses nothing) but not forced to disk."""
         event = {"kind": kind, "time": int(time.time() * 1000), **content}
-        self._log.write(json.dumps(event, default=float).encode() + b"\n")
+        line = json.dumps(event, default=float).encode() + b"\n"
+        if self._log.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
 
     def keep(self, path: Path) -> str:
         """A copy of a file as it is now; returns its place within the spool folder."""
@@ -85,7 +89,8 @@ class Reader:
             if not line.endswith(b"\n"):
                 break
             offset += len(line)
-            events.append((offset, json.loads(line)))
+            with contextlib.suppress(ValueError):  # a line that a full disk has torn
+                events.append((offset, json.loads(line)))
         return events
 
     def last_sign(self) -> int:

@@ -35,7 +35,7 @@ def portable_uri(uri: str, state: Path) -> str:
 
 
 def choose_uri(configured: str | None, state: Path) -> str:
-    """MLFLOW_TRACKING_URI, or `tracking.uri`, or SQLite in the state folder. Relative SQLite paths start at the project."""
+    """MLFLOW_TRACKING_URI, `tracking.uri`, or SQLite in the state folder; relative SQLite paths start at `root`."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or configured or local_uri(state)
     path = uri.removeprefix("sqlite:///")
     if uri.startswith("sqlite:///") and not Path(path).is_absolute():

@@ -1,5 +1,6 @@
 """Events into MLflow: one parent run a pipeline run, one child a stage, every call by explicit id."""
 
+import contextlib
 import hashlib
 import importlib
 import importlib.metadata
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
@@ -189,6 +191,7 @@ class MlflowRun:
     def model(self, event: dict[str, Any]) -> None:
         try:
             model = build(event, self.folder)
+            mlflow.set_experiment(experiment_id=self.experiment_id)  # a logged model goes to the active one
             info = log_model(model, event, self.run_id)
         except MlflowException:
             raise
@@ -201,11 +204,17 @@ class MlflowRun:
         self.progress["models"].append(logged)
 
     def _register(self, event: dict[str, Any], info: Any) -> dict[str, Any]:
-        version = info.registered_model_version
-        note = f"From pipeline run {self.start['pipeline_id']}, stage {self.start['stage']}."
-        self.client.update_model_version(event["register"], version, note)
-        self.client.set_registered_model_alias(event["register"], event["alias"], version)
-        return {"registered": event["register"], "version": version, "alias": event["alias"]}
+        name, start = event["register"], self.start
+        with contextlib.suppress(MlflowException):  # it is there already; if it is not, the next line says so
+            self.client.create_registered_model(
+                name, description="Networks that winnow found and trained from scratch."
+            )
+        note = f"From pipeline run {start['title']}, stage {start['stage']}."
+        version = self.client.create_model_version(
+            name, info.model_uri, self.run_id, description=note, model_id=info.model_id
+        ).version
+        self.client.set_registered_model_alias(name, event["alias"], version)
+        return {"registered": name, "version": version, "alias": event["alias"]}
 
     def end(self, event: dict[str, Any]) -> None:
         if event["error"]:
@@ -249,6 +258,5 @@ def log_model(model: Any, event: dict[str, Any], run_id: str) -> Any:
     needed = [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in ("torch", "numpy", "mlflow")]
     return Model.log(
         artifact_path=None, name=event["name"], flavor=mlflow.pytorch, run_id=run_id, pytorch_model=model,
-        input_example=example, serialization_format="pt2", pip_requirements=needed,
-        registered_model_name=event["register"] or None,
+        input_example=example, serialization_format="pt2", pip_requirements=needed, params=event["details"],
     )  # fmt: skip

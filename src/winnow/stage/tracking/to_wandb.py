@@ -3,6 +3,7 @@
 import netrc
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,4 +55,6 @@ def _say(run: Any, event: dict[str, Any], folder: Path) -> None:
             {re.sub(r"\W", "_", name): value for name, value in event["values"].items()}, allow_val_change=True
         )
     elif event["kind"] == "artifact":
-        run.save(str(folder / event["file"]), base_path=str((folder / event["file"]).parent), policy="now")
+        place = Path(run.dir) / event["folder"]  # wandb would only link to the spool, which goes away
+        place.mkdir(parents=True, exist_ok=True)
+        run.save(shutil.copy(folder / event["file"], place), base_path=run.dir, policy="now")

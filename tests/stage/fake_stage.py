@@ -1,0 +1,71 @@
+"""A stage for the tests of tracking: `python fake_stage.py ROOT MODE [NAME=VALUE ...]`; it does nothing but report."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+from winnow.stage.tracking import Dataset, track
+
+PARAMS = {
+    "seed": 3,
+    "data": {"source": "digits"},
+    "space": {"name": "nas_bench_201", "cells": 1},
+    "search": {"method": "darts", "lr": 0.025, "milestones": [1, 2], "limit": None},
+    "tracking": {"uri": "http://someone:secret@example.org"},
+}
+
+
+def settings(**changes):
+    usual = {"enabled": True, "uri": None, "experiment": "winnow", "required": True, "wandb": False}
+    return SimpleNamespace(**usual | {"system_metrics": False, "registered_model": "winnow-test"} | changes)
+
+
+def tiny_model(folder: Path, classes: int):
+    """What `retrain` would give the shipper: the module that belongs to the copied files."""
+    import torch
+
+    assert json.loads((folder / "architecture.json").read_text()) == {"op": "conv"}
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 4 * 4, classes))
+
+
+def good(root: Path, run) -> None:
+    for epoch in range(3):
+        run.metrics({"train/loss": 1 / (epoch + 1), "accuracy": 0.3 * epoch}, epoch)
+    run.metric("diverged", float("inf"), step=2)
+    run.metric("unknown", float("nan"), step=2)
+    run.tag("winnow.colour", "see https://me:secret@example.org")
+    found = root / "architecture.json"
+    found.write_text('{"op": "conv"}')
+    run.artifact(found, "found")
+    run.dataset("digits/arch", "b" * 64, "data/splits/arch.parquet", "validation")
+    run.model("fake_stage:tiny_model", [found], (3, 4, 4), arguments={"classes": 5}, details={"params": 245})
+    run.model("fake_stage:no_such_function", [found], (3, 4, 4), name="broken")
+    found.write_text("changed after it was tracked")
+    run.summary({"accuracy_mean": 0.75, "ece": float("nan")}, note="The search **did** help.")
+
+
+def main(root: Path, mode: str, changes: dict) -> None:
+    inputs = [Dataset("digits/weights", "a" * 64, "data/splits/weights.parquet")]
+    upstream = sorted((root / "artifacts" / "runs").glob("*.json"))
+    with track(mode, params=PARAMS, root=root, tracking=settings(**changes), inputs=inputs, upstream=upstream) as run:
+        if mode == "good":
+            good(root, run)
+        elif mode == "fail":
+            raise ValueError("no images in https://me:secret@example.org/images\nsecond line")
+        elif mode == "hang":
+            run.metric("loss", 0.5, step=1)
+            print("hanging", flush=True)
+            time.sleep(60)
+        elif mode == "slow":
+            for step in range(1000):
+                run.metric("loss", 0.5, step)
+                if (root / "go on").exists():
+                    break
+                time.sleep(0.05)
+    print(json.dumps({"record": run.record, "heavy": [name for name in ("mlflow", "wandb") if name in sys.modules]}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], {k: json.loads(v) for k, v in (word.split("=", 1) for word in sys.argv[3:])})

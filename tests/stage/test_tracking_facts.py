@@ -1,0 +1,190 @@
+"""Tracking without a store: what is recorded about a run, which address is used, what is never written down."""
+
+import json
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
+
+import pytest
+
+from winnow.core.errors import Refused
+from winnow.stage.tracking import facts, store, track, ui_command
+
+
+def test_parameters_get_dotted_keys_and_json_values():
+    params = {"seed": 1, "search": {"steps": [1, 2], "method": "darts", "limit": None, "empty": {}}, "a": {"on": True}}
+    assert facts.flatten(params) == {
+        "seed": "1", "search.steps": "[1, 2]", "search.method": "darts", "search.limit": "null", "search.empty": "{}",
+        "a.on": "true",
+    }  # fmt: skip
+
+
+def test_long_parameters_are_cut_but_still_told_apart():
+    one, other = ({"x": "a" * 7000 + end} for end in "bc")
+    assert len(facts.flatten(one)["x"]) <= facts.LONGEST_PARAM
+    assert facts.flatten(one) != facts.flatten(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("http://me:secret@host:5000/x", "http://host:5000/x"),
+        ("postgresql+psycopg://me:se%40cret@host/db", "postgresql+psycopg://host/db"),
+        ("https://token@host", "https://host"),
+        ("two: http://a:b@c and http://d:e@f", "two: http://c and http://f"),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+        ("http://host/a:b@c", "http://host/a:b@c"),
+    ],
+)
+def test_passwords_are_taken_out_of_addresses(text, clean):
+    assert facts.redact(text) == clean
+
+
+def test_a_pipeline_run_is_its_parameters_commit_and_project(tmp_path):
+    params = {"seed": 1, "tracking": {"wandb": False}}
+    same = facts.pipeline_id({"tracking": {"wandb": True}, "seed": 1}, "abc", tmp_path)
+    assert facts.pipeline_id(params, "abc", tmp_path) == same
+    others = [({"seed": 2}, "abc", tmp_path), (params, "abd", tmp_path), (params, "abc", tmp_path / "other")]
+    assert len({facts.pipeline_id(*other) for other in others} | {same}) == 4
+
+
+def test_git_says_what_was_not_committed(tmp_path):
+    def git(*words):
+        who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    assert facts.git(tmp_path) == {}
+    git("init", "-b", "trunk")
+    assert facts.git(tmp_path) == {}, "a repository without a commit"
+    (tmp_path / "params.yaml").write_text("seed: 1\n")
+    git("add", ".")
+    git("commit", "-m", "first")
+    clean = facts.git(tmp_path)
+    assert (clean["dirty"], clean["diff"], clean["branch"], len(clean["commit"])) == (False, "", "trunk", 40)
+    (tmp_path / "params.yaml").write_text("seed: 2\nuri: http://me:secret@host\n")
+    dirty = facts.git(tmp_path)
+    assert dirty["dirty"]
+    assert "+seed: 2" in dirty["diff"]
+    assert "secret" not in dirty["diff"]
+
+
+def test_the_environment_names_machine_and_versions():
+    import torch
+
+    told = json.loads(json.dumps(facts.environment()))
+    assert told["versions"]["torch"] == torch.__version__
+    assert told["torch_threads"] == torch.get_num_threads()
+    assert told["cpu"]
+    assert told["isa"]
+    assert {"winnow.cpu", "winnow.isa", "winnow.threads", "winnow.torch"} <= facts.environment_tags(told).keys()
+
+
+def test_the_state_is_kept_by_the_project_not_by_a_passing_copy(tmp_path, monkeypatch):
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    assert store.state_folder(tmp_path) == tmp_path / ".winnow"
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "project"))
+    assert store.state_folder(tmp_path / "copy") == tmp_path / "project" / ".winnow"
+
+
+def test_the_environment_beats_the_parameter_and_sqlite_paths_are_the_projects(tmp_path, monkeypatch):
+    state = tmp_path / ".winnow"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert store.choose_uri(None, state) == f"sqlite:///{state}/mlflow.db"
+    assert store.choose_uri("sqlite:///runs.db", state) == f"sqlite:///{tmp_path}/runs.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host")
+    assert store.choose_uri("sqlite:///runs.db", state) == "http://host"
+    assert store.portable_uri(store.local_uri(state), state) == "sqlite:///.winnow/mlflow.db"
+
+
+def test_credentials_leave_the_address_for_the_variables():
+    clean, names = store.split_credentials("https://me:s%40t@host:8443/mlflow")
+    assert clean == "https://host:8443/mlflow"
+    assert names == {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "s@t"}
+    assert store.split_credentials("postgresql://me:s@host/db") == ("postgresql://me:s@host/db", {})
+
+
+class Answers(BaseHTTPRequestHandler):
+    """As an MLflow server with a password would, or as what is named by the first part of the path."""
+
+    def do_GET(self):
+        kind = self.path.split("/")[1]
+        allowed = self.headers.get("Authorization") == "Basic bWU6c2VjcmV0"  # me:secret
+        code = {"broken": 500, "absent": 404}.get(kind, 200 if allowed else 401)
+        self.send_response(code)
+        self.end_headers()
+        self.wfile.write(b"<html>" if kind == "other" else b'{"experiments": []}')
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def server():
+    with HTTPServer(("127.0.0.1", 0), Answers) as made:
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"127.0.0.1:{made.server_port}"
+        made.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://me:secret@{}/mlflow", None),
+        ("http://{}/mlflow", "does not accept our credentials"),
+        ("http://me:wrong@{}/mlflow", "does not accept our credentials"),
+        ("http://{}/broken", "answers HTTP 500"),
+        ("http://me:secret@{}/other", "not MLflow"),
+        ("http://127.0.0.1:1", "refused"),
+        ("postgresql+psycopg://me:secret@127.0.0.1:1/db", "refused"),
+        ("sqlite:////no/such/folder/mlflow.db", "not writable"),
+        ("./mlruns", "no plain folders"),
+        ("file:///tmp/mlruns", "no plain folders"),
+    ],
+)
+def test_an_address_is_tried_before_work_starts(server, address, said, monkeypatch):
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    trouble = store.trouble(address.format(server))
+    assert trouble is None if said is None else said in trouble
+
+
+def tracking(**changes):
+    usual = {"enabled": True, "uri": None, "experiment": "winnow", "required": True, "wandb": False}
+    return SimpleNamespace(**usual | {"system_metrics": False, "registered_model": "winnow-test"} | changes)
+
+
+def test_a_required_server_that_is_away_refuses_the_stage_at_once(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    away = tracking(uri="http://me:secret@127.0.0.1:1")
+    told = r"http://127\.0\.0\.1:1 cannot be used.*tracking\.required: false"
+    with pytest.raises(Refused, match=told) as refusal, track("search", params={}, root=tmp_path, tracking=away):
+        pytest.fail("the stage must not start")
+    assert "secret" not in str(refusal.value)
+    assert not list((tmp_path / ".winnow").glob("runs/*"))
+
+
+def test_without_tracking_nothing_is_started_and_a_record_is_still_written(tmp_path, monkeypatch):
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    with track("search", params={}, root=tmp_path, tracking=tracking(enabled=False)) as run:
+        run.metric("loss", 1.0)
+        run.artifact(tmp_path / "absent.png")
+        run.model("nowhere:none", ["absent"], (1,))
+    assert json.loads((tmp_path / "artifacts/runs/search.json").read_text())["run_id"] is None
+    assert not (tmp_path / ".winnow").exists()
+
+
+def test_the_page_is_refused_where_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    with pytest.raises(Refused, match="no runs to show"):
+        ui_command(tmp_path)
+    with pytest.raises(Refused, match=r"open http://host in a browser"):
+        ui_command(tmp_path, "http://me:secret@host")
+    (tmp_path / ".winnow").mkdir()
+    (tmp_path / ".winnow" / "mlflow.db").touch()
+    command = ui_command(tmp_path, port=5001)
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert f"sqlite:///{tmp_path}/.winnow/mlflow.db" in command

@@ -1,0 +1,58 @@
+"""Stage prepare: reads the data source; writes data/splits/{weights,arch,select,test}.parquet and manifest.json."""
+
+if __name__ == "__main__":  # a script's folder heads the path, where select.py would hide the standard library's
+    import sys
+
+    sys.path.pop(0)
+
+from pathlib import Path
+
+from winnow.data.prepare import prepare_splits
+from winnow.stage import files
+from winnow.stage.params import Params
+from winnow.stage.work import working
+
+
+def main(params: Params, folder: Path) -> None:
+    data = params.data
+    with working("prepare", params, folder) as work:
+        manifest = prepare_splits(
+            folder / files.SPLITS,
+            source=data.source,
+            seed=params.seed,
+            fractions=data.fractions.model_dump(),
+            test_fraction=data.test_fraction,
+            path=_resolved(folder, data.path),
+            image_column=data.image_column,
+            label_column=data.label_column,
+            image_size=data.image_size,
+            limit_train=data.limit_train,
+            limit_test=data.limit_test,
+        )
+        rows = {name: split["rows"] for name, split in manifest["splits"].items()}
+        for name, split in manifest["splits"].items():
+            work.run.dataset(name, split["digest"], files.SPLITS / f"{name}.parquet", name)
+        metrics = {
+            "images": rows,
+            "classes": len(manifest["classes"]),
+            "shape": manifest["shape"],
+            "duplicates": manifest["duplicates"],
+        }
+        files.write_json(folder / files.REPORTS / "prepare.json", metrics)
+        work.run.metrics({f"images_{name}": count for name, count in rows.items()})
+        work.run.artifact(folder / files.SPLITS / "manifest.json")
+        shape = "x".join(str(side) for side in manifest["shape"])
+        counts = ", ".join(f"{name} {count}" for name, count in rows.items())
+        work.say(f"prepared {data.source}: {shape}, {len(manifest['classes'])} classes; {counts}")
+        work.say(f"  wrote {files.SPLITS}/; next: winnow search")
+
+
+def _resolved(folder: Path, path: str | None) -> Path | None:
+    """Paths in params.yaml are seen from its folder."""
+    return None if path is None else folder / path
+
+
+if __name__ == "__main__":
+    from winnow.cli import run_stage
+
+    run_stage("prepare")

@@ -1,0 +1,110 @@
+"""Stage retrain: reads architecture.json and the training splits; writes artifacts/retrain/<seed>/model.safetensors."""
+
+if __name__ == "__main__":  # a script's folder heads the path, where select.py would hide the standard library's
+    import sys
+
+    sys.path.pop(0)
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from winnow.core.architecture import Architecture
+from winnow.data.loaders import Batches, Split, join
+from winnow.spaces import build
+from winnow.stage import files
+from winnow.stage.params import Params
+from winnow.stage.progress import Shown
+from winnow.stage.work import Work, augmentation, facts, final_space, working
+from winnow.train.fit import fit
+from winnow.train.seeds import derived, generator, materialise
+from winnow.train.watch import Watch
+
+
+def main(params: Params, folder: Path, seed: int) -> None:
+    splits = tuple(params.retrain.splits)
+    with working("retrain", params, folder, splits=splits, upstream=("select",), name=f"retrain-{seed}") as work:
+        space = final_space(params, folder)
+        arch = files.read_architecture(folder / files.ARCHITECTURE, space, params.space.name)
+        training = training_split(work)
+        with Shown(work.run) as watch:
+            model = train_child(work, arch, training, seed, watch, f"retrain (seed {seed})")
+        path = files.retrained(seed)
+        files.write_tensors(folder / path, model.state_dict(), about_model(work, arch, training, seed))
+        files.write_rows(folder / files.REPORTS / f"retrain/{seed}.csv", watch.rows)
+        last = {"train_loss": watch.rows[-1]["loss"], "train_accuracy": watch.rows[-1]["accuracy"]}
+        files.write_json(folder / files.REPORTS / f"retrain/{seed}.json", last)
+        work.run.artifact(folder / path)
+        work.run.artifact(folder / files.REPORTS / f"retrain/{seed}.csv")
+        work.say(f"retrained {arch.digest} from scratch, seed {seed}: training accuracy {last['train_accuracy']:.2f} %")
+        work.say(f"  wrote {path}; next: winnow evaluate (after all of retrain.seeds)")
+
+
+def training_split(work: Work) -> Split:
+    return join([work.split(name) for name in work.params.retrain.splits])
+
+
+def train_child(work: Work, arch: Architecture, training: Split, seed: int, watch: Watch, label: str) -> nn.Module:
+    """The child of the final space for `arch`, initialised and trained from scratch; all randomness is from `seed`."""
+    recipe = work.params.retrain.recipe()
+    start = derived(seed, "retrain")
+    model = materialise(final_space(work.params, work.folder).derive(arch), work.device, derived(start, "initialise"))
+    model.to(memory_format=torch.channels_last)
+    batches = Batches(
+        training,
+        recipe.batch,
+        augment=augmentation(work.params, training, recipe.cutout),
+        generator=generator(start, "batches"),
+        channels_last=True,
+    )
+    watch.start(label, recipe.epochs * len(batches))
+    return fit(model, batches, recipe, seed=start, watch=watch)
+
+
+def about_model(work: Work, arch: Architecture, training: Split, seed: int) -> dict[str, Any]:
+    """What a model file says of itself: enough to build the network and to feed it."""
+    params = work.params
+    return {
+        "space": params.space.name,
+        "options": {**params.space.chosen(), **params.retrain.space},
+        "facts": facts(work.folder),
+        "auxiliary": params.retrain.recipe().needs_auxiliary,
+        "choices": dict(arch.choices),
+        "digest": arch.digest,
+        "shape": list(training.images.shape[1:]),
+        "classes": list(training.classes),
+        "mean": list(training.mean),
+        "std": list(training.std),
+        "trained_on": training.digest,
+        "seed": seed,
+    }
+
+
+def load_model(path: Path | str) -> tuple[nn.Module, Mapping[str, Any]]:
+    """The trained network of a model.safetensors, in evaluation mode on the CPU, and what the file says of itself.
+
+    Inputs are (batch, *about["shape"]) float32: pixels / 255, minus about["mean"], over about["std"].
+    Refused where the file is missing, damaged or not of this kind.
+    """
+    path = Path(path)
+    tensors, about = files.read_tensors(path, "retrain")
+    with torch.device("meta"):
+        space = build(about["space"], about["options"], **about["facts"], final=True, auxiliary=about["auxiliary"])
+        child = space.derive(Architecture.of(about["choices"]))
+    child.to_empty(device="cpu")
+    files.load_state(child, tensors, path)
+    return child.eval(), about
+
+
+def logged_model(folder: Path, file: str) -> nn.Module:
+    """For the tracker: the network of `file` in `folder`, without the parts that only training uses."""
+    return load_model(folder / file)[0]
+
+
+if __name__ == "__main__":
+    from winnow.cli import run_stage
+
+    run_stage("retrain")

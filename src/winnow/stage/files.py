@@ -1,0 +1,152 @@
+"""What each file holds, where it lies, and how it is written: whole or not at all."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from winnow.core.architecture import Architecture
+from winnow.core.errors import Refused
+from winnow.core.space import Space
+
+SPLITS = Path("data/splits")
+SUPERNET = Path("artifacts/supernet.safetensors")
+LOGITS = Path("artifacts/logits.json")
+ARCHITECTURE = Path("artifacts/architecture.json")
+SELECTIONS = Path("artifacts/selections.json")
+EVIDENCE = Path("artifacts/evidence.parquet")
+MODEL = Path("artifacts/model.safetensors")
+REPORTS = Path("reports")
+RUNS = Path("artifacts/runs")
+
+ARCHITECTURE_FORMAT = "winnow.architecture/1"
+
+
+def retrained(seed: int) -> Path:
+    return Path(f"artifacts/retrain/{seed}/model.safetensors")
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well and goes away when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, made_by: str) -> Any:
+    """Refused, naming the stage that writes the file, where it is missing or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise Refused(f"no {path}: run `winnow {made_by}` (or `dvc repro`) first") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise Refused(f"{path} is not JSON ({error}): run `winnow {made_by}` again") from error
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Rows of equal keys as CSV, what `dvc plots` reads; `columns` are the header where there may be no row."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns or list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
+    with atomic(path) as temporary:
+        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema), temporary, compression="zstd")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Tensors as safetensors; `about` travels in the file's own metadata."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic(path) as temporary:
+        save_file(plain, temporary, {"winnow": json.dumps(about, sort_keys=True)})
+
+
+def read_tensors(path: Path, made_by: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors (on the CPU) and what the file says about itself. Refused where it is missing, cut off or foreign."""
+    if not path.is_file():
+        raise Refused(f"no {path}: run `winnow {made_by}` (or `dvc repro`) first")
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})["winnow"])
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise Refused(f"{path} is damaged ({error}): run `winnow {made_by}` again") from error
+    except KeyError as error:
+        raise Refused(f"{path} was not written by winnow: it does not say what it holds") from error
+
+
+def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refused where the tensors are those of another network."""
+    try:
+        module.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise Refused(f"{path} holds the weights of another network: {first}") from error
+
+
+def write_architecture(path: Path, arch: Architecture, space: Space, name: str, about: Mapping[str, Any]) -> None:
+    """`architecture.json`: the answers, the space they are of (by name and digest of its decisions), and `about`."""
+    content = {
+        "format": ARCHITECTURE_FORMAT,
+        "space": name,
+        "space_digest": space.digest,
+        "digest": arch.digest,
+        **about,
+        "choices": dict(arch.choices),
+    }
+    write_json(path, content)
+
+
+def read_architecture(path: Path, space: Space, name: str) -> Architecture:
+    """The architecture in `path` for `space`. Refused where it is of another space, an older form of it, or altered."""
+    content = read_json(path, "select")
+    if not isinstance(content, dict) or content.get("format") != ARCHITECTURE_FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise Refused(f"{path} is not in format {ARCHITECTURE_FORMAT!r} but {found!r}: run `winnow select` again")
+    if content.get("space") != name:
+        raise Refused(f"{path} is of space {content.get('space')!r}, params.yaml names {name!r}: run `winnow select`")
+    try:
+        arch = Architecture.of(content["choices"])
+        space.check(arch)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        older = "" if content.get("space_digest") == space.digest else " (an older form of it, or other settings)"
+        raise Refused(f"{path} does not fit space {name!r}{older}: {error}") from error
+    if content.get("digest") != arch.digest:
+        raise Refused(f"{path} was altered: its choices have digest {arch.digest}, it says {content.get('digest')}")
+    return arch
+
+
+def device_state(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in tensors.items()}

@@ -1,0 +1,283 @@
+"""params.yaml, checked at the door: what each section takes, and sentences for what it does not."""
+
+import difflib
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from winnow.core.errors import Refused
+from winnow.search.pairs import NEEDS, OFFERS, objection
+from winnow.train.recipes import RECIPES, Recipe
+
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Precision = Literal["fp32", "bf16"]
+TrainingSplit = Literal["weights", "arch", "select"]
+Distinct = Field(min_length=1)
+
+
+class Section(BaseModel):
+    """Unknown keys are refused, values are not coerced ("3" is not 3) and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Runtime(Section):
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    threads: Positive | None = None
+
+
+class Fractions(Section):
+    weights: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    arch: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    select: Annotated[float, Field(gt=0, lt=1)] = 0.2
+
+    @model_validator(mode="after")
+    def add_up(self) -> Self:
+        total = self.weights + self.arch + self.select
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"weights, arch and select add up to 1, not {total:g}")
+        return self
+
+
+class Data(Section):
+    source: str = "digits"
+    path: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    image_size: Positive | None = None
+    limit_train: Positive | None = None
+    limit_test: Positive | None = None
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    fractions: Fractions = Fractions()
+    pad: NotNegative | None = None
+    flip: bool | None = None
+
+
+class NasBench201(Section):
+    channels: Positive = 16
+    cells: Positive = 1
+
+
+class Darts(Section):
+    channels: Positive = 8
+    layers: Annotated[int, Field(ge=3)] = 5
+    candidates: Literal["darts", "s1", "s2", "s3", "s4"] = "darts"
+    none: bool = True
+
+
+class Mobile(Section):
+    width: Rate = 0.25
+
+
+class SpaceParams(Section):
+    name: str = "nas_bench_201"
+    nas_bench_201: NasBench201 = NasBench201()
+    darts: Darts = Darts()
+    mobile: Mobile = Mobile()
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def known(self) -> Self:
+        if ":" not in self.name and self.name not in ("nas_bench_201", "darts", "mobile"):
+            known = ("nas_bench_201", "darts", "mobile")
+            hint = _nearest(self.name, known)
+            raise ValueError(f"name takes {', '.join(known)} or 'my_package.my_module:build', not {self.name!r}{hint}")
+        return self
+
+    def chosen(self) -> dict[str, Any]:
+        """The options of the space that `name` names."""
+        section = getattr(self, self.name, None) if ":" not in self.name else None
+        return {**(section.model_dump() if section is not None else {}), **self.options}
+
+
+class DartsSearch(Section):
+    order: Literal["first", "second"] = "first"
+    logits_lr: Rate = 3e-3
+    logits_weight_decay: Annotated[float, Field(ge=0)] = 1e-3
+
+
+class Search(Section):
+    strategy: Literal[tuple(OFFERS)] = "darts"  # type: ignore[valid-type]
+    epochs: Positive = 30
+    batch: Annotated[int, Field(ge=2)] = 64
+    lr: Rate = 0.025
+    lr_min: Annotated[float, Field(ge=0)] = 0.001
+    momentum: Fraction = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 3e-4
+    clip: Rate = 5.0
+    precision: Precision = "fp32"
+    darts: DartsSearch = DartsSearch()
+
+    def recipe(self) -> dict[str, Any]:
+        """The keyword arguments of the strategy's method."""
+        common = {name: getattr(self, name) for name in ("epochs", "lr", "lr_min", "momentum", "weight_decay", "clip")}
+        return {**common, **(self.darts.model_dump() if self.strategy == "darts" else {})}
+
+
+class Perturbation(Section):
+    criterion: Literal["accuracy", "loss"] = "accuracy"
+    batch_norm: Literal["batch", "running"] = "batch"
+    tune_epochs: NotNegative = 2
+    tune_lr: Rate = 0.0025
+
+
+class Evolution(Section):
+    population: Annotated[int, Field(ge=2)] = 20
+    generations: NotNegative = 5
+    parents: Positive = 10
+    mutation: Annotated[float, Field(ge=0, le=1)] = 0.1
+    calibration_images: Annotated[int, Field(ge=2)] = 1024
+    max_params: Positive | None = None
+    max_macs: Positive | None = None
+
+
+class Select(Section):
+    methods: Annotated[list[Literal[tuple(NEEDS)]], Distinct] = ["perturbation", "magnitude"]  # type: ignore[valid-type]
+    splits: Annotated[list[TrainingSplit], Distinct] = ["arch", "select"]
+    batch: Annotated[int, Field(ge=2)] = 256
+    table: str | None = None
+    perturbation: Perturbation = Perturbation()
+    evolution: Evolution = Evolution()
+
+    @model_validator(mode="after")
+    def distinct(self) -> Self:
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError(f"methods takes each method once, not {self.methods}")
+        if "weights" in self.splits:
+            raise ValueError("splits takes arch and select: the supernet's weights were trained on split weights")
+        return self
+
+
+class Tune(Section):
+    trials: Annotated[int, Field(ge=0, le=0)] = 0
+
+
+class Retrain(Section):
+    seeds: Annotated[list[NotNegative], Distinct] = [0, 1, 2]
+    splits: Annotated[list[TrainingSplit], Distinct] = ["weights", "arch", "select"]
+    space: dict[str, Any] = {}
+    preset: Literal[tuple(RECIPES)] = "quick"  # type: ignore[valid-type]
+    epochs: Positive | None = None
+    batch: Annotated[int, Field(ge=2)] | None = None
+    optimiser: Literal["sgd", "adamw"] | None = None
+    lr: Rate | None = None
+    lr_min: Annotated[float, Field(ge=0)] | None = None
+    momentum: Fraction | None = None
+    nesterov: bool | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    warmup_epochs: NotNegative | None = None
+    clip: Rate | None = None
+    label_smoothing: Fraction | None = None
+    drop_path: Fraction | None = None
+    cutout: NotNegative | None = None
+    auxiliary: Annotated[float, Field(ge=0)] | None = None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    precision: Precision | None = None
+
+    @model_validator(mode="after")
+    def distinct(self) -> Self:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds takes each seed once, not {self.seeds}: equal seeds give equal networks")
+        return self
+
+    def recipe(self) -> Recipe:
+        """The preset with the fields that are given in its place."""
+        given = {name: getattr(self, name) for name in Recipe.__dataclass_fields__}
+        base = RECIPES[self.preset].__dict__
+        return Recipe(**{**base, **{name: value for name, value in given.items() if value is not None}})
+
+
+class Evaluate(Section):
+    controls: NotNegative = 3
+    batch: Positive = 256
+    latency_repeats: Annotated[int, Field(ge=6)] = 50
+
+
+class TrackingParams(Section):
+    enabled: bool = True
+    uri: str | None = None
+    experiment: Annotated[str, Field(min_length=1)] = "winnow"
+    required: bool = False
+    system_metrics: bool = True
+    registered_model: Annotated[str, Field(min_length=1)] = "winnow"
+    wandb: bool = False
+
+
+class Params(Section):
+    """The whole file."""
+
+    seed: NotNegative = 0
+    runtime: Runtime = Runtime()
+    data: Data = Data()
+    space: SpaceParams = SpaceParams()
+    search: Search = Search()
+    select: Select = Select()
+    tune: Tune = Tune()
+    retrain: Retrain = Retrain()
+    evaluate: Evaluate = Evaluate()
+    tracking: TrackingParams = TrackingParams()
+
+    @model_validator(mode="after")
+    def meaningful(self) -> Self:
+        for method in self.select.methods:
+            if reason := objection(self.search.strategy, method):
+                raise ValueError(f"select.methods: {reason}")
+        if self.retrain.recipe().auxiliary and self.space.name != "darts":
+            raise ValueError("retrain.auxiliary: only space darts has a second classifier; set retrain.auxiliary to 0")
+        if self.select.table is not None and self.space.name != "nas_bench_201":
+            raise ValueError("select.table: the table holds NAS-Bench-201 cells; set it to null or space.name to it")
+        return self
+
+
+def read_params(path: Path) -> Params:
+    """The checked content of a params.yaml. Refused, one line a mistake, where it is not one."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise Refused(f"no {path.name} in {path.parent.resolve()}: run winnow in the folder that holds it") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Refused(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise Refused(f"{path}: takes sections like 'data:' and 'search:', not {type(content).__name__}")
+    return check_params(content, path.name)
+
+
+def check_params(content: dict[str, Any], source: str = "params.yaml") -> Params:
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise Refused("\n".join(f"{source}: {_sentence(problem)}" for problem in error.errors())) from error
+
+
+def _sentence(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = list(_fields(problem["loc"][:-1]))
+        return f"unknown key {key}{_nearest(str(problem['loc'][-1]), known)}; there are {', '.join(known)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{key + ': ' if key else ''}{message}"
+    came = repr(problem["input"])
+    hint = ""
+    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
+        options = [part.strip("' ") for part in problem["ctx"]["expected"].replace(" or ", ",").split(",")]
+        hint = _nearest(problem["input"], options)
+    return f"{key}: {message[0].lower() + message[1:]}, not {came if len(came) < 80 else came[:77] + '...'}{hint}"
+
+
+def _fields(loc: tuple) -> typing.Iterable[str]:
+    model: Any = Params
+    for part in loc:
+        model = model.model_fields[part].annotation
+    return model.model_fields
+
+
+def _nearest(name: str, known: typing.Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1, 0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""

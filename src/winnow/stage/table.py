@@ -1,0 +1,27 @@
+"""What a NAS-Bench-201 cell is worth: accuracies of a benchmark table in Parquet."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from winnow.core.architecture import Architecture
+from winnow.core.errors import Refused
+from winnow.spaces.nas_bench_201 import to_string
+
+
+def true_accuracy(path: Path, arch: Architecture) -> dict[str, float]:
+    """Every numeric column of the row whose `arch_str` is this cell. Refused where there is no such table or row."""
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as error:
+        raise Refused(f"select.table: no file {path}") from error
+    except pa.ArrowInvalid as error:
+        raise Refused(f"select.table: {path} is not Parquet ({error})") from error
+    if "arch_str" not in table.column_names:
+        raise Refused(f"select.table: {path} has no column arch_str; it has {', '.join(table.column_names)}")
+    rows = table.filter(pc.equal(table["arch_str"], to_string(arch)))
+    if len(rows) != 1:
+        raise Refused(f"select.table: {path} has {len(rows)} rows for {to_string(arch)}; it takes one a cell")
+    return {field.name: float(rows[field.name][0].as_py()) for field in rows.schema if pa.types.is_floating(field.type)}

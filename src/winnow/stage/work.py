@@ -1,0 +1,139 @@
+"""What every stage stands on while it runs: device, threads, splits, space, tracking."""
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from winnow.core.errors import Refused
+from winnow.core.space import Space
+from winnow.data.augment import Augment
+from winnow.data.loaders import Split, open_split
+from winnow.data.storage import read_manifest
+from winnow.spaces import build
+from winnow.stage import files
+from winnow.stage.params import Params
+from winnow.stage.progress import console
+from winnow.stage.tracking import Dataset, Run, track
+
+
+@dataclass
+class Work:
+    """A running stage."""
+
+    stage: str
+    params: Params
+    folder: Path
+    device: torch.device
+    run: Run
+
+    def split(self, name: str) -> Split:
+        return open_split(self.folder / files.SPLITS, name, stage=self.stage, device=self.device)
+
+    def say(self, text: str) -> None:
+        console.print(text)
+
+
+@contextlib.contextmanager
+def working(
+    stage: str,
+    params: Params,
+    folder: Path,
+    *,
+    splits: tuple[str, ...] = (),
+    upstream: tuple[str, ...] = (),
+    name: str = "",
+) -> Iterator[Work]:
+    """Run the block as `stage`, tracked as `name` (the stage's own unless given), with what it reads as MLflow inputs.
+
+    Turns what an operating system or a device refuses into one sentence.
+    """
+    device = _device(params)
+    inputs = _inputs(folder, splits) if splits else []
+    records = [folder / files.RUNS / f"{each}.json" for each in upstream]
+    began = time.monotonic()
+    with (
+        _refusals(params),
+        track(
+            name or stage,
+            params=params.model_dump(),
+            root=folder,
+            tracking=params.tracking,
+            inputs=inputs,
+            upstream=records,
+        ) as run,
+    ):
+        run.tag("winnow.device", str(device))
+        yield Work(stage, params, folder, device, run)
+    console.print(f"[dim]{name or stage} took {time.monotonic() - began:.0f} s[/dim]")
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """What a space's builder needs to know of the data: classes, image_channels, image_size."""
+    manifest = read_manifest(folder / files.SPLITS)
+    channels, height, _ = manifest["shape"]
+    return {"classes": len(manifest["classes"]), "image_channels": channels, "image_size": height}
+
+
+def search_space(params: Params, folder: Path) -> Space:
+    """The space as it is searched."""
+    return build(params.space.name, params.space.chosen(), **facts(folder), final=False)
+
+
+def final_space(params: Params, folder: Path) -> Space:
+    """The space in its retraining form and size, on the meta device: derive from it, then materialise."""
+    options = {**params.space.chosen(), **params.retrain.space}
+    with torch.device("meta"):
+        auxiliary = params.retrain.recipe().needs_auxiliary
+        return build(params.space.name, options, **facts(folder), final=True, auxiliary=auxiliary)
+
+
+def augmentation(params: Params, split: Split, cutout: int = 0) -> Augment:
+    """What params.yaml says; unsaid: crops padded by an eighth of the side, flips where they keep the label."""
+    pad = params.data.pad if params.data.pad is not None else min(split.images.shape[2:]) // 8
+    flip = params.data.flip if params.data.flip is not None else split.symmetric
+    return Augment(pad, flip, cutout)
+
+
+def _device(params: Params) -> torch.device:
+    name = params.runtime.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise Refused(f"runtime.device is {name!r}, but this machine has no CUDA device: set it to auto or cpu")
+    device = torch.device(name)
+    if device.index is not None and device.index >= torch.cuda.device_count():
+        raise Refused(f"runtime.device is {name!r}, but there are {torch.cuda.device_count()} CUDA devices")
+    torch.set_num_threads(params.runtime.threads or os.cpu_count() or 1)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it first starts
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    return device
+
+
+def _inputs(folder: Path, splits: tuple[str, ...]) -> list[Dataset]:
+    manifest = read_manifest(folder / files.SPLITS)
+    digests = {name: manifest["splits"][name]["digest"] for name in splits}
+    return [Dataset(name, digest, files.SPLITS / f"{name}.parquet", name) for name, digest in digests.items()]
+
+
+@contextlib.contextmanager
+def _refusals(params: Params) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise Refused(
+            "out of GPU memory: lower search.batch, select.batch or retrain.batch of the stage that ran, use precision "
+            f"bf16, or a smaller space (space.{params.space.name}); the device said: {str(error).splitlines()[0]}"
+        ) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            place = f" writing {error.filename}" if error.filename else ""
+            raise Refused(f"the disk is full{place}: free some space and run the same command again") from error
+        raise

@@ -248,8 +248,7 @@ def _write(work: Work, bench: Bench, found: dict[str, Architecture], evidence: l
         }
     rows = disagreements(found)
     arch = found[chosen]
-    about = {"selected_by": chosen, "strategy": params.search.strategy}
-    files.write_architecture(folder / files.ARCHITECTURE, arch, bench.space, params.space.name, about)
+    files.write_architecture(folder / files.ARCHITECTURE, arch, bench.space, params.space.name)
     files.write_json(folder / files.SELECTIONS, {"chosen": chosen, "methods": methods, "disagreements": rows})
     files.write_table(folder / files.EVIDENCE, evidence, EVIDENCE)
     files.write_rows(folder / files.REPORTS / "select.csv", rows)

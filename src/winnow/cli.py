@@ -65,6 +65,134 @@ for _name, _text in STAGES.items():
     _stage_command(_name, _text)
 
 
+@cli.command()
+@click.option("--folder", type=click.Path(path_type=Path), default=".", help="Folder with params.yaml [default: .]")
+def plan(folder: Path) -> None:
+    """Say what the pipeline will cost: size of the space, seconds a step, wall time, memory."""
+    from winnow.stage.params import read_params
+    from winnow.stage.plan import SAMPLE, plan
+
+    params = read_params(folder / "params.yaml")
+    found = plan(params, folder, lambda text: click.echo(f"  {text} …", err=True))
+    smallest, median, largest = found.params
+    macs = [value / 1e6 for value in found.macs]
+    click.echo(f"space {params.space.name}: {found.architectures:,} architectures of {found.decisions} decisions")
+    click.echo(f"  of {SAMPLE} sampled children, as retrained:")
+    click.echo(f"  params  min {smallest:,}  median {median:,}  max {largest:,}")
+    click.echo(f"  M MACs  min {macs[0]:.2f}  median {macs[1]:.2f}  max {macs[2]:.2f}")
+    steps = f"{found.search_steps} steps of {found.step_seconds:.3g} s"
+    click.echo(f"search {params.search.strategy}: {steps}, peak memory {found.peak_mib:.0f} MiB")
+    for name, seconds in found.seconds.items():
+        click.echo(f"  {name:<9} about {_duration(seconds)}")
+    click.echo(f"  together  about {_duration(sum(found.seconds.values()))}; start with: dvc repro")
+
+
+@cli.command()
+@click.option("--folder", type=click.Path(path_type=Path), default=".", help="Folder with params.yaml [default: .]")
+@click.option("--port", type=int, default=5000, show_default=True)
+def ui(folder: Path, port: int) -> None:
+    """Open the tracking store of this folder in the MLflow UI, on 127.0.0.1."""
+    import subprocess
+
+    from winnow.stage.params import read_params
+    from winnow.stage.tracking import ui_command
+
+    click.echo(f"http://127.0.0.1:{port} (Ctrl-C ends it)")
+    raise SystemExit(subprocess.call(ui_command(folder, read_params(folder / "params.yaml").tracking.uri, port)))
+
+
+@cli.group()
+def space() -> None:
+    """Look at search spaces: list, show, sample, draw."""
+
+
+_of_space = click.argument("name", required=False)
+
+
+@space.command("list")
+def list_spaces() -> None:
+    """The spaces by name, with what each takes."""
+    import inspect
+
+    from winnow.spaces import SPACES
+
+    for name, build in SPACES.items():
+        click.echo(f"{name}{inspect.signature(build)}".replace(" -> winnow.core.space.Space", ""))
+        click.echo(f"  {inspect.getdoc(build).splitlines()[0]}")
+    click.echo("my_package.my_module:build\n  a space of your own: docs/add-a-space.md")
+
+
+@space.command()
+@_of_space
+@click.option("--limit", type=int, default=40, show_default=True, help="Decisions shown.")
+def show(name: str | None, limit: int) -> None:
+    """The decisions of a space [default: the one in params.yaml]."""
+    name, found = _space(name)
+    click.echo(f"{name}: {found.count():,} architectures of {len(found.decisions)} decisions, digest {found.digest}")
+    for d in list(found.decisions.values())[:limit]:
+        pick = f"{d.pick} of " if d.pick > 1 else ""
+        only = f"  (only in mixtures: {', '.join(map(str, d.mixture_only))})" if d.mixture_only else ""
+        click.echo(f"  {d.name:<14} {pick}{', '.join(map(str, d.options))}{only}")
+    if len(found.decisions) > limit:
+        click.echo(f"  … and {len(found.decisions) - limit} more (--limit)")
+
+
+@space.command()
+@_of_space
+@click.option("-n", "count", type=int, default=1, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+def sample(name: str | None, count: int, seed: int) -> None:
+    """Random architectures as JSON, one a line."""
+    import random
+
+    from winnow.core.choosers import uniform
+
+    _, found = _space(name)
+    rng = random.Random(seed)
+    for _ in range(count):
+        click.echo(found.decide(uniform(rng)).to_json())
+
+
+@space.command()
+@_of_space
+@click.option("--architecture", type=click.Path(path_type=Path), help="An architecture.json [default: the open space]")
+@click.option("--out", type=click.Path(path_type=Path), default="space.svg", show_default=True, help=".svg or .png")
+def draw(name: str | None, architecture: Path | None, out: Path) -> None:
+    """Draw a space, or an architecture of it."""
+    from winnow.stage.draw import draw_architecture, draw_space, save
+    from winnow.stage.files import read_architecture
+
+    name, found = _space(name)
+    figure = (
+        draw_space(found)
+        if architecture is None
+        else draw_architecture(found, read_architecture(architecture, found, name))
+    )
+    save(figure, out)
+    click.echo(f"wrote {out}")
+
+
+def _space(name: str | None):
+    """The named space at its default size, or that of params.yaml; built without memory for weights."""
+    import torch
+
+    from winnow.spaces import build
+    from winnow.stage.params import read_params
+
+    options = {}
+    if name is None:
+        params = read_params(Path("params.yaml"))
+        name, options = params.space.name, params.space.chosen()
+    with torch.device("meta"):
+        return name, build(name, options)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Run a command line; what is refused is printed as a sentence and gives status 2, Ctrl-C gives 130."""
     try:

@@ -116,14 +116,16 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> 
         raise Refused(f"{path} holds the weights of another network: {first}") from error
 
 
-def write_architecture(path: Path, arch: Architecture, space: Space, name: str, about: Mapping[str, Any]) -> None:
-    """`architecture.json`: the answers, the space they are of (by name and digest of its decisions), and `about`."""
+def write_architecture(path: Path, arch: Architecture, space: Space, name: str) -> None:
+    """`architecture.json`: the answers, and the space they are of by name and digest of its decisions.
+
+    Nothing else: two selections that agree write equal files, and DVC has nothing to retrain.
+    """
     content = {
         "format": ARCHITECTURE_FORMAT,
         "space": name,
         "space_digest": space.digest,
         "digest": arch.digest,
-        **about,
         "choices": dict(arch.choices),
     }
     write_json(path, content)

@@ -54,7 +54,7 @@ def working(
 
     Turns what an operating system or a device refuses into one sentence.
     """
-    device = _device(params)
+    device = choose_device(params)
     inputs = _inputs(folder, splits) if splits else []
     records = [folder / files.RUNS / f"{each}.json" for each in upstream]
     began = time.monotonic()
@@ -101,7 +101,8 @@ def augmentation(params: Params, split: Split, cutout: int = 0) -> Augment:
     return Augment(pad, flip, cutout)
 
 
-def _device(params: Params) -> torch.device:
+def choose_device(params: Params) -> torch.device:
+    """The device of `runtime.device`, with threads and determinism set as promised. Refused where there is no such."""
     name = params.runtime.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

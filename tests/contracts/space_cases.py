@@ -1,0 +1,131 @@
+"""Every space of the contract suite, small; imported by the tests and by a second process that compares digests."""
+
+import functools
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from winnow.core.architecture import Architecture
+from winnow.core.choosers import uniform
+from winnow.core.holes import Choice
+from winnow.core.replace import replace
+from winnow.core.space import Space
+from winnow.spaces import build
+
+CELLS = 180 * 7**8  # architectures of one DARTS cell: two of 2, 3, 4, 5 edges, seven operations each
+RESTRICTED = 180 * 2**8
+
+
+@dataclass(frozen=True)
+class Case:
+    small: Callable[[], Space]
+    large: Callable[[], Space]  # the same decisions at another size
+    count: int
+    reached: int | None = None  # how many decisions an architecture answers, where that is always the same
+    shape: tuple[int, ...] = (2, 8, 8)
+
+
+def of(name: str, small: dict, large: dict, count: int, **fields) -> Case:
+    facts = {"classes": 3, "image_channels": 2, "image_size": fields.get("shape", Case.shape)[-1]}
+
+    def sized(options: dict) -> Callable[[], Space]:
+        return lambda: build(name, options, **facts)
+
+    return Case(sized(small), sized(large), count, **fields)
+
+
+def _darts(count: int, **options) -> Case:
+    small, large = {"channels": 2, "layers": 3, **options}, {"channels": 3, "layers": 5, "final": True, **options}
+    return of("darts", small, large, count, reached=24)
+
+
+def ordinary(width: int) -> nn.Module:
+    """A network that knows nothing of winnow."""
+    return nn.Sequential(
+        nn.Conv2d(2, width, 3, padding=1),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(width, 3),
+    )
+
+
+def replaced(width: int) -> Space:
+    def rule(path: str, module: nn.Module) -> Choice | None:
+        if isinstance(module, nn.ReLU):
+            return Choice(path, {"relu": module, "gelu": nn.GELU()})
+        if isinstance(module, nn.Conv2d) and module.in_channels == module.out_channels:
+            pointwise = nn.Conv2d(module.in_channels, module.out_channels, 1)
+            return Choice(path, {"full": module, "pointwise": pointwise, "skip": nn.Identity()})
+        return None
+
+    return replace(ordinary(width), rule)
+
+
+def conditional(classes: int, image_channels: int, width: int = 4) -> Space:
+    """A user's own space: nesting, a subset with decisions inside, tied names, a shared layer, dropout."""
+    shared = nn.Conv2d(width, width, 3, padding=1)
+
+    def convs(name: str) -> Choice:
+        norm = nn.BatchNorm2d(width)
+        return Choice(name, {1: nn.Conv2d(width, width, 1), 3: shared, 5: nn.Sequential(norm, nn.Dropout(0.5))})
+
+    deep = nn.Sequential(convs("kernel"), nn.ReLU(), Choice("pool", {"avg": nn.AvgPool2d(2), "max": nn.MaxPool2d(2)}))
+    layers = [
+        nn.Conv2d(image_channels, width, 1),
+        Choice("depth", {"deep": deep, "flat": nn.AvgPool2d(2)}),
+        Choice("branches", {"a": convs("a"), "b": convs("b"), "c": nn.Identity()}, pick=2),
+        Choice("tied", {"bn": nn.BatchNorm2d(width), "relu": nn.ReLU()}),
+        Choice("tied", {"bn": nn.BatchNorm2d(width), "relu": nn.ReLU()}),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(width, classes),
+    ]
+    return Space(nn.Sequential(*layers))
+
+
+CASES = {
+    "nas_bench_201": of("nas_bench_201", {"channels": 4, "cells": 1}, {"channels": 6, "cells": 2}, 5**6, reached=6),
+    "darts": _darts(CELLS**2),
+    "darts without none": _darts(CELLS**2, none=False),
+    "darts s1": _darts(RESTRICTED**2, candidates="s1"),
+    "darts s2": _darts(RESTRICTED**2, candidates="s2"),
+    "darts s3": _darts(RESTRICTED**2, candidates="s3"),
+    "darts s4": _darts(RESTRICTED**2, candidates="s4"),
+    "mobile": of("mobile", {"width": 0.25}, {"width": 0.5, "final": True}, 4**20, reached=20, shape=(2, 16, 16)),
+    "replace": Case(lambda: replaced(4), lambda: replaced(6), 2**3 * 3**2, reached=5),
+    "user": of("space_cases:conditional", {}, {"width": 6}, (3 * 2 + 1) * (3 * 3 + 3 + 3) * 2),
+}
+
+
+@functools.cache
+def small(name: str) -> Space:
+    """The small space, built once."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        return CASES[name].small()
+
+
+def covering(space: Space, n: int = 3) -> Iterator[Architecture]:
+    """Architectures that differ in every decision, the options in turn: together they hold every kind of candidate."""
+    for i in range(n):
+        turn = itertools.count(i)
+        yield space.decide(lambda d, turn=turn: d.values[next(turn) % len(d.values)])
+
+
+def drawn(space: Space, n: int) -> list[Architecture]:
+    rng = random.Random(0)
+    return [space.decide(uniform(rng)) for _ in range(n)]
+
+
+def digests() -> dict[str, list[str]]:
+    with torch.device("meta"):
+        spaces = {name: case.small() for name, case in CASES.items()}
+    return {name: [space.digest, *(arch.digest for arch in drawn(space, 5))] for name, space in spaces.items()}

@@ -13,17 +13,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from winnow.pipelines.retrain import load_model, train_child, training_split
-from winnow.stage.report import write_report
 
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import sample
 from winnow.data.loaders import Batches, Split
 from winnow.measure import compare, cost
 from winnow.measure.latency import latency_ms
+from winnow.pipelines.retrain import load_model, train_child, training_split
 from winnow.stage import files
 from winnow.stage.params import Params
 from winnow.stage.progress import Shown
+from winnow.stage.report import write_report
 from winnow.stage.work import Work, final_space, working
 from winnow.train.seeds import derived, rng
 

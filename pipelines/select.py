@@ -16,7 +16,6 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from winnow.stage.draw import draw_architecture, save
 
 from winnow.core.architecture import Architecture
 from winnow.data.loaders import Batches, Split, join
@@ -27,6 +26,7 @@ from winnow.search.objective import cross_entropy
 from winnow.search.relax import Logits, softmax
 from winnow.search.select import magnitude, masks, perturbation
 from winnow.stage import files
+from winnow.stage.draw import draw_architecture, save
 from winnow.stage.params import Params
 from winnow.stage.progress import Shown
 from winnow.stage.table import true_accuracy

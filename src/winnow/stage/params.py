@@ -1,6 +1,7 @@
 """params.yaml, checked at the door: what each section takes, and sentences for what it does not."""
 
 import difflib
+import re
 import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -264,11 +265,15 @@ def _sentence(problem: Any) -> str:
     if problem["type"] == "value_error":
         return f"{key + ': ' if key else ''}{message}"
     came = repr(problem["input"])
-    hint = ""
+    hint = "; YAML reads 1e-3 as text, 1.0e-3 as a number" if _scientific(problem["input"]) else ""
     if problem["type"] == "literal_error" and isinstance(problem["input"], str):
         options = [part.strip("' ") for part in problem["ctx"]["expected"].replace(" or ", ",").split(",")]
         hint = _nearest(problem["input"], options)
     return f"{key}: {message[0].lower() + message[1:]}, not {came if len(came) < 80 else came[:77] + '...'}{hint}"
+
+
+def _scientific(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value) is not None
 
 
 def _fields(loc: tuple) -> typing.Iterable[str]:

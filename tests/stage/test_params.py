@@ -1,0 +1,117 @@
+"""params.yaml at the door: every mistake is a sentence that names the key, what it takes and what came."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from winnow.core.errors import Refused
+from winnow.search.pairs import NEEDS, OFFERS
+from winnow.stage.params import Params, check_params, read_params
+from winnow.train.recipes import RECIPES
+
+FILE = Path(__file__).parents[2] / "params.yaml"
+
+
+def changed(key: str, value: object) -> dict:
+    content = yaml.safe_load(FILE.read_text())
+    *sections, last = key.split(".")
+    place = content
+    for section in sections:
+        place = place[section]
+    place[last] = value
+    return content
+
+
+def test_the_shipped_file_holds_every_key_and_the_defaults():
+    """-S changes only keys that are there, so none may be missing; and the models' defaults must not drift from it."""
+
+    def keys(tree, prefix=""):
+        for name, value in tree.items():
+            yield prefix + name
+            if isinstance(value, dict):
+                yield from keys(value, f"{prefix}{name}.")
+
+    assert read_params(FILE) == Params()
+    assert set(keys(yaml.safe_load(FILE.read_text()))) == set(keys(Params().model_dump()))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("serch", {}, "unknown key serch (did you mean 'search'?)"),
+        ("search.epoch", 3, "unknown key search.epoch (did you mean 'epochs'?)"),
+        ("select.evolution.popluation", 3, "unknown key select.evolution.popluation (did you mean 'population'?)"),
+        ("search.epochs", "3", "search.epochs: input should be a valid integer, not '3'"),
+        ("search.epochs", 2.5, "search.epochs: input should be a valid integer, not 2.5"),
+        ("search.epochs", True, "search.epochs: input should be a valid integer, not True"),
+        ("search.epochs", 0, "search.epochs: input should be greater than or equal to 1, not 0"),
+        ("search.lr", float("nan"), "search.lr: input should be a finite number, not nan"),
+        ("search.lr", "1e-3", "search.lr: input should be a valid number, not '1e-3'; YAML reads 1e-3 as text, 1.0e-3"),
+        ("search.lr", -1, "search.lr: input should be greater than 0, not -1"),
+        ("search.strategy", "drats", "search.strategy: input should be 'darts' or 'spos', not 'drats' (did you mean"),
+        ("select.methods", ["evolutoin"], "select.methods.0: input should be"),
+        ("select.methods", [], "select.methods: list should have at least 1 item"),
+        ("select.methods", ["magnitude", "magnitude"], "select: methods takes each method once"),
+        ("select.splits", ["weights"], "trained on split weights"),
+        ("select.splits", ["test"], "select.splits.0"),
+        ("search.strategy", "spos", "'perturbation' masks candidates of a trained mixture, which a supernet of 'spos'"),
+        ("data.fractions.weights", 0.9, "data.fractions: weights, arch and select add up to 1, not 1.4"),
+        ("space.name", "dart", "not 'dart' (did you mean 'darts'?)"),
+        ("space.darts.layers", 2, "space.darts.layers: input should be greater than or equal to 3, not 2"),
+        ("runtime.device", "gpu", "runtime.device: string should match pattern"),
+        ("retrain.seeds", [1, 1], "retrain: seeds takes each seed once"),
+        ("retrain.auxiliary", 0.4, "only space darts has a second classifier"),
+        ("retrain.preset", "nasbench", "retrain.preset: input should be"),
+        ("tune.trials", 3, "tune.trials: input should be less than or equal to 0, not 3"),
+        ("search", None, "search: input should be a valid dictionary"),
+        ("tracking.experiment", "", "tracking.experiment"),
+    ],
+)
+def test_a_mistake_is_one_sentence(key, value, sentence):
+    with pytest.raises(Refused) as refusal:
+        check_params(changed(key, value))
+    assert sentence in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_several_mistakes_are_told_at_once():
+    content = changed("search.epochs", 0)
+    content["retrain"]["epochs"] = -1
+    with pytest.raises(Refused) as refusal:
+        check_params(content)
+    assert len(str(refusal.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("method", NEEDS)
+@pytest.mark.parametrize("strategy", OFFERS)
+def test_a_pair_is_accepted_exactly_where_it_means_something(strategy, method):
+    content = changed("search.strategy", strategy)
+    content["select"]["methods"] = [method]
+    if NEEDS[method][0] in OFFERS[strategy]:
+        assert check_params(content).select.methods == [method]
+    else:
+        with pytest.raises(Refused, match=r"select with .*, or search with"):
+            check_params(content)
+
+
+@pytest.mark.parametrize("preset", RECIPES)
+def test_a_preset_gives_the_recipe_and_given_fields_win(preset):
+    content = changed("retrain.preset", preset)
+    content["space"]["name"] = "darts"
+    assert check_params(content).retrain.recipe() == RECIPES[preset]
+    content["retrain"]["epochs"], content["retrain"]["ema"] = 7, 0.5
+    recipe = check_params(content).retrain.recipe()
+    assert (recipe.epochs, recipe.ema, recipe.lr) == (7, 0.5, RECIPES[preset].lr)
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n- 2\n", "a: [1\n", "3", "\x00", "a: !!python/object:os.system {}"])
+def test_a_file_that_is_no_params_is_refused(tmp_path, text):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(Refused):
+        read_params(tmp_path / "params.yaml")
+
+
+def test_a_missing_file_says_where_to_run(tmp_path):
+    with pytest.raises(Refused, match=r"no params.yaml in .*: run winnow in the folder that holds it"):
+        read_params(tmp_path / "params.yaml")

@@ -1,0 +1,24 @@
+"""The tiny pipeline, run once for all tests of the stages."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.stages.tiny import run_all, tiny
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_it_was():
+    """Stages set threads and determinism for their process; tests share one."""
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(strict)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the whole tiny pipeline has run: NAS-Bench-201, DARTS, all three selections."""
+    methods = ["perturbation", "magnitude", "evolution"]
+    return run_all(tiny(select__methods=methods), tmp_path_factory.mktemp("pipeline"))

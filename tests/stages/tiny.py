@@ -1,0 +1,53 @@
+"""A pipeline small enough for a test, run once: every stage, no tracking, a second or two each."""
+
+from pathlib import Path
+
+import yaml
+
+from winnow.pipelines import evaluate, prepare, retrain, search
+from winnow.pipelines import select as selecting
+from winnow.stage.params import Params, check_params
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "runtime.threads": 1,
+    "data.limit_train": 320,
+    "space.nas_bench_201.channels": 4,
+    "search.epochs": 2,
+    "search.batch": 32,
+    "search.lr": 0.1,
+    "select.perturbation.tune_epochs": 1,
+    "select.evolution.population": 4,
+    "select.evolution.generations": 1,
+    "select.evolution.parents": 2,
+    "select.evolution.calibration_images": 64,
+    "retrain.seeds": [0, 1],
+    "retrain.epochs": 2,
+    "retrain.batch": 32,
+    "evaluate.controls": 2,
+    "evaluate.latency_repeats": 6,
+    "tracking.enabled": False,
+}
+
+
+def tiny(**changes: object) -> Params:
+    """The project's own params.yaml with `TINY` and then `changes`; "__" in a keyword stands for a dot."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for key, value in {**TINY, **{name.replace("__", "."): value for name, value in changes.items()}}.items():
+        *sections, last = key.split(".")
+        place = content
+        for section in sections:
+            place = place[section]
+        place[last] = value
+    return check_params(content)
+
+
+def run_all(params: Params, folder: Path) -> Path:
+    (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump()))
+    prepare.main(params, folder)
+    search.main(params, folder)
+    selecting.main(params, folder)
+    for seed in params.retrain.seeds:
+        retrain.main(params, folder, seed)
+    evaluate.main(params, folder)
+    return folder

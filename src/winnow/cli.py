@@ -1,6 +1,7 @@
 """The command line. Nothing heavy is imported before a command needs it."""
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -195,6 +196,8 @@ def _duration(seconds: float) -> str:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run a command line; what is refused is printed as a sentence and gives status 2, Ctrl-C gives 130."""
+    # Threads that wait for work by spinning take the cores from whatever else runs, the tracker for one
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         status = cli.main(arguments, prog_name="winnow", standalone_mode=False)
         return status if isinstance(status, int) else 0

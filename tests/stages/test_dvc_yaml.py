@@ -1,0 +1,100 @@
+"""dvc.yaml against the code and params.yaml: DVC does not follow Python imports, so these tests do."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.stages.tiny import ROOT
+
+DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+NAMES = ("prepare", "search", "select", "retrain", "evaluate")
+# stage/ reads and writes files, shows and tracks: a change there does not change a result, but drawings are results
+DRAWS = {"select": ["src/winnow/stage/look"], "evaluate": ["src/winnow/stage/look", "src/winnow/stage/report.py"]}
+
+
+def imported(path: Path) -> set[str]:
+    """What `path` stands on, as dvc deps: packages of winnow and pipeline files, and what those import in turn.
+
+    Does not look behind stage/, which passes on spaces and data to whoever asks for them by name.
+    """
+    found: set[str] = set()
+    waiting, seen = [path], set()
+    while waiting:
+        current = waiting.pop()
+        seen.add(current)
+        for target in imports(current) - seen:
+            parts = target.relative_to(ROOT).parts
+            if parts[0] == "pipelines":
+                found.add("/".join(parts))
+            elif parts[2] == "stage" or len(parts) == 3:
+                continue
+            else:
+                found.add("/".join(parts[:3]))
+            waiting.append(target)
+    return found
+
+
+def imports(path: Path) -> set[Path]:
+    """The files of this project that the import statements of `path` name."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    bases = [ROOT / "src" / Path(*name.split(".")) for name in names if name.startswith("winnow.")]
+    bases += [ROOT / Path(*name.split(".")[1:]) for name in names if name.startswith("winnow.pipelines.")]
+    return {p for base in bases for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()}
+
+
+def test_the_imports_are_really_followed():
+    assert imported(ROOT / "pipelines/search.py") >= {"src/winnow/core", "src/winnow/nn", "src/winnow/search"}
+    assert "src/winnow/measure" not in imported(ROOT / "src/winnow/search/methods/darts.py")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stage_depends_on_the_code_it_stands_on(name):
+    deps = set(DVC["stages"][name]["deps"])
+    code = {dep for dep in deps if dep.startswith(("src/", "pipelines/"))}
+    needed = imported(ROOT / f"pipelines/{name}.py") | {f"pipelines/{name}.py"} | set(DRAWS.get(name, ()))
+    assert needed <= code, f"{name} imports {sorted(needed - code)}, which dvc.yaml does not name"
+    assert all((ROOT / dep).exists() for dep in code)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_params_that_a_stage_names_exist(name):
+    for key in DVC["stages"][name]["params"]:
+        place = PARAMS
+        for part in key.split("."):
+            assert part in place, f"{name}: params.yaml has no {key}"
+            place = place[part]
+
+
+def test_every_field_of_the_recipe_reaches_the_retrain_stage_but_not_the_seeds():
+    """Another list of seeds must not retrain the seeds that are already done."""
+    named = {key.partition(".")[2] for key in DVC["stages"]["retrain"]["params"] if key.startswith("retrain.")}
+    assert named == set(PARAMS["retrain"]) - {"seeds"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stage_says_what_it_does_and_git_ignores_what_dvc_keeps(name):
+    stage = DVC["stages"][name]
+    assert stage["desc"]
+    ignored = [line.strip() for line in (ROOT / ".gitignore").read_text().splitlines() if line.startswith("/")]
+    for out in stage["outs"]:
+        assert any(f"/{out}".startswith(pattern) for pattern in ignored), f"{out} is not in .gitignore"
+    for kind in ("metrics", "plots"):
+        for entry in stage.get(kind, []):
+            ((path, options),) = entry.items()
+            assert options["cache"] is False
+            assert not any(f"/{path}".startswith(pattern) for pattern in ignored), f"{path} must be committed"
+
+
+def test_only_evaluate_depends_on_the_test_split():
+    for name in ("search", "select", "retrain"):
+        deps = DVC["stages"][name]["deps"]
+        assert "data/splits" not in deps
+        assert "data/splits/test.parquet" not in deps

@@ -32,7 +32,7 @@ class Sleeper(nn.Module):
 def test_it_measures_what_a_caller_waits():
     found = latency_ms(Sleeper(2.0), (1, 2, 2), warmup=0, repeats=8)
     assert 2.0 <= found.low <= found.median <= found.high
-    assert found.median < 20.0
+    assert found.median < 200.0
     assert found.n == 8
     assert found.device == fingerprint("cpu")
 

@@ -70,8 +70,8 @@ for _name, _text in STAGES.items():
 @click.option("--folder", type=click.Path(path_type=Path), default=".", help="Folder with params.yaml [default: .]")
 def plan(folder: Path) -> None:
     """Say what the pipeline will cost: size of the space, seconds a step, wall time, memory."""
+    from winnow.pipelines.plan import SAMPLE, plan
     from winnow.stage.params import read_params
-    from winnow.stage.plan import SAMPLE, plan
 
     params = read_params(folder / "params.yaml")
     found = plan(params, folder, lambda text: click.echo(f"  {text} …", err=True))

@@ -9,7 +9,7 @@ import torch
 
 from tests.stages.tiny import tiny
 from winnow.core.errors import Refused
-from winnow.stage.plan import plan
+from winnow.pipelines.plan import plan
 from winnow.stage.work import augmentation, choose_device, working
 
 

@@ -1,6 +1,6 @@
 """Training one ordinary network from scratch."""
 
-from collections.abc import Iterable, Sized
+from collections.abc import Collection
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +9,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from winnow.nn.drop_path import set_drop_path
 from winnow.train.evaluate import Batch
+from winnow.train.optimisers import sgd
 from winnow.train.recipes import Recipe
 from winnow.train.seeds import derived, seeded
-from winnow.train.watch import Watch, check_finite
+from winnow.train.watch import Watch, check_finite, epoch_loss
 
 
 def autocast(device: torch.device | str, precision: str) -> torch.autocast:
@@ -19,7 +20,7 @@ def autocast(device: torch.device | str, precision: str) -> torch.autocast:
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def fit(model: nn.Module, batches: "Sized | Iterable[Batch]", recipe: Recipe, *, seed: int, watch: Watch) -> nn.Module:
+def fit(model: nn.Module, batches: Collection[Batch], recipe: Recipe, *, seed: int, watch: Watch) -> nn.Module:
     """Train `model` in place by `recipe` and return what to keep: its averaged copy if `recipe.ema`, else itself.
 
     `batches` gives one epoch at each iteration. Dropout and drop-path draw from `seed`. The result is in evaluation
@@ -41,7 +42,8 @@ def fit(model: nn.Module, batches: "Sized | Iterable[Batch]", recipe: Recipe, *,
                 lr = optimiser.param_groups[0]["lr"]
                 optimiser.zero_grad(set_to_none=True)
                 with autocast(device, recipe.precision):
-                    scores, loss = _loss(model(x), y, recipe)
+                    output = model(x)
+                scores, loss = _loss(output, y, recipe)
                 check_finite(loss, epoch, step, lr, "retrain")
                 loss.backward()
                 if recipe.clip is not None:
@@ -54,29 +56,29 @@ def fit(model: nn.Module, batches: "Sized | Iterable[Batch]", recipe: Recipe, *,
                 right += (scores.detach().argmax(1) == y).sum()
                 seen += len(y)
                 watch.step()
-            metrics = {"loss": float(torch.stack(losses).mean()), "accuracy": 100 * float(right) / seen, "lr": lr}
-            watch.epoch(epoch, metrics)
+            loss_mean = epoch_loss(losses, epoch, lr, "retrain")
+            watch.epoch(epoch, {"loss": loss_mean, "accuracy": 100 * float(right) / seen, "lr": lr})
     return (model if averaged is None else averaged.module).eval()
 
 
 def _loss(output: Tensor | tuple[Tensor, Tensor], y: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """Class scores and the loss; a network with a second classifier returns both scores while training."""
     scores, second = output if isinstance(output, tuple) else (output, None)
-    loss = F.cross_entropy(scores, y, label_smoothing=recipe.label_smoothing)
+    loss = F.cross_entropy(scores.float(), y, label_smoothing=recipe.label_smoothing)
     if second is not None:
-        loss = loss + recipe.auxiliary * F.cross_entropy(second, y, label_smoothing=recipe.label_smoothing)
+        loss = loss + recipe.auxiliary * F.cross_entropy(second.float(), y, label_smoothing=recipe.label_smoothing)
     return scores, loss
 
 
 def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(
+        return torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+    return sgd(
         model.parameters(),
         recipe.lr,
-        recipe.momentum,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
-        nesterov=recipe.nesterov and recipe.momentum > 0,
     )
 
 

@@ -10,6 +10,7 @@ from winnow.search.gradients import Objective, first_order, second_order
 from winnow.search.mixture import train_mixture
 from winnow.search.relax import Logits, softmax
 from winnow.train.evaluate import Batch
+from winnow.train.optimisers import sgd
 from winnow.train.seeds import generator
 from winnow.train.watch import Watch
 
@@ -40,7 +41,7 @@ def darts(
     """
     device = next(space.parameters()).device
     logits = Logits(space, generator(seed, "logits")).to(device)
-    weights = torch.optim.SGD(space.parameters(), lr, momentum, weight_decay=weight_decay)
+    weights = sgd(space.parameters(), lr, momentum=momentum, weight_decay=weight_decay)
     train_mixture(
         space,
         logits,
@@ -79,7 +80,7 @@ def resume_mixture(
     Decided options are constants of the mixture; open logits go on by first-order steps. Learning rate and both
     optimisers' states last over all calls (Wang et al. 2021, public code: 0.1 x the search's rate, never lowered).
     """
-    weights = torch.optim.SGD(space.parameters(), lr, momentum, weight_decay=weight_decay)
+    weights = sgd(space.parameters(), lr, momentum=momentum, weight_decay=weight_decay)
     adam = _adam(logits, logits_lr, logits_weight_decay)
 
     def tune(decided: Mapping[str, Value]) -> None:
@@ -101,4 +102,4 @@ def resume_mixture(
 
 
 def _adam(logits: Logits, lr: float, weight_decay: float) -> torch.optim.Adam:
-    return torch.optim.Adam(logits.parameters(), lr, betas=(0.5, 0.999), weight_decay=weight_decay)
+    return torch.optim.Adam(logits.parameters(), lr, betas=(0.5, 0.999), weight_decay=weight_decay, fused=True)

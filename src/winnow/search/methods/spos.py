@@ -8,6 +8,7 @@ from winnow.core.space import Space
 from winnow.search.gradients import Objective
 from winnow.search.paths import train_paths, uniform_paths
 from winnow.train.evaluate import Batch
+from winnow.train.optimisers import sgd
 from winnow.train.seeds import rng
 from winnow.train.watch import Watch
 
@@ -35,7 +36,7 @@ def spos(
     decayed = [p for p in space.parameters() if p.dim() > 1]
     rest = [p for p in space.parameters() if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    optimiser = torch.optim.SGD([g for g in groups if g["params"]], lr, momentum)
+    optimiser = sgd([g for g in groups if g["params"]], lr, momentum=momentum)
     steps = epochs * len(train)
     fall = (lr - lr_min) / lr
     train_paths(

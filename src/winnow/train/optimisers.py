@@ -1,0 +1,29 @@
+"""Optimisers with one kernel for all tensors: on small networks a step of the plain ones costs as much as a layer."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def sgd(
+    weights: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
+    lr: float,
+    *,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+) -> torch.optim.SGD:
+    """SGD over weights or groups of them; a weight without a gradient (None) is left alone, its momentum too.
+
+    Make it after the weights are on their device. Momentum starts at zero rather than with the first gradient, which
+    comes to the same: the fused kernel cannot start it for one path's weights and go on with another's.
+    """
+    optimiser = torch.optim.SGD(
+        weights, lr, momentum, weight_decay=weight_decay, nesterov=nesterov and momentum > 0, fused=True
+    )
+    for group in optimiser.param_groups:
+        for weight in group["params"] if momentum else ():
+            optimiser.state[weight]["momentum_buffer"] = torch.zeros_like(weight, requires_grad=False)
+    return optimiser

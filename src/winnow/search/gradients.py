@@ -6,6 +6,7 @@ BatchNorm statistics are afterwards what they were, to the byte.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from winnow.core.holes import Setting
 from winnow.core.space import Space
 from winnow.search.relax import Logits
-from winnow.train.evaluate import Batch, batch_statistics
+from winnow.train.evaluate import Batch, batch_statistics, every_module
+from winnow.train.seeds import seeded
 
 Objective = Callable[[Batch, Setting], Tensor]
 Relax = Callable[[Mapping[str, Tensor]], Setting]
@@ -23,7 +25,8 @@ Gradient = Callable[[Space, Logits, Relax, Objective, Batch, Batch, torch.optim.
 @contextlib.contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Inside, no parameter of `module` asks for a gradient: backward passes skip all weight gradients."""
-    asking = [p for p in module.parameters() if p.requires_grad]
+    held = {p: None for m in every_module(module) for p in m._parameters.values()}  # a shared one once
+    asking = [p for p in held if p is not None and p.requires_grad]
     try:
         for p in asking:
             p.requires_grad_(False)
@@ -42,10 +45,14 @@ def first_order(
     valid: Batch,
     weights_optimiser: torch.optim.Optimizer,
 ) -> Tensor:
-    """The gradient of the validation loss at the present weights (Liu et al. 2019, section 2.3 with xi = 0)."""
+    """The gradient of the validation loss at the present weights (Liu et al. 2019, section 2.3 with xi = 0).
+
+    Logits that the loss does not depend on, because `relax` has decided for them, get none (None, not zero).
+    """
     with frozen(space), batch_statistics(space):
         loss = objective(valid, relax(logits))
-        loss.backward()
+        if loss.requires_grad:  # not where every decision is made
+            loss.backward()
     return loss.detach()
 
 
@@ -61,33 +68,51 @@ def second_order(
 ) -> Tensor:
     """The gradient at the weights after one virtual SGD step on `train` (Liu et al. 2019, equations 6 to 8).
 
-    The step takes learning rate, momentum, its buffer and weight decay from `weights_optimiser`, as the authors' code
+    The step takes learning rates, momentum, its buffers and weight decay from `weights_optimiser`, as the authors' code
     does. `mixed` computes the term with the second derivative: `finite_difference` unless given, `exact` as its oracle.
+    Random modules (dropout, noise) draw the same whenever the loss on `train` is asked for: it is one function.
     """
     mixed = mixed or finite_difference
-    weights = list(space.parameters())
-    group = weights_optimiser.param_groups[0]
+    weights, draws = weights_of(space), int(torch.randint(2**62, ()))
+    groups = {w: group for group in weights_optimiser.param_groups for w in group["params"]}
+
+    def training(batch: Batch, setting: Setting) -> Tensor:
+        with seeded(draws):
+            return objective(batch, setting)
+
     before = [w.detach().clone() for w in weights]
     with batch_statistics(space):
-        grads = torch.autograd.grad(objective(train, relax(logits)), weights, allow_unused=True)
-        with torch.no_grad():
-            for w, grad in zip(weights, grads, strict=True):
-                buffer = weights_optimiser.state.get(w, {}).get("momentum_buffer")
-                move = group["weight_decay"] * w
-                move = move if grad is None else move + grad
-                move = move if buffer is None else move + group["momentum"] * buffer
-                w -= group["lr"] * move
+        grads = torch.autograd.grad(training(train, relax(logits)), weights, allow_unused=True)
         try:
+            with torch.no_grad():
+                for w, grad in zip(weights, grads, strict=True):
+                    if grad is not None:
+                        w -= groups[w]["lr"] * _move(w, grad, groups[w], weights_optimiser)
             loss = objective(valid, relax(logits))
             answers = torch.autograd.grad(loss, [*logits.values(), *weights], allow_unused=True)
         finally:
             _put_back(weights, before)
         direct = answers[: len(logits)]
-        vector = [_zero(g, w) for g, w in zip(answers[len(logits) :], weights, strict=True)]
-        correction = mixed(space, logits, relax, objective, train, vector)
+        vector = [
+            torch.zeros_like(w) if grad is None or answer is None else groups[w]["lr"] * answer
+            for w, grad, answer in zip(weights, grads, answers[len(logits) :], strict=True)
+        ]
+        correction = mixed(space, logits, relax, training, train, vector)
     for parameter, grad, term in zip(logits.values(), direct, correction, strict=True):
-        parameter.grad = _zero(grad, parameter) - group["lr"] * term
+        parameter.grad = _zero(grad, parameter) - term
     return loss.detach()
+
+
+def weights_of(space: Space) -> list[nn.Parameter]:
+    """The weights that are trained, in a fixed order: what the `vector` of a mixed derivative goes along."""
+    return [w for w in space.parameters() if w.requires_grad]
+
+
+def _move(w: Tensor, grad: Tensor, group: dict[str, Any], optimiser: torch.optim.Optimizer) -> Tensor:
+    """What SGD subtracts from `w`, over the learning rate."""
+    move = grad + group["weight_decay"] * w
+    buffer = optimiser.state.get(w, {}).get("momentum_buffer")
+    return move if buffer is None else move + group["momentum"] * buffer
 
 
 Mixed = Callable[[Space, Logits, Relax, Objective, Batch, list[Tensor]], list[Tensor]]
@@ -97,18 +122,18 @@ def finite_difference(
     space: Space, logits: Logits, relax: Relax, objective: Objective, train: Batch, vector: list[Tensor]
 ) -> list[Tensor]:
     """d2 L / d logits d weights, times `vector`, from gradients at weights +- eps x vector, eps = 0.01 / |vector|."""
-    norm = torch.sqrt(sum(v.double().square().sum() for v in vector))
+    norm = float(nn.utils.get_total_norm(vector))
     if norm == 0:
         return [torch.zeros_like(parameter) for parameter in logits.values()]
-    eps = 0.01 / float(norm)
-    weights = list(space.parameters())
+    eps = 0.01 / norm
+    weights = weights_of(space)
     before = [w.detach().clone() for w in weights]
     sides = []
     try:
         for sign in (1.0, -1.0):
+            _put_back(weights, before)
             with torch.no_grad():
-                for w, start, v in zip(weights, before, vector, strict=True):
-                    w.copy_(start + sign * eps * v)
+                torch._foreach_add_(weights, vector, alpha=sign * eps)
             with frozen(space):
                 loss = objective(train, relax(logits))
                 sides.append(torch.autograd.grad(loss, list(logits.values()), allow_unused=True))
@@ -124,7 +149,7 @@ def exact(
 ) -> list[Tensor]:
     """The same product by differentiating twice: slow and memory-hungry, the oracle of `finite_difference`."""
     grads = torch.autograd.grad(
-        objective(train, relax(logits)), list(space.parameters()), create_graph=True, allow_unused=True
+        objective(train, relax(logits)), weights_of(space), create_graph=True, allow_unused=True
     )
     product = sum((g * v).sum() for g, v in zip(grads, vector, strict=True) if g is not None)
     terms = torch.autograd.grad(product, list(logits.values()), allow_unused=True)
@@ -137,5 +162,4 @@ def _zero(grad: Tensor | None, like: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _put_back(weights: list[nn.Parameter], before: list[Tensor]) -> None:
-    for w, start in zip(weights, before, strict=True):
-        w.copy_(start)
+    torch._foreach_copy_(weights, before)

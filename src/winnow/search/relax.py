@@ -9,7 +9,7 @@ from winnow.core.space import Space
 
 
 class Logits(nn.ParameterDict):
-    """One vector (options,) per decision that takes a single option of several; they live beside the network.
+    """One vector (options,) per decision that takes a single option; they live beside the network.
 
     Starts as scale x N(0, 1) from `generator`, in the order of the decisions (Liu et al. 2019, public code: 1e-3).
     """
@@ -18,7 +18,7 @@ class Logits(nn.ParameterDict):
         start = {
             d.name: nn.Parameter(scale * torch.randn(len(d.options), generator=generator))
             for d in space.decisions.values()
-            if d.pick == 1 and len(d.options) > 1
+            if d.pick == 1
         }
         super().__init__(start)
 

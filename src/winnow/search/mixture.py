@@ -10,7 +10,7 @@ from winnow.data.loaders import forever
 from winnow.search.gradients import Gradient, Objective, Relax
 from winnow.search.relax import Logits
 from winnow.train.evaluate import Batch
-from winnow.train.watch import Watch, check_finite
+from winnow.train.watch import Watch, check_finite, epoch_loss
 
 
 def train_mixture(
@@ -56,7 +56,7 @@ def train_mixture(
             losses.append(loss.detach())
             watch.step()
         metrics = {
-            "train_loss": float(torch.stack(losses).mean()),
+            "train_loss": epoch_loss(losses, epoch, lr, "search"),
             "valid_loss": float(torch.stack(valid_losses).mean()),
             "lr": lr,
         }

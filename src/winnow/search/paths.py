@@ -9,7 +9,7 @@ from winnow.core.architecture import Architecture
 from winnow.core.space import Space
 from winnow.search.gradients import Objective
 from winnow.train.evaluate import Batch
-from winnow.train.watch import Watch, check_finite
+from winnow.train.watch import Watch, check_finite, epoch_loss
 
 
 def train_paths(
@@ -44,7 +44,7 @@ def train_paths(
             schedule.step()
             losses.append(loss.detach())
             watch.step()
-        watch.epoch(epoch, {"train_loss": float(torch.stack(losses).mean()), "lr": lr})
+        watch.epoch(epoch, {"train_loss": epoch_loss(losses, epoch, lr, "search"), "lr": lr})
 
 
 def uniform_paths(space: Space, rng: random.Random) -> Callable[[], Architecture]:

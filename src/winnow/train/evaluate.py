@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+BatchNorm = nn.modules.batchnorm._BatchNorm
 Batch = tuple[Tensor, Tensor]  # images (batch, channels, height, width), labels (batch,)
 
 
@@ -27,15 +28,15 @@ def accuracy_and_loss(predict: Callable[[Tensor], Tensor], batches: Iterable[Bat
 @contextlib.contextmanager
 def batch_statistics(model: nn.Module) -> Iterator[None]:
     """Inside, every BatchNorm normalises with its batch and leaves its running statistics alone."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [(m.training, m.track_running_stats) for m in norms]
+    norms = [vars(m) for m in every_module(model) if isinstance(m, BatchNorm)]  # Module.__setattr__ is slow
+    before = [(m["training"], m["track_running_stats"]) for m in norms]
     try:
         for m in norms:
-            m.training, m.track_running_stats = True, False
+            m.update(training=True, track_running_stats=False)
         yield
     finally:
         for m, (training, tracking) in zip(norms, before, strict=True):
-            m.training, m.track_running_stats = training, tracking
+            m.update(training=training, track_running_stats=tracking)
 
 
 @torch.no_grad()
@@ -46,13 +47,31 @@ def calibrate(model: nn.Module, batches: Iterable[Batch]) -> nn.Module:
     (Guo et al. 2020, section 3.4). Weights stay as they are; dropout is off.
     """
     model.eval()
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [m for m in every_module(model) if isinstance(m, BatchNorm)]
     momenta = [m.momentum for m in norms]
     for m in norms:
         m.reset_running_stats()
-        m.momentum, m.training = None, True  # None: cumulative average
-    for x, _ in batches:
-        model(x)
-    for m, momentum in zip(norms, momenta, strict=True):
-        m.momentum = momentum
+        m.training = True
+    try:
+        for number, (x, _) in enumerate(batches, 1):
+            for m in norms:
+                m.momentum = (
+                    1 / number
+                )  # a running mean; None would do the same, but waits for the device in every layer
+            model(x)
+    finally:
+        for m, momentum in zip(norms, momenta, strict=True):
+            m.momentum = momentum
     return model.eval()
+
+
+def every_module(model: nn.Module) -> list[nn.Module]:
+    """What `model.modules()` gives, in another order and without making up names: loops ask for it at every step."""
+    found: dict[nn.Module, None] = {}
+    queue = [model]
+    while queue:
+        module = queue.pop()
+        if module not in found:
+            found[module] = None
+            queue += [child for child in module._modules.values() if child is not None]
+    return list(found)

@@ -1,7 +1,8 @@
 """What a long loop tells while it runs; a stage overrides it to show progress and record curves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from winnow.core.errors import Refused
@@ -23,10 +24,23 @@ class Watch:
 def check_finite(loss: Tensor, epoch: int, step: int, lr: float, section: str) -> None:
     """Refused where a loss is NaN or infinite, naming the step, the learning rate and what to try.
 
-    On an accelerator only every twentieth step is looked at: a look waits for the device.
+    On an accelerator only every twentieth step is looked at, as a look waits for it; `epoch_loss` sees the others.
     """
     if (loss.device.type == "cpu" or step % 20 == 0) and not loss.isfinite():
-        raise Refused(
-            f"the loss is {loss.item()} at epoch {epoch}, step {step}, with learning rate {lr:.4g}: "
-            f"lower {section}.lr, lower {section}.clip, or set {section}.precision to fp32"
-        )
+        raise _diverged(float(loss), epoch, step, lr, section)
+
+
+def epoch_loss(losses: Sequence[Tensor], epoch: int, lr: float, section: str) -> float:
+    """The mean of an epoch's losses, one a step; Refused, as by `check_finite`, where one is not finite."""
+    values = torch.stack(tuple(losses)).cpu()
+    lost = (~values.isfinite()).nonzero().flatten().tolist()
+    if lost:
+        raise _diverged(float(values[lost[0]]), epoch, lost[0], lr, section)
+    return float(values.mean())
+
+
+def _diverged(loss: float, epoch: int, step: int, lr: float, section: str) -> Refused:
+    return Refused(
+        f"the loss is {loss} at epoch {epoch}, step {step}, with learning rate {lr:.4g}: "
+        f"lower {section}.lr, lower {section}.clip, or set {section}.precision to fp32"
+    )

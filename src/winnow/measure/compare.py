@@ -46,16 +46,16 @@ def reliability(confidence: Tensor, right: Tensor, bins: int = 15) -> tuple[floa
 
     `confidence` (n,) is the probability given to the predicted class, `right` (n,) whether it was the true one.
     """
-    edges = torch.linspace(0, 1, bins + 1)
-    which = torch.bucketize(confidence.double().cpu(), edges[1:-1].double())
+    confidence, right = confidence.cpu().double(), right.cpu().double()
+    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
+    which = torch.bucketize(confidence, edges[1:-1])  # a bin holds its upper edge, the first one 0 as well
     rows, error = [], 0.0
     for i in range(bins):
         inside = which == i
         count = int(inside.sum())
         row = {"confidence_low": float(edges[i]), "confidence_high": float(edges[i + 1]), "count": count}
         if count:
-            sure = float(confidence.cpu()[inside].double().mean())
-            true = float(right.cpu()[inside].double().mean())
+            sure, true = float(confidence[inside].mean()), float(right[inside].mean())
             error += 100 * count / len(confidence) * abs(sure - true)
             rows.append({**row, "confidence": sure, "accuracy": true})
     return error, rows

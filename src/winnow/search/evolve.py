@@ -5,8 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from winnow.core.architecture import Architecture
-from winnow.core.choosers import crossover, mutate, sample
+from winnow.core.choosers import crossover, mutate, uniform
+from winnow.core.errors import Refused
 from winnow.core.space import Space
+
+TRIES = 1000  # random draws within the limits before giving up
 
 
 @dataclass(frozen=True)
@@ -34,18 +37,24 @@ def evolution(
 
     Generation 0 is random. Each later one has half a population of mutants and half of crossovers of the `parents` best
     so far, filled up with random architectures; none is evaluated twice or breaks `allowed`. Ends early when the space
-    has nothing new to offer. ValueError where no random architecture is allowed. Source: Guo et al. 2020, section 3.4.
+    has nothing new to offer. Refused where no random architecture is allowed. Source: Guo et al. 2020, section 3.4.
     """
     seen: dict[str, Scored] = {}
 
-    def fresh(generation: int, origin: str, draw: Callable[[], Architecture], wanted: int) -> None:
+    def fresh(generation: int, origin: str, draw: Callable[[], Architecture | None], wanted: int) -> None:
         for _ in range(10 * wanted):  # give up after ten times the quota
             if wanted == 0:
                 return
             arch = draw()
+            if arch is None:
+                return
             if arch.digest not in seen and allowed(arch):
                 seen[arch.digest] = Scored(generation, origin, arch, score(arch))
                 wanted -= 1
+
+    def random_one() -> Architecture | None:
+        drawn = (space.decide(uniform(rng)) for _ in range(TRIES))
+        return next((arch for arch in drawn if allowed(arch)), None)
 
     def best() -> list[Scored]:
         return sorted(seen.values(), key=lambda s: -s.score)
@@ -58,7 +67,12 @@ def evolution(
             fresh(generation, "mutation", lambda top=top: space.decide(mutate(rng.choice(top), rng, mutation)), half)
             fresh(generation, "crossover", lambda top=top: space.decide(crossover(*_two(top, rng), rng)), half)
         missing = population - (len(seen) - before)
-        fresh(generation, "random", lambda: sample(space, rng, allowed), missing)
+        fresh(generation, "random", random_one, missing)
+        if not seen:
+            raise Refused(
+                f"none of {TRIES} random architectures is within the limits: "
+                "raise select.evolution.max_params or select.evolution.max_macs"
+            )
         if len(seen) == before:
             break
     return best()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from winnow.core.architecture import Architecture
 from winnow.core.decision import Decision, Value
+from winnow.core.errors import Refused
 from winnow.core.holes import Setting
 from winnow.core.space import Space
 
@@ -17,7 +18,7 @@ def magnitude(space: Space, weights: Mapping[str, Tensor]) -> Architecture:
     """The heaviest option of each decision; a subset keeps the candidates with the heaviest option inside.
 
     `weights[name]` has shape (options,) and is a softmax, so that edges compare. Ties go to the earlier option.
-    Raises ValueError where a candidate has nothing to weigh. Source: Liu et al. 2019, arXiv:1806.09055, section 2.4.
+    Refused where a candidate has nothing to weigh. Source: Liu et al. 2019, arXiv:1806.09055, section 2.4.
     """
 
     def strength(d: Decision, option: str | int) -> float:
@@ -25,7 +26,10 @@ def magnitude(space: Space, weights: Mapping[str, Tensor]) -> Architecture:
             return float(weights[d.name][d.options.index(option)])
         inside = [strength(inner, o) for inner in space.below(d, option) for o in _selectable(inner)]
         if not inside:
-            raise ValueError(f"decision {d.name!r}: nothing weighs option {option!r}")
+            raise Refused(
+                f"'magnitude' finds no logits for option {option!r} of decision {d.name!r}, nor below it: "
+                "select with perturbation or evolution"
+            )
         return max(inside)
 
     def choose(d: Decision) -> Value:

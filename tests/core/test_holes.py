@@ -6,6 +6,7 @@ from torch import nn
 
 from winnow.core.holes import Choice, Sum
 from winnow.core.space import Space
+from winnow.train.seeds import seeded
 
 
 class Times(nn.Module):
@@ -41,6 +42,17 @@ def test_weights_mix_the_candidates_in_the_order_of_the_options():
     assert torch.equal(mixed, 11.75 * X)
     mixed.sum().backward()
     assert torch.equal(weights.grad, X.sum() * torch.tensor([2.0, 3.0, 10.0]))
+
+
+def test_a_one_hot_mixture_is_the_candidate_to_the_bit():
+    def made() -> Space:
+        with seeded(0):
+            return Space(Choice("a", {str(i): nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)) for i in range(3)}))
+
+    x = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
+    for i in range(3):
+        weights = torch.nn.functional.one_hot(torch.tensor(i), 3).float()
+        assert torch.equal(made()(x, {"a": weights}), made()(x, {"a": str(i)}))
 
 
 def test_decided_and_mixed_go_together():

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from winnow.core.errors import Refused
-from winnow.stage.tracking import facts, store, track, ui_command
+from winnow.stage.tracking import facts, store, track, ui_command, ui_url
 
 
 def test_parameters_get_dotted_keys_and_json_values():
@@ -188,3 +188,4 @@ def test_the_page_is_refused_where_there_is_none(tmp_path, monkeypatch):
     command = ui_command(tmp_path, port=5001)
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert f"sqlite:///{tmp_path}/.winnow/mlflow.db" in command
+    assert ui_url(tmp_path, port=5001).startswith("http://127.0.0.1:5001/#/experiments?")

@@ -10,6 +10,7 @@ its run is finished: at once by the shipper, or at the next start if the shipper
 """
 
 from winnow.stage.tracking.run import Dataset, Run, track
-from winnow.stage.tracking.store import state_folder, ui_command
+from winnow.stage.tracking.store import state_folder
+from winnow.stage.tracking.ui import ui_command, ui_environment, ui_url
 
-__all__ = ["Dataset", "Run", "state_folder", "track", "ui_command"]
+__all__ = ["Dataset", "Run", "state_folder", "track", "ui_command", "ui_environment", "ui_url"]

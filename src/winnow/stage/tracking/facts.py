@@ -52,9 +52,9 @@ def pipeline_id(params: Mapping[str, Any], commit: str | None, root: Path) -> st
 
 def title(params: Mapping[str, Any], digest: str) -> str:
     """What the run table calls a pipeline run: data, space and search method where the parameters have them."""
-    words = [params.get("data", {}).get("source"), params.get("space", {}).get("name")]
+    words = [digest[:6], params.get("data", {}).get("source"), params.get("space", {}).get("name")]
     words.append(params.get("search", {}).get("method"))
-    return " · ".join([str(word) for word in words if word] + [digest[:6]])
+    return " · ".join(str(word) for word in words if word)  # what differs comes first: the table cuts long names
 
 
 def git(root: Path) -> dict[str, Any]:

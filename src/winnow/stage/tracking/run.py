@@ -166,11 +166,11 @@ def _start(stage, params, root, state, tracking, inputs, upstream) -> tuple[dict
     git, environment = facts.git(root), facts.environment()
     digest = facts.pipeline_id(params, git.get("commit"), Path(os.environ.get("DVC_ROOT") or root))
     records = {path.stem: _read_record(path) for path in upstream if path.is_file()}
+    models = [model for record in records.values() for model in record.get("models") or []]
     tags = {
         "winnow.stage": stage,
         "winnow.pipeline_id": digest,
         "winnow.pid": str(os.getpid()),
-        "winnow.command": facts.redact(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         **facts.environment_tags(environment),
         **{f"winnow.upstream.{name}": record["run_id"] for name, record in records.items() if record.get("run_id")},
     }
@@ -190,7 +190,9 @@ def _start(stage, params, root, state, tracking, inputs, upstream) -> tuple[dict
         "wandb": tracking.wandb,
         "system_metrics": tracking.system_metrics,
         "user": _user(),
+        "command": facts.redact(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         "params": facts.flatten(params),
+        "model_id": next((model["model_id"] for model in models if model.get("registered")), None),
         "git": git,
         "environment": environment,
         "tags": tags,

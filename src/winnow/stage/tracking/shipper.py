@@ -23,6 +23,7 @@ from winnow.stage.tracking.facts import redact
 from winnow.stage.tracking.spool import Reader, shipped, write_json
 
 POLL = 0.2  # seconds between looks at the events
+SLOWEST_PULSE = 10.0  # seconds between readings of the machine
 PAUSE = 2.0  # seconds before the store is tried again
 LAST_TRIES = 3  # after the stage has ended
 ENVIRONMENT = {
@@ -109,15 +110,17 @@ def ship(reader: Reader, uri: str, alive: Callable[[], bool], meanwhile: Callabl
     folder, start, progress = reader.folder, reader.start(), shipped(reader.folder)
     if not start:  # killed before it said anything
         return True
-    run, monitor, tries = None, None, 0
+    run, pulse, tries = None, None, 0
     while True:
         living = alive()  # asked before reading, so that a last event is not missed
         events = reader.since(progress["offset"])
         try:
             if run is None:
                 run = _open(uri, folder, start, progress)
-                monitor = _monitor(run, start, living)
+                pulse = SystemMetrics(run) if start["system_metrics"] and living else None
             ended = run.ship(events)
+            if pulse and not ended:
+                pulse.sample()
         except Exception as error:  # whatever the store raises when away; the events stay and are sent again
             print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
             over = not living or any(event["kind"] == "end" for _, event in events)
@@ -134,8 +137,6 @@ def ship(reader: Reader, uri: str, alive: Callable[[], bool], meanwhile: Callabl
         if ended or not living:
             break
         time.sleep(POLL)
-    if monitor:
-        monitor.finish()
     if not ended:
         run.end({"status": "KILLED", "time": reader.last_sign(), "error": "the process was killed"})
     if start["wandb"]:
@@ -154,14 +155,31 @@ def _open(uri: str, folder: Path, start: dict[str, Any], progress: dict[str, Any
     return MlflowRun(uri, folder, start, progress)
 
 
-def _monitor(run: Any, start: dict[str, Any], living: bool) -> Any:
-    if not (start["system_metrics"] and living):
-        return None
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+class SystemMetrics:
+    """CPU, memory, disk, network and GPU of the machine, often at first, so that short stages have them too."""
 
-    monitor = SystemMetricsMonitor(run.run_id, sampling_interval=5, resume_logging=True)
-    monitor.start()
-    return monitor
+    def __init__(self, run: Any):
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self.run, self.monitors, self.step, self.pause = run, SystemMetricsMonitor(run.run_id).monitors, 0, 1.0
+        self._read()  # rates are since the reading before
+        self.due = time.monotonic() + self.pause
+
+    def sample(self) -> None:
+        if time.monotonic() < self.due:
+            return
+        self.pause = min(2 * self.pause, SLOWEST_PULSE)
+        self.due = time.monotonic() + self.pause
+        self.run.system_metrics(self._read(), self.step)
+        self.step += 1
+
+    def _read(self) -> dict[str, float]:
+        values: dict[str, float] = {}
+        for monitor in self.monitors:
+            monitor.collect_metrics()
+            values |= monitor.aggregate_metrics()
+            monitor.clear_metrics()
+        return values
 
 
 def _mirror(reader: Reader, run: Any) -> None:

@@ -5,7 +5,6 @@ import fcntl
 import json
 import os
 import socket
-import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -13,7 +12,6 @@ from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
-from winnow.core.errors import Refused
 from winnow.stage.tracking.facts import redact
 
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -109,18 +107,3 @@ def locked(path: Path) -> Iterator[None]:
     with open(path, "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-
-
-def ui_command(root: Path, configured: str | None = None, port: int = 5000) -> list[str]:
-    """The command that shows the runs of the project in a browser at 127.0.0.1, with nothing open to the network.
-
-    Refused where there is no run yet, or where runs go to a server that has its own page.
-    """
-    state = state_folder(root)
-    uri = choose_uri(configured, state)
-    if uri.startswith("http"):
-        raise Refused(f"runs are kept by a server already: open {redact(uri)} in a browser")
-    if uri == local_uri(state) and not (state / "mlflow.db").is_file():
-        raise Refused("there are no runs to show yet: run `make repro` or one stage first")
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    return [*command, "--backend-store-uri", uri, "--artifacts-destination", str(state / "mlartifacts")]

@@ -9,6 +9,7 @@ import math
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,19 @@ from mlflow.exceptions import MlflowException
 
 from winnow.stage.tracking.spool import write_json
 from winnow.stage.tracking.store import local_uri, locked
+from winnow.stage.tracking.ui import VIEW
 
 PARAMS_AT_ONCE, METRICS_AT_ONCE = 100, 1000  # MLflow's limits for one batch
 LONGEST_DIGEST = 36  # of a dataset, in MLflow
 # What will be refused again however often it is sent; anything else may be the server's bad moment.
 PERMANENT = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST")
+# The run table as `ui_url` opens it: without this, MLflow shows no metric in it.
+COLUMNS = ("accuracy_mean", "accuracy_sd", "control_accuracy_mean", "params", "macs", "latency_ms")
+TABLE = {
+    "searchFilter": "", "orderByKey": "attributes.start_time", "orderByAsc": False, "startTime": "ALL",
+    "lifecycleFilter": "Active", "modelVersionFilter": "All Runs", "datasetsFilter": [],
+    "selectedColumns": [f"metrics.`{name}`" for name in COLUMNS],
+}  # fmt: skip
 
 
 class MlflowRun:
@@ -48,17 +57,13 @@ class MlflowRun:
         if found := self.client.get_experiment_by_name(name):
             return found.experiment_id
         place = (self.state / "mlartifacts").as_uri() if uri.startswith("sqlite") else None  # else the server decides
-        # The kind opens MLflow's page on runs and metrics rather than on traces of language models.
-        tags = {"mlflow.experimentKind": "custom_model_development"}
-        tags["mlflow.note.content"] = "Pipeline runs of winnow: one parent run each, its stages nested below."
+        tags = {"mlflow.note.content": "Pipeline runs of winnow: one parent run each, its stages nested below."}
+        tags |= {"mlflow.experimentKind": "custom_model_development", VIEW: json.dumps(TABLE)}
         return self.client.create_experiment(name, artifact_location=place, tags=tags)
 
     def _create(self) -> None:
         start, git = self.start, self.start["git"]
-        source = {"mlflow.user": start["user"], "mlflow.source.type": "LOCAL", "mlflow.source.name": "winnow"}
-        if git:
-            source |= {"mlflow.source.git.commit": git["commit"], "mlflow.source.git.branch": git["branch"]}
-            source["winnow.git.dirty"] = str(git["dirty"]).lower()
+        source = self._source()
         parent = self._parent(source)
         tags = {**source, **start["tags"], "mlflow.parentRunId": parent}
         run = self.client.create_run(self.experiment_id, start["time"], tags, start["stage"]).info.run_id
@@ -72,6 +77,14 @@ class MlflowRun:
         self._attach("params.json", json.dumps(start["params"], indent=2))
         if git.get("diff"):
             self._attach("git.diff", git["diff"])
+
+    def _source(self) -> dict[str, str]:
+        start, git = self.start, self.start["git"]
+        source = {"mlflow.user": start["user"], "mlflow.source.type": "LOCAL", "mlflow.source.name": start["command"]}
+        if git:
+            source |= {"mlflow.source.git.commit": git["commit"], "mlflow.source.git.branch": git["branch"]}
+            source["winnow.git.dirty"] = str(git["dirty"]).lower()
+        return source
 
     def _parent(self, source: dict[str, str]) -> str:
         start = self.start
@@ -153,6 +166,7 @@ class MlflowRun:
     def _metrics(self, events: list[dict[str, Any]]) -> None:
         metrics, infinite = [], {}
         for event in events:
+            self.progress["step"] = max(event["step"], self.progress.get("step", 0))
             for name, value in event["values"].items():
                 name = re.sub(r"[^\w\-. :/]", "_", name)
                 if math.isinf(value):
@@ -168,13 +182,18 @@ class MlflowRun:
     def _batch(self, metrics: list[Metric]) -> None:
         self.client.log_batch(self.run_id, metrics=metrics)
 
+    def system_metrics(self, values: dict[str, float], step: int) -> None:
+        now = int(time.time() * 1000)
+        self._batch([Metric(f"system/{name}", value, now, step) for name, value in values.items()])
+
     def tags(self, event: dict[str, Any]) -> None:
         for name, value in event["values"].items():
             self.client.set_tag(self.run_id, name, value)
 
     def summary(self, event: dict[str, Any]) -> None:
-        metrics = [Metric(name, value, event["time"], 0) for name, value in event["values"].items()]
         for run in (self.run_id, self.parent_id):
+            model = self.start["model_id"] if run == self.run_id else None  # so the model's page shows them as well
+            metrics = [Metric(k, v, event["time"], 0, model_id=model, run_id=run) for k, v in event["values"].items()]
             self.client.log_batch(run, metrics=metrics)
             if event["note"]:
                 self.client.set_tag(run, "mlflow.note.content", event["note"])
@@ -192,7 +211,7 @@ class MlflowRun:
         try:
             model = build(event, self.folder)
             mlflow.set_experiment(experiment_id=self.experiment_id)  # a logged model goes to the active one
-            info = log_model(model, event, self.run_id)
+            info = log_model(model, event, self.run_id, step=self.progress.get("step", 0), tags=self._source())
         except MlflowException:
             raise
         except Exception as error:  # whatever a user's module or the exporter raises: told, and the run goes on
@@ -210,9 +229,8 @@ class MlflowRun:
                 name, description="Networks that winnow found and trained from scratch."
             )
         note = f"From pipeline run {start['title']}, stage {start['stage']}."
-        version = self.client.create_model_version(
-            name, info.model_uri, self.run_id, description=note, model_id=info.model_id
-        ).version
+        version = mlflow.register_model(info.model_uri, name).version
+        self.client.update_model_version(name, version, note)
         self.client.set_registered_model_alias(name, event["alias"], version)
         return {"registered": name, "version": version, "alias": event["alias"]}
 
@@ -247,8 +265,8 @@ def build(event: dict[str, Any], folder: Path) -> Any:
         return getattr(importlib.import_module(module), function)(Path(together), **event["arguments"]).eval()
 
 
-def log_model(model: Any, event: dict[str, Any], run_id: str) -> Any:
-    """As an exported graph with signature: no pickle, and loadable without winnow."""
+def log_model(model: Any, event: dict[str, Any], run_id: str, step: int, tags: dict[str, str]) -> Any:
+    """As an exported graph with signature: no pickle, and loadable without winnow. It shows the metrics of `step`."""
     import mlflow.pytorch
     from mlflow.models import Model
 
@@ -259,4 +277,5 @@ def log_model(model: Any, event: dict[str, Any], run_id: str) -> Any:
     return Model.log(
         artifact_path=None, name=event["name"], flavor=mlflow.pytorch, run_id=run_id, pytorch_model=model,
         input_example=example, serialization_format="pt2", pip_requirements=needed, params=event["details"],
+        step=step, tags=tags,
     )  # fmt: skip

@@ -1,0 +1,10 @@
+"""Shared by all tests."""
+
+import gc
+
+import torch  # noqa: F401
+
+# Networks are graphs of many small objects: the collector, at its default pace, takes a third of the suite's time
+# looking through libraries and live networks.
+gc.freeze()
+gc.set_threshold(100_000, 20, 20)

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -125,7 +126,10 @@ def drawn(space: Space, n: int) -> list[Architecture]:
     return [space.decide(uniform(rng)) for _ in range(n)]
 
 
-def digests() -> dict[str, list[str]]:
-    with torch.device("meta"):
-        spaces = {name: case.small() for name, case in CASES.items()}
+def digests(spaces: dict[str, Space]) -> dict[str, list[str]]:
     return {name: [space.digest, *(arch.digest for arch in drawn(space, 5))] for name, space in spaces.items()}
+
+
+if __name__ == "__main__":
+    with torch.device("meta"):
+        print(json.dumps(digests({name: case.small() for name, case in CASES.items()})))

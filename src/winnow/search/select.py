@@ -21,9 +21,11 @@ def magnitude(space: Space, weights: Mapping[str, Tensor]) -> Architecture:
     Refused where a candidate has nothing to weigh. Source: Liu et al. 2019, arXiv:1806.09055, section 2.4.
     """
 
+    numbers = {name: vector.tolist() for name, vector in weights.items()}
+
     def strength(d: Decision, option: str | int) -> float:
-        if d.name in weights:
-            return float(weights[d.name][d.options.index(option)])
+        if d.name in numbers:
+            return numbers[d.name][d.options.index(option)]
         inside = [strength(inner, o) for inner in space.below(d, option) for o in _selectable(inner)]
         if not inside:
             raise Refused(

@@ -27,7 +27,7 @@ def check_finite(loss: Tensor, epoch: int, step: int, lr: float, section: str) -
     On an accelerator only every twentieth step is looked at, as a look waits for it; `epoch_loss` sees the others.
     """
     if (loss.device.type == "cpu" or step % 20 == 0) and not loss.isfinite():
-        raise _diverged(float(loss), epoch, step, lr, section)
+        raise _diverged(loss.item(), epoch, step, lr, section)
 
 
 def epoch_loss(losses: Sequence[Tensor], epoch: int, lr: float, section: str) -> float:
@@ -35,7 +35,7 @@ def epoch_loss(losses: Sequence[Tensor], epoch: int, lr: float, section: str) ->
     values = torch.stack(tuple(losses)).cpu()
     lost = (~values.isfinite()).nonzero().flatten().tolist()
     if lost:
-        raise _diverged(float(values[lost[0]]), epoch, lost[0], lr, section)
+        raise _diverged(values[lost[0]].item(), epoch, lost[0], lr, section)
     return float(values.mean())
 
 

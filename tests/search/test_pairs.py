@@ -1,0 +1,101 @@
+"""search.pairs: a selection on a supernet either runs from end to end or is refused with what would work."""
+
+import itertools
+import random
+
+import pytest
+
+from tests.search.toys import Loader, Recorded, cells, images
+from winnow.core.space import Space
+from winnow.search.evolve import evolution
+from winnow.search.methods import METHODS
+from winnow.search.methods.darts import resume_mixture
+from winnow.search.objective import cross_entropy
+from winnow.search.pairs import NEEDS, OFFERS, objection
+from winnow.search.relax import softmax
+from winnow.search.select import magnitude, perturbation
+from winnow.train.evaluate import accuracy_and_loss, batch_statistics, calibrate
+
+TRAIN, VALID, JUDGED = (Loader([images(8, 10 * s + i) for i in range(2)]) for s in range(3))
+PAIRS = list(itertools.product(OFFERS, NEEDS))
+SPACES = {"nas_bench_201": {}, "darts": {"candidates": "s2"}, "mobile": {}}
+
+
+def by_magnitude(space, logits):
+    return magnitude(space, softmax(logits))
+
+
+def by_perturbation(space, logits):
+    tune = resume_mixture(
+        space, logits, TRAIN, VALID, objective=cross_entropy(space), epochs=1, lr=0.01, momentum=0.9,
+        weight_decay=3e-4, clip=5.0, logits_lr=1e-3, logits_weight_decay=1e-3,
+    )  # fmt: skip
+
+    def evaluate(setting):
+        space.eval()
+        with batch_statistics(space):
+            return accuracy_and_loss(lambda x: space(x, setting), JUDGED)
+
+    weights = lambda: {name: vector.detach() for name, vector in softmax(logits).items()}  # noqa: E731
+    return perturbation(space, weights, evaluate=evaluate, tune=tune, rng=random.Random(0))[0]
+
+
+def by_evolution(space, logits):
+    def score(arch):
+        return accuracy_and_loss(calibrate(space.derive(arch), TRAIN), JUDGED)[0]
+
+    return evolution(space, score, rng=random.Random(0), population=3, generations=1)[0].architecture
+
+
+SELECTIONS = {"magnitude": by_magnitude, "perturbation": by_perturbation, "evolution": by_evolution}
+
+
+def supernet(strategy: str, name: str) -> tuple[Space, object]:
+    space = cells(name, **SPACES[name])
+    logits = METHODS[strategy](
+        space, TRAIN, VALID, objective=cross_entropy(space), seed=0, watch=Recorded(), epochs=1, lr=0.01
+    )
+    return space, logits
+
+
+def test_every_strategy_and_selection_is_known():
+    assert set(OFFERS) == set(METHODS)
+    assert set(NEEDS) == set(SELECTIONS)
+
+
+@pytest.mark.parametrize(("strategy", "method"), [pair for pair in PAIRS if objection(*pair) is None])
+@pytest.mark.parametrize("name", ["nas_bench_201", "darts"])
+def test_a_pair_without_objection_runs(strategy, method, name):
+    space, logits = supernet(strategy, name)
+    arch = SELECTIONS[method](space, logits)
+    space.check(arch)
+    assert space.derive(arch).eval()(images(2)[0]).isfinite().all()
+
+
+def test_what_runs_on_paths_runs_on_the_mobile_space():
+    space, logits = supernet("spos", "mobile")
+    space.check(by_evolution(space, logits))
+
+
+@pytest.mark.parametrize(("strategy", "method"), [pair for pair in PAIRS if objection(*pair) is not None])
+def test_an_objection_names_what_works(strategy, method):
+    text = objection(strategy, method)
+    assert repr(method) in text
+    assert repr(strategy) in text
+    remedy = text.split(": ")[1]
+    assert "\n" not in text
+    for word in remedy.replace("select with ", "").replace("search with ", "").replace(", or ", " or ").split(" or "):
+        if word in NEEDS:
+            assert objection(strategy, word) is None
+        else:
+            assert objection(word, method) is None
+
+
+def test_the_pairs_that_mean_nothing_are_these():
+    refused = {pair for pair in PAIRS if objection(*pair) is not None}
+    assert refused == {("spos", "magnitude"), ("spos", "perturbation")}
+
+
+def test_a_refused_pair_could_not_have_run():
+    _, logits = supernet("spos", "nas_bench_201")
+    assert logits is None

@@ -1,0 +1,190 @@
+"""search.paths: one path a batch; what is off the path keeps every bit."""
+
+import math
+import random
+from collections import Counter
+
+import pytest
+import torch
+from scipy.stats import chisquare
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from tests.search.toys import Loader, Recorded, cells, changed, first, images, loss_of, points, smooth, snapshot
+from winnow.core.errors import Refused
+from winnow.core.holes import Choice
+from winnow.core.space import Space
+from winnow.search.methods.spos import spos
+from winnow.search.objective import cross_entropy
+from winnow.search.paths import train_paths, uniform_paths
+from winnow.train.optimisers import sgd
+
+
+def train(space, batches, path, optimiser=None, **options):
+    optimiser = optimiser or sgd(space.parameters(), 0.1, momentum=0.9, weight_decay=0.1)
+    settings = {
+        "objective": loss_of(space),
+        "epochs": 1,
+        "clip": 5.0,
+        "schedule": torch.optim.lr_scheduler.ConstantLR(optimiser, 1.0),
+    }
+    train_paths(space, Loader(batches), path=path, optimiser=optimiser, **{**settings, **options})
+    return optimiser
+
+
+def on_path(space: Space, name: str, arch) -> bool:
+    """Whether the parameter or buffer called `name` is used by `arch`: every hole it lies in keeps its part."""
+    for path, module in space.named_modules():
+        inside = f"{path}.candidates."
+        if isinstance(module, Choice) and name.startswith(inside):
+            answer = arch.get(module.decision.name)
+            kept = answer if isinstance(answer, tuple) else (answer,)
+            if name.removeprefix(inside).split(".")[0] not in {str(option) for option in kept}:
+                return False
+    return True
+
+
+@pytest.mark.parametrize("name", ["nas_bench_201", "darts", "mobile"])
+def test_what_is_off_the_path_keeps_every_bit(name):
+    space = cells(name)
+    optimiser = sgd(space.parameters(), 0.1, momentum=0.9, weight_decay=0.1)
+    draw = uniform_paths(space, random.Random(0))
+    train(space, [images(4, seed) for seed in range(3)], draw, optimiser, objective=cross_entropy(space))
+    arch, before = draw(), snapshot(space)
+    momentum = {n: optimiser.state[w]["momentum_buffer"].clone() for n, w in space.named_parameters()}
+    assert any(bool(buffer.any()) and not on_path(space, n, arch) for n, buffer in momentum.items())
+    train(space, [images(4, 9)], lambda: arch, optimiser, objective=cross_entropy(space))
+    moved = set(changed(space, before))
+    assert moved
+    assert all(on_path(space, n, arch) for n in moved)
+    assert {n for n, _ in space.named_parameters() if on_path(space, n, arch)} <= moved
+    for n, w in space.named_parameters():
+        assert torch.equal(optimiser.state[w]["momentum_buffer"], momentum[n]) is (not on_path(space, n, arch))
+
+
+def test_a_path_is_trained_as_its_child_would_be():
+    space = smooth()
+    arch = first(space, b="norm")
+    child = space.derive(arch)
+    batches = [points(8, seed) for seed in range(4)]
+    train(space, batches, lambda: arch)
+    optimiser = torch.optim.SGD(child.parameters(), 0.1, 0.9, weight_decay=0.1)
+    for x, y in batches:
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(child.train()(x), y).backward()
+        torch.nn.utils.clip_grad_norm_(child.parameters(), 5.0)
+        optimiser.step()
+    inherited = space.derive(arch).state_dict()
+    for name, tensor in child.state_dict().items():
+        torch.testing.assert_close(inherited[name], tensor, rtol=1e-10, atol=1e-12)
+
+
+def test_every_batch_takes_a_new_path():
+    space = smooth()
+    drawn = []
+
+    def path():
+        drawn.append(uniform()["a"])
+        return first(space, a=drawn[-1])
+
+    uniform = uniform_paths(space, random.Random(0))
+    train(space, [points(8, seed) for seed in range(6)], path, epochs=2)
+    assert len(drawn) == 12
+    assert len(set(drawn)) == 3
+
+
+@pytest.mark.parametrize("name", ["nas_bench_201", "mobile", "darts"])
+def test_paths_are_uniform(name):
+    with torch.device("meta"):
+        space = cells(name)
+    draw = uniform_paths(space, random.Random(0))
+    counts: dict[str, Counter] = {}
+    for _ in range(2000):
+        for decision, value in draw().items():
+            counts.setdefault(decision, Counter())[value] += 1
+    assert set(counts) == set(space.decisions)
+    chances = [
+        chisquare([counts[n][v] for v in d.values]).pvalue for n, d in space.decisions.items() if len(d.values) > 1
+    ]
+    assert min(chances) > 1e-3 / len(chances)
+
+
+def test_paths_repeat_with_their_seed():
+    space = cells("mobile")
+
+    def drawn(seed: int) -> list[str]:
+        draw = uniform_paths(space, random.Random(seed))
+        return [draw().digest for _ in range(5)]
+
+    assert drawn(0) == drawn(0)
+    assert drawn(0) != drawn(1)
+
+
+def test_the_rate_falls_linearly_batch_by_batch():
+    rates: list[float] = []
+
+    def look(optimiser, args, kwargs):
+        rates.append(optimiser.param_groups[0]["lr"])
+        assert len({group["lr"] for group in optimiser.param_groups}) == 1
+
+    space, watch = cells(), Recorded()
+    handle = register_optimizer_step_pre_hook(look)
+    try:
+        spos(
+            space,
+            Loader([images(4, seed) for seed in range(3)]),
+            Loader([]),
+            objective=cross_entropy(space),
+            seed=0,
+            watch=watch,
+            epochs=2,
+            lr=0.4,
+            lr_min=0.1,
+        )
+    finally:
+        handle.remove()
+    assert rates == pytest.approx([0.4 - 0.3 * step / 6 for step in range(6)])
+    assert [told["lr"] for told in watch.epochs] == pytest.approx([rates[2], rates[5]])
+    assert all(math.isfinite(told["train_loss"]) for told in watch.epochs)
+
+
+def test_spos_leaves_the_validation_data_alone_and_repeats():
+    def trained(seed: int) -> dict[str, torch.Tensor]:
+        space, valid = cells(), Loader([images(4)])
+        options = {"objective": cross_entropy(space), "seed": seed, "watch": Recorded(), "epochs": 1, "lr": 0.1}
+        assert spos(space, Loader([images(4, s) for s in range(3)]), valid, **options) is None
+        assert valid.given == 0
+        return snapshot(space)
+
+    one, again, other = trained(0), trained(0), trained(1)
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_spos_decays_matrices_and_kernels_only():
+    space = cells()
+    seen: dict[float, set[int]] = {}
+
+    def look(optimiser, args, kwargs):
+        seen.update({group["weight_decay"]: {w.dim() for w in group["params"]} for group in optimiser.param_groups})
+
+    handle = register_optimizer_step_pre_hook(look)
+    try:
+        spos(
+            space,
+            Loader([images(4)]),
+            Loader([]),
+            objective=cross_entropy(space),
+            seed=0,
+            watch=Recorded(),
+            epochs=1,
+            weight_decay=0.5,
+        )
+    finally:
+        handle.remove()
+    assert seen == {0.5: {2, 4}, 0.0: {1}}
+
+
+def test_a_loss_that_explodes_is_refused():
+    space = smooth()
+    with pytest.raises(Refused, match=r"epoch 0, step 1, with learning rate 0.1: lower search.lr"):
+        train(space, [points(4), (points(4)[0] * math.inf, points(4)[1])], lambda: first(space))

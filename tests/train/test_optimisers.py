@@ -1,0 +1,64 @@
+"""train.optimisers: the quick SGD is SGD."""
+
+import pytest
+import torch
+from torch import nn
+
+from winnow.train.optimisers import sgd
+
+
+def network(seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        layers = [nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1, bias=False), nn.Conv2d(8, 8, 3, groups=8), nn.BatchNorm2d(8)]
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 16, 5))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"momentum": 0.9}, {"momentum": 0.9, "weight_decay": 0.1}, {"momentum": 0.9, "nesterov": True}],
+    ids=["plain", "momentum", "decay", "nesterov"],
+)
+def test_it_is_sgd_also_where_gradients_come_and_go(options, layout):
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1)).to(memory_format=layout)
+    models = [network().to(memory_format=layout) for _ in range(2)]
+    makers = (sgd, torch.optim.SGD)
+    optimisers = [make(m.parameters(), lr=0.1, **options) for make, m in zip(makers, models, strict=True)]
+    for step in range(6):
+        for model, optimiser in zip(models, optimisers, strict=True):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(x), torch.tensor([0, 1, 2, 3])).backward()
+            model[step % 3].weight.grad = None  # another path
+            optimiser.step()
+    for ours, theirs in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_a_weight_without_a_gradient_keeps_every_bit_and_its_momentum():
+    model = network()
+    optimiser = sgd(model.parameters(), 0.1, momentum=0.9, weight_decay=0.5)
+    for _ in range(2):
+        optimiser.zero_grad()
+        model(torch.ones(2, 3, 8, 8)).sum().backward()
+        optimiser.step()
+    optimiser.zero_grad()
+    still, momentum = model[0].weight.clone(), optimiser.state[model[0].weight]["momentum_buffer"].clone()
+    model[5].weight.grad = torch.ones_like(model[5].weight)
+    moved = model[5].weight.clone()
+    optimiser.step()
+    assert torch.equal(model[0].weight, still)
+    assert torch.equal(optimiser.state[model[0].weight]["momentum_buffer"], momentum)
+    assert momentum.any()
+    assert not torch.equal(model[5].weight, moved)
+
+
+def test_groups_keep_their_own_rates_and_nesterov_needs_momentum():
+    model = network()
+    groups = [{"params": [model[0].weight], "lr": 0.5}, {"params": [model[0].bias], "weight_decay": 0.1}]
+    optimiser = sgd(groups, 0.1, nesterov=True)
+    assert [(g["lr"], g["weight_decay"], g["nesterov"]) for g in optimiser.param_groups] == [
+        (0.5, 0.0, False),
+        (0.1, 0.1, False),
+    ]
+    assert not optimiser.state

@@ -57,7 +57,7 @@ def main(root: Path, mode: str, changes: dict) -> None:
             good(root, run)
         elif mode == "fail":
             raise ValueError("no images in https://me:secret@example.org/images\nsecond line")
-        elif mode == "hang":
+        elif mode in ("hang", "stop"):
             run.metric("loss", 0.5, step=1)
             print("hanging", flush=True)
             time.sleep(60)

@@ -3,6 +3,7 @@
 One fixture runs them all, at once and on a store that does not exist yet, since a shipper takes seconds to start.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from unittest import mock
 import pytest
 import yaml
 
+from winnow.stage.tracking import launch as launch_module
 from winnow.stage.tracking import store, ui_command, ui_environment
 from winnow.stage.tracking.spool import shipped
 
@@ -31,7 +33,8 @@ def launch(root: Path, mode: str, *changes: str, **variables: str) -> subprocess
     """A fake stage that reports to the store in `root`."""
     dropped = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "WANDB_API_KEY", "WANDB_MODE")
     environment = {key: value for key, value in os.environ.items() if key not in dropped}
-    environment |= {"OMP_NUM_THREADS": "1", "HOME": str(root), "MLFLOW_RUN_ID": "must not be used", **variables}
+    environment |= {"OMP_NUM_THREADS": "1", "HOME": str(root), "MLFLOW_RUN_ID": "must not be used"}
+    environment |= {"WINNOW_SHIPPER_LINGER": "3", **variables}
     return subprocess.Popen(
         [sys.executable, str(FAKE_STAGE), str(root), mode, *changes],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=root,
@@ -52,9 +55,15 @@ def wait_for(what, patience: float = 60):
     return found
 
 
-def shipper_of(stage: subprocess.Popen) -> int | None:
-    children = Path(f"/proc/{stage.pid}/task/{stage.pid}/children").read_text().split()
-    return int(children[0]) if children else None
+def shippers(root: Path) -> list[int]:
+    """The processes that ship for this project, found by their command lines."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has just ended
+            words = path.read_bytes().decode().split("\0")
+            if launch_module.SHIPPER in words and str(root / ".winnow") in words:
+                found.append(int(path.parent.name))
+    return found
 
 
 def client_of(root: Path):
@@ -71,7 +80,8 @@ def scene(tmp_path_factory):
 
     orphan = launch(root, "hang")
     assert orphan.stdout.readline() == "hanging\n"
-    os.kill(shipper_of(orphan), signal.SIGKILL)
+    (shipper,) = wait_for(lambda: shippers(root))
+    os.kill(shipper, signal.SIGKILL)
     orphan.kill()
     orphan.communicate()
     left = [folder.name for folder in (root / ".winnow/runs").iterdir()]
@@ -80,12 +90,16 @@ def scene(tmp_path_factory):
     record.parent.mkdir(parents=True)
     record.write_text('{"run_id": "made-by-prepare"}')
     stages = {
-        "hang": launch(root, "hang"),
-        "good": launch(root, "good", "wandb=true", "system_metrics=true"),
+        "hang": launch(root, "hang", PYTHONPATH=str(root / "poison")),
+        "stop": launch(root, "stop", PYTHONPATH=str(root / "poison")),
         "fail": launch(root, "fail", "required=false", f"uri={json.dumps(AWAY)}", PYTHONPATH=str(root / "poison")),
+        # another way to log in, another shipper: two set up the store at once
+        "good": launch(root, "good", "wandb=true", "system_metrics=true", WANDB_MODE="offline"),
     }
     assert stages["hang"].stdout.readline() == "hanging\n"
     stages["hang"].kill()
+    assert stages["stop"].stdout.readline() == "hanging\n"
+    stages["stop"].send_signal(signal.SIGINT)
     done = {name: finish(stage) for name, stage in stages.items()}
     wait_for(lambda: not list((root / ".winnow/runs").iterdir()))
 
@@ -100,7 +114,9 @@ def scene(tmp_path_factory):
         files = {f.path for folder in ("", "found") for f in client.list_artifacts(good_id, folder)}
         found = Path(client.download_artifacts(good_id, "found/architecture.json", str(root))).read_text()
     told = locals()
-    return SimpleNamespace(**told, by_name={run.info.run_name: run for run in runs})
+    yield SimpleNamespace(**told, by_name={run.info.run_name: run for run in runs})
+    for shipper in shippers(root):
+        os.kill(shipper, signal.SIGTERM)
 
 
 def test_every_stage_has_one_parent_and_none_runs_for_ever(scene):
@@ -109,6 +125,7 @@ def test_every_stage_has_one_parent_and_none_runs_for_ever(scene):
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert sorted((run.info.run_name.split(" ")[0], run.info.status) for run in children) == [
         ("fail", "FAILED"), ("good", "FINISHED"), ("hang", "KILLED"), ("hang", "KILLED"),
+        ("stop", "KILLED"),
     ]  # fmt: skip
     assert parent.info.status == "FINISHED", "the pipeline run follows the stage that ended last"
     assert parent.info.run_name.endswith(" · digits · nas_bench_201 · darts")
@@ -133,6 +150,12 @@ def test_a_failed_stage_says_why(scene):
     assert tags["winnow.error"] == "ValueError: no images in https://example.org/images"
     assert "ValueError" in scene.done["fail"].err
     assert not (scene.root / "artifacts/runs/fail.json").exists()
+
+
+def test_ctrl_c_ends_the_run_as_killed(scene):
+    assert scene.by_name["stop"].data.tags["winnow.error"] == "KeyboardInterrupt"
+    assert scene.by_name["stop"].data.metrics == {"loss": 0.5}
+    assert scene.done["stop"].code != 0
 
 
 def test_metrics_arrive_with_steps_and_without_infinity(scene):
@@ -208,6 +231,11 @@ def test_a_server_that_is_away_is_replaced_by_the_local_store_when_allowed(scene
     assert "connection refused" in scene.by_name["fail"].data.tags["winnow.tracking_fallback"]
 
 
+def test_the_shipper_ends_by_itself(scene):
+    wait_for(lambda: not shippers(scene.root), patience=10)
+    assert not list((scene.root / ".winnow/runs").iterdir())
+
+
 @pytest.fixture
 def server(scene):
     """MLflow's own server on the store of the scene, on one free port, to be started and stopped at will."""
@@ -247,7 +275,7 @@ def test_a_server_that_dies_loses_nothing(scene, server):
     (scene.root / "go on").touch()
     told = finish(stage)
     assert told.code == 0
-    assert "not everything of this run reached" in told.err
+    assert "not everything of this run got through" in told.err
     assert told.record["run_id"], "known from before"
 
     server.start()

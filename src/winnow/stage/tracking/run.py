@@ -1,36 +1,21 @@
 """The stage's side of tracking: `track` opens a run, `Run` takes what the stage has to say. Standard library only."""
 
 import contextlib
-import getpass
-import json
 import math
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from winnow.core.errors import Refused
 from winnow.stage.tracking import facts, store
+from winnow.stage.tracking.begin import Tracking, first_event, say, usable_uri
+from winnow.stage.tracking.launch import SHIPPER, ensure_shipper, lock_path
 from winnow.stage.tracking.spool import Spool, write_json
 
 QUIET = 2.0  # seconds of waiting for the shipper before a line says so
 CTRL_C_PATIENCE = 3.0  # seconds Ctrl-C waits for the shipper, which finishes on its own anyway
-SHIPPER = "winnow.stage.tracking.shipper"
-
-
-class Tracking(Protocol):
-    """The `tracking` section of params.yaml."""
-
-    enabled: bool
-    uri: str | None
-    experiment: str
-    required: bool
-    wandb: bool
-    system_metrics: bool
-    registered_model: str
 
 
 class Dataset(NamedTuple):
@@ -139,11 +124,18 @@ def track(
         write_json(record_path, run.record)
         return
     state = store.state_folder(root)
-    start, uri = _start(stage, params, root, state, tracking, inputs, upstream)
+    with _spool_errors():
+        state.mkdir(parents=True, exist_ok=True)
+    uri, fallback = usable_uri(tracking, state)
+    start = first_event(stage, params, root, tracking, upstream)
+    start |= {"uri": store.portable_uri(uri, state), "state": str(state), "shipper": lock_path(state, uri).name}
+    start["inputs"] = [{**each._asdict(), "path": str(each.path)} for each in inputs]
+    if fallback:
+        start["tags"]["winnow.tracking_fallback"] = fallback
     with _spool_errors():
         spool = Spool(state, stage)
         spool.write("start", **start)
-    shipper = _launch(spool.folder, uri, root)
+        ensure_shipper(state, uri)
     run = Run(stage, spool, tracking.registered_model)
     try:
         yield run
@@ -151,91 +143,17 @@ def track(
         status = _status(error)
         with contextlib.suppress(Refused):  # the first error is the one to show
             run._write("end", status=status, error=facts.redact(_one_line(error)))
-        _finish(run, spool, shipper, start, CTRL_C_PATIENCE if status == "KILLED" else None)
+        _finish(run, spool, start, uri, CTRL_C_PATIENCE if status == "KILLED" else math.inf)
         raise
     run._write("end", status="FINISHED", error=None)
-    _finish(run, spool, shipper, start, None)
+    _finish(run, spool, start, uri, math.inf)
     write_json(record_path, run.record)
 
 
-def _start(stage, params, root, state, tracking, inputs, upstream) -> tuple[dict[str, Any], str]:
-    """The first event, and the address of the store with its password (which stays out of the event)."""
-    with _spool_errors():
-        state.mkdir(parents=True, exist_ok=True)
-    uri, fallback = _usable_uri(tracking, state)
-    git, environment = facts.git(root), facts.environment()
-    digest = facts.pipeline_id(params, git.get("commit"), Path(os.environ.get("DVC_ROOT") or root))
-    records = {path.stem: _read_record(path) for path in upstream if path.is_file()}
-    models = [model for record in records.values() for model in record.get("models") or []]
-    tags = {
-        "winnow.stage": stage,
-        "winnow.pipeline_id": digest,
-        "winnow.pid": str(os.getpid()),
-        **facts.environment_tags(environment),
-        **{f"winnow.upstream.{name}": record["run_id"] for name, record in records.items() if record.get("run_id")},
-    }
-    if lock := facts.file_digest(root / "dvc.lock"):
-        tags["winnow.dvc_lock"] = lock
-    if name := os.environ.get("DVC_EXP_NAME"):
-        tags["winnow.dvc_experiment"] = name
-    if fallback:
-        tags["winnow.tracking_fallback"] = fallback
-    start = {
-        "stage": stage,
-        "title": facts.title(params, digest),
-        "pipeline_id": digest,
-        "uri": store.portable_uri(uri, state),
-        "state": str(state),
-        "experiment": tracking.experiment,
-        "wandb": tracking.wandb,
-        "system_metrics": tracking.system_metrics,
-        "user": _user(),
-        "command": facts.redact(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
-        "params": facts.flatten(params),
-        "model_id": next((model["model_id"] for model in models if model.get("registered")), None),
-        "git": git,
-        "environment": environment,
-        "tags": tags,
-        "inputs": [{**each._asdict(), "path": str(each.path)} for each in inputs],
-    }
-    return start, uri
-
-
-def _usable_uri(tracking: Tracking, state: Path) -> tuple[str, str]:
-    """The address to use, and why it is the local store although another was asked for (empty if it was not)."""
-    uri = store.choose_uri(tracking.uri, state)
-    trouble = store.trouble(uri)
-    if trouble is None:
-        return uri, ""
-    told = f"the tracking server {facts.redact(uri)} cannot be used: {trouble}"
-    if tracking.required:
-        raise Refused(
-            f"{told}; start it, correct MLFLOW_TRACKING_URI or tracking.uri, or set tracking.required: false to go on "
-            "with a local store"
-        )
-    _say(f"warning: {told}; this run goes to the local store {store.portable_uri(store.local_uri(state), state)}")
-    return store.local_uri(state), told
-
-
-def _launch(folder: Path, uri: str, root: Path) -> subprocess.Popen:
-    """The shipper, out of reach of the terminal's Ctrl-C. The address goes by environment: it may hold a password."""
-    uri, credentials = store.split_credentials(uri)
-    drop = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
-    environment = {key: value for key, value in os.environ.items() if key not in drop}
-    environment |= {"MLFLOW_TRACKING_URI": uri, **credentials}
-    with open(folder / "shipper.log", "ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", SHIPPER, "ship", str(folder), str(os.getpid())],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment, cwd=root,
-        )  # fmt: skip
-
-
-def _finish(run: Run, spool: Spool, shipper: subprocess.Popen, start: dict[str, Any], patience: float | None) -> None:
+def _finish(run: Run, spool: Spool, start: dict[str, Any], uri: str, patience: float) -> None:
     """Wait for the shipper, take over the ids, say what went wrong."""
-    if not _wait(shipper, patience):
-        spool.close()
-        return
-    shipped = spool.shipped()
+    with _spool_errors():
+        shipped = _wait(spool, Path(start["state"]), uri, patience)
     keys = ("run_id", "parent_run_id", "experiment_id", "models")
     run.record = {
         "stage": run.stage,
@@ -245,34 +163,38 @@ def _finish(run: Run, spool: Spool, shipper: subprocess.Popen, start: dict[str, 
         **{key: shipped.get(key) for key in keys},
     }
     for problem in shipped["problems"]:
-        _say(f"warning: tracking: {problem}")
+        say(f"warning: tracking: {problem}")
     if shipped.get("done"):
         spool.remove()
         return
     spool.close()
-    _say(
-        f"warning: not everything of this run reached {start['uri']}; nothing is lost: the next stage sends the rest, "
-        f"or do it now with `{_near(sys.executable)} -m {SHIPPER} replay {_near(spool.folder)}`"
-    )
+    if "gave_up" in shipped:
+        say(
+            f"warning: not everything of this run got through ({shipped['gave_up']}); nothing is lost: the next stage "
+            f"sends the rest, or do it now with `{_near(sys.executable)} -m {SHIPPER} replay {_near(spool.folder)}`"
+        )
+
+
+def _wait(spool: Spool, state: Path, uri: str, patience: float) -> dict[str, Any]:
+    began = asked = time.monotonic()
+    told = False
+    while True:
+        shipped, now = spool.shipped(), time.monotonic()
+        if shipped.get("done") or "gave_up" in shipped or now - began > patience:
+            return shipped
+        if now - began > QUIET and not told:
+            say("tracking: sending the last of this run to MLflow …")
+            told = True
+        if now - asked > 1:
+            ensure_shipper(state, uri)  # in case it was killed
+            asked = now
+        time.sleep(0.02)
 
 
 def _near(path: Path | str) -> str:
     """As one would type it from here."""
     here = Path.cwd()
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else str(path)
-
-
-def _wait(shipper: subprocess.Popen, patience: float | None) -> bool:
-    began, told = time.monotonic(), False
-    while shipper.poll() is None:
-        waited = time.monotonic() - began
-        if patience is not None and waited > patience:
-            return False
-        if waited > QUIET and not told:
-            _say("tracking: sending the last of this run to MLflow …")
-            told = True
-        time.sleep(0.02)
-    return True
 
 
 def _status(error: BaseException) -> str:
@@ -286,17 +208,6 @@ def _one_line(error: BaseException) -> str:
     return text if isinstance(error, Refused) else f"{type(error).__name__}: {text}".rstrip(": ")
 
 
-def _read_record(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user id has no name
-        return str(os.getuid())
-
-
 @contextlib.contextmanager
 def _spool_errors() -> Iterator[None]:
     try:
@@ -306,7 +217,3 @@ def _spool_errors() -> Iterator[None]:
             f"the record of this run cannot be written to {error.filename or 'the state folder'}: "
             f"{error.strerror or error}; make room, or set tracking.enabled: false"
         ) from error
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -1,12 +1,10 @@
 """The folder in which one run waits to be shipped: events, copies of files, and how far the shipper got.
 
-    <state>/runs/search-20260102-030405-1f2e/
-        events.jsonl   one event a line; the stage and its shipper both hold a shared lock on it
-        files/         what the stage gave as artifacts, as it was at that moment
-        shipped.json   written by the shipper: run ids and the number of bytes of events.jsonl that are in the store
-        shipper.log    what the shipper had to say
-
-Whoever gets the exclusive lock knows that stage and shipper are both gone, in whatever container they ran.
+<state>/runs/search-20260102-030405-1f2e/
+    events.jsonl   one event a line; the stage holds a lock on it for as long as it lives, however it ends
+    files/         what the stage gave as artifacts, as it was at that moment
+    shipped.json   written by the shipper: run ids and the number of bytes of events.jsonl that are in the store
+    shipping.lock  held by whoever ships the folder
 """
 
 import contextlib
@@ -63,18 +61,32 @@ class Spool:
         self._log.close()
 
     def remove(self) -> None:
-        self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
 
 
 class Reader:
     """The shipper's end: events from where the last shipper stopped."""
 
-    def __init__(self, folder: Path, lock: int = fcntl.LOCK_SH):
-        """BlockingIOError where `lock` is LOCK_EX and somebody still writes or ships."""
+    def __init__(self, folder: Path):
+        """BlockingIOError where somebody ships this folder already, FileNotFoundError where it has just gone."""
         self.folder = folder
-        self._log: BinaryIO = open(folder / "events.jsonl", "rb")  # noqa: SIM115 - held as long as the shipper works
-        fcntl.flock(self._log, lock | fcntl.LOCK_NB)
+        self._log: BinaryIO = open(folder / "events.jsonl", "rb")  # noqa: SIM115 - held as long as it is shipped
+        self._lock = open(folder / "shipping.lock", "w")  # noqa: SIM115 - likewise
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise
+
+    def stage_lives(self) -> bool:
+        """Whether the stage still holds its lock: true across containers too, where process numbers mean nothing."""
+        try:
+            fcntl.flock(self._log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(self._log, fcntl.LOCK_UN)
+        return False
 
     def start(self) -> dict[str, Any]:
         """The first event, whatever has been shipped."""
@@ -99,6 +111,7 @@ class Reader:
 
     def close(self) -> None:
         self._log.close()
+        self._lock.close()
 
 
 def shipped(folder: Path) -> dict[str, Any]:

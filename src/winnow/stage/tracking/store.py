@@ -34,7 +34,10 @@ def portable_uri(uri: str, state: Path) -> str:
 
 def choose_uri(configured: str | None, state: Path) -> str:
     """MLFLOW_TRACKING_URI, `tracking.uri`, or SQLite in the state folder; relative SQLite paths start at `root`."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or configured or local_uri(state)
+    return absolute_uri(os.environ.get("MLFLOW_TRACKING_URI") or configured or local_uri(state), state)
+
+
+def absolute_uri(uri: str, state: Path) -> str:
     path = uri.removeprefix("sqlite:///")
     if uri.startswith("sqlite:///") and not Path(path).is_absolute():
         return f"sqlite:///{state.parent / path}"

@@ -41,7 +41,7 @@ class MlflowRun:
     """A stage's run and its parent. Methods raise MlflowException or OSError where the store does not take it."""
 
     def __init__(self, uri: str, folder: Path, start: dict[str, Any], progress: dict[str, Any]):
-        self.folder, self.start, self.progress = folder, start, progress
+        self.uri, self.folder, self.start, self.progress = uri, folder, start, progress
         self.state = Path(start["state"])
         with locked(self.state / "tracking.lock"):  # MLflow's own set-up fails when three processes come at once
             if uri == local_uri(self.state):
@@ -210,6 +210,7 @@ class MlflowRun:
     def model(self, event: dict[str, Any]) -> None:
         try:
             model = build(event, self.folder)
+            mlflow.set_tracking_uri(self.uri)
             mlflow.set_experiment(experiment_id=self.experiment_id)  # a logged model goes to the active one
             info = log_model(model, event, self.run_id, step=self.progress.get("step", 0), tags=self._source())
         except MlflowException:

@@ -1,0 +1,91 @@
+"""What a run says first: where it goes, what it was given, and where it came from. Standard library only."""
+
+import getpass
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from winnow.core.errors import Refused
+from winnow.stage.tracking import facts, store
+
+
+class Tracking(Protocol):
+    """The `tracking` section of params.yaml."""
+
+    enabled: bool
+    uri: str | None
+    experiment: str
+    required: bool
+    wandb: bool
+    system_metrics: bool
+    registered_model: str
+
+
+def first_event(
+    stage: str, params: Mapping[str, Any], root: Path, tracking: Tracking, upstream: Sequence[Path]
+) -> dict[str, Any]:
+    """All that is known of a run before it works; no passwords."""
+    git, environment = facts.git(root), facts.environment()
+    digest = facts.pipeline_id(params, git.get("commit"), Path(os.environ.get("DVC_ROOT") or root))
+    records = {path.stem: _read_record(path) for path in upstream if path.is_file()}
+    models = [model for record in records.values() for model in record.get("models") or []]
+    tags = {
+        "winnow.stage": stage,
+        "winnow.pipeline_id": digest,
+        "winnow.pid": str(os.getpid()),
+        **facts.environment_tags(environment),
+        **{f"winnow.upstream.{name}": record["run_id"] for name, record in records.items() if record.get("run_id")},
+    }
+    if lock := facts.file_digest(root / "dvc.lock"):
+        tags["winnow.dvc_lock"] = lock
+    if name := os.environ.get("DVC_EXP_NAME"):
+        tags["winnow.dvc_experiment"] = name
+    return {
+        "stage": stage,
+        "title": facts.title(params, digest),
+        "pipeline_id": digest,
+        "experiment": tracking.experiment,
+        "wandb": tracking.wandb,
+        "system_metrics": tracking.system_metrics,
+        "user": _user(),
+        "command": facts.redact(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
+        "params": facts.flatten(params),
+        "model_id": next((model["model_id"] for model in models if model.get("registered")), None),
+        "git": git,
+        "environment": environment,
+        "tags": tags,
+    }
+
+
+def usable_uri(tracking: Tracking, state: Path) -> tuple[str, str]:
+    """The address to use, and why it is the local store although another was asked for (empty if it was not)."""
+    uri = store.choose_uri(tracking.uri, state)
+    trouble = store.trouble(uri)
+    if trouble is None:
+        return uri, ""
+    told = f"the tracking server {facts.redact(uri)} cannot be used: {trouble}"
+    if tracking.required:
+        raise Refused(
+            f"{told}; start it, correct MLFLOW_TRACKING_URI or tracking.uri, or set tracking.required: false to go on "
+            "with a local store"
+        )
+    say(f"warning: {told}; this run goes to the local store {store.portable_uri(store.local_uri(state), state)}")
+    return store.local_uri(state), told
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user id has no name
+        return str(os.getuid())
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,58 @@
+"""Whether a shipper serves a state folder, and starting one where none does. Standard library only."""
+
+import fcntl
+import hashlib
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from winnow.stage.tracking.store import split_credentials
+
+SHIPPER = "winnow.stage.tracking.shipper"
+NOT_OURS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")  # they would beat explicit ids
+WHO = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "WANDB_API_KEY", "WANDB_MODE")
+
+
+def lock_path(state: Path, uri: str) -> Path:
+    """One shipper for one store as one user."""
+    told = "\0".join([uri, sys.executable, *(os.environ.get(name, "") for name in WHO)])
+    return state / f"shipper-{hashlib.sha256(told.encode()).hexdigest()[:10]}.lock"
+
+
+def hold(path: Path) -> TextIO | None:
+    """The lock, for as long as what is returned stays open; None where another process has it."""
+    handle = open(path, "w")  # noqa: SIM115 - the caller keeps it
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.close()
+        return None
+    return handle
+
+
+def ensure_shipper(state: Path, uri: str) -> None:
+    """Start a shipper unless one is there. The address goes by environment, since it may hold a password.
+
+    It gets a session of its own, out of reach of the terminal's Ctrl-C, and nothing of this process' files.
+    """
+    lock = lock_path(state, uri)
+    handle = hold(lock)
+    if handle is None:
+        return
+    handle.close()
+    clean, credentials = split_credentials(uri)
+    environment = {key: value for key, value in os.environ.items() if key not in NOT_OURS}
+    environment |= {"MLFLOW_TRACKING_URI": clean, **credentials}
+    log, write = str(lock.with_suffix(".log")), os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-P", "-m", SHIPPER, "serve", str(state), str(lock)],
+        environment,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log, write, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )

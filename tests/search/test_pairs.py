@@ -16,7 +16,7 @@ from winnow.search.relax import softmax
 from winnow.search.select import magnitude, perturbation
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics, calibrate
 
-TRAIN, VALID, JUDGED = (Loader([images(8, 10 * s + i) for i in range(2)]) for s in range(3))
+TRAIN, VALID, JUDGED = (Loader([images(8, seed)]) for seed in range(3))
 PAIRS = list(itertools.product(OFFERS, NEEDS))
 SPACES = {"nas_bench_201": {}, "darts": {"candidates": "s2"}, "mobile": {}}
 

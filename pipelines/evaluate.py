@@ -21,6 +21,8 @@ from winnow.measure import compare, cost
 from winnow.measure.latency import latency_ms
 from winnow.pipelines.retrain import load_model, train_child, training_split
 from winnow.stage import files
+from winnow.stage.draw import draw_architecture
+from winnow.stage.look.style import to_bytes
 from winnow.stage.params import Params
 from winnow.stage.progress import Shown
 from winnow.stage.report import write_report
@@ -45,7 +47,7 @@ def main(params: Params, folder: Path) -> None:
             **_per_class(chances, test),
             "architecture": arch.digest,
         }
-        _write(work, result, chances, test)
+        _write(work, to_bytes(draw_architecture(space, arch), "svg").decode(), result, chances, test)
 
 
 def _retrained(work: Work, arch: Architecture, seed: int) -> nn.Module:
@@ -152,7 +154,7 @@ def _reliability(chances: list[Tensor], test: Split) -> tuple[float, list[dict[s
     return compare.reliability(confidence, right)
 
 
-def _write(work: Work, result: dict[str, Any], chances: list[Tensor], test: Split) -> None:
+def _write(work: Work, drawing: str, result: dict[str, Any], chances: list[Tensor], test: Split) -> None:
     folder, params, reports = work.folder, work.params, files.REPORTS
     first = params.retrain.seeds[0]
     with files.atomic(folder / files.MODEL) as temporary:  # the first seed's: to choose by test accuracy is to cheat
@@ -160,7 +162,7 @@ def _write(work: Work, result: dict[str, Any], chances: list[Tensor], test: Spli
     files.write_json(folder / reports / "evaluate.json", result)
     files.write_rows(folder / reports / "calibration.csv", _reliability(chances, test)[1])
     files.write_rows(folder / reports / "confusion.csv", _confusion(chances, test))
-    write_report(folder, folder / reports / "report.html")
+    write_report(folder, drawing, folder / reports / "report.html")
     numbers = {k: v for k, v in result.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     work.run.summary(numbers, note=result["verdict"])
     for name in ("evaluate.json", "calibration.csv", "confusion.csv", "report.html"):

@@ -1,0 +1,219 @@
+"""reports/report.html: one page with everything there is to look at; no server, no network, no script."""
+
+import csv
+import html
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+from matplotlib.figure import Figure
+
+from winnow.stage import files
+from winnow.stage.look import charts
+from winnow.stage.look.style import to_bytes
+
+PARAMETER_FREE = ("none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "noise")
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff; max-width: 1000px; margin: 2rem auto;
+  padding: 0 1rem } h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; border-top: 1px solid
+  #e1e6eb; padding-top: 1.2rem } svg { max-width: 100%; height: auto } .quiet { color: #5f6b7a } .numbers { display:
+  flex; flex-wrap: wrap; gap: .8rem 2.4rem; margin: 1rem 0 } .numbers b { display: block; font-size: 1.25rem }
+  .verdict { font-size: 1.1rem; padding: .7rem 1rem; border-left: 4px solid #8a94a0; background: #f4f6f8 }
+  .verdict.yes { border-color: #009e73 } .verdict.no { border-color: #d55e00 } .alarm { color: #c0392b; font-weight:
+  600 } table { border-collapse: collapse; font-size: .9rem; margin: .6rem 0 } td, th { padding: .25rem .8rem .25rem 0;
+  text-align: left; border-bottom: 1px solid #e1e6eb; vertical-align: top } td.n { text-align: right;
+  font-variant-numeric: tabular-nums } tr.differs td { background: #fdf3e7 } pre { font-size: .85rem; overflow: auto }
+  summary { cursor: pointer; color: #0072b2 }
+"""
+
+
+def write_report(folder: Path, drawing: str, out: Path) -> None:
+    """Build the page from what the stages left in `folder`; `drawing` is the SVG of the found architecture.
+
+    A part whose files are missing says so in its place.
+    """
+    result = _json(folder / "reports/evaluate.json")
+    sections: list[tuple[str, Callable[[], str]]] = [
+        ("What was found", lambda: _inline(drawing) + _collapse(folder)),
+        ("Did the search help?", lambda: _help(result)),
+        ("Selection", lambda: _selection(folder)),
+        ("Evidence", lambda: _evidence(folder)),
+        ("Search", lambda: _search(folder)),
+        ("Retraining", lambda: _retraining(folder)),
+        ("Where it errs", lambda: _errors(folder, result)),
+        ("Data", lambda: _data(folder)),
+        ("Lineage", lambda: _lineage(folder)),
+    ]
+    body = "".join(f"<h2>{title}</h2>\n{_or_missing(build)}\n" for title, build in sections)
+    page = (
+        f"<!doctype html>\n<html lang='en'><meta charset='utf-8'><title>winnow report</title><style>{STYLE}</style>\n"
+    )
+    files.write_text(out, f"{page}{_headline(result)}\n{body}</html>\n")
+
+
+def collapsed(choices: Mapping[str, Any]) -> float | None:
+    """The share of an architecture's operations that have no parameters (skip, pool, none, noise); None without any.
+
+    Counted over decisions whose answer is one named operation; subsets of inputs are not operations.
+    """
+    operations = [value for value in choices.values() if isinstance(value, str)]
+    known = [value for value in operations if value in PARAMETER_FREE or "conv" in value]
+    return sum(value in PARAMETER_FREE for value in known) / len(known) if known else None
+
+
+def _headline(result: Mapping[str, Any]) -> str:
+    helped = {True: "yes", False: "no", None: ""}[result["helped"]]
+    spread = f" ± {result['accuracy_sd']:.2f}" if result["accuracy_sd"] is not None else ""
+    numbers = {
+        f"test accuracy, percent (n = {result['n']})": f"{result['accuracy_mean']:.2f}{spread}",
+        "parameters": f"{result['params']:,}",
+        "million multiply-accumulates": f"{result['macs'] / 1e6:.2f}",
+        f"ms an image, {result['latency_device']}": f"{result['latency_ms']:.2f} [{result['latency_low']:.2f}, "
+        f"{result['latency_high']:.2f}]",
+        "calibration error, points": f"{result['ece']:.2f}",
+    }
+    shown = "".join(f"<div><b>{_text(value)}</b>{_text(name)}</div>" for name, value in numbers.items())
+    title = f"<h1>Architecture {_text(result['architecture'])}</h1>"
+    return f"{title}<p class='verdict {helped}'>{_text(result['verdict'])}</p><div class='numbers'>{shown}</div>"
+
+
+def _collapse(folder: Path) -> str:
+    share = collapsed(_json(folder / files.ARCHITECTURE)["choices"])
+    if share is None:
+        return ""
+    text = f"{share:.0%} of the operations have no parameters (skip, pooling, none)"
+    if share >= 2 / 3:
+        return f"<p class='alarm'>Collapsed: {text}. A supernet that trains well can still be read this way.</p>"
+    return f"<p class='quiet'>{text}.</p>"
+
+
+def _help(result: Mapping[str, Any]) -> str:
+    if not result["control_n"]:
+        return "<p class='quiet'>evaluate.controls was 0: there is nothing to compare with.</p>"
+    explained = (
+        "<p class='quiet'>Each point is a network trained from scratch by the same recipe and tested once: the found "
+        "architecture once a seed, and random architectures of the same space.</p>"
+    )
+    return explained + _svg(charts.against_controls(result["accuracies"], result["control_accuracies"]))
+
+
+def _selection(folder: Path) -> str:
+    selections = _json(folder / files.SELECTIONS)
+    methods = selections["methods"]
+    tables = {name: row.get("table") or {} for name, row in methods.items()}
+    columns = list(dict.fromkeys(column for table in tables.values() for column in table))
+    rows = [
+        [
+            f"{name} (decides)" if name == selections["chosen"] else name,
+            row["digest"],
+            f"{row['inherited_accuracy']:.2f}",
+            f"{row['params']:,}",
+            f"{row['macs'] / 1e6:.2f}",
+            *(f"{tables[name][column]:.2f}" for column in columns),
+        ]
+        for name, row in methods.items()
+    ]
+    heads = ["method", "architecture", "inherited accuracy", "params", "M MACs", *columns]
+    decisions = selections["disagreements"]
+    differ = [not row["agree"] for row in decisions]
+    answers = [[row["decision"], *(row[name] for name in methods)] for row in decisions]
+    note = f"<p>{sum(differ)} of {len(differ)} decisions differ.</p>" if len(methods) > 1 else ""
+    return _table(heads, rows) + note + _table(["decision", *methods], answers, differ)
+
+
+def _evidence(folder: Path) -> str:
+    rows = pq.read_table(folder / files.EVIDENCE).to_pylist()
+    masked = [row for row in rows if row["method"] == "perturbation"]
+    children = [row for row in rows if row["method"] == "evolution"]
+    parts = []
+    if masked:
+        parts.append("<p class='quiet'>The option without which the supernet is worst was kept (blue).</p>")
+        parts.append(_svg(charts.masks(masked)))
+    if children:
+        parts.append(_svg(charts.evaluated(children)))
+    return "".join(parts) or "<p class='quiet'>The selection looked at the mixture weights alone, below.</p>"
+
+
+def _search(folder: Path) -> str:
+    rows = _csv(folder / "reports/search.csv")
+    metrics = [name for name in rows[0] if name not in ("epoch",)]
+    weights = _csv(folder / "reports/weights.csv")
+    shown = (
+        _svg(charts.weights_over_time(weights)) if weights else "<p class='quiet'>A path supernet has no weights.</p>"
+    )
+    return _svg(charts.curves({"search": rows}, metrics)) + "<h3>Mixture weights</h3>" + shown
+
+
+def _retraining(folder: Path) -> str:
+    groups = {f"seed {path.stem}": _csv(path) for path in sorted((folder / "reports/retrain").glob("*.csv"))}
+    if not groups:
+        raise FileNotFoundError("reports/retrain/*.csv")
+    return _svg(charts.curves(groups, ["loss", "accuracy", "lr"]))
+
+
+def _errors(folder: Path, result: Mapping[str, Any]) -> str:
+    rows = [
+        [name, "–" if value is None else f"{value:.2f}"]
+        for name, value in zip(result["classes"], result["per_class"], strict=True)
+    ]
+    confusion = _svg(charts.confusion(_csv(folder / "reports/confusion.csv")))
+    calibration = _svg(charts.reliability(_csv(folder / "reports/calibration.csv")))
+    return _table(["class", "accuracy, percent"], rows) + confusion + calibration
+
+
+def _data(folder: Path) -> str:
+    manifest = _json(folder / files.SPLITS / "manifest.json")
+    rows = [[name, f"{split['rows']:,}", split["digest"]] for name, split in manifest["splits"].items()]
+    dropped = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in manifest["duplicates"].items())
+    shape = " x ".join(str(side) for side in manifest["shape"])
+    what = f"{manifest['source']}: {shape}, {len(manifest['classes'])} classes; duplicates: {dropped}."
+    return f"<p>{_text(what)}</p>" + _table(["split", "images", "digest of the content"], rows)
+
+
+def _lineage(folder: Path) -> str:
+    records = [_json(path) for path in sorted((folder / files.RUNS).glob("*.json"))]
+    rows = [[r["stage"], r.get("run_id") or "not tracked", r.get("tracking_uri") or ""] for r in records]
+    params = folder / "params.yaml"
+    text = yaml.safe_dump(yaml.safe_load(params.read_text()), sort_keys=False) if params.is_file() else "no params.yaml"
+    folded = f"<details><summary>Parameters</summary><pre>{_text(text)}</pre></details>"
+    return _table(["stage", "MLflow run", "store"], rows) + folded
+
+
+def _or_missing(build: Callable[[], str]) -> str:
+    try:
+        return build()
+    except FileNotFoundError as error:
+        return f"<p class='quiet'>There is no {_text(error.filename or error)}: its stage has not run here.</p>"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[Any]], marked: Sequence[bool] = ()) -> str:
+    head = "".join(f"<th>{_text(name)}</th>" for name in heads)
+    lines = []
+    for i, row in enumerate(rows):
+        cells = "".join(f"<td>{_text(value)}</td>" for value in row)
+        lines.append(f"<tr class='differs'>{cells}</tr>" if marked and marked[i] else f"<tr>{cells}</tr>")
+    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+
+
+def _svg(figure: Figure) -> str:
+    return _inline(to_bytes(figure, "svg").decode())
+
+
+def _inline(svg: str) -> str:
+    return svg[svg.index("<svg") :]
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -22,7 +22,7 @@ from winnow.stage.tracking.facts import redact
 from winnow.stage.tracking.spool import Reader, shipped, write_json
 from winnow.stage.tracking.system import SystemMetrics
 
-POLL = 0.2  # seconds between looks at the events
+POLL = 0.1  # seconds between looks at the events
 LINGER = 30.0  # seconds without a stage before it ends; WINNOW_SHIPPER_LINGER says otherwise
 PAUSE = 2.0  # seconds before a store that did not answer is tried again
 LAST_TRIES = 3  # after the stage has ended

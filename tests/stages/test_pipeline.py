@@ -109,7 +109,7 @@ def test_other_spaces_and_strategies_go_through(tmp_path, name, changes):
     extra |= {"retrain__epochs": 1, "evaluate__controls": 0, "select__perturbation__tune_epochs": 0}
     if name == "darts":
         extra |= {"retrain__auxiliary": 0.4, "retrain__drop_path": 0.2, "retrain__cutout": 2, "retrain__ema": 0.9}
-        extra |= {"retrain__space": {"layers": 4, "channels": 6}}
+        extra |= {"retrain__space": {"layers": 4, "channels": 6}, "space__darts__candidates": "s3"}
     folder = run_all(tiny(**{**extra, **changes}), tmp_path)
     found = read(folder, "reports/evaluate.json")
     assert found["n"] == 1

@@ -291,6 +291,22 @@ def test_a_server_that_dies_loses_nothing(scene, server):
 
 
 @pytest.mark.slow
+def test_a_killed_shipper_is_replaced_before_the_stage_ends(scene):
+    (scene.root / "go on").unlink(missing_ok=True)
+    stage = launch(scene.root, "slow")
+    (spool,) = wait_for(lambda: list((scene.root / ".winnow/runs").glob("slow-*")))
+    wait_for(lambda: shipped(spool)["offset"] > 0)
+    for shipper in shippers(scene.root):
+        os.kill(shipper, signal.SIGKILL)
+    (scene.root / "go on").touch()
+    told = finish(stage)
+    assert told.code == 0
+    with sqlite3.connect(scene.root / ".winnow/mlflow.db") as database:
+        query = "SELECT status FROM runs WHERE run_uuid = ?"
+        assert database.execute(query, [told.record["run_id"]]).fetchone() == ("FINISHED",)
+
+
+@pytest.mark.slow
 def test_the_registered_model_answers_any_batch(scene):
     code = (
         "import mlflow, torch; mlflow.set_tracking_uri('sqlite:///.winnow/mlflow.db');"

@@ -1,6 +1,10 @@
 """Tracking without a store: what is recorded about a run, which address is used, what is never written down."""
 
+import contextlib
+import errno
 import json
+import os
+import sqlite3
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -9,7 +13,9 @@ from types import SimpleNamespace
 import pytest
 
 from winnow.core.errors import Refused
-from winnow.stage.tracking import facts, store, track, ui_command, ui_url
+from winnow.stage.tracking import facts, local, store, to_wandb, track, ui_command, ui_url
+from winnow.stage.tracking import run as run_module
+from winnow.stage.tracking.spool import Reader, Spool
 
 
 def test_parameters_get_dotted_keys_and_json_values():
@@ -174,6 +180,78 @@ def test_without_tracking_nothing_is_started_and_a_record_is_still_written(tmp_p
         run.model("nowhere:none", ["absent"], (1,))
     assert json.loads((tmp_path / "artifacts/runs/search.json").read_text())["run_id"] is None
     assert not (tmp_path / ".winnow").exists()
+
+
+def test_a_moved_project_keeps_its_artifacts(tmp_path):
+    old, new = "file:///home/a_b/.winnow/mlartifacts", "file:///elsewhere/.winnow/mlartifacts"
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        for table, column in local.ADDRESSES:
+            database.execute(f"CREATE TABLE {table} (experiment_id INTEGER, {column} TEXT)")
+            database.execute(f"INSERT INTO {table} VALUES (0, '{old}/0'), (1, '{old}/r1'), (2, 's3://bucket/r2')")
+    for _ in range(2):  # the second time there is nothing left to do
+        local.follow(tmp_path / "mlflow.db", new)
+        with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+            for table, column in local.ADDRESSES:
+                told = [row[0] for row in database.execute(f"SELECT {column} FROM {table}")]
+                assert told == [f"{new}/0", f"{new}/r1", "s3://bucket/r2"]
+
+
+def test_wandb_is_online_only_with_a_login(tmp_path, monkeypatch):
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert not to_wandb.logged_in()
+    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password key\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    assert to_wandb.logged_in()
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert not to_wandb.logged_in()
+    monkeypatch.setenv("WANDB_API_KEY", "key")
+    assert to_wandb.logged_in()
+
+
+def test_a_full_disk_is_said_in_a_sentence(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "events.jsonl")
+
+    def fill_the_disk():
+        with track("search", params={}, root=tmp_path, tracking=tracking()) as run:
+            run.metric("loss", 1.0)
+            monkeypatch.setattr(run_module.Spool, "write", full)
+            run.metric("loss", 0.5)
+
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.setattr(run_module, "ensure_shipper", lambda *_: None)
+    monkeypatch.setattr(run_module, "_wait", lambda *_: {"problems": []})
+    with pytest.raises(Refused, match=r"cannot be written to events\.jsonl: No space left on device; make room"):
+        fill_the_disk()
+
+
+def test_a_shipper_that_cannot_stay_does_not_hold_the_stage(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(run_module, "RESTARTS", 0)
+    monkeypatch.setattr(run_module, "ensure_shipper", lambda *_: True)
+    with track("search", params={}, root=tmp_path, tracking=tracking()) as run:
+        run.metric("loss", 1.0)
+    assert "its shipper does not stay" in capsys.readouterr().err
+    assert run.record["run_id"] is None
+    assert list((tmp_path / ".winnow/runs").glob("search-*/events.jsonl")), "nothing is lost"
+
+
+def test_a_torn_line_does_not_hide_the_others(tmp_path):
+    spool = Spool(tmp_path, "search")
+    spool.write("start", stage="search")
+    with open(spool.folder / "events.jsonl", "a") as log:
+        log.write('{"kind": "metr\n{"kind": "tags", "values": {}}\n{"kind": "end", "stat')
+    reader = Reader(spool.folder)
+    assert [event["kind"] for _, event in reader.since(0)] == ["start", "tags"], "and the unfinished one waits"
+    assert reader.stage_lives()
+    with pytest.raises(BlockingIOError):
+        Reader(spool.folder)
+    spool.close()
+    assert not reader.stage_lives()
+    reader.close()
 
 
 def test_the_page_is_refused_where_there_is_none(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-LONGEST_PARAM = 6000  # MLflow cuts values at this many characters
+LONGEST_PARAM, LONGEST_NAME = 6000, 250  # characters that MLflow takes
 LONGEST_DIFF = 1_000_000  # characters of `git diff` kept with a run
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "PYTHONHASHSEED")
 PACKAGES = ("torch", "numpy", "pyarrow", "mlflow", "optuna", "dvc", "winnow")
@@ -39,8 +39,13 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if len(text) > LONGEST_PARAM:
             digest = hashlib.sha256(text.encode()).hexdigest()[:12]
             text = f"{text[: LONGEST_PARAM - 80]}… cut here; {len(text)} characters, sha256 {digest}"
-        flat[re.sub(r"[^\w\-. :/]", "_", name)] = text
+        flat[plain_name(name)] = text
     return flat
+
+
+def plain_name(name: str) -> str:
+    """As MLflow takes the names of parameters and metrics."""
+    return re.sub(r"[^\w\-. :/]", "_", name)[:LONGEST_NAME]
 
 
 def pipeline_id(params: Mapping[str, Any], commit: str | None, root: Path) -> str:

@@ -31,15 +31,16 @@ def hold(path: Path) -> TextIO | None:
     return handle
 
 
-def ensure_shipper(state: Path, uri: str) -> None:
-    """Start a shipper unless one is there. The address goes by environment, since it may hold a password.
+def ensure_shipper(state: Path, uri: str) -> bool:
+    """Start a shipper unless one is there; True if one was started.
 
-    It gets a session of its own, out of reach of the terminal's Ctrl-C, and nothing of this process' files.
+    The address goes by environment, since it may hold a password. The shipper gets a session of its own, out of reach
+    of the terminal's Ctrl-C, and none of this process' files.
     """
     lock = lock_path(state, uri)
     handle = hold(lock)
     if handle is None:
-        return
+        return False
     handle.close()
     clean, credentials = split_credentials(uri)
     environment = {key: value for key, value in os.environ.items() if key not in NOT_OURS}
@@ -56,3 +57,4 @@ def ensure_shipper(state: Path, uri: str) -> None:
         ],
         setsid=True,
     )
+    return True

@@ -15,6 +15,7 @@ from winnow.stage.tracking.launch import SHIPPER, ensure_shipper, lock_path
 from winnow.stage.tracking.spool import Spool, write_json
 
 QUIET = 2.0  # seconds of waiting for the shipper before a line says so
+RESTARTS = 3  # of a shipper that does not stay
 CTRL_C_PATIENCE = 3.0  # seconds Ctrl-C waits for the shipper, which finishes on its own anyway
 
 
@@ -176,8 +177,9 @@ def _finish(run: Run, spool: Spool, start: dict[str, Any], uri: str, patience: f
 
 
 def _wait(spool: Spool, state: Path, uri: str, patience: float) -> dict[str, Any]:
+    """What the shipper made of this run, once it is done, has given up, or `patience` is at an end (seconds)."""
     began = asked = time.monotonic()
-    told = False
+    told, started = False, 0
     while True:
         shipped, now = spool.shipped(), time.monotonic()
         if shipped.get("done") or "gave_up" in shipped or now - began > patience:
@@ -185,9 +187,11 @@ def _wait(spool: Spool, state: Path, uri: str, patience: float) -> dict[str, Any
         if now - began > QUIET and not told:
             say("tracking: sending the last of this run to MLflow …")
             told = True
-        if now - asked > 1:
-            ensure_shipper(state, uri)  # in case it was killed
-            asked = now
+        if now - asked > 2**started:  # in case it was killed
+            started, asked = started + ensure_shipper(state, uri), now
+            if started > RESTARTS:
+                log = lock_path(state, uri).with_suffix(".log")
+                return {**shipped, "gave_up": f"its shipper does not stay, see {_near(log)}"}
         time.sleep(0.02)
 
 

@@ -6,7 +6,6 @@ import importlib
 import importlib.metadata
 import json
 import math
-import re
 import sys
 import tempfile
 import time
@@ -20,12 +19,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from winnow.stage.tracking.facts import plain_name
+from winnow.stage.tracking.local import create_local_store
 from winnow.stage.tracking.spool import write_json
 from winnow.stage.tracking.store import local_uri, locked
 from winnow.stage.tracking.ui import VIEW
 
 PARAMS_AT_ONCE, METRICS_AT_ONCE = 100, 1000  # MLflow's limits for one batch
-LONGEST_DIGEST = 36  # of a dataset, in MLflow
+LONGEST_DIGEST, LONGEST_TAG = 36, 8000  # characters that MLflow takes
 # What will be refused again however often it is sent; anything else may be the server's bad moment.
 PERMANENT = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST")
 # The run table as `ui_url` opens it: without this, MLflow shows no metric in it.
@@ -45,12 +46,14 @@ class MlflowRun:
         self.state = Path(start["state"])
         with locked(self.state / "tracking.lock"):  # MLflow's own set-up fails when three processes come at once
             if uri == local_uri(self.state):
-                _create_local_store(self.state)
+                create_local_store(self.state)
             self.client = MlflowClient(uri)
             self.experiment_id = self._experiment(uri)
             if "run_id" not in progress:
                 self._create()
         self.run_id, self.parent_id = progress["run_id"], progress["parent_run_id"]
+        if "described" not in progress:
+            self._describe()
 
     def _experiment(self, uri: str) -> str:
         name = self.start["experiment"]
@@ -62,21 +65,27 @@ class MlflowRun:
         return self.client.create_experiment(name, artifact_location=place, tags=tags)
 
     def _create(self) -> None:
-        start, git = self.start, self.start["git"]
         source = self._source()
         parent = self._parent(source)
-        tags = {**source, **start["tags"], "mlflow.parentRunId": parent}
-        run = self.client.create_run(self.experiment_id, start["time"], tags, start["stage"]).info.run_id
+        tags = {**source, **self.start["tags"], "mlflow.parentRunId": parent}
+        run = self.client.create_run(self.experiment_id, self.start["time"], tags, self.start["stage"]).info.run_id
         self.progress |= {"run_id": run, "parent_run_id": parent, "experiment_id": self.experiment_id}
         self.save()
-        self._supersede(parent, run)
-        self._log_params(run)
+
+    def _describe(self) -> None:
+        """What a run has from its beginning; said again from the start if the store went away half-way."""
+        start = self.start
+        self._supersede(self.parent_id, self.run_id)
+        for run in (self.run_id, self.parent_id):
+            self._log_params(run)
         for each in start["inputs"]:
             self.dataset(each)
         self._attach("environment.json", json.dumps(start["environment"], indent=2))
         self._attach("params.json", json.dumps(start["params"], indent=2))
-        if git.get("diff"):
-            self._attach("git.diff", git["diff"])
+        if start["git"].get("diff"):
+            self._attach("git.diff", start["git"]["diff"])
+        self.progress["described"] = True
+        self.save()
 
     def _source(self) -> dict[str, str]:
         start, git = self.start, self.start["git"]
@@ -101,9 +110,7 @@ class MlflowRun:
             "winnow.stage": "pipeline",
             "mlflow.note.content": f"One pipeline run at {commit}{dirty}; its stages are nested below.",
         }
-        parent = self.client.create_run(self.experiment_id, start["time"], tags, start["title"]).info.run_id
-        self._log_params(parent)
-        return parent
+        return self.client.create_run(self.experiment_id, start["time"], tags, start["title"]).info.run_id
 
     def _supersede(self, parent: str, run: str) -> None:
         """An earlier run of the same stage in the same pipeline run stays, marked as what no longer counts."""
@@ -122,7 +129,7 @@ class MlflowRun:
     def _attach(self, name: str, text: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / name).write_text(text)
-            self.client.log_artifact(self.progress["run_id"], str(Path(folder) / name))
+            self.client.log_artifact(self.run_id, str(Path(folder) / name))
 
     def save(self) -> None:
         write_json(self.folder / "shipped.json", self.progress)
@@ -168,7 +175,7 @@ class MlflowRun:
         for event in events:
             self.progress["step"] = max(event["step"], self.progress.get("step", 0))
             for name, value in event["values"].items():
-                name = re.sub(r"[^\w\-. :/]", "_", name)
+                name = plain_name(name)
                 if math.isinf(value):
                     infinite[f"winnow.infinite.{name}"] = f"{value} at step {event['step']}"
                 else:
@@ -188,7 +195,7 @@ class MlflowRun:
 
     def tags(self, event: dict[str, Any]) -> None:
         for name, value in event["values"].items():
-            self.client.set_tag(self.run_id, name, value)
+            self.client.set_tag(self.run_id, name, value[:LONGEST_TAG])
 
     def summary(self, event: dict[str, Any]) -> None:
         for run in (self.run_id, self.parent_id):
@@ -196,7 +203,7 @@ class MlflowRun:
             metrics = [Metric(k, v, event["time"], 0, model_id=model, run_id=run) for k, v in event["values"].items()]
             self.client.log_batch(run, metrics=metrics)
             if event["note"]:
-                self.client.set_tag(run, "mlflow.note.content", event["note"])
+                self.client.set_tag(run, "mlflow.note.content", event["note"][:LONGEST_TAG])
 
     def artifact(self, event: dict[str, Any]) -> None:
         self.client.log_artifact(self.run_id, str(self.folder / event["file"]), event["folder"] or None)
@@ -205,7 +212,7 @@ class MlflowRun:
         source = json.dumps({"uri": event["path"]})
         dataset = Dataset(event["name"], event["digest"][:LONGEST_DIGEST], "local", source)
         tags = [InputTag("mlflow.data.context", event["context"]), InputTag("winnow.digest", event["digest"])]
-        self.client.log_inputs(self.progress["run_id"], [DatasetInput(dataset, tags)])
+        self.client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
 
     def model(self, event: dict[str, Any]) -> None:
         try:
@@ -240,20 +247,6 @@ class MlflowRun:
             self.client.set_tag(self.run_id, "winnow.error", event["error"])
         for run in (self.run_id, self.parent_id):
             self.client.set_terminated(run, event["status"], event["time"])
-
-
-def _create_local_store(state: Path) -> None:
-    """The database, whole or not at all: set up under another name, so that a kill leaves no half of a schema."""
-    path = state / "mlflow.db"
-    if path.exists():
-        return
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    temporary = state / ".mlflow.db.new"
-    temporary.unlink(missing_ok=True)
-    new = SqlAlchemyStore(f"sqlite:///{temporary}", (state / "mlartifacts").as_uri())
-    new.engine.dispose()
-    temporary.rename(path)
 
 
 def build(event: dict[str, Any], folder: Path) -> Any:

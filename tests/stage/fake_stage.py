@@ -12,7 +12,7 @@ PARAMS = {
     "seed": 3,
     "data": {"source": "digits"},
     "space": {"name": "nas_bench_201", "cells": 1},
-    "search": {"method": "darts", "lr": 0.025, "milestones": [1, 2], "limit": None},
+    "search": {"strategy": "darts", "lr": 0.025, "milestones": [1, 2], "limit": None},
     "tracking": {"uri": "http://someone:secret@example.org"},
 }
 

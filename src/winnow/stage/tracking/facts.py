@@ -56,9 +56,9 @@ def pipeline_id(params: Mapping[str, Any], commit: str | None, root: Path) -> st
 
 
 def title(params: Mapping[str, Any], digest: str) -> str:
-    """What the run table calls a pipeline run: data, space and search method where the parameters have them."""
+    """What the run table calls a pipeline run: its digest, then data, space and search strategy where they are told."""
     words = [digest[:6], params.get("data", {}).get("source"), params.get("space", {}).get("name")]
-    words.append(params.get("search", {}).get("method"))
+    words.append(params.get("search", {}).get("strategy"))
     return " · ".join(str(word) for word in words if word)  # what differs comes first: the table cuts long names
 
 

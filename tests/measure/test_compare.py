@@ -99,6 +99,7 @@ def test_calibration_counts_every_image_once_and_matches_numpy():
     right = torch.rand(5000, generator=generator) < confidence**2  # overconfident
     error, rows = reliability(confidence, right)
     assert sum(row["count"] for row in rows) == 5000
+    assert [row["confidence_high"] for row in rows] == pytest.approx([i / 15 for i in range(1, 16)], abs=1e-12)
     values, hits = confidence.double().numpy(), right.numpy()
     which = np.clip(np.ceil(values * 15).astype(int) - 1, 0, 14)
     expected = sum((which == i).mean() * abs(values[which == i].mean() - hits[which == i].mean()) for i in range(15))

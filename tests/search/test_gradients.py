@@ -85,6 +85,27 @@ def test_finite_differences_agree_with_differentiating_twice(dtype):
     assert float((near - right).norm() / right.norm()) < 1e-3
 
 
+@pytest.mark.parametrize("name", ["nas_bench_201", "darts"])
+def test_the_cells_of_published_spaces_can_be_differentiated_twice(name):
+    """Against a difference too small to meet a kink of ReLU; whatever a cell does to be quick."""
+    space = published(name, **({"candidates": "s3"} if name == "darts" else {})).double()
+    logits, (x, y) = logits_of(space), images(8, 1)
+    weights, loss, step = weights_of(space), loss_of(space), 1e-6
+    generator = torch.Generator().manual_seed(3)
+    vector = [torch.randn(w.shape, generator=generator, dtype=torch.float64) for w in weights]
+    vector = [v / torch.nn.utils.get_total_norm(vector) for v in vector]
+
+    def gradient(sign: float) -> Tensor:
+        moved = {n: w + sign * step * v for (n, w), v in zip(space.named_parameters(), vector, strict=True)}
+        scores = functional_call(space, moved, (x.double(), softmax(logits)))
+        return torch.cat(torch.autograd.grad(torch.nn.functional.cross_entropy(scores, y), list(logits.values())))
+
+    with batch_statistics(space):
+        right = torch.cat(exact(space, logits, softmax, loss, (x.double(), y), vector))
+        near = (gradient(1.0) - gradient(-1.0)) / (2 * step)
+    assert float((near - right).norm() / right.norm()) < 1e-4
+
+
 def test_finite_differences_along_nothing_are_zero():
     space = smooth()
     logits = logits_of(space)

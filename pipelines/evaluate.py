@@ -167,6 +167,8 @@ def _write(work: Work, drawing: str, result: dict[str, Any], chances: list[Tenso
     work.run.summary(numbers, note=result["verdict"])
     for name in ("evaluate.json", "calibration.csv", "confusion.csv", "report.html"):
         work.run.artifact(folder / reports / name)
+    work.picture("confusion", "confusion", _confusion(chances, test))
+    work.picture("found_against_random", "against_controls", result["accuracies"], result["control_accuracies"])
     work.run.model(
         "winnow.pipelines.retrain:logged_model",
         [folder / files.MODEL],

@@ -39,6 +39,7 @@ def main(params: Params, folder: Path, seed: int) -> None:
         files.write_json(folder / files.REPORTS / f"retrain/{seed}.json", last)
         work.run.artifact(folder / path)
         work.run.artifact(folder / files.REPORTS / f"retrain/{seed}.csv")
+        work.picture("learning_curves", "curves", {f"seed {seed}": watch.rows}, ["loss", "accuracy", "lr"])
         work.say(f"retrained {arch.digest} from scratch, seed {seed}: training accuracy {last['train_accuracy']:.2f} %")
         work.say(f"  wrote {path}; next: winnow evaluate (after all of retrain.seeds)")
 

@@ -64,6 +64,8 @@ def _write(work, space, logits, watch: Shown) -> None:
     files.write_json(folder / files.REPORTS / "search.json", metrics)
     for path in (files.SUPERNET, files.LOGITS, files.REPORTS / "search.csv", files.REPORTS / "weights.csv"):
         work.run.artifact(folder / path)
+    if watch.weights:
+        work.picture("mixture_weights", "weights_over_time", rows)
     shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     work.say(f"searched {params.space.name} with {params.search.strategy}: {shown}")
     work.say(f"  wrote {files.SUPERNET} and {files.LOGITS}; next: winnow select")

@@ -263,7 +263,7 @@ def _write(work: Work, bench: Bench, found: dict[str, Architecture], evidence: l
     work.run.metrics({"agreement": agreement, **flat})
     for path in (files.ARCHITECTURE, files.SELECTIONS, files.EVIDENCE, files.REPORTS / "select.csv"):
         work.run.artifact(folder / path)
-    work.run.artifact(drawing)
+    work.run.artifact(drawing, "drawings")
     for method, row in methods.items():
         table = "".join(f", {name} {value:.2f}" for name, value in (row["table"] or {}).items())
         mark = "→" if method == chosen else " "

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +36,17 @@ class Work:
 
     def split(self, name: str) -> Split:
         return open_split(self.folder / files.SPLITS, name, stage=self.stage, device=self.device)
+
+    def picture(self, name: str, chart: str, *arguments: Any) -> None:
+        """A chart of `look.charts` for the run alone, as `name`; the report draws its own."""
+        from winnow.stage.draw import save  # matplotlib must not hold up the first training step
+        from winnow.stage.look import charts
+
+        figure = getattr(charts, chart)(*arguments)
+        with tempfile.TemporaryDirectory() as passing:
+            path = Path(passing) / f"{name}.png"
+            save(figure, path)
+            self.run.artifact(path, "drawings")
 
     def say(self, text: str) -> None:
         console.print(text)

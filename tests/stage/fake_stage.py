@@ -52,7 +52,8 @@ def good(root: Path, run) -> None:
 def main(root: Path, mode: str, changes: dict) -> None:
     inputs = [Dataset("digits/weights", "a" * 64, "data/splits/weights.parquet")]
     upstream = sorted((root / "artifacts" / "runs").glob("*.json"))
-    with track(mode, params=PARAMS, root=root, tracking=settings(**changes), inputs=inputs, upstream=upstream) as run:
+    params = {**PARAMS, "tracking": {**PARAMS["tracking"], **changes}}  # differs between stages of one pipeline run
+    with track(mode, params=params, root=root, tracking=settings(**changes), inputs=inputs, upstream=upstream) as run:
         if mode == "good":
             good(root, run)
         elif mode == "fail":

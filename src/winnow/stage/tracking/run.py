@@ -12,7 +12,7 @@ from winnow.core.errors import Refused
 from winnow.stage.tracking import facts, store
 from winnow.stage.tracking.begin import Tracking, first_event, say, usable_uri
 from winnow.stage.tracking.launch import SHIPPER, ensure_shipper, lock_path
-from winnow.stage.tracking.spool import Spool, write_json
+from winnow.stage.tracking.spool import Spool, state_of, write_json
 
 QUIET = 2.0  # seconds of waiting for the shipper before a line says so
 RESTARTS = 3  # of a shipper that does not stay
@@ -129,7 +129,7 @@ def track(
         state.mkdir(parents=True, exist_ok=True)
     uri, fallback = usable_uri(tracking, state)
     start = first_event(stage, params, root, tracking, upstream)
-    start |= {"uri": store.portable_uri(uri, state), "state": str(state), "shipper": lock_path(state, uri).name}
+    start |= {"uri": store.portable_uri(uri, state), "shipper": lock_path(state, uri).name}
     start["inputs"] = [{**each._asdict(), "path": str(each.path)} for each in inputs]
     if fallback:
         start["tags"]["winnow.tracking_fallback"] = fallback
@@ -154,7 +154,7 @@ def track(
 def _finish(run: Run, spool: Spool, start: dict[str, Any], uri: str, patience: float) -> None:
     """Wait for the shipper, take over the ids, say what went wrong."""
     with _spool_errors():
-        shipped = _wait(spool, Path(start["state"]), uri, patience)
+        shipped = _wait(spool, state_of(spool.folder), uri, patience)
     keys = ("run_id", "parent_run_id", "experiment_id", "models")
     run.record = {
         "stage": run.stage,

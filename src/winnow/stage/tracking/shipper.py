@@ -19,7 +19,7 @@ from typing import Any
 
 from winnow.stage.tracking import launch, store
 from winnow.stage.tracking.facts import redact
-from winnow.stage.tracking.spool import Reader, shipped, write_json
+from winnow.stage.tracking.spool import Reader, shipped, state_of, write_json
 from winnow.stage.tracking.system import SystemMetrics
 
 POLL = 0.1  # seconds between looks at the events
@@ -45,7 +45,7 @@ class Shipment:
         """BlockingIOError or FileNotFoundError where another process ships the folder or has removed it."""
         self.reader = Reader(folder)
         self.start, self.progress = self.reader.start(), shipped(folder)
-        self.uri = store.absolute_uri(self.start["uri"], Path(self.start["state"])) if self.start else ""
+        self.uri = store.absolute_uri(self.start["uri"], state_of(folder)) if self.start else ""
         self.run: Any = None
         self.pulse: SystemMetrics | None = None
         self.tries, self.due = 0, 0.0
@@ -175,7 +175,7 @@ def _take(folder: Path, uri: str, lock: Path) -> Shipment | None:
     if start and start["shipper"] != lock.name and shipment.reader.stage_lives():
         shipment.reader.close()
         return None
-    if start and start["uri"] == store.portable_uri(uri, Path(start["state"])):
+    if start and start["uri"] == store.portable_uri(uri, state_of(folder)):
         shipment.uri = uri  # with its password
     return shipment
 
@@ -188,7 +188,7 @@ def replay(folder: Path) -> int:
         print(f"{folder} is being shipped by another process", file=sys.stderr)
         return 2
     given = os.environ.get("MLFLOW_TRACKING_URI")
-    if given and shipment.start and store.portable_uri(given, Path(shipment.start["state"])) == shipment.start["uri"]:
+    if given and shipment.start and store.portable_uri(given, state_of(folder)) == shipment.start["uri"]:
         shipment.uri = given
     while not shipment.over:
         shipment.advance()

@@ -114,6 +114,11 @@ class Reader:
         self._lock.close()
 
 
+def state_of(folder: Path) -> Path:
+    """The state folder that holds a spool folder now; the project may have moved since."""
+    return folder.resolve().parent.parent
+
+
 def shipped(folder: Path) -> dict[str, Any]:
     path = folder / "shipped.json"
     return json.loads(path.read_text()) if path.is_file() else {"offset": 0, "problems": [], "models": []}

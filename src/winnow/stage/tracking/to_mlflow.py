@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 
 from winnow.stage.tracking.facts import plain_name
 from winnow.stage.tracking.local import create_local_store
-from winnow.stage.tracking.spool import write_json
+from winnow.stage.tracking.spool import state_of, write_json
 from winnow.stage.tracking.store import local_uri, locked
 from winnow.stage.tracking.ui import VIEW
 
@@ -43,7 +43,7 @@ class MlflowRun:
 
     def __init__(self, uri: str, folder: Path, start: dict[str, Any], progress: dict[str, Any]):
         self.uri, self.folder, self.start, self.progress = uri, folder, start, progress
-        self.state = Path(start["state"])
+        self.state = state_of(folder)
         with locked(self.state / "tracking.lock"):  # MLflow's own set-up fails when three processes come at once
             if uri == local_uri(self.state):
                 create_local_store(self.state)
@@ -58,6 +58,8 @@ class MlflowRun:
     def _experiment(self, uri: str) -> str:
         name = self.start["experiment"]
         if found := self.client.get_experiment_by_name(name):
+            if found.lifecycle_stage == "deleted":
+                self.client.restore_experiment(found.experiment_id)
             return found.experiment_id
         place = (self.state / "mlartifacts").as_uri() if uri.startswith("sqlite") else None  # else the server decides
         tags = {"mlflow.note.content": "Pipeline runs of winnow: one parent run each, its stages nested below."}
@@ -76,8 +78,9 @@ class MlflowRun:
         """What a run has from its beginning; said again from the start if the store went away half-way."""
         start = self.start
         self._supersede(self.parent_id, self.run_id)
-        for run in (self.run_id, self.parent_id):
-            self._log_params(run)
+        self._accept(self._log_params, self.run_id, start["params"])
+        shared = {key: value for key, value in start["params"].items() if not key.startswith("tracking.")}
+        self._accept(self._log_params, self.parent_id, shared)
         for each in start["inputs"]:
             self.dataset(each)
         self._attach("environment.json", json.dumps(start["environment"], indent=2))
@@ -121,8 +124,8 @@ class MlflowRun:
                 self.client.set_tag(old.info.run_id, "winnow.superseded", run)
                 self.client.update_run(old.info.run_id, name=f"{stage} (superseded)")
 
-    def _log_params(self, run: str) -> None:
-        params = [Param(key, value) for key, value in self.start["params"].items()]
+    def _log_params(self, run: str, values: dict[str, str]) -> None:
+        params = [Param(key, value) for key, value in values.items()]
         for i in range(0, len(params), PARAMS_AT_ONCE):
             self.client.log_batch(run, params=params[i : i + PARAMS_AT_ONCE])
 

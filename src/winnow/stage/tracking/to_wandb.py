@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from winnow.stage.tracking.spool import Reader
+from winnow.stage.tracking.spool import Reader, state_of
 
 
 def logged_in() -> bool:
@@ -27,7 +27,7 @@ def mirror(reader: Reader, run_id: str, parent_id: str) -> None:
     import wandb
 
     start = reader.start()
-    state = Path(start["state"])
+    state = state_of(reader.folder)
     run = wandb.init(
         id=run_id, name=start["stage"], group=start["title"], job_type=start["stage"], project=start["experiment"],
         config=start["params"], tags=[start["pipeline_id"]], dir=str(state), save_code=False,

@@ -23,6 +23,7 @@ FLOORS = {
     "predictors": 2,
     "train": 2,
     "search": 3,
+    "trials": 3,
     "search.methods": 4,
     "stage": 4,
     "pipelines": 5,

@@ -1,0 +1,96 @@
+"""The journal file of a study: Optuna's format, one JSON line an operation, opened by optuna-dashboard as it is."""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+from winnow.core.errors import Refused
+
+SYNC_SECONDS = 1.0  # how much a power cut may take; a killed process loses nothing, the kernel has its lines
+
+
+class Journal(JournalFileBackend):
+    """Optuna's file backend but for one thing: it waits for the disk at most once a second, not at every line."""
+
+    def __init__(self, path: Path):
+        self._path, self._file_lock, self._synced = path, JournalFileOpenLock(str(path)), 0.0
+        super().__init__(str(path), lock_obj=self._file_lock)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        self._file_lock.acquire()
+        try:
+            with open(self._path, "ab") as file:
+                file.write(text.encode())
+                file.flush()
+                if time.monotonic() - self._synced > SYNC_SECONDS:
+                    os.fsync(file.fileno())
+                    self._synced = time.monotonic()
+        except OSError as error:
+            raise Refused(
+                f"{self._path} cannot be written ({error.strerror}): make room; the same command goes on from there"
+            ) from error
+        finally:
+            self._file_lock.release()
+
+
+def mend(path: Path) -> int:
+    """Cut what a killed writer or a full disk left behind the last whole line; bytes cut.
+
+    Refused where a line further up is broken: that is no torn end, and cutting there would lose trials.
+    """
+    if not path.exists():
+        return 0
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    lines = content[:whole].splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            json.loads(line)
+        except ValueError as error:
+            if number == len(lines) and whole == len(content):  # as after a power cut: a line of zeros
+                whole -= len(line) + 1
+                break
+            raise Refused(f"{path} is damaged at line {number}: restore it, or remove it to start anew") from error
+    if whole < len(content):
+        with open(path, "r+b") as file:
+            file.truncate(whole)
+            os.fsync(file.fileno())
+    return len(content) - whole
+
+
+def drop_stale_lock(path: Path, patience: float = 1.0) -> None:
+    """Remove Optuna's lock on the journal where a killed writer left it; call as the only driver of the study."""
+    lock = Path(f"{path}.lock")
+    deadline = time.monotonic() + patience
+    while lock.exists():
+        if time.monotonic() > deadline:
+            lock.unlink(missing_ok=True)
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def only_driver(path: Path, what: str) -> Iterator[None]:
+    """Hold `path` while the block runs; Refused, with its process id, where another driver does.
+
+    The kernel lets go of the lock however the holder ends.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise Refused(f"{what} is driven by process {holder}: wait for it or end it, then try again") from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield

@@ -1,0 +1,108 @@
+"""Samplers by name, as data: Optuna's and our own, each made anew for every trial from that trial's seed."""
+
+import inspect
+import random
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from winnow.core.errors import Refused
+from winnow.trials.draw import draw, key_of
+from winnow.trials.evolution import Member, next_child
+from winnow.trials.plan import Plan
+
+Distributions = Mapping[str, BaseDistribution]
+
+
+class RegularisedEvolution(BaseSampler):
+    """`evolution.next_child` over the complete trials of a study with one objective."""
+
+    def __init__(self, distributions: Distributions, seed: int, population: int = 20, tournament: int = 10):
+        if not 1 <= tournament <= population:
+            raise Refused(f"regularised_evolution takes 1 ≤ tournament ≤ population, not {tournament}, {population}")
+        self.distributions, self.rng = distributions, random.Random(seed)
+        self.options = {"population": population, "tournament": tournament}
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return dict(self.distributions)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        seen = {key_of(t.params, self.distributions) for t in others}
+        living = [t for t in others if t.state is TrialState.COMPLETE][-self.options["population"] :]
+        sign = 1 if study.direction is StudyDirection.MAXIMIZE else -1
+        members = [Member(self._filled(t.params), fitness(t, sign)) for t in living]
+        return next_child(self.distributions, members, seen, self.rng, **self.options)
+
+    def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
+        return draw(distribution, self.rng)
+
+    def _filled(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """With a value for what a conditional range left out."""
+        return {name: parameters[name] if name in parameters else draw(d, self.rng) for name, d in self._items()}
+
+    def _items(self) -> Sequence[tuple[str, BaseDistribution]]:
+        return list(self.distributions.items())
+
+
+def fitness(trial: FrozenTrial, sign: int) -> tuple[float, float]:
+    """(−total excess over the limits, sign × objective): feasible trials stand above all others."""
+    return -sum(max(0.0, excess) for excess in trial.constraints.values()), sign * trial.values[0]
+
+
+def _evolution(distributions: Distributions, seed: int, **options: Any) -> BaseSampler:
+    return RegularisedEvolution(distributions, seed, **options)
+
+
+def _optunas(make: Callable[..., BaseSampler], **fixed: Any) -> Callable[..., BaseSampler]:
+    def made(distributions: Distributions, seed: int, **options: Any) -> BaseSampler:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return make(seed=seed, **{**fixed, **options})
+
+    made.__signature__ = inspect.signature(make)  # type: ignore[attr-defined]
+    return made
+
+
+def _cmaes(distributions: Distributions, seed: int, **options: Any) -> BaseSampler:
+    texts = [name for name, d in distributions.items() if isinstance(d, optuna.distributions.CategoricalDistribution)]
+    if texts:
+        raise Refused(f"sampler 'cmaes' takes numbers only, and {texts[0]!r} is a choice: take tpe or gp")
+    try:
+        import cmaes  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise Refused("sampler 'cmaes' needs the package cmaes: pip install cmaes") from error
+    return optuna.samplers.CmaEsSampler(seed=seed, **options)
+
+
+SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
+    "random": _optunas(optuna.samplers.RandomSampler),
+    "tpe": _optunas(optuna.samplers.TPESampler, multivariate=True, constant_liar=True),
+    "gp": _optunas(optuna.samplers.GPSampler, deterministic_objective=False),
+    "nsga2": _optunas(optuna.samplers.NSGAIISampler),
+    "nsga3": _optunas(optuna.samplers.NSGAIIISampler),
+    "cmaes": _cmaes,
+    "brute_force": _optunas(optuna.samplers.BruteForceSampler),
+    "regularised_evolution": _evolution,
+}
+ONE_OBJECTIVE = ("cmaes", "regularised_evolution")
+
+
+def sampler(plan: Plan, distributions: Distributions, seed: int) -> BaseSampler:
+    """A fresh one. Refused where the plan's name, options or number of objectives do not fit."""
+    if plan.sampler not in SAMPLERS:
+        raise Refused(f"no sampler {plan.sampler!r}: known are {', '.join(SAMPLERS)}")
+    if plan.sampler in ONE_OBJECTIVE and len(plan.objectives) > 1:
+        raise Refused(f"sampler {plan.sampler!r} takes one objective, not {len(plan.objectives)}: take tpe or nsga2")
+    try:
+        return SAMPLERS[plan.sampler](distributions, seed % 2**32, **plan.sampler_options)
+    except (TypeError, ValueError) as error:
+        raise Refused(f"sampler {plan.sampler!r} with {dict(plan.sampler_options)}: {error}") from error

@@ -1,0 +1,156 @@
+"""AZ-NAS' four scores: expressivity, progressivity, trainability, complexity (Lee & Ham 2024, arXiv:2403.19232).
+
+One batch of Gaussian images runs through a network of Kaiming-normal weights (fan-in) in training mode; what is looked
+at are the features between its primary blocks. The published code names blocks by hand; here `blocks` finds them, and
+on NAS-Bench-201 they are the published ones: the stem's output, fifteen cells and two reductions. Covariances are in
+double precision with eigenvalues cut off at 0, which the published single precision takes for missing in pool-heavy
+nets. Ranks are put together by `winnow.proxies.aggregate.log_rank`.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from winnow.core.errors import Refused
+from winnow.core.holes import Hole
+from winnow.proxies.common import FAN_IN, Batch, Initialise, gradients, logits, noise, settled, several, working_copy
+from winnow.proxies.size import macs
+
+
+def expressivity(model: nn.Module, batch: Batch, generator: torch.Generator, init: Initialise | None = FAN_IN) -> float:
+    """The sum over features, the stem's too, of the entropy of their covariance's spectrum, in nats."""
+    return settled(sum(entropies(_features(model, batch, generator, init, grad=False))))
+
+
+def progressivity(
+    model: nn.Module, batch: Batch, generator: torch.Generator, init: Initialise | None = FAN_IN
+) -> float:
+    """The smallest gain of entropy from one feature to the next."""
+    return settled(least_gain(entropies(_features(model, batch, generator, init, grad=False))))
+
+
+def trainability(model: nn.Module, batch: Batch, generator: torch.Generator, init: Initialise | None = FAN_IN) -> float:
+    """The mean over blocks of 2 - s - 1/s, s the spectral norm of the block's mean Jacobian; 0 at most, at s = 1."""
+    features = _features(model, batch, generator, init, grad=True)
+    return settled(mean_trainability(features, rademacher(features, generator)))
+
+
+def complexity(model: nn.Module, batch: Batch) -> float:
+    """Multiply-accumulates for one image."""
+    return macs(model, batch)
+
+
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """The primary blocks in the order of registration: the first modules, from the root down, that are more than lists.
+
+    Where nothing is nested, ReLUs are the blocks, else convolutions: features are then taken behind them.
+    """
+    found = list(_composite(model))
+    for kind in (nn.ReLU, nn.Conv2d):
+        if len(found) < 2:
+            found = [module for module in model.modules() if isinstance(module, kind)]
+    if len(found) < 2:
+        raise Refused("AZ-NAS compares the features of blocks, and this network has fewer than two")
+    return found
+
+
+def block_features(model: nn.Module, x: Tensor) -> list[Tensor]:
+    """What enters the first block, unless that is the image, and what leaves each block, in the order of calls."""
+    features: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple, output: object) -> None:
+        if not features and inputs[0] is not x:
+            features.append(inputs[0])
+        if isinstance(output, Tensor) and output.dim() in (3, 4):
+            features.append(output)
+
+    handles = [block.register_forward_hook(keep) for block in blocks(model)]
+    try:
+        logits(model, x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return features
+
+
+def entropies(features: list[Tensor]) -> list[Tensor]:
+    return [entropy(_rows(f.detach())) for f in features]
+
+
+def entropy(rows: Tensor) -> Tensor:
+    """-sum p ln p over the normalised eigenvalues p of the covariance of (samples, channels); -inf for a constant."""
+    if not bool(rows.isfinite().all()):
+        return rows.new_tensor(math.nan, dtype=torch.float64)
+    rows = rows.double()
+    rows = rows - rows.mean(0)
+    values = torch.linalg.eigvalsh(rows.T @ rows / len(rows)).clamp_min(0)
+    p = values / values.sum()
+    return -(p * torch.log(p + 1e-8)).sum() if values.sum() > 0 else values.new_tensor(-math.inf)
+
+
+def least_gain(entropy_of: list[Tensor]) -> Tensor:
+    """-inf where one is: what came out of nothing is no progress."""
+    values = torch.stack(entropy_of)
+    return values.diff().min() if bool(values.isfinite().all()) else values.min()
+
+
+def rademacher(features: list[Tensor], generator: torch.Generator) -> list[Tensor]:
+    """For each feature but the first +1 or -1 everywhere, drawn on the CPU from the last to the first."""
+    signs = [torch.randint(0, 2, f.shape, generator=generator).to(f) * 2 - 1 for f in features[:0:-1]]
+    return signs[::-1]
+
+
+def mean_trainability(features: list[Tensor], signs: list[Tensor]) -> Tensor:
+    terms = []
+    for before, after, g in reversed(list(zip(features[:-1], features[1:], signs, strict=True))):
+        if not after.requires_grad:  # nothing of the image is left
+            return after.new_tensor(math.nan if bool(after.isnan().any()) else -math.inf)
+        (back,) = gradients(after, [before], grad_outputs=g, retain_graph=True)
+        if back.shape == g.shape and torch.equal(back, g):
+            return after.new_tensor(-math.inf)  # a block that is an identity
+        terms.append(spectral_term(_mean_jacobian(back.detach(), g)))
+    return torch.stack(terms).mean()
+
+
+def spectral_term(sigma: Tensor) -> Tensor:
+    return 2 - sigma - 1 / (sigma + 1e-6)
+
+
+def _mean_jacobian(back: Tensor, g: Tensor) -> Tensor:
+    """The largest singular value of Gbackᵀ G / rows: with E[g gᵀ] = 1, of the mean Jacobian of the block."""
+    if back.dim() == 4 and back.shape[2] > g.shape[2]:
+        stride = -(-back.shape[2] // g.shape[2])
+        missing = [stride * small - large for large, small in zip(back.shape[2:], g.shape[2:], strict=True)]
+        back = F.pixel_unshuffle(F.pad(back, (0, missing[1], 0, missing[0])), stride)  # odd sides are filled up
+    a, b = _rows(back).double(), _rows(g).double()
+    return torch.linalg.matrix_norm(a.T @ b / len(b), 2)
+
+
+def _rows(feature: Tensor) -> Tensor:
+    """(samples, channels): images (n, c, h, w) or tokens (n, t, c)."""
+    feature = feature.movedim(1, -1) if feature.dim() == 4 else feature
+    return feature.reshape(-1, feature.shape[-1])
+
+
+def _features(model, batch: Batch, generator: torch.Generator, init: Initialise | None, grad: bool) -> list[Tensor]:
+    x, model = several(batch), working_copy(model).requires_grad_(False)
+    if init is not None:
+        init(model, generator)
+    x = noise(x.shape, generator, x).requires_grad_(grad)
+    with torch.set_grad_enabled(grad):
+        return block_features(model, x)
+
+
+def _composite(module: nn.Module):
+    for child in module.children():
+        listed = isinstance(child, nn.Sequential | nn.ModuleList) and any(_nested(c) for c in child)
+        if listed:
+            yield from _composite(child)
+        elif _nested(child):
+            yield child
+
+
+def _nested(module: nn.Module) -> bool:
+    return isinstance(module, Hole) or next(module.children(), None) is not None

@@ -1,0 +1,76 @@
+"""Scores of one backward pass: gradient norm, SNIP, GraSP, Fisher and plain (Abdelfattah et al. 2021).
+
+All take the mean cross-entropy of one batch in training mode with the weights that the model has, sum over layers
+without averaging, and count weights of convolutions and linear layers only.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from winnow.proxies.common import (
+    Batch,
+    Prunable,
+    each_output,
+    gradients,
+    labelled,
+    layers,
+    logits,
+    settled,
+    working_copy,
+)
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def grad_norm(model: nn.Module, batch: Batch, loss: Loss = F.cross_entropy) -> float:
+    """The sum of each layer's gradient norm; not the norm of all gradients together."""
+    return settled(sum(g.double().norm() for _, g in _weights_and_gradients(model, batch, loss)))
+
+
+def snip(model: nn.Module, batch: Batch, loss: Loss = F.cross_entropy) -> float:
+    """The sum of |g * w|: how much the loss notices the loss of each weight (Lee et al. 2019)."""
+    return settled(sum((g * w).abs().sum(dtype=torch.float64) for w, g in _weights_and_gradients(model, batch, loss)))
+
+
+def plain(model: nn.Module, batch: Batch, loss: Loss = F.cross_entropy) -> float:
+    """The signed sum of g * w. Small is good: it runs against accuracy on NAS-Bench-201."""
+    return settled(sum((g * w).sum(dtype=torch.float64) for w, g in _weights_and_gradients(model, batch, loss)), -1)
+
+
+def grasp(model: nn.Module, batch: Batch, loss: Loss = F.cross_entropy) -> float:
+    """The sum of -w * (Hg), H the Hessian of the loss and g its gradient (Wang et al. 2020); temperature 1.
+
+    The sign is that of architecture search: pruning keeps the other end.
+    """
+    model, (x, y) = working_copy(model), labelled(batch)
+    weights = [layer.weight for layer in layers(model)]
+    first = gradients(loss(logits(model, x), y), weights, create_graph=True)
+    products = sum((g.detach() * g).sum() for g in first)
+    return settled(
+        -sum((w * hg).sum(dtype=torch.float64) for w, hg in zip(weights, gradients(products, weights), strict=True))
+    )
+
+
+def fisher(model: nn.Module, batch: Batch, loss: Loss = F.cross_entropy) -> float:
+    """The sum over output channels of mean over images of (sum over places of a * dL/da)^2 / 2, times the weights of
+    the channel (Turner et al. 2020); a is a layer's output. The loss is a mean, so dL/da carries 1/n."""
+    model, (x, y) = working_copy(model), labelled(batch)
+    seen: list[tuple[Prunable, Tensor]] = []
+    each_output(model, Prunable, lambda layer, _, output: seen.append((layer, output)))
+    value = loss(logits(model, x), y)
+    total = torch.zeros((), dtype=torch.float64)
+    for (layer, a), g in zip(seen, gradients(value, [a for _, a in seen]), strict=True):
+        product = a.detach().double() * g.double()
+        channels_last = product.movedim(1, -1) if isinstance(layer, nn.Conv2d) else product
+        saliency = channels_last.flatten(1, -2).sum(1) if channels_last.dim() > 2 else channels_last
+        total += saliency.square().mean(0).sum().cpu() / 2 * layer.weight[0].numel()
+    return settled(total)
+
+
+def _weights_and_gradients(model: nn.Module, batch: Batch, loss: Loss) -> list[tuple[Tensor, Tensor]]:
+    model, (x, y) = working_copy(model), labelled(batch)
+    weights = [layer.weight for layer in layers(model)]
+    return [(w.detach(), g) for w, g in zip(weights, gradients(loss(logits(model, x), y), weights), strict=True)]

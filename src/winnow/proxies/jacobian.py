@@ -1,0 +1,64 @@
+"""Scores of how differently a network answers different images: Jacobian covariance and EPE-NAS."""
+
+import torch
+from torch import Tensor, nn
+
+from winnow.core.errors import Refused
+from winnow.proxies.common import WORST, Batch, gradients, labelled, logits, settled, several, working_copy
+
+K = 1e-5  # keeps logarithms and reciprocals finite
+
+
+def jacob_cov(model: nn.Module, batch: Batch) -> float:
+    """-sum of ln(v + k) + 1/(v + k) over the eigenvalues v of the correlation of the images' Jacobians.
+
+    A row of the Jacobian is the gradient of an image's summed logits to its pixels, in training mode: BatchNorm couples
+    the images, as published (Mellor et al. 2020). At most -n. A network that ignores its image has the worst score.
+    """
+    rows, _ = _jacobian(model, several(batch))
+    return from_correlation(torch.corrcoef(rows)) if _varied(rows) else _worst(rows)
+
+
+def epe(model: nn.Module, batch: Batch) -> float:
+    """EPE-NAS (Lopes et al. 2021): the logarithms of the Jacobians' correlations, class by class.
+
+    Up to 100 classes: the sum of |s_c|, s_c the sum of ln(|correlation| + k) over the pairs of class c. Above: s_c per
+    image, and the mean over classes seen of |s_c - s_d| summed over d. Refused where no class has two images.
+    """
+    _, y = labelled(batch)
+    rows, classes = _jacobian(model, several(batch))
+    members = [torch.atleast_2d(rows[y == c]) for c in torch.unique(y)]
+    if max(len(m) for m in members) < 2:
+        raise Refused("epe compares images of one class: every class has one image only; use a larger batch")
+    if not _varied(rows):
+        return _worst(rows)
+    sums = torch.stack([from_class(torch.atleast_2d(torch.corrcoef(m))) for m in members])
+    if classes <= 100:
+        return settled(sums.abs().sum())
+    sums = sums / torch.tensor([len(m) for m in members], dtype=sums.dtype, device=sums.device)
+    return settled((sums[:, None] - sums[None]).abs().sum() / len(sums))
+
+
+def from_correlation(correlation: Tensor) -> float:
+    values = torch.linalg.eigvalsh((correlation + correlation.T) / 2)
+    return settled(-(torch.log(values + K) + 1 / (values + K)).sum())
+
+
+def from_class(correlation: Tensor) -> Tensor:
+    return torch.log(correlation.abs() + K).sum()
+
+
+def _jacobian(model: nn.Module, x: Tensor) -> tuple[Tensor, int]:
+    x = x.detach().clone().requires_grad_()
+    output = logits(working_copy(model), x)
+    (rows,) = gradients(output.sum(), [x])
+    rows = rows if bool(output.isfinite().all()) else rows * torch.nan
+    return rows.flatten(1).double(), output.shape[-1]
+
+
+def _varied(rows: Tensor) -> bool:
+    return bool((rows.var(1) > 0).all())
+
+
+def _worst(rows: Tensor) -> float:
+    return -WORST if bool(rows.isfinite().all()) else float("nan")

@@ -82,7 +82,7 @@ def should_stop(
     if plan.stopper == "dominance":
         return Dominance(**_dominance_options(plan)).stops(plan, earlier, step, own[step])
     trial.intermediate_values = {step: values[0] for step, values in own.items()}
-    return made.prune(past.study, trial)
+    return bool(made.prune(past.study, trial))
 
 
 def _dominance_options(plan: Plan) -> dict[str, Any]:

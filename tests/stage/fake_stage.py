@@ -1,6 +1,8 @@
 """A stage for the tests of tracking: `python fake_stage.py ROOT MODE [NAME=VALUE ...]`; it does nothing but report."""
 
+import contextlib
 import json
+import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -30,10 +32,18 @@ def tiny_model(folder: Path, classes: int):
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 4 * 4, classes))
 
 
+def machine_was_read(store: Path) -> bool:
+    try:
+        with contextlib.closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True)) as database:
+            return bool(database.execute("SELECT 1 FROM metrics WHERE key LIKE 'system/%'").fetchall())
+    except sqlite3.Error:  # there is none yet
+        return False
+
+
 def good(root: Path, run) -> None:
-    while not list((root / ".winnow/runs").glob("good-*/shipped.json")):  # until the shipper is there
-        time.sleep(0.05)
-    time.sleep(1.5)  # and has had the time to look at the machine once
+    until = time.monotonic() + 30
+    while not machine_was_read(root / ".winnow/mlflow.db") and time.monotonic() < until:
+        time.sleep(0.1)
     for epoch in range(3):
         run.metrics({"train/loss": 1 / (epoch + 1), "accuracy": 0.3 * epoch}, epoch)
     run.metric("diverged", float("inf"), step=2)

@@ -157,6 +157,13 @@ def test_an_address_is_tried_before_work_starts(server, address, said, monkeypat
     assert trouble is None if said is None else said in trouble
 
 
+def test_looking_for_the_page_makes_no_store(tmp_path, monkeypatch):
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    (tmp_path / ".winnow").mkdir()
+    assert ui_url(tmp_path, port=5001).startswith("http://127.0.0.1:5001/#/experiments?")
+    assert not (tmp_path / ".winnow/mlflow.db").exists()
+
+
 def tracking(**changes):
     usual = {"enabled": True, "uri": None, "experiment": "winnow", "required": True, "wandb": False}
     return SimpleNamespace(**usual | {"system_metrics": False, "registered_model": "winnow-test"} | changes)

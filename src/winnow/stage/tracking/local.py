@@ -15,7 +15,7 @@ ADDRESSES = (
 def create_local_store(state: Path) -> None:
     """Set up under another name first, so that a kill leaves no half of a schema; at most one process at a time."""
     path = state / "mlflow.db"
-    if path.exists():
+    if path.exists() and path.stat().st_size:  # whoever looks into a store that is not there leaves an empty file
         follow(path, (state / "mlartifacts").as_uri())
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -23,7 +23,7 @@ def create_local_store(state: Path) -> None:
     temporary = state / ".mlflow.db.new"
     temporary.unlink(missing_ok=True)
     SqlAlchemyStore(f"sqlite:///{temporary}", (state / "mlartifacts").as_uri()).engine.dispose()
-    temporary.rename(path)
+    temporary.replace(path)
 
 
 def follow(database: Path, artifacts: str) -> None:

@@ -37,6 +37,7 @@ def ui_environment() -> dict[str, str]:
 
 def ui_url(root: Path, experiment: str = "winnow", port: int = PORT) -> str:
     """The page to open: the runs of `experiment`, as training rather than language models, with their main metrics."""
+    store = f"{(state_folder(root) / 'mlflow.db').as_uri()}?mode=ro"  # to look must not create it
     address = f"http://127.0.0.1:{port}/#/experiments"
     query = (
         "SELECT e.experiment_id, t.key FROM experiments e LEFT JOIN experiment_tags t "
@@ -44,7 +45,7 @@ def ui_url(root: Path, experiment: str = "winnow", port: int = PORT) -> str:
     )
     with (
         contextlib.suppress(sqlite3.Error),
-        contextlib.closing(sqlite3.connect(state_folder(root) / "mlflow.db")) as db,
+        contextlib.closing(sqlite3.connect(store, uri=True)) as db,
     ):
         if found := db.execute(query, [VIEW, experiment]).fetchone():
             view = f"&viewStateShareKey={VIEW.rpartition('.')[2]}" if found[1] else ""

@@ -9,6 +9,7 @@ if __name__ == "__main__":  # a script's folder heads the path, where this file 
 
     sys.path.pop(0)
 
+import contextlib
 import itertools
 import math
 from pathlib import Path
@@ -135,9 +136,8 @@ def by_perturbation(bench: Bench, seed: int) -> tuple[Architecture, list[dict[st
 
     def evaluate(setting):
         space.eval()
-        if settings.batch_norm == "running":
-            return accuracy_and_loss(lambda x: space(x, setting), prepared)
-        with batch_statistics(space):
+        statistics = batch_statistics(space) if settings.batch_norm == "batch" else contextlib.nullcontext()
+        with statistics, seeded(derived(seed, "noise")):  # candidates that draw noise draw the same under every mask
             return accuracy_and_loss(lambda x: space(x, setting), prepared)
 
     with Shown(bench.work.run, "select_") as watch:

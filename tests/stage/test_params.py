@@ -64,6 +64,7 @@ def test_the_shipped_file_holds_every_key_and_the_defaults():
         ("retrain.auxiliary", 0.4, "only space darts has a second classifier"),
         ("retrain.preset", "nasbench", "retrain.preset: input should be"),
         ("tune.trials", 3, "tune.trials: input should be less than or equal to 0, not 3"),
+        ("search.darts.order", "third", "search.darts.order: input should be 'first' or 'second', not 'third'"),
         ("search", None, "search: input should be a valid dictionary"),
         ("tracking.experiment", "", "tracking.experiment"),
     ],
@@ -115,3 +116,10 @@ def test_a_file_that_is_no_params_is_refused(tmp_path, text):
 def test_a_missing_file_says_where_to_run(tmp_path):
     with pytest.raises(Refused, match=r"no params.yaml in .*: run winnow in the folder that holds it"):
         read_params(tmp_path / "params.yaml")
+
+
+def test_second_order_in_bf16_is_refused():
+    content = changed("search.precision", "bf16")
+    content["search"]["darts"]["order"] = "second"
+    with pytest.raises(Refused, match="second takes differences that bf16 rounds away"):
+        check_params(content)

@@ -32,7 +32,7 @@ def weights_over_time(rows: Rows) -> Figure:
     decisions: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for row in rows:
         options = decisions.setdefault(row["decision"], {})
-        options.setdefault(row["option"], []).append((float(row["epoch"]), float(row["weight"])))
+        options.setdefault(str(row["option"]), []).append((float(row["epoch"]), float(row["weight"])))
     colours = palette(option for options in decisions.values() for option in options)
     columns = 3 if len(decisions) <= 9 else 7
     lines = math.ceil(len(decisions) / columns)

@@ -17,16 +17,16 @@ from winnow.trials.executors import Inline
 from winnow.trials.plan import Plan
 from winnow.trials.processes import LIVES, Processes
 
-PLAN = Plan(ONE, {"cost": {"max": 9}}, "regularised_evolution", {"population": 8, "tournament": 4})
+PLAN = Plan(ONE, {"cost": {"max": 18}}, "regularised_evolution", {"population": 8, "tournament": 4})
 
 
 def parallel(where, n, workers=3, **settings):
     executor = Processes("tests.trials.scores:make", settings, workers)
-    return run(PLAN, toys.search(), executor, where=str(where), name="toy", n_trials=n)
+    return run(PLAN, toys.search(8), executor, where=str(where), name="toy", n_trials=n)
 
 
 def alone(where, n, **settings):
-    return run(PLAN, toys.search(), Inline(scores.make(**settings)), where=str(where), name="toy", n_trials=n)
+    return run(PLAN, toys.search(8), Inline(scores.make(**settings)), where=str(where), name="toy", n_trials=n)
 
 
 def test_three_workers_give_the_trials_of_one_process_and_what_dies_dies_alone(tmp_path):
@@ -76,11 +76,11 @@ def chaos(tmp_path, trials, kills, seed):
     rng, journal, log = random.Random(seed), tmp_path / "study.log", tmp_path / "evaluated"
     left, orphans = kills, []
     while True:
-        driver = FORK.Process(target=parallel, args=(journal, trials), kwargs={"seconds": 0.01, "log": str(log)})
+        driver = FORK.Process(target=parallel, args=(journal, trials), kwargs={"seconds": 0.03, "log": str(log)})
         driver.start()
         begun = journal.stat().st_size if journal.exists() else 0
         while driver.is_alive():
-            time.sleep(rng.uniform(0.0, 0.15))
+            time.sleep(rng.uniform(0.0, 0.1))
             grown = journal.exists() and journal.stat().st_size > begun  # each life gets somewhere
             workers = psutil.Process(driver.pid).children() if driver.is_alive() else []
             if not (left and grown and workers):
@@ -111,11 +111,19 @@ def check_chaos(tmp_path, trials, kills, seed):
     return again
 
 
+@pytest.fixture
+def many_lives(monkeypatch):
+    """The hand may hit one trial often, and slow machines give it time to; here that is not the trial's fault."""
+    monkeypatch.setattr("winnow.trials.processes.LIVES", 1000)
+
+
+@pytest.mark.usefixtures("many_lives")
 def test_killed_workers_and_drivers_change_nothing(tmp_path):
     check_chaos(tmp_path, trials=60, kills=4, seed=0)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("many_lives")
 def test_a_hundred_kills_change_nothing(tmp_path):
     again = check_chaos(tmp_path, trials=1000, kills=100, seed=1)
     print(f"100 kills, 1000 trials, {again} evaluations lost and run again")

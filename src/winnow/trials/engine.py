@@ -1,5 +1,6 @@
 """The driver of a study: asks, hands out, records. One process, many workers or many lives give the same trials."""
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from winnow.trials.plan import Plan
 from winnow.trials.record import Record, begun_as, ended_as, opened
 from winnow.trials.search import SpaceSearch
 from winnow.trials.stopping import pruner, should_stop
-from winnow.trials.table import Row, row
+from winnow.trials.table import Row
 from winnow.trials.view import ARCHITECTURE, View
 
 
@@ -169,7 +170,7 @@ class _Driver:
 
     def _keep(self, number: int, flight: _Flight, outcome: Outcome, notes: dict[str, Any]) -> None:
         self.ended[number] = outcome, notes
-        self.rows[number] = row(self.plan, flight.trial, flight.architecture, outcome, self.view.seed(number))
+        self.rows[number] = _row(self.plan, flight.trial, flight.architecture, outcome, self.view.seed(number))
         if outcome.state in (COMPLETE, PRUNED):
             self.first.setdefault(flight.key, number)
         elif self.first.get(flight.key) == number:
@@ -200,3 +201,26 @@ class _Driver:
         for name in flight.notes:
             flight.trial.system_attrs.pop(name)
         flight.reports, flight.notes = {}, {}
+
+
+def _row(plan: Plan, trial: FrozenTrial, architecture: Architecture | None, outcome: Outcome, seed: int) -> Row:
+    complete = outcome.state == COMPLETE
+    objectives = dict(zip(plan.objectives, plan.values(outcome.metrics), strict=True)) if complete else {}
+    if outcome.state == PRUNED and outcome.reports:
+        objectives = dict(zip(plan.objectives, outcome.reports[max(outcome.reports)], strict=True))
+    return Row(
+        number=trial.number,
+        architecture=None if architecture is None else architecture.to_json(),
+        digest=None if architecture is None else architecture.digest,
+        parameters=json.dumps(dict(sorted(trial.params.items()))),
+        objectives=objectives,
+        constraints=plan.excess(outcome.metrics) if complete else {},
+        metrics=dict(outcome.metrics),
+        state=outcome.state,
+        copy_of=outcome.copy_of,
+        seed=seed,
+        fidelity=dict(plan.fidelity),
+        seconds=outcome.seconds,
+        device=outcome.device,
+        error=outcome.error,
+    )

@@ -14,6 +14,7 @@ from winnow.core.architecture import Architecture
 from winnow.core.decision import Decision, Value
 from winnow.core.errors import Refused
 from winnow.core.space import Space
+from winnow.trials.lookup import Table
 from winnow.trials.ranges import Range, suggest_ranges
 
 Identity = Callable[[Architecture], str]  # equal texts for architectures that need not be evaluated twice
@@ -99,3 +100,22 @@ class SpaceSearch:
         """Equal for trials that would be evaluated alike."""
         own = {name: parameters[name] for name in self.ranges if name in parameters}
         return json.dumps([None if architecture is None else self.identity(architecture), own])
+
+
+class TableSearch:
+    """The architectures of a table, to be suggested without the space that they are of."""
+
+    def __init__(self, table: Table):
+        self.table = table
+        self.values = {name: {label(v): v for v in table.options[name]} for name in table.names}
+        self.distributions: Mapping[str, BaseDistribution] = {
+            name: CategoricalDistribution(tuple(values)) for name, values in self.values.items()
+        }
+
+    def suggest(self, trial: BaseTrial, whole: bool = True) -> Architecture:
+        labels = {name: trial.suggest_categorical(name, tuple(values)) for name, values in self.values.items()}
+        return Architecture.of({name: self.values[name][text] for name, text in labels.items()})
+
+    def key(self, parameters: Mapping[str, Any], architecture: Architecture | None) -> str:
+        assert architecture is not None
+        return architecture.digest

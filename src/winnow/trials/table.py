@@ -1,6 +1,5 @@
 """The trials table, one row a trial, as Arrow and Parquet: what every study ends as, and what benchmarks are."""
 
-import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -9,12 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from optuna.trial import FrozenTrial
 
-from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
-from winnow.trials.outcome import COMPLETE, PRUNED, Outcome
-from winnow.trials.plan import Plan
+from winnow.trials.outcome import COMPLETE
 
 FORMAT = "winnow.trials/1"
 NUMBERS = pa.map_(pa.string(), pa.float64())
@@ -65,29 +61,6 @@ class Row:
         return self.state == COMPLETE and all(excess <= 0 for excess in self.constraints.values())
 
 
-def row(plan: Plan, trial: FrozenTrial, architecture: Architecture | None, outcome: Outcome, seed: int) -> Row:
-    complete = outcome.state == COMPLETE
-    objectives = dict(zip(plan.objectives, plan.values(outcome.metrics), strict=True)) if complete else {}
-    if outcome.state == PRUNED and outcome.reports:
-        objectives = dict(zip(plan.objectives, outcome.reports[max(outcome.reports)], strict=True))
-    return Row(
-        number=trial.number,
-        architecture=None if architecture is None else architecture.to_json(),
-        digest=None if architecture is None else architecture.digest,
-        parameters=json.dumps(dict(sorted(trial.params.items()))),
-        objectives=objectives,
-        constraints=plan.excess(outcome.metrics) if complete else {},
-        metrics=dict(outcome.metrics),
-        state=outcome.state,
-        copy_of=outcome.copy_of,
-        seed=seed,
-        fidelity=dict(plan.fidelity),
-        seconds=outcome.seconds,
-        device=outcome.device,
-        error=outcome.error,
-    )
-
-
 def as_table(rows: Sequence[Row]) -> pa.Table:
     columns = {f.name: [getattr(each, f.name) for each in rows] for f in fields(Row)}
     arrays = [
@@ -116,15 +89,16 @@ def write_table(path: Path, table: pa.Table) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
-def read_table(path: Path) -> pa.Table:
-    """Refused where `path` is no trials table."""
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """All `columns`, or those. Refused where `path` is no trials table."""
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:  # read_table() would load a hundred megabytes of what is not needed
+            schema = file.schema_arrow
+            found = (schema.metadata or {}).get(b"format", b"none").decode()
+            if found != FORMAT or schema.names != SCHEMA.names:
+                raise Refused(f"{path} is no trials table of format {FORMAT} (its format: {found}): import it first")
+            return file.read(columns, use_threads=False)
     except FileNotFoundError as error:
         raise Refused(f"no trials table {path}") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise Refused(f"{path} is no Parquet file: {error}") from error
-    found = (table.schema.metadata or {}).get(b"format", b"none").decode()
-    if found != FORMAT or table.schema.names != SCHEMA.names:
-        raise Refused(f"{path} is no trials table of format {FORMAT} (its format: {found}): import it first")
-    return table

@@ -1,0 +1,124 @@
+"""Looking architectures up in a trials table instead of training them. Imports neither torch nor Optuna."""
+
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from winnow.core.architecture import Architecture
+from winnow.core.decision import Value
+from winnow.core.errors import Refused
+from winnow.trials.outcome import COMPLETE
+from winnow.trials.table import read_table
+
+Fidelity = tuple[tuple[str, float], ...]
+
+
+class Table:
+    """A trials table by architecture and fidelity.
+
+    `names` are the decisions, `codes` (architectures, decisions) the answers as positions in `options[name]`, and
+    `column(metric, fidelity)` one number an architecture, nan where there is none. Complete trials that are no copies
+    count; of several of one architecture and fidelity, the mean. Refused where architectures answer different
+    decisions: such a table has no codes.
+    """
+
+    def __init__(self, trials: pa.Table, what: str = "the table"):
+        trials = trials.filter(_evaluated(trials)).combine_chunks()
+        if not len(trials):
+            raise Refused(f"{what} has no complete trial of an architecture: nothing to look up")
+        texts = trials["architecture"].combine_chunks().dictionary_encode()
+        architectures = [_shared(Architecture.from_json(text)) for text in texts.dictionary.to_pylist()]
+        self.names = tuple(architectures[0])
+        odd = next((a for a in architectures if tuple(a) != self.names), None)
+        if odd is not None:
+            raise Refused(f"{what}: {odd.to_json()} answers other decisions than {architectures[0].to_json()}")
+        answers = [[value for _, value in a.choices] for a in architectures]
+        self.options: dict[str, list[Value]] = {
+            name: sorted({each[i] for each in answers}, key=str) for i, name in enumerate(self.names)
+        }
+        self.rows = {a.choices: i for i, a in enumerate(architectures)}
+        places = [{value: i for i, value in enumerate(values)} for values in self.options.values()]
+        self.codes = np.array([[p[v] for p, v in zip(places, each, strict=True)] for each in answers], np.int16)
+        self._columns = _columns(trials, texts.indices.to_numpy(), len(architectures))
+
+    @classmethod
+    def read(cls, path: Path) -> "Table":
+        columns = ["architecture", "metrics", "state", "copy_of", "fidelity"]
+        return cls(read_table(path, columns), str(path))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def columns(self) -> list[tuple[str, Fidelity]]:
+        """(metric, fidelity), sorted."""
+        return sorted(self._columns)
+
+    def column(self, metric: str, fidelity: Mapping[str, float]) -> np.ndarray:
+        """Shape (architectures,), float64. Refused where the table has no such column."""
+        key = metric, tuple(sorted(fidelity.items()))
+        if key not in self._columns:
+            known = ", ".join(f"{m} at {_readable(f)}" for m, f in self.columns)
+            raise Refused(f"the table has no {metric} at {_readable(key[1])}; it has {known}")
+        return self._columns[key]
+
+    def fidelities(self, metric: str) -> list[Fidelity]:
+        """Those that `metric` is there at, the shortest evaluation first."""
+        return [fidelity for name, fidelity in self.columns if name == metric]
+
+    def row(self, architecture: Mapping[str, Value]) -> int:
+        """The position of an architecture. Refused where the table does not have it."""
+        if not isinstance(architecture, Architecture):
+            architecture = Architecture.of(architecture)
+        found = self.rows.get(architecture.choices)
+        if found is None:
+            raise Refused(f"the table does not have {architecture.to_json()}")
+        return found
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Positions by codes: an array with one axis a decision, −1 where the table has no such architecture."""
+        places = np.full([len(values) for values in self.options.values()], -1, np.int32)
+        places[tuple(self.codes.T)] = np.arange(len(self))
+        return places
+
+
+def _evaluated(trials: pa.Table) -> np.ndarray:
+    states = np.array(trials["state"].to_pylist(), object) == COMPLETE
+    given = trials["architecture"].is_valid().to_numpy()
+    return states & given & trials["copy_of"].is_null().to_numpy()
+
+
+def _columns(trials: pa.Table, of: np.ndarray, size: int) -> dict[tuple[str, Fidelity], np.ndarray]:
+    """Means by (metric, fidelity); `of` says which architecture each trial is of."""
+    fidelities = np.empty(len(trials), object)
+    fidelities[:] = [tuple(sorted(each)) for each in trials["fidelity"].to_pylist()]
+    metrics = trials["metrics"].combine_chunks()
+    lengths = np.diff(metrics.offsets.to_numpy())
+    owner = np.repeat(np.arange(len(trials)), lengths)
+    names = metrics.keys.dictionary_encode()
+    which, values = names.indices.to_numpy(), metrics.items.to_numpy()
+    columns = {}
+    for fidelity in set(fidelities):
+        chosen = np.array([each == fidelity for each in fidelities])[owner]
+        for number, name in enumerate(names.dictionary.to_pylist()):
+            taken = chosen & (which == number)
+            if taken.any():
+                where = of[owner[taken]]
+                counts = np.bincount(where, minlength=size)
+                sums = np.bincount(where, weights=values[taken], minlength=size)
+                columns[name, fidelity] = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
+    return columns
+
+
+def _readable(fidelity: Fidelity) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in fidelity) or "full fidelity"
+
+
+def _shared(architecture: Architecture) -> Architecture:
+    """With one copy of each text: fifteen thousand architectures take megabytes rather than tens of them."""
+    return Architecture(tuple((sys.intern(n), sys.intern(v) if type(v) is str else v) for n, v in architecture.choices))

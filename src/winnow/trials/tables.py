@@ -1,0 +1,101 @@
+"""Published benchmarks as trials tables of ours."""
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from winnow.core.architecture import Architecture
+from winnow.core.errors import Refused
+from winnow.trials.outcome import COMPLETE
+from winnow.trials.table import Row, as_table, write_table
+
+COUNT = 15_625
+BEST = (6111, "cifar10_valid_200", 91.6067)
+DATA_SETS = ("cifar10", "cifar100", "imagenet16")
+
+
+def import_nas_bench_201(path: Path, out: Path) -> int:
+    """Write a trials table from a Parquet file of the benchmark; how many rows it has, one a cell and fidelity.
+
+    The file has `index`, `arch_str` and any of `<set>_valid_<epochs>`, `<set>_test_<epochs>` with epochs 12 or 200, in
+    per cent. Params and macs (CIFAR-10) come from the published formula.
+    Refused where cells are missing or repeated, numbers are no percentages, or 12-epoch results pose as 200-epoch ones.
+    """
+    given = _read(path)
+    from winnow.spaces.nas_bench_201 import from_string
+
+    try:
+        cells = [from_string(text) for text in given["arch_str"].to_pylist()]
+    except ValueError as error:
+        raise Refused(f"{path}: {error}") from error
+    if len(cells) != COUNT or len(set(cells)) != COUNT:
+        raise Refused(f"{path} has {len(cells)} rows of {len(set(cells))} cells; the benchmark has {COUNT}, each once")
+    columns = {name: _checked(path, name, given[name]) for name in given.column_names if _result(name)}
+    if not columns:
+        raise Refused(f"{path} has no column like cifar10_valid_200, only {', '.join(given.column_names)}")
+    _check_epochs(path, columns, given)
+    rows, costs = [], [_cost(cell) for cell in cells]
+    for epochs in sorted({name.rpartition("_")[2] for name in columns}, key=int):
+        fidelity = {"epochs": float(epochs)}
+        of_these = {name.rpartition("_")[0]: values for name, values in columns.items() if name.endswith(f"_{epochs}")}
+        for position, (cell, cost) in enumerate(zip(cells, costs, strict=True)):
+            metrics = {name: float(values[position]) for name, values in of_these.items()} | cost
+            rows.append(_row(len(rows), cell, metrics, fidelity))
+    write_table(out, as_table(rows))
+    return len(rows)
+
+
+def _row(number: int, cell: Architecture, metrics: Mapping[str, float], fidelity: Mapping[str, float]) -> Row:
+    text = cell.to_json()
+    return Row(number, text, cell.digest, text, {}, {}, metrics, COMPLETE, None, 0, fidelity, 0.0, "nas_bench_201", "")
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        given = pq.read_table(path)
+    except FileNotFoundError as error:
+        raise Refused(f"no file {path}") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise Refused(f"{path} is no Parquet file: {error}") from error
+    missing = next((name for name in ("index", "arch_str") if name not in given.column_names), None)
+    if missing is not None:
+        raise Refused(f"{path} has no column {missing!r}, only {', '.join(given.column_names)}")
+    return given.sort_by("index")
+
+
+def _result(name: str) -> bool:
+    parts = itertools.product(DATA_SETS, ("valid", "test"), ("12", "200"))
+    return name in {"_".join(each) for each in parts}
+
+
+def _checked(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
+    values = column.to_numpy().astype(float)
+    if not (np.isfinite(values).all() and values.min() >= 0 and 1.5 < values.max() <= 100):
+        raise Refused(f"{path}: {name} takes per cent from 0 to 100, not {values.min():g} to {values.max():g}")
+    return values
+
+
+def _check_epochs(path: Path, columns: Mapping[str, np.ndarray], given: pa.Table) -> None:
+    """The full training's CIFAR-10 results reach 91.6 (valid) and 94.4 (test); after 12 epochs none passes 90."""
+    for name, values in columns.items():
+        if name.startswith("cifar10_") and (values.max() > 90) != name.endswith("_200"):
+            raise Refused(f"{path}: {name} reaches {values.max():.2f}; that is not what {name[8:]} of CIFAR-10 reaches")
+    index, name, value = BEST
+    if name in columns:
+        place = given["index"].to_pylist().index(index) if index in given["index"].to_pylist() else -1
+        if place < 0 or abs(columns[name][place] - value) > 1e-3 or columns[name].argmax() != place:
+            raise Refused(f"{path}: the best {name} is {value} at index {index} in the benchmark, not here")
+
+
+def _cost(cell: Architecture) -> dict[str, float]:
+    """Closed form for CIFAR-10: the skeleton, and what each convolution of the cell adds."""
+    ops = list(cell.values())
+    n1, n3 = ops.count("nor_conv_1x1"), ops.count("nor_conv_3x3")
+    return {
+        "params": 73_306.0 + 243_040 * n3 + 28_000 * n1,
+        "macs": 7_783_040.0 + 35_389_440 * n3 + 3_932_160 * n1,
+    }

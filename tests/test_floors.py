@@ -27,6 +27,7 @@ FLOORS = {
     "search.methods": 4,
     "stage": 4,
     "pipelines": 5,
+    "cli_trials": 5,
     "cli": 6,
     "__main__": 7,
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from winnow import __version__
+from winnow.cli_trials import replay, table
 from winnow.core.errors import Refused
 
 STAGES = {
@@ -100,6 +101,10 @@ def ui(folder: Path, port: int) -> None:
 
     click.echo(f"http://127.0.0.1:{port} (Ctrl-C ends it)")
     raise SystemExit(subprocess.call(ui_command(folder, read_params(folder / "params.yaml").tracking.uri, port)))
+
+
+cli.add_command(table)
+cli.add_command(replay)
 
 
 @cli.group()

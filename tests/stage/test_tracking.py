@@ -41,13 +41,13 @@ def launch(root: Path, mode: str, *changes: str, **variables: str) -> subprocess
     )  # fmt: skip
 
 
-def finish(stage: subprocess.Popen, patience: float = 90) -> SimpleNamespace:
+def finish(stage: subprocess.Popen, patience: float = 200) -> SimpleNamespace:
     out, err = stage.communicate(timeout=patience)
     told = json.loads(out.splitlines()[-1]) if stage.returncode == 0 else {}
     return SimpleNamespace(code=stage.returncode, out=out, err=err, **told)
 
 
-def wait_for(what, patience: float = 60):
+def wait_for(what, patience: float = 120):
     until = time.monotonic() + patience
     while not (found := what()):
         assert time.monotonic() < until, "waited too long"
@@ -232,7 +232,7 @@ def test_a_server_that_is_away_is_replaced_by_the_local_store_when_allowed(scene
 
 
 def test_the_shipper_ends_by_itself(scene):
-    wait_for(lambda: not shippers(scene.root), patience=10)
+    wait_for(lambda: not shippers(scene.root), patience=30)
     assert not list((scene.root / ".winnow/runs").iterdir())
 
 

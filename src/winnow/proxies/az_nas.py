@@ -47,7 +47,7 @@ def blocks(model: nn.Module) -> list[nn.Module]:
 
     Where nothing is nested, ReLUs are the blocks, else convolutions: features are then taken behind them.
     """
-    found = list(_composite(model))
+    found = list(composite(model))
     for kind in (nn.ReLU, nn.Conv2d):
         if len(found) < 2:
             found = [module for module in model.modules() if isinstance(module, kind)]
@@ -56,7 +56,7 @@ def blocks(model: nn.Module) -> list[nn.Module]:
     return found
 
 
-def block_features(model: nn.Module, x: Tensor) -> list[Tensor]:
+def block_features(model: nn.Module, x: Tensor, found: list[nn.Module] | None = None) -> list[Tensor]:
     """What enters the first block, unless that is the image, and what leaves each block, in the order of calls."""
     features: list[Tensor] = []
 
@@ -66,7 +66,7 @@ def block_features(model: nn.Module, x: Tensor) -> list[Tensor]:
         if isinstance(output, Tensor) and output.dim() in (3, 4):
             features.append(output)
 
-    handles = [block.register_forward_hook(keep) for block in blocks(model)]
+    handles = [block.register_forward_hook(keep) for block in found or blocks(model)]
     try:
         logits(model, x)
     finally:
@@ -143,14 +143,14 @@ def _features(model, batch: Batch, generator: torch.Generator, init: Initialise 
         return block_features(model, x)
 
 
-def _composite(module: nn.Module):
+def composite(module: nn.Module):
     for child in module.children():
-        listed = isinstance(child, nn.Sequential | nn.ModuleList) and any(_nested(c) for c in child)
+        listed = isinstance(child, nn.Sequential | nn.ModuleList) and any(nested(c) for c in child)
         if listed:
-            yield from _composite(child)
-        elif _nested(child):
+            yield from composite(child)
+        elif nested(child):
             yield child
 
 
-def _nested(module: nn.Module) -> bool:
+def nested(module: nn.Module) -> bool:
     return isinstance(module, Hole) or next(module.children(), None) is not None

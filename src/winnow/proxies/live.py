@@ -49,11 +49,14 @@ def live_modules(model: nn.Module, x: Tensor) -> list[nn.Module]:
     ]
 
 
-def live_relus(model: nn.Module, x: Tensor) -> list[bool]:
-    """For every ReLU call of a forward pass, in order: is it on a path from the image to the logits?"""
+def live_relus(model: nn.Module, x: Tensor, copied: bool = True) -> list[bool]:
+    """For every ReLU call of a forward pass, in order: is it on a path from the image to the logits?
+
+    Without a copy the model must be a working copy already.
+    """
     found: list[object] = []
     with Relus(lambda _, output: found.append(output.grad_fn)):
-        nodes = _path_nodes(working_copy(model), x)
+        nodes = _path_nodes(working_copy(model) if copied else model, x)
     return [node in nodes for node in found]
 
 

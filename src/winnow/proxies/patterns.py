@@ -43,12 +43,13 @@ def linear_regions(
 def agreement(x: Tensor) -> Tensor:
     """(n, n) float64: how many elements of rows i and j of `x` have the same sign pattern (x > 0).
 
-    With codes of +1 and -1 it is (elements + code_i . code_j) / 2; exact in float32 for up to 2^24 elements.
+    With codes of 1 and 0: both on, plus all less those where either is. Exact in float32 for up to 2^24 elements.
     """
     last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
     rows = (x.permute(0, 2, 3, 1) if last else x).reshape(len(x), -1)  # the order of elements does not matter
-    codes = (rows > 0).to(torch.float32).mul_(2).sub_(1)
-    return ((codes @ codes.T).double() + codes.shape[1]) / 2
+    codes = (rows > 0).to(torch.float32)
+    both, on = (codes @ codes.T).double(), codes.sum(1).double()
+    return 2 * both + codes.shape[1] - on[:, None] - on
 
 
 @torch.no_grad()

@@ -42,4 +42,4 @@ def flow(output: Tensor, gradient: Tensor, bias: Tensor | None) -> Tensor:
     """Sum of |w * dR/dw| of one layer per image, where nothing is negative: what its output says, without the bias."""
     if bias is not None:
         output = output - bias.view(-1, *[1] * (output.dim() - 2))
-    return (output * gradient).flatten(1).sum(1)
+    return (output * gradient).flatten(1).sum(1, dtype=torch.float64)

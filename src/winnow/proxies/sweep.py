@@ -1,0 +1,193 @@
+"""Many architectures of one space scored, duplicates once, in parts on disk: killed anywhere, it goes on from there.
+
+What is equal depends on the proxy, and so does which reading of "equal" is right. Taking dead operations out of a child
+leaves every proxy with `ignores_dead` exactly as it was. Contracting skip connections or sorting sums gives the same
+network under other weights: equal in distribution, not in value; a sweep then scores one network for the class. Sizes
+(`params`, `macs`, `complexity`) are always those of the architecture itself.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import nn
+
+from winnow.core.architecture import Architecture
+from winnow.core.errors import Refused
+from winnow.core.space import Space
+from winnow.proxies import AZ_NAS, PROXIES, proxy, score
+from winnow.proxies.common import FAN_IN, Batch, working_copy
+from winnow.proxies.sizes import sizes_of
+from winnow.proxies.together import Scorer, az_nas_of, naswot_of, synflow_of
+
+SIZES = ("params", "macs", "complexity")
+DRAWN = tuple(name for name in AZ_NAS if name not in SIZES)  # one drawing of the space's weights for all children
+Streams = Callable[[str], torch.Generator]
+PART = 64
+
+
+@dataclass(frozen=True)
+class Swept:
+    """`path` holds one row an architecture: `architecture`, `scored` (the JSON of the network that was scored), a
+    column a proxy, and `reason` where one has no value. `missing` counts those, `distinct` the networks scored.
+    """
+
+    path: Path
+    rows: int
+    distinct: int
+    missing: dict[str, int]
+
+
+def sweep(
+    space: Space,
+    architectures: Sequence[Architecture],
+    names: Sequence[str],
+    batch: Batch,
+    folder: Path,
+    *,
+    streams: Streams,
+    represent: Callable[[Architecture], Architecture] = lambda arch: arch,
+    part: int = PART,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Swept:
+    """Score `names` of every architecture with the weights that `space` has, into `folder`/scores.parquet.
+
+    `streams(name)` gives the random numbers called `name`, always the same; AZ-NAS' scores draw the weights of the
+    whole space once, from `streams("weights")`. `represent` names the one network to score for an architecture and its
+    equals. A child that a proxy refuses, or that has no value, is NaN with its reason. Refused where `folder` holds
+    another sweep, and where a proxy needs labels that the batch does not have.
+    """
+    _check(names, architectures, batch)
+    scored = [represent(arch) for arch in architectures]
+    distinct = list(dict.fromkeys(scored))
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = _fingerprint(space, distinct, names, batch, streams, part)
+    children = [name for name in names if name not in SIZES]
+    found: dict[Architecture, dict] = {}
+    score_all = None
+    for number, start in enumerate(range(0, len(distinct), part)):
+        archs, path = distinct[start : start + part], folder / f"part-{number:05}.parquet"
+        rows = _read_part(path, mark)
+        if rows is None:
+            score_all = score_all or _scorer(space, children, batch, streams)
+            rows = score_all(archs)
+            _write(_table(archs, children, rows), path, mark)
+        found.update(zip(archs, rows, strict=True))
+        progress(min(start + part, len(distinct)), len(distinct))
+    sizes = sizes_of(space, tuple(batch[0].shape[1:])) if set(names) & set(SIZES) else None
+    rows = [found[rep] | (sizes(arch) if sizes else {}) for arch, rep in zip(architectures, scored, strict=True)]
+    table = _table(architectures, names, rows).add_column(1, "scored", [[rep.to_json() for rep in scored]])
+    _write(table, folder / "scores.parquet", mark)
+    missing = {name: sum(math.isnan(row[name]) for row in rows) for name in names}
+    return Swept(folder / "scores.parquet", len(rows), len(distinct), missing)
+
+
+def _scorer(space: Space, names: Sequence[str], batch: Batch, streams: Streams) -> Callable[[Sequence], list[dict]]:
+    """Shared work where there is some, the plain function of the derived child for the rest."""
+    drawn = working_copy(space)
+    FAN_IN(drawn, streams("weights"))
+    shared: list[tuple[tuple[str, ...], Scorer | None]] = [
+        (("synflow",), synflow_of(space, batch) if "synflow" in names else None),
+        (("naswot",), naswot_of(space, batch) if "naswot" in names else None),
+        (DRAWN, az_nas_of(drawn, batch, streams("az_nas")) if set(names) & set(DRAWN) else None),
+    ]
+    shared = [(those, scorer) for those, scorer in shared if scorer is not None]
+    plain = [name for name in names if not any(name in those for those, _ in shared)]
+
+    def one_by_one(arch: Architecture) -> Iterator[tuple[str, float | str]]:
+        child = space.derive(arch) if set(plain) - set(DRAWN) else nn.Identity()
+        for name in plain:
+            try:
+                if name in DRAWN:
+                    yield name, PROXIES[name].score(drawn.derive(arch), batch, streams("az_nas"), init=None)
+                else:
+                    yield name, score(name, child, batch, streams(name))
+            except Refused as refusal:
+                yield name, str(refusal)
+
+    def score_all(archs: Sequence[Architecture]) -> list[dict]:
+        rows: list[dict] = [{"reason": ""} for _ in archs]
+        for those, scorer in shared:
+            for row, values in zip(rows, _each(scorer, archs), strict=True):
+                row.update(values if isinstance(values, dict) else dict.fromkeys(those, values))
+        for row, arch in zip(rows, archs, strict=True):
+            row.update(one_by_one(arch))
+            _settle(row, names)
+        return rows
+
+    return score_all
+
+
+def _each(scorer: Scorer, archs: Sequence[Architecture], at_once: int = 16) -> Iterator[dict | str]:
+    """Scores of `at_once` children together; where one is refused, of each alone, so that only that one is missing."""
+    for start in range(0, len(archs), at_once):
+        some = archs[start : start + at_once]
+        try:
+            yield from scorer(some)
+        except Refused as refusal:
+            yield from [str(refusal)] if len(some) == 1 else _each(scorer, some, 1)
+
+
+def _settle(row: dict, names: Sequence[str]) -> None:
+    """A sentence in place of a number becomes NaN, and the reason of the row."""
+    reasons = []
+    for name in names:
+        value = row[name]
+        if isinstance(value, str) or not math.isfinite(value):
+            reasons.append(f"{name}: {value if isinstance(value, str) else 'not a number'}")
+            row[name] = math.nan
+    row["reason"] = "; ".join(reasons)
+
+
+def _check(names: Sequence[str], architectures: Sequence[Architecture], batch: Batch) -> None:
+    if not names or not architectures:
+        raise Refused("a sweep takes one proxy and one architecture or more")
+    for name in names:
+        if proxy(name).needs == "labels" and batch[1] is None:
+            raise Refused(f"proxy {name!r} needs labels, and the batch has none")
+
+
+def _fingerprint(
+    space: Space, archs: Iterable[Architecture], names: Sequence[str], batch: Batch, streams: Streams, part: int
+) -> str:
+    """Everything that a score hangs on."""
+    text = [torch.__version__, space.digest, list(names), part, [arch.digest for arch in archs]]
+    digest = hashlib.sha256(json.dumps(text).encode())
+    states = [streams(name).get_state() for name in ("weights", "az_nas", *names)]
+    tensors = [*space.state_dict().values(), *(t for t in batch if t is not None), *states]
+    for tensor in tensors:
+        digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _table(archs: Sequence[Architecture], names: Sequence[str], rows: Sequence[Mapping]) -> pa.Table:
+    columns = {"architecture": pa.array([arch.to_json() for arch in archs], pa.string())}
+    columns |= {name: pa.array([float(row[name]) for row in rows], pa.float64()) for name in names}
+    return pa.table({**columns, "reason": pa.array([row["reason"] for row in rows], pa.string())})
+
+
+def _write(table: pa.Table, path: Path, mark: str) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.writing")
+    pq.write_table(table.replace_schema_metadata({"winnow.sweep": mark}), temporary)
+    os.replace(temporary, path)
+
+
+def _read_part(path: Path, mark: str) -> list[dict] | None:
+    if not path.exists():
+        return None
+    table = pq.read_table(path)
+    if (table.schema.metadata or {}).get(b"winnow.sweep") != mark.encode():
+        raise Refused(
+            f"{path.parent} holds scores of another sweep (space, weights, batch, seeds, proxies or architectures "
+            "differ): name another folder, or delete it"
+        )
+    return table.to_pylist()

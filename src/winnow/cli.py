@@ -97,10 +97,12 @@ def ui(folder: Path, port: int) -> None:
     import subprocess
 
     from winnow.stage.params import read_params
-    from winnow.stage.tracking import ui_command
+    from winnow.stage.tracking import ui_command, ui_environment, ui_url
 
-    click.echo(f"http://127.0.0.1:{port} (Ctrl-C ends it)")
-    raise SystemExit(subprocess.call(ui_command(folder, read_params(folder / "params.yaml").tracking.uri, port)))
+    tracking = read_params(folder / "params.yaml").tracking
+    command = ui_command(folder, tracking.uri, port)
+    click.echo(f"{ui_url(folder, tracking.experiment, port)}\n(ready in some seconds; Ctrl-C ends it)")
+    raise SystemExit(subprocess.call(command, env=ui_environment()))
 
 
 cli.add_command(table)

@@ -52,6 +52,7 @@ def show_table(path: Path) -> None:
 @click.option("--table", "path", type=_path, required=True, help="A table of trials, as written by `table import`.")
 @click.option("--metric", default="cifar10_valid", show_default=True)
 @click.option("--direction", type=click.Choice(["maximize", "minimize"]), default="maximize", show_default=True)
+@click.option("--proxy", "proxies", multiple=True, help="For proxy_bo: a metric of the table, or package.module:score.")
 @click.option("--seeds", type=click.IntRange(2), default=100, show_default=True)
 @click.option("--evaluations", type=click.IntRange(1), default=500, show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Trials in flight at a time.")
@@ -61,6 +62,7 @@ def replay(
     path: Path,
     metric: str,
     direction: str,
+    proxies: tuple[str, ...],
     seeds: int,
     evaluations: int,
     workers: int,
@@ -75,13 +77,14 @@ def replay(
     from winnow.trials.lookup import Table
     from winnow.trials.replay import band, regrets, task
 
-    of = task(Table.read(path), metric, direction, workers)
+    found = Table.read(path)
     columns = [n for n in SHOWN if n <= evaluations] or [evaluations]
     click.echo(f"mean regret of {metric} over {seeds} seeds (± half a 95 % interval) after")
     click.echo(f"{'evaluations':<24}" + "".join(f"{n:>18}" for n in columns) + f"{'seconds':>10}")
     curves, rows = {}, []
     for strategy in dict.fromkeys((*strategies, "random")):
         started = time.perf_counter()
+        of = task(found, metric, direction, workers, {"proxies": proxies} if strategy == "proxy_bo" else {})
         curves[strategy] = mean, low, high = band(regrets(of, strategy, seeds, evaluations))
         cells = "".join(f"{f'{mean[n - 1]:.4f} ± {high[n - 1] - mean[n - 1]:.4f}':>18}" for n in columns)
         click.echo(f"{strategy:<24}{cells}{time.perf_counter() - started:>10.1f}")

@@ -228,6 +228,28 @@ def test_a_database_by_url_holds_the_same_study(tmp_path):
     assert told(study(tmp_path, plan, 12, where=url)) == told(study(tmp_path, plan, 12))
 
 
+def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(Refused, match=r"study\.log\.driver cannot be written: "):
+        study(tmp_path, Plan(ONE), 2, file="file/study.log")
+
+
+def test_a_database_that_goes_away_is_a_sentence_and_no_loss(tmp_path):
+    url, gone = f"sqlite:///{tmp_path}/study.db", []
+
+    def evaluate(job):
+        if job.number == 3 and not gone:
+            gone.append((tmp_path / "study.db").rename(tmp_path / "away.db"))
+            (tmp_path / "study.db").write_bytes(b"")
+        return scores.score(job)
+
+    plan = Plan(ONE, sampler="random", look_back=1)
+    with pytest.raises(Refused, match=r"was lost .*the same command goes on"):
+        study(tmp_path, plan, 6, evaluate, where=url)
+    (tmp_path / "away.db").rename(tmp_path / "study.db")
+    assert told(study(tmp_path, plan, 6, where=url)) == told(study(tmp_path, plan, 6))
+
+
 def test_a_database_out_of_reach_is_a_sentence_without_the_password(tmp_path):
     with pytest.raises(Refused, match=r"sqlite:////nowhere/study\.db cannot be reached") as refusal:
         study(tmp_path, Plan(ONE), 2, where="sqlite:////nowhere/study.db")

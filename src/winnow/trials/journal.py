@@ -82,8 +82,12 @@ def only_driver(path: Path, what: str) -> Iterator[None]:
 
     The kernel lets go of the lock however the holder ends.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+")  # noqa: SIM115  (closed below; what the block raises is not this)
+    except OSError as error:
+        raise Refused(f"{path} cannot be written: {error.strerror}") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -96,6 +96,8 @@ def _database(url: str) -> Iterator[BaseStorage]:
         raise Refused(f"{_public(url)} cannot be reached: {str(error).splitlines()[0]}") from error
     try:
         yield storage
+    except optuna.exceptions.StorageInternalError as error:
+        raise Refused(f"{_public(url)} was lost ({error}): once it is back, the same command goes on") from error
     finally:
         storage.remove_session()
         storage.engine.dispose()

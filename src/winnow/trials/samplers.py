@@ -1,13 +1,12 @@
 """Samplers by name, as data: Optuna's and our own, each made anew for every trial from that trial's seed."""
 
-import inspect
 import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -16,6 +15,8 @@ from winnow.core.errors import Refused
 from winnow.trials.draw import draw, key_of
 from winnow.trials.evolution import Member, next_child
 from winnow.trials.plan import Plan
+from winnow.trials.proxy_sampler import ProxyBO
+from winnow.trials.search import Search
 
 Distributions = Mapping[str, BaseDistribution]
 
@@ -58,24 +59,24 @@ def fitness(trial: FrozenTrial, sign: int) -> tuple[float, float]:
     return -sum(max(0.0, excess) for excess in trial.constraints.values()), sign * trial.values[0]
 
 
-def _evolution(distributions: Distributions, seed: int, **options: Any) -> BaseSampler:
-    return RegularisedEvolution(distributions, seed, **options)
+def _evolution(search: Search, seed: int, **options: Any) -> BaseSampler:
+    return RegularisedEvolution(search.distributions, seed, **options)
 
 
 def _optunas(make: Callable[..., BaseSampler], **fixed: Any) -> Callable[..., BaseSampler]:
-    def made(distributions: Distributions, seed: int, **options: Any) -> BaseSampler:
+    def made(search: Search, seed: int, **options: Any) -> BaseSampler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return make(seed=seed, **{**fixed, **options})
 
-    made.__signature__ = inspect.signature(make)  # type: ignore[attr-defined]
     return made
 
 
-def _cmaes(distributions: Distributions, seed: int, **options: Any) -> BaseSampler:
-    texts = [name for name, d in distributions.items() if isinstance(d, optuna.distributions.CategoricalDistribution)]
-    if texts:
-        raise Refused(f"sampler 'cmaes' takes numbers only, and {texts[0]!r} is a choice: take tpe or gp")
+def _cmaes(search: Search, seed: int, **options: Any) -> BaseSampler:
+    choices = (name for name, d in search.distributions.items() if isinstance(d, CategoricalDistribution))
+    text = next(choices, None)
+    if text is not None:
+        raise Refused(f"sampler 'cmaes' takes numbers only, and {text!r} is a choice: take tpe or gp")
     try:
         import cmaes  # noqa: F401
     except ModuleNotFoundError as error:
@@ -92,17 +93,18 @@ SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "cmaes": _cmaes,
     "brute_force": _optunas(optuna.samplers.BruteForceSampler),
     "regularised_evolution": _evolution,
+    "proxy_bo": ProxyBO,
 }
-ONE_OBJECTIVE = ("cmaes", "regularised_evolution")
+ONE_OBJECTIVE = ("cmaes", "regularised_evolution", "proxy_bo")
 
 
-def sampler(plan: Plan, distributions: Distributions, seed: int) -> BaseSampler:
+def sampler(plan: Plan, search: Search, seed: int) -> BaseSampler:
     """A fresh one. Refused where the plan's name, options or number of objectives do not fit."""
     if plan.sampler not in SAMPLERS:
         raise Refused(f"no sampler {plan.sampler!r}: known are {', '.join(SAMPLERS)}")
     if plan.sampler in ONE_OBJECTIVE and len(plan.objectives) > 1:
         raise Refused(f"sampler {plan.sampler!r} takes one objective, not {len(plan.objectives)}: take tpe or nsga2")
     try:
-        return SAMPLERS[plan.sampler](distributions, seed % 2**32, **plan.sampler_options)
+        return SAMPLERS[plan.sampler](search, seed % 2**32, **plan.sampler_options)
     except (TypeError, ValueError) as error:
         raise Refused(f"sampler {plan.sampler!r} with {dict(plan.sampler_options)}: {error}") from error

@@ -27,6 +27,8 @@ class Search(Protocol):
 
     def suggest(self, trial: BaseTrial, whole: bool = True) -> Architecture | None: ...
 
+    def architecture(self, parameters: Mapping[str, Any]) -> Architecture | None: ...
+
     def key(self, parameters: Mapping[str, Any], architecture: Architecture | None) -> str: ...
 
 
@@ -96,6 +98,10 @@ class SpaceSearch:
         suggest_ranges(self.ranges, trial)
         return architecture
 
+    def architecture(self, parameters: Mapping[str, Any]) -> Architecture | None:
+        """The one that a trial with these parameters suggests; None without a space."""
+        return None if self.space is None else self.space.decide(lambda d: self._labels[d.name][parameters[d.name]])
+
     def key(self, parameters: Mapping[str, Any], architecture: Architecture | None) -> str:
         """Equal for trials that would be evaluated alike."""
         own = {name: parameters[name] for name in self.ranges if name in parameters}
@@ -113,8 +119,12 @@ class TableSearch:
         }
 
     def suggest(self, trial: BaseTrial, whole: bool = True) -> Architecture:
-        labels = {name: trial.suggest_categorical(name, tuple(values)) for name, values in self.values.items()}
-        return Architecture.of({name: self.values[name][text] for name, text in labels.items()})
+        return self.architecture(
+            {name: trial.suggest_categorical(name, tuple(values)) for name, values in self.values.items()}
+        )
+
+    def architecture(self, parameters: Mapping[str, Any]) -> Architecture:
+        return Architecture.of({name: values[parameters[name]] for name, values in self.values.items()})
 
     def key(self, parameters: Mapping[str, Any], architecture: Architecture | None) -> str:
         assert architecture is not None

@@ -51,7 +51,7 @@ class View:
     def ask(self) -> tuple[FrozenTrial, Architecture | None]:
         """The next trial, RUNNING, with its parameters, and its architecture."""
         before = self.storage.get_study_system_attrs(self.id)
-        self.study.sampler = sampler(self.plan, self.search.distributions, self.seed(self.asked))
+        self.study.sampler = sampler(self.plan, self.search, self.seed(self.asked))
         trial = self.study.ask()
         architecture = self.search.suggest(trial, whole=self.plan.sampler != "brute_force")
         if architecture is not None:

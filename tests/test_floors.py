@@ -28,6 +28,7 @@ FLOORS = {
     "stage": 4,
     "pipelines": 5,
     "cli_trials": 5,
+    "cli_proxies": 5,
     "cli": 6,
     "__main__": 7,
 }

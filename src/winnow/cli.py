@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from winnow import __version__
+from winnow.cli_proxies import rank, score
 from winnow.cli_trials import replay, table
 from winnow.core.errors import Refused
 
@@ -107,6 +108,8 @@ def ui(folder: Path, port: int) -> None:
 
 cli.add_command(table)
 cli.add_command(replay)
+cli.add_command(score)
+cli.add_command(rank)
 
 
 @cli.group()

@@ -66,7 +66,7 @@ def sweep(
     """
     _check(names, architectures, batch)
     scored = [represent(arch) for arch in architectures]
-    distinct = list(dict.fromkeys(scored))
+    distinct = sorted(set(scored), key=Architecture.to_json)  # neighbours share options, and so their layers
     folder.mkdir(parents=True, exist_ok=True)
     mark = _fingerprint(space, distinct, names, batch, streams, part)
     children = [name for name in names if name not in SIZES]
@@ -125,7 +125,7 @@ def _scorer(space: Space, names: Sequence[str], batch: Batch, streams: Streams) 
     return score_all
 
 
-def _each(scorer: Scorer, archs: Sequence[Architecture], at_once: int = 16) -> Iterator[dict | str]:
+def _each(scorer: Scorer, archs: Sequence[Architecture], at_once: int = 32) -> Iterator[dict | str]:
     """Scores of `at_once` children together; where one is refused, of each alone, so that only that one is missing."""
     for start in range(0, len(archs), at_once):
         some = archs[start : start + at_once]

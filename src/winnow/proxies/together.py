@@ -9,9 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from winnow.core.architecture import Architecture
@@ -33,7 +31,8 @@ from winnow.proxies.common import (
     several,
     working_copy,
 )
-from winnow.proxies.live import RELUS, live_relus
+from winnow.proxies.live import live_relus
+from winnow.proxies.once import Once
 from winnow.proxies.patterns import agreement
 from winnow.proxies.synflow import absolute, flow, synflow
 
@@ -85,32 +84,6 @@ class Routed(nn.Module):
         return option in answer if isinstance(answer, tuple) else option == answer
 
 
-class Once(TorchFunctionMode):
-    """Inside, a ReLU or a pooling of one tensor is computed once for as long as that tensor lives.
-
-    Right as long as nobody writes into a tensor, which working copies do not.
-    """
-
-    KINDS = RELUS | {F.avg_pool2d, F.max_pool2d}
-
-    def __init__(self, relu: Callable[[Tensor], None] | None = None):
-        super().__init__()
-        self.relu, self.made = relu, WeakTensorKeyDictionary()
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if function not in self.KINDS or not args or function in (F.relu_, torch.relu_, Tensor.relu_):
-            return function(*args, **kwargs)
-        x = args[0]
-        if function in RELUS and self.relu is not None:
-            self.relu(x)
-        key = (function, args[1:], tuple(sorted(kwargs.items())), x._version)
-        made = self.made.setdefault(x, {})
-        if key not in made:
-            made[key] = function(*args, **kwargs)
-        return made[key]
-
-
 def synflow_of(space: Space, batch: Batch) -> Scorer | None:
     """SynFlow of many children as one batch, one row each; None where a space has other holes or operations.
 
@@ -151,7 +124,8 @@ def _flows_of(space: Space, batch: Batch) -> Scorer:
         seen.clear()
         small = torch.full((len(archs), *shape), SMALL, device=device).contiguous(memory_format=torch.channels_last)
         total = torch.zeros(len(archs), dtype=torch.float64, device=device)
-        output = logits(model, small.requires_grad_())
+        with Once():
+            output = logits(model, small.requires_grad_())
         found = gradients(output, [a for _, _, a in seen], grad_outputs=torch.full_like(output, SMALL))
         for (children, layer, a), g in zip(seen, found, strict=True):
             total.index_add_(0, torch.tensor(children, device=device), flow(a.detach(), g, layer.bias))

@@ -1,0 +1,66 @@
+"""ReLUs and poolings computed once for a tensor that several operations read, and average pooling by quick kernels."""
+
+import functools
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from winnow.proxies.live import RELUS
+
+IN_PLACE = {F.relu_, torch.relu_, Tensor.relu_}
+
+
+class Once(TorchFunctionMode):
+    """Inside, a ReLU or a pooling of one tensor is computed once for as long as that tensor lives; `relu(x)` is told of
+    every ReLU. Right as long as nobody writes into a tensor, which working copies do not."""
+
+    KINDS = (RELUS - IN_PLACE) | {F.avg_pool2d, F.max_pool2d}
+
+    def __init__(self, relu: Callable[[Tensor], None] = lambda x: None):
+        super().__init__()
+        self.relu, self.made = relu, WeakTensorKeyDictionary()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function in RELUS:
+            self.relu(args[0] if args else kwargs["input"])
+        if function not in self.KINDS or not args:
+            return function(*args, **kwargs)
+        x = args[0]
+        key = (function, args[1:], tuple(sorted(kwargs.items())), x._version)
+        made = self.made.setdefault(x, {})
+        if key not in made:
+            quick = not kwargs and function is F.avg_pool2d and args[1:] == (3, 1, 1, False, False, None)
+            made[key] = average(x) if quick and x.is_cpu and x.dim() == 4 else function(*args, **kwargs)
+        return made[key]
+
+
+def average(x: Tensor) -> Tensor:
+    """F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), three times sooner on a CPU in channels-last layout."""
+    return _Average.apply(x)
+
+
+class _Average(torch.autograd.Function):
+    """A sum over 3 x 3 pixels as a depthwise convolution; its gradient is the same sum, of the gradient over counts."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return _box(x).mul_(_shares(tuple(x.shape[2:]), x.dtype))
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:
+        return _box(g * _shares(tuple(g.shape[2:]), g.dtype))
+
+
+def _box(x: Tensor) -> Tensor:
+    ones = torch.ones(x.shape[1], 1, 3, 3, dtype=x.dtype)
+    return F.conv2d(x.contiguous(memory_format=torch.channels_last), ones, None, 1, 1, 1, x.shape[1])
+
+
+@functools.cache
+def _shares(shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    return 1 / F.conv2d(torch.ones(1, 1, *shape, dtype=dtype), torch.ones(1, 1, 3, 3, dtype=dtype), padding=1)

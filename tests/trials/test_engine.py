@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import statistics
+import time
 
 import optuna
 import pytest
@@ -283,3 +285,16 @@ def test_hyper_parameters_are_trials_too(tmp_path):
 def test_no_trial_begins_after_the_seconds_are_over(tmp_path):
     assert study(tmp_path, Plan(ONE), 5, seconds=-1.0) == []
     assert len(study(tmp_path, Plan(ONE), 5)) == 5
+
+
+def test_asking_telling_and_recording_take_under_five_milliseconds_and_do_not_grow(tmp_path):
+    clock = []
+
+    def evaluate(job):
+        clock.append(time.process_time())
+        return scores.score(job)
+
+    study(tmp_path, Plan(ONE, sampler="random"), 1000, evaluate, search=toys.search(12))
+    early, late = (statistics.median(clock[i + 1] - clock[i] for i in range(a, a + 150)) for a in (100, 800))
+    assert late < 5e-3
+    assert late < 2 * early

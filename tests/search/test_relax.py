@@ -60,7 +60,7 @@ def test_weights_are_positive_sum_to_one_and_ignore_a_constant():
 
 def test_one_hot_weights_give_the_single_operation_to_the_bit():
     space, (x, _) = cells(), images(4)
-    space.eval()
+    space.eval().board.plain = True  # a faster cell sums in another order
     arch = space.decide(uniform(random.Random(0)))
     weights = {name: one_hot(d, arch[name]) for name, d in space.decisions.items()}
     assert torch.equal(space(x, weights), space(x, arch))

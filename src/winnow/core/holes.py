@@ -12,10 +12,14 @@ Setting = Mapping[str, Value | Tensor]  # an architecture, mixture weights of sh
 
 
 class Board:
-    """One per space and shared by its holes, so that posting a setting is one assignment."""
+    """One per space and shared by its holes, so that posting a setting is one assignment.
+
+    A space may compute mixtures faster than by its holes one by one; `plain` asks it not to.
+    """
 
     def __init__(self) -> None:
         self.setting: Setting = {}
+        self.plain = False
 
 
 class Hole(nn.Module):

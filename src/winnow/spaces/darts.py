@@ -7,7 +7,9 @@ from torch import Tensor
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.nn.blocks import AuxiliaryHead
+from winnow.nn.mixture import add_edges
 from winnow.nn.ops import FactorizedReduce, darts_op, relu_conv_bn
+from winnow.spaces.mixing import counting, mixing
 from winnow.spaces.options import positive
 
 OPS = (
@@ -73,9 +75,10 @@ class Cell(nn.Module):
         else:
             self.preprocess0 = relu_conv_bn(c_before, channels, 1, 1, final)
         self.preprocess1 = relu_conv_bn(c_last, channels, 1, 1, final)
+        self.stride = 2 if kind == "reduce" else 1
 
         def edge(node: int, source: int) -> Edge:
-            stride = 2 if kind == "reduce" and source < 2 else 1
+            stride = self.stride if source < 2 else 1
             candidates = {op: darts_op(op, channels, stride, final) for op in ops[kind, node, source]}
             only_mixed = ("none",) if "none" in candidates else ()
             return Edge(source, Choice(f"{kind}/{node}/{source}", candidates, mixture_only=only_mixed))
@@ -86,9 +89,37 @@ class Cell(nn.Module):
 
     def forward(self, before: Tensor, last: Tensor) -> Tensor:
         states = [self.preprocess0(before), self.preprocess1(last)]
+        if mixing(self.nodes):
+            return torch.cat(self._mixed(*states), dim=1)
         for node in self.nodes:
             states.append(node(*states))
         return torch.cat(states[2:], dim=1)
+
+    def _mixed(self, *inputs: Tensor) -> list[Tensor]:
+        """The same nodes for a mixture, source by source: see `winnow.nn.mixture`."""
+        states = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
+        kept = [counting(node, states[0].device) for node in self.nodes]
+        sums: list[Tensor | None] = [None] * len(NODES)
+        for source in range(NODES[-1]):
+            leaving = [i for i, node in enumerate(NODES) if source < node and str(source) in kept[i]]
+            edges = [self._edge(i, source, kept[i][str(source)]) for i in leaving]
+            for i, total in zip(leaving, add_edges([sums[i] for i in leaving], states[source], edges), strict=True):
+                sums[i] = total
+            if source + 1 in NODES:  # complete: nothing more leads to it
+                total = sums[NODES.index(source + 1)]
+                states.append(self._zeros(states[0]) if total is None else total)
+        return states[2:]
+
+    def _edge(self, i: int, source: int, share: Tensor) -> tuple[nn.ModuleDict, dict[str, Tensor]]:
+        choice = self.nodes[i].candidates[str(source)].op
+        weights = counting(choice, share.device)
+        if isinstance(self.nodes[i].posted(), Tensor):  # mixed nodes of mixed edges
+            weights = {option: share * weight for option, weight in weights.items()}
+        return choice.candidates, weights
+
+    def _zeros(self, x: Tensor) -> Tensor:
+        strided = x[:, :, :: self.stride, :: self.stride]
+        return torch.zeros_like(strided, memory_format=torch.channels_last)
 
 
 class Network(nn.Module):
@@ -100,6 +131,8 @@ class Network(nn.Module):
         self.auxiliary, self.auxiliary_at = auxiliary, at
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        if mixing(self.cells[0].nodes):
+            x = x.contiguous(memory_format=torch.channels_last)
         before = last = self.stem(x)
         second = None
         for i, cell in enumerate(self.cells):

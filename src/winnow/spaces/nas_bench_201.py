@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+import torch
 import torch.nn as nn
 from torch import Tensor
 
@@ -11,7 +12,9 @@ from winnow.core.decision import Value
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.nn.blocks import ResidualReduction
+from winnow.nn.mixture import add_edges
 from winnow.nn.ops import nb201_op
+from winnow.spaces.mixing import counting, mixing
 from winnow.spaces.options import positive
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -28,6 +31,8 @@ class Cell(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        if mixing(self.edges):
+            return self._mixed(x)
         nodes: list[Tensor] = [x]
         for (source, node), edge in zip(EDGES, self.edges, strict=True):
             term = edge(nodes[source])
@@ -36,6 +41,26 @@ class Cell(nn.Module):
             else:
                 nodes[node] = nodes[node] + term
         return nodes[-1]
+
+    def _mixed(self, x: Tensor) -> Tensor:
+        """The same for a mixture, source by source: see `winnow.nn.mixture`."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        sums: dict[int, Tensor | None] = dict.fromkeys((1, 2, 3))
+        for source in (0, 1, 2):
+            leaving = {node: edge for (s, node), edge in zip(EDGES, self.edges, strict=True) if s == source}
+            edges = [(edge.candidates, counting(edge, x.device)) for edge in leaving.values()]
+            sums.update(zip(leaving, add_edges([sums[node] for node in leaving], x, edges), strict=True))
+            found = sums[source + 1]
+            x = torch.zeros_like(x) if found is None else found
+        return x
+
+
+class Network(nn.Sequential):
+    """Computes mixtures channels last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        cell = next(layer for layer in self if isinstance(layer, Cell))
+        return super().forward(x.contiguous(memory_format=torch.channels_last) if mixing(cell.edges) else x)
 
 
 def nas_bench_201(
@@ -54,7 +79,7 @@ def nas_bench_201(
             layers.append(ResidualReduction(before, width, affine=True))
         layers += [Cell(width, affine=final) for _ in range(cells)]
     pooled = [nn.BatchNorm2d(widths[-1]), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return Space(nn.Sequential(*layers, *pooled, nn.Linear(widths[-1], classes)))
+    return Space(Network(*layers, *pooled, nn.Linear(widths[-1], classes)))
 
 
 def to_string(arch: Mapping[str, Value]) -> str:

@@ -1,0 +1,196 @@
+"""Weighted sums of the candidates of `winnow.nn.ops`: what the plain sum computes, in less time and memory.
+
+What makes the difference: everything is channels last; what depends on the input alone (ReLU, pools and their norms) is
+computed once for all edges that leave it; the weight of a convolution is the scale of its last BatchNorm; sums grow in
+place; depthwise convolutions bring their own gradients. Everything can be differentiated as often as wanted.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from winnow.nn.depthwise import average_pool, depthwise
+from winnow.nn.ops import FactorizedReduce, Zero
+
+Edge = tuple[nn.ModuleDict, Mapping[str, Tensor]]  # candidates by option, and the weights () of those that count
+
+
+def add_edges(totals: Sequence[Tensor | None], x: Tensor, edges: Sequence[Edge]) -> list[Tensor | None]:
+    """total + the sum of weight * candidate(x), for each of `totals` and its edge; totals are changed in place.
+
+    x is (batch, channels, h, w), channels last. A total of None is a sum without terms.
+    """
+    state, sums = State(x), list(totals)
+    shared: dict[int, tuple[Tensor, list[int], list[Tensor]]] = {}
+    for i, (candidates, weights) in enumerate(edges):
+        for option, weight in weights.items():
+            candidate = candidates[option]
+            if isinstance(candidate, Zero):
+                continue
+            same_for_all = state.shared(candidate)
+            if same_for_all is None:
+                y = state.weighted(candidate, weight)
+                sums[i] = y if sums[i] is None else sums[i].add_(y)
+            else:
+                _, indices, factors = shared.setdefault(id(same_for_all), (same_for_all, [], []))
+                indices.append(i)
+                factors.append(weight)
+    for y, indices, factors in shared.values():
+        starts = [torch.zeros_like(y) if sums[i] is None else sums[i] for i in indices]
+        for i, total in zip(indices, add_scaled(starts, y, factors), strict=True):
+            sums[i] = total
+    return sums
+
+
+class State:
+    """A feature map with all that several candidates need of it, each computed at most once."""
+
+    def __init__(self, x: Tensor):
+        self.x = x
+        self.maps: dict[tuple, tuple[Tensor, ...]] = {}
+
+    @cached_property
+    def relu(self) -> Tensor:
+        return F.relu(self.x)
+
+    @cached_property
+    def halves(self) -> tuple[Tensor, Tensor]:
+        """Every second pixel of the ReLU, and of the ReLU shifted by one pixel; odd sides are filled up with zeros."""
+        pixels = self.relu.permute(0, 2, 3, 1)  # slices keep the format of their gradient only in this order
+        height, width = pixels.shape[1:3]
+        shifted = F.pad(pixels[:, 1:, 1:], (0, 0, 0, width % 2, 0, height % 2))
+        first, second = (half[:, ::2, ::2].contiguous().permute(0, 3, 1, 2) for half in (pixels, shifted))
+        return first, second
+
+    def shared(self, candidate: nn.Module) -> Tensor | None:
+        """What `candidate` makes of x, where other edges make the very same of it; None where they do not."""
+        if isinstance(candidate, nn.Identity):
+            return self.x
+        pool, *norms = _layers(candidate)
+        if not isinstance(pool, nn.MaxPool2d | nn.AvgPool2d) or [type(n) for n in norms] not in ([], [nn.BatchNorm2d]):
+            return None
+        key = (type(pool), pool.kernel_size, pool.stride)
+        if key not in self.maps:
+            average = isinstance(pool, nn.AvgPool2d) and pool.kernel_size == 3
+            self.maps[key] = (average_pool(self.x, pool.stride) if average else pool(self.x),)
+        if not norms:
+            return self.maps[key][0]
+        norm = norms[0]
+        if not uses_batch(norm) or norm.affine:
+            return norm(self.maps[key][0])
+        key = (*key, "norm")
+        if key not in self.maps:
+            self.maps[key] = _batch_norm(self.maps[key[:-1]][0], norm.eps)
+        y, mean, variance = self.maps[key]
+        _track(norm, mean, variance)
+        return y
+
+    def weighted(self, candidate: nn.Module, weight: Tensor) -> Tensor:
+        """weight * candidate(x)."""
+        layers = _layers(candidate)
+        if isinstance(candidate, FactorizedReduce):
+            convolutions = zip(self.halves, (candidate.conv1, candidate.conv2), strict=True)
+            return scaled_norm(torch.cat([F.conv2d(x, c.weight) for x, c in convolutions], 1), candidate.bn, weight)
+        if not (isinstance(layers[0], nn.ReLU) and isinstance(layers[-1], nn.BatchNorm2d)):
+            return weight * candidate(self.x)
+        x = self.relu
+        for layer in layers[1:-1]:
+            if isinstance(layer, nn.ReLU):
+                x = F.relu_(x)  # of a norm, which does not need its own output
+            elif _is_depthwise(layer):
+                x = self._depthwise(x, layer)
+            else:
+                x = layer(x)
+        return scaled_norm(x, layers[-1], weight)
+
+    def _depthwise(self, x: Tensor, layer: nn.Conv2d) -> Tensor:
+        stride, padding, dilation = layer.stride[0], layer.padding[0], layer.dilation[0]
+        if x is self.relu and stride == dilation == 2:  # all its taps fall on every second pixel
+            return depthwise(self.halves[0], layer.weight, 1, padding // 2, 1)
+        return depthwise(x, layer.weight, stride, padding, dilation)
+
+
+def scaled_norm(x: Tensor, norm: nn.BatchNorm2d, weight: Tensor) -> Tensor:
+    """weight * norm(x): the weight is the scale of the norm, so the product costs nothing."""
+    scale, offset = weight.to(_statistics_type(x)).repeat(norm.num_features), None
+    if norm.affine:
+        scale, offset = scale * norm.weight, weight * norm.bias
+    if not uses_batch(norm):
+        return F.batch_norm(x, norm.running_mean, norm.running_var, scale, offset, False, 0.0, norm.eps)
+    y, mean, variance = _batch_norm(x, norm.eps, scale, offset)
+    _track(norm, mean, variance)
+    return y
+
+
+def uses_batch(norm: nn.BatchNorm2d) -> bool:
+    """Whether the forward of `norm` normalises with the statistics of its batch."""
+    return norm.training or norm.running_mean is None
+
+
+def _batch_norm(
+    x: Tensor, eps: float, scale: Tensor | None = None, offset: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The normalised batch, its mean and its unbiased variance."""
+    mean, variance = torch.zeros(2, x.shape[1], dtype=_statistics_type(x), device=x.device)
+    y = F.batch_norm(x, mean, variance, scale, offset, True, 1.0, eps)  # momentum 1: the statistics of this batch alone
+    return y, mean, variance
+
+
+def _statistics_type(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)  # of bfloat16 features too
+
+
+def _track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+    """Merge a batch's statistics into the running ones, as the forward of `norm` does."""
+    if norm.training and norm.track_running_stats and norm.running_mean is not None:
+        norm.num_batches_tracked.add_(1)
+        share = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+        norm.running_mean.lerp_(mean, share)
+        norm.running_var.lerp_(variance, share)
+
+
+def add_scaled(totals: Sequence[Tensor], x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """total + weight * x for each of `totals`, in place; the gradient of x is summed in place too."""
+    return _AddScaled.apply(x, len(weights), *weights, *totals)
+
+
+class _AddScaled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, count: int, *rest: Tensor) -> tuple[Tensor, ...]:
+        weights, totals = rest[:count], rest[count:]
+        ctx.save_for_backward(x if any(ctx.needs_input_grad[2 : 2 + count]) else None, *weights)
+        ctx.mark_dirty(*totals)
+        for total, weight in zip(totals, weights, strict=True):
+            total.addcmul_(x, weight)
+        return totals
+
+    @staticmethod
+    def backward(ctx, *of_totals: Tensor) -> tuple[Tensor | None, ...]:
+        x, *weights = ctx.saved_tensors
+        of_totals = tuple(g.contiguous(memory_format=torch.channels_last) for g in of_totals)
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            of_x = of_totals[0] * weights[0]
+            for g, weight in zip(of_totals[1:], weights[1:], strict=True):
+                of_x.addcmul_(g, weight)
+        asked = ctx.needs_input_grad[2 : 2 + len(weights)]
+        of_weights = [_inner_product(g, x) if ask else None for g, ask in zip(of_totals, asked, strict=True)]
+        return of_x, None, *of_weights, *of_totals
+
+
+def _inner_product(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of a * b, both channels last, without their product in memory."""
+    return torch.dot(a.permute(0, 2, 3, 1).reshape(-1), b.permute(0, 2, 3, 1).reshape(-1))
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    if not isinstance(module, nn.Sequential):
+        return [module]
+    return [layer for child in module for layer in _layers(child)]
+
+
+def _is_depthwise(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels == layer.out_channels > 1

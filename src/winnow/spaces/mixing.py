@@ -1,0 +1,31 @@
+"""When a cell may compute its candidates together, and which of them count."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from winnow.core.holes import Hole
+
+
+def mixing(modules: Iterable[nn.Module]) -> bool:
+    """Whether a setting with mixture weights is posted to these holes, and not asked to be computed plainly."""
+    hole = next((module for module in modules if isinstance(module, Hole)), None)
+    if hole is None or hole.board.plain:
+        return False
+    return any(isinstance(value, Tensor) for value in hole.board.setting.values())
+
+
+def counting(hole: Hole, device: torch.device) -> dict[str, Tensor]:
+    """The options of `hole` that count in the posted setting, each with its weight ().
+
+    An option answered is one of weight 1. Weights that are zero and ask for no gradient are left out: masked or decided
+    options cost nothing, and nothing of theirs is trained.
+    """
+    value = hole.posted()
+    if not isinstance(value, Tensor):
+        one = torch.ones((), device=device)
+        return {str(option): one for option in (value if isinstance(value, tuple) else (value,))}
+    counts = [True] * len(value) if value.requires_grad else [weight != 0 for weight in value.tolist()]
+    options = zip(hole.decision.options, value.unbind(), counts, strict=True)
+    return {str(option): weight for option, weight, count in options if count}

@@ -1,0 +1,86 @@
+"""nn.mixture: each shortcut against the sentence that it stands for."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from winnow.nn.mixture import State, add_edges, add_scaled, scaled_norm
+from winnow.nn.ops import darts_op, nb201_op
+
+
+def images(*shape: int, seed: int = 0) -> torch.Tensor:
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def norm(affine: bool = False, **options) -> nn.BatchNorm2d:
+    made = nn.BatchNorm2d(4, affine=affine, **options).double()
+    for i, tensor in enumerate(made.state_dict().values()):
+        if tensor.dim():
+            tensor.copy_(torch.linspace(0.5, 1.5, 4) + i)
+    return made
+
+
+MODES = {
+    "train": lambda n: n.train(),
+    "eval": lambda n: n.eval(),
+    "no tracking": lambda n: setattr(n.train(), "track_running_stats", False),
+    "no buffers": lambda n: n.train(),
+}
+
+
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_scaled_norm_is_weight_times_norm(mode, affine, momentum):
+    fast = norm(affine, momentum=momentum, track_running_stats=mode != "no buffers")
+    MODES[mode](fast)
+    slow = copy.deepcopy(fast)
+    weight = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    for step in range(2):
+        x, towards = images(3, 4, 5, 5, seed=step).requires_grad_(), images(3, 4, 5, 5, seed=9)
+        found, right = scaled_norm(x, fast, weight), weight * slow(x)
+        torch.testing.assert_close(found, right)
+        inputs = (x, weight, *fast.parameters())
+        expected = torch.autograd.grad(right, (x, weight, *slow.parameters()), towards)
+        torch.testing.assert_close(torch.autograd.grad(found, inputs, towards), expected)
+    torch.testing.assert_close(fast.state_dict(), slow.state_dict())
+
+
+def test_add_scaled_adds_in_place_and_differentiates_twice():
+    x, weights = images(2, 3, 2, 2).requires_grad_(), images(2, 1, 1, 1).flatten().requires_grad_()
+    starts = [images(2, 3, 2, 2, seed=i).requires_grad_() for i in (1, 2)]
+
+    def sums(x, weights, *starts):
+        return add_scaled([start.clone() for start in starts], x, weights.unbind())
+
+    for total, start, weight in zip(sums(x, weights, *starts), starts, weights, strict=True):
+        torch.testing.assert_close(total, start + weight * x)
+    assert torch.autograd.gradcheck(sums, (x, weights, *starts))
+    assert torch.autograd.gradgradcheck(sums, (x, weights, *starts))
+    total = starts[0].detach().clone()
+    (same,) = add_scaled([total], x.detach(), weights[:1].detach())
+    assert same is total
+
+
+def test_edges_of_one_state_share_its_relu_and_its_pools():
+    state = State(images(2, 4, 6, 6))
+    first, second = (darts_op("avg_pool_3x3", 4, 1, False).double() for _ in range(2))
+    assert state.shared(first) is state.shared(second)
+    assert torch.equal(first[1].running_mean, second[1].running_mean)  # though computed once, both have seen it
+    assert state.shared(darts_op("max_pool_3x3", 4, 1, False).double()) is not state.shared(first)
+    assert state.shared(darts_op("avg_pool_3x3", 4, 2, False).double()).shape == (2, 4, 3, 3)
+    assert state.shared(nb201_op("skip_connect", 4, False)) is state.x
+    assert state.shared(nb201_op("nor_conv_3x3", 4, False)) is None
+    first.eval()
+    assert state.shared(first) is not state.shared(second)  # running statistics are each norm's own
+
+
+def test_candidates_it_has_never_seen_are_called():
+    candidates = nn.ModuleDict({"mine": nn.Conv2d(4, 4, 3, padding=1).double(), "none": nb201_op("none", 4, False)})
+    x, weight = images(2, 4, 5, 5), torch.tensor(0.7)
+    (total,) = add_edges([None], x, [(candidates, {"mine": weight, "none": weight})])
+    torch.testing.assert_close(total, weight * candidates["mine"](x))
+    assert add_edges([None], x, [(candidates, {"none": weight})]) == [None]

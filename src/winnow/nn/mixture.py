@@ -115,7 +115,7 @@ class State:
 
 def scaled_norm(x: Tensor, norm: nn.BatchNorm2d, weight: Tensor) -> Tensor:
     """weight * norm(x): the weight is the scale of the norm, so the product costs nothing."""
-    scale, offset = weight.to(_statistics_type(x)).repeat(norm.num_features), None
+    scale, offset = weight.to(_statistics_type(x)).expand(norm.num_features).contiguous(), None
     if norm.affine:
         scale, offset = scale * norm.weight, weight * norm.bias
     if not uses_batch(norm):

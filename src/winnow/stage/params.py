@@ -230,9 +230,7 @@ class Params(Section):
             if reason := objection(self.search.strategy, method):
                 raise ValueError(f"select.methods: {reason}")
         if self.search.precision == "bf16" and self.search.strategy == "darts" and self.search.darts.order == "second":
-            raise ValueError(
-                "search.darts.order: second takes differences that bf16 rounds away; use fp32"
-            )
+            raise ValueError("search.darts.order: second takes differences that bf16 rounds away; use fp32")
         if self.retrain.recipe().auxiliary and self.space.name != "darts":
             raise ValueError("retrain.auxiliary: only space darts has a second classifier; set retrain.auxiliary to 0")
         if self.select.table is not None and self.space.name != "nas_bench_201":

@@ -5,6 +5,8 @@ dilated or wider than three. Here the same sums are written as kernels that are 
 All can be differentiated as often as wanted.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,9 +24,17 @@ def average_pool(x: Tensor, stride: int) -> Tensor:
     """F.avg_pool2d of 3 x 3 that counts only pixels inside; as a convolution it takes a fifth of the time on a CPU."""
     if not x.is_cpu:
         return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
-    ones = x.new_ones(x.shape[1], 1, 3, 3)
-    inside = torch.ones_like(x[:1], memory_format=torch.channels_last)
-    return depthwise(x, ones, stride, 1).mul_(depthwise(inside, ones, stride, 1).reciprocal())
+    ones, share = _inside(x.shape[1:], stride, x.dtype)
+    return depthwise(x, ones, stride, 1).mul_(share)
+
+
+@functools.lru_cache(maxsize=32)
+def _inside(shape: torch.Size, stride: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The kernel of a sum over 3 x 3 pixels, and one over how many of them lie inside an image of `shape`."""
+    with torch.inference_mode(False), torch.no_grad():
+        ones = torch.ones(shape[0], 1, 3, 3, dtype=dtype)
+        image = torch.ones(1, *shape, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        return ones, depthwise(image, ones, stride, 1).reciprocal_()
 
 
 class _Depthwise(torch.autograd.Function):

@@ -81,11 +81,16 @@ class State:
         norm = norms[0]
         if not uses_batch(norm) or norm.affine:
             return norm(self.maps[key][0])
-        key = (*key, "norm")
-        if key not in self.maps:
-            self.maps[key] = _batch_norm(self.maps[key[:-1]][0], norm.eps)
-        y, mean, variance = self.maps[key]
-        _track(norm, mean, variance)
+        share = _count(norm)
+        if (*key, "norm") not in self.maps:
+            pooled = self.maps[key][0]
+            mean, variance = torch.zeros(2, pooled.shape[1], dtype=_statistics_type(pooled), device=pooled.device)
+            y = F.batch_norm(pooled, mean, variance, None, None, True, 1.0, norm.eps)  # 1.0: of this batch alone
+            self.maps[*key, "norm"] = y, mean, variance
+        y, mean, variance = self.maps[*key, "norm"]
+        if share:
+            norm.running_mean.lerp_(mean, share)
+            norm.running_var.lerp_(variance, share)
         return y
 
     def weighted(self, candidate: nn.Module, weight: Tensor) -> Tensor:
@@ -118,11 +123,10 @@ def scaled_norm(x: Tensor, norm: nn.BatchNorm2d, weight: Tensor) -> Tensor:
     scale, offset = weight.to(_statistics_type(x)).expand(norm.num_features).contiguous(), None
     if norm.affine:
         scale, offset = scale * norm.weight, weight * norm.bias
-    if not uses_batch(norm):
-        return F.batch_norm(x, norm.running_mean, norm.running_var, scale, offset, False, 0.0, norm.eps)
-    y, mean, variance = _batch_norm(x, norm.eps, scale, offset)
-    _track(norm, mean, variance)
-    return y
+    share = _count(norm)
+    known = not norm.training or norm.track_running_stats
+    mean, variance = (norm.running_mean, norm.running_var) if known else (None, None)
+    return F.batch_norm(x, mean, variance, scale, offset, uses_batch(norm), share, norm.eps)
 
 
 def uses_batch(norm: nn.BatchNorm2d) -> bool:
@@ -130,26 +134,16 @@ def uses_batch(norm: nn.BatchNorm2d) -> bool:
     return norm.training or norm.running_mean is None
 
 
-def _batch_norm(
-    x: Tensor, eps: float, scale: Tensor | None = None, offset: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The normalised batch, its mean and its unbiased variance."""
-    mean, variance = torch.zeros(2, x.shape[1], dtype=_statistics_type(x), device=x.device)
-    y = F.batch_norm(x, mean, variance, scale, offset, True, 1.0, eps)  # momentum 1: the statistics of this batch alone
-    return y, mean, variance
-
-
 def _statistics_type(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)  # of bfloat16 features too
 
 
-def _track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
-    """Merge a batch's statistics into the running ones, as the forward of `norm` does."""
-    if norm.training and norm.track_running_stats and norm.running_mean is not None:
-        norm.num_batches_tracked.add_(1)
-        share = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
-        norm.running_mean.lerp_(mean, share)
-        norm.running_var.lerp_(variance, share)
+def _count(norm: nn.BatchNorm2d) -> float:
+    """Count one more batch, where `norm` keeps count; the share of its running statistics that the batch becomes."""
+    if not (norm.training and norm.track_running_stats and norm.running_mean is not None):
+        return 0.0
+    norm.num_batches_tracked.add_(1)
+    return 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
 
 
 def add_scaled(totals: Sequence[Tensor], x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -176,8 +176,10 @@ class _AddScaled(torch.autograd.Function):
 
 
 def _inner_product(a: Tensor, b: Tensor) -> Tensor:
-    """Sum of a * b, both channels last, without their product in memory."""
-    return torch.dot(a.permute(0, 2, 3, 1).reshape(-1), b.permute(0, 2, 3, 1).reshape(-1))
+    """Sum of a * b, both channels last."""
+    if a.dtype != _statistics_type(a):
+        return (a * b).sum(dtype=_statistics_type(a))
+    return torch.dot(a.permute(0, 2, 3, 1).reshape(-1), b.permute(0, 2, 3, 1).reshape(-1))  # no product in memory
 
 
 def _layers(module: nn.Module) -> list[nn.Module]:

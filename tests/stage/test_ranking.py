@@ -9,7 +9,7 @@ from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.spaces.darts import darts
 from winnow.spaces.nas_bench_201 import nas_bench_201
-from winnow.spaces.nb201_classes import canonical, effective
+from winnow.spaces.nb201_classes import effective, wired
 from winnow.stage.ranking import equals, noise_batch, rank_proxies, standing, truth_of
 from winnow.train.seeds import seeded
 from winnow.trials.lookup import Table
@@ -49,7 +49,7 @@ def test_a_row_a_proxy_beside_params_macs_and_the_aggregate(space, tmp_path):
     assert taus == sorted(taus, reverse=True)
     assert all(row["kendall_low"] <= row["kendall"] <= row["kendall_high"] for row in found.rows)
     assert rows["params"]["kendall"] == rows["macs"]["kendall"]
-    assert found.swept.distinct == len({canonical(arch) for arch in archs})
+    assert found.swept.distinct == len({wired(arch) for arch in archs})
     again = rank_proxies(space, truth, NAMES, batch, tmp_path, seed=0, resamples=20)
     np.testing.assert_equal(again.rows, found.rows)
 
@@ -67,8 +67,8 @@ def test_a_proxy_that_is_the_truth_has_tau_one(space, tmp_path):
 def test_equals_have_no_dead_operation_and_one_class(space):
     archs = drawn(space, 60)
     represent = equals(archs)
-    assert all(canonical(represent(arch)) == canonical(arch) for arch in archs)
-    assert len({represent(arch) for arch in archs}) == len({canonical(arch) for arch in archs})
+    assert all(wired(represent(arch)) == wired(arch) for arch in archs)
+    assert len({represent(arch) for arch in archs}) == len({wired(arch) for arch in archs})
     assert all(effective(represent(arch)) == effective(dict(represent(arch))) for arch in archs)
 
 

@@ -1,4 +1,4 @@
-"""Which NAS-Bench-201 cells are one network: four readings of "equal", each with a published count.
+"""Which NAS-Bench-201 cells are one network: readings of "equal", four with a published count and one of ours.
 
 Dong & Yang 2020 (arXiv:2001.00326) count 6,466 unique cells of 15,625; other papers use other readings. A class is a
 text; two cells are equal under a reading when their texts are.
@@ -7,7 +7,7 @@ text; two cells are equal under a reading when their texts are.
 from collections.abc import Callable, Mapping
 
 from winnow.core.decision import Value
-from winnow.spaces.nas_bench_201 import EDGES, to_string
+from winnow.spaces.nas_bench_201 import EDGES, from_string, to_string
 
 Cell = Mapping[str, Value]
 INPUT, ZERO = "0", "#"  # the published 6,466 hangs on how these sort: sums are sorted as texts and never taken apart
@@ -30,16 +30,27 @@ def unique(cell: Cell) -> str:
 
 
 def canonical(cell: Cell) -> str:
-    """4,930 classes, one of them the dead cells: besides, zeros leave their sums and sums of sums are one sum."""
-    nodes: list[list[str]] = [[INPUT]]  # each the sorted terms of its sum; no term is zero
-    for node in (1, 2, 3):
-        terms: list[str] = []
-        for source in range(node):
-            op, below = _op(cell, (source, node)), nodes[source]
-            if below and op != "none":
-                terms += below if op == "skip_connect" else [f"({'+'.join(below)}){op}"]
-        nodes.append(sorted(terms))
-    return "+".join(nodes[3])
+    """4,930 classes, one of them the dead cells: besides, zeros leave their sums and sums of sums are one sum.
+
+    A convolution that is read twice is taken for two convolutions here: 326 classes hold networks of different size.
+    """
+    return "+".join(_terms(cell)[3])
+
+
+def wired(cell: Cell) -> str:
+    """5,260 classes, one of them the dead cells: `canonical`, and the same live convolutions. Ours.
+
+    Cells of one class are one network up to the order of its parts: their scores are drawn from one distribution. A
+    pooling has no weights, so that reading it twice or having two is the same.
+    """
+    live = from_string(effective(cell))
+    nodes = _terms(live)
+    convolutions = [
+        f"({'+'.join(nodes[source])}){_op(live, (source, node))}"
+        for source, node in EDGES
+        if _op(live, (source, node)).startswith("nor_conv")
+    ]
+    return "+".join(nodes[3]) + " of " + " ".join(sorted(convolutions))
 
 
 def effective(cell: Cell) -> str:
@@ -61,11 +72,25 @@ CLASSES: dict[str, Callable[[Cell], str]] = {
     "unique": unique,
     "effective": effective,
     "canonical": canonical,
+    "wired": wired,
 }
 
 
 def _op(cell: Cell, edge: tuple[int, int]) -> str:
     return str(cell[f"{edge[1]}<-{edge[0]}"])
+
+
+def _terms(cell: Cell) -> list[list[str]]:
+    """For each node the sorted terms of its sum; no term is zero, and skip connections are their input's terms."""
+    nodes: list[list[str]] = [[INPUT]]
+    for node in (1, 2, 3):
+        terms: list[str] = []
+        for source in range(node):
+            op, below = _op(cell, (source, node)), nodes[source]
+            if below and op != "none":
+                terms += below if op == "skip_connect" else [f"({'+'.join(below)}){op}"]
+        nodes.append(sorted(terms))
+    return nodes
 
 
 def _sum_of(cell: Cell, term: Callable[[str, str], str]) -> str:

@@ -91,8 +91,8 @@ def equals(archs: Sequence[Architecture]) -> Callable[[Architecture], Architectu
         return lambda arch: arch
     leaders: dict[str, Architecture] = {}
     for arch in sorted(archs, key=Architecture.to_json):
-        leaders.setdefault(nb201_classes.canonical(arch), from_string(nb201_classes.effective(arch)))
-    return lambda arch: leaders[nb201_classes.canonical(arch)]
+        leaders.setdefault(nb201_classes.wired(arch), from_string(nb201_classes.effective(arch)))
+    return lambda arch: leaders[nb201_classes.wired(arch)]
 
 
 def noise_batch(size: int, shape: tuple[int, ...], seed: int) -> Batch:

@@ -67,7 +67,7 @@ def test_the_all_none_cell_has_a_finite_score_and_is_no_better_than_a_live_one(n
 
 @pytest.mark.parametrize(
     "name",
-    ["synflow", "jacob_cov", "epe", "naswot", "zen", "zico", "expressivity", "progressivity", "trainability"],
+    ["synflow", "jacob_cov", "epe", "naswot", "zen", "zico", "expressivity", "progressivity", "trainability", "sed"],
 )
 def test_the_worst_score_is_declared(name):
     assert score(name, cell(NONE), batch(), draws()) == -WORST
@@ -106,7 +106,7 @@ def test_nan_is_reported_not_hidden(name):
         x = torch.full_like(x, torch.nan)
     value = score(name, model, (x, y), draws())
     redrawn = PROXIES[name].draws and name != "meco"
-    if name in ("params", "macs", "live_params", "complexity") or (redrawn and PROXIES[name].needs == "nothing"):
+    if name in ("params", "macs", "live_params", "complexity", "sed") or (redrawn and PROXIES[name].needs == "nothing"):
         assert math.isfinite(value)  # reads no weight, or draws its own
     else:
         assert math.isnan(value)

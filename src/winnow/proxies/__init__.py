@@ -17,6 +17,7 @@ from winnow.proxies.jacobian import epe, jacob_cov
 from winnow.proxies.meco import meco
 from winnow.proxies.ntk import ntk_condition
 from winnow.proxies.patterns import linear_regions, naswot
+from winnow.proxies.sed import sed
 from winnow.proxies.size import l2_norm, live_params, macs, params
 from winnow.proxies.synflow import synflow
 from winnow.proxies.zen import zen
@@ -62,6 +63,7 @@ PROXIES = {
     "progressivity": Proxy(progressivity, 1, "nothing", True, True),
     "trainability": Proxy(trainability, 1, "nothing", True, True),
     "complexity": Proxy(complexity, 1, "nothing", False, False),
+    "sed": Proxy(sed, 1, "nothing", False, True),
 }
 AZ_NAS = ("expressivity", "progressivity", "trainability", "complexity")
 

@@ -1,0 +1,55 @@
+"""A cell as a graph: named operations on the edges that lead from its inputs to its outputs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+Edge = tuple[int, int, str]  # source, node, operation
+NONE = "none"  # an edge that carries nothing
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Edges lead to higher nodes. Several `outputs` are concatenated, edges into one node are added."""
+
+    edges: tuple[Edge, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    def live(self) -> tuple[Edge, ...]:
+        """The edges on a path from an input to an output; `none` is no edge."""
+        fed, used = set(self.inputs), set(self.outputs)
+        carrying = [edge for edge in self.edges if edge[2] != NONE]
+        for source, node, _ in sorted(carrying):
+            if source in fed:
+                fed.add(node)
+        for source, node, _ in sorted(carrying, key=lambda edge: -edge[1]):
+            if node in used:
+                used.add(source)
+        return tuple(edge for edge in carrying if edge[0] in fed and edge[1] in used)
+
+    def paths(self) -> Iterator[tuple[Edge, ...]]:
+        """Every way from an input to an output over edges other than `none`, each once."""
+
+        def onward(node: int) -> Iterator[tuple[Edge, ...]]:
+            if node in self.outputs:
+                yield ()
+            for edge in self.live():
+                if edge[0] == node:
+                    yield from ((edge, *rest) for rest in onward(edge[1]))
+
+        for node in self.inputs:
+            yield from (path for path in onward(node) if path)
+
+    def on_nodes(self) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
+        """The same with operations on nodes: their names (inputs first, "output" last) and who feeds whom."""
+        names = ("input",) * len(self.inputs) + tuple(op for _, _, op in self.edges) + ("output",)
+        starts = [(node, i) for i, node in enumerate(self.inputs)]
+        ends = starts + [(node, i) for i, (_, node, _) in enumerate(self.edges, len(self.inputs))]
+        feeds = [
+            (before, i)
+            for i, (source, _, _) in enumerate(self.edges, len(self.inputs))
+            for node, before in ends
+            if node == source
+        ]
+        feeds += [(before, len(names) - 1) for node, before in ends if node in self.outputs]
+        return names, tuple(sorted(feeds))

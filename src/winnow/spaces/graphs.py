@@ -1,0 +1,44 @@
+"""The cells of an architecture as graphs: what encodings and topology scores read."""
+
+import re
+from collections.abc import Mapping
+
+from winnow.core.decision import Value
+from winnow.core.errors import Refused
+from winnow.core.graph import Graph
+from winnow.spaces.darts import NODES
+from winnow.spaces.nas_bench_201 import EDGES
+
+_NB201 = frozenset(f"{node}<-{source}" for source, node in EDGES)
+_NODE = re.compile(r"(normal|reduce)/(\d+)")
+
+
+def graphs(arch: Mapping[str, Value]) -> dict[str, Graph]:
+    """By cell type: "cell" in NAS-Bench-201, "normal" and "reduce" in DARTS, and the chain of blocks of `mobile`.
+
+    Told apart by the names of decisions, so that an architecture is enough. Refused where they are of no such space.
+    """
+    names = set(arch)
+    if names == _NB201:
+        edges = tuple((s, n, str(arch[f"{n}<-{s}"])) for s, n in EDGES)
+        return {"cell": Graph(edges, (0,), (3,))}
+    if names and all(name == f"block/{i}" for i, name in enumerate(sorted(names, key=_number))):
+        chain = tuple((i, i + 1, str(arch[f"block/{i}"])) for i in range(len(names)))
+        return {"chain": Graph(chain, (0,), (len(chain),))}
+    nodes = [match for match in map(_NODE.fullmatch, sorted(names)) if match]
+    if not nodes:
+        raise Refused(
+            f"an architecture with decisions {', '.join(sorted(names)[:3])}… has no known cells: graphs are drawn of "
+            "nas_bench_201, darts and mobile"
+        )
+    found: dict[str, list] = {}
+    for match in nodes:
+        kind, node = match[1], int(match[2])
+        kept = arch[match[0]]
+        for source in kept if isinstance(kept, tuple) else (kept,):
+            found.setdefault(kind, []).append((int(source), node, str(arch[f"{match[0]}/{source}"])))
+    return {kind: Graph(tuple(edges), (0, 1), NODES) for kind, edges in found.items()}
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition("/")[2]) if name.rpartition("/")[2].isdigit() else -1

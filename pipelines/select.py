@@ -19,7 +19,7 @@ import pyarrow as pa
 import torch
 
 from winnow.core.architecture import Architecture
-from winnow.data.loaders import Batches, Split, join
+from winnow.data.loaders import Batches, in_order, join
 from winnow.measure import cost
 from winnow.search.evolve import evolution
 from winnow.search.methods.darts import resume_mixture
@@ -90,11 +90,6 @@ class Bench:
         with torch.no_grad():
             return softmax(self.logits)
 
-    def fixed(self, split: Split, batch: int) -> Batches:
-        """All images of `split`, unaugmented and always in the same order, in batches of nearly equal size."""
-        even = math.ceil(len(split) / math.ceil(len(split) / batch))
-        return Batches(split, even, generator=torch.Generator(), shuffle=False, drop_last=False, channels_last=True)
-
     def cost(self, arch: Architecture) -> tuple[int, int]:
         """Parameters and MACs of the network that would be retrained."""
         if arch.digest not in self.costs:
@@ -109,9 +104,9 @@ class Bench:
         child = self.space.derive(arch)
         images = min(settings.evolution.calibration_images, len(self.splits["weights"]))
         batch = min(settings.batch, images)
-        batches = self.fixed(self.splits["weights"], batch)
+        batches = in_order(self.splits["weights"], batch)
         calibrate(child, itertools.islice(batches, math.ceil(images / batch)))
-        return accuracy_and_loss(child, self.fixed(self.judged, settings.batch))[0]
+        return accuracy_and_loss(child, in_order(self.judged, settings.batch))[0]
 
 
 def by_magnitude(bench: Bench, seed: int) -> tuple[Architecture, list[dict[str, Any]]]:
@@ -131,7 +126,7 @@ def by_perturbation(bench: Bench, seed: int) -> tuple[Architecture, list[dict[st
         )
         for name in ("weights", "arch")
     )
-    judged = bench.fixed(bench.judged, params.select.batch)
+    judged = in_order(bench.judged, params.select.batch)
     prepared = list(judged)  # the same pixels for every mask: normalised once
 
     def evaluate(setting):

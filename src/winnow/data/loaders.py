@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,6 +87,14 @@ def join(splits: Sequence[Split]) -> Split:
     )
 
 
+def subset(split: Split, which: Tensor | slice, images: Tensor | None = None) -> Split:
+    """The images at `which` positions, or `images` in their place; the digest tells it from the whole."""
+    taken = images if images is not None else split.images[which]
+    told = f"{split.digest} {taken.shape} {hashlib.blake2b(taken.cpu().numpy().tobytes(), digest_size=16).hexdigest()}"
+    digest = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    return replace(split, images=taken, labels=split.labels[which], digest=digest)
+
+
 class Batches:
     """One epoch of batches at each iteration: x (b, c, h, w) float32, normalised, and y (b,) int64, on the device.
 
@@ -150,6 +159,12 @@ class Batches:
     def restore(self, state: Tensor) -> None:
         """Go on as if from where `state()` was taken."""
         self.generator.set_state(state)
+
+
+def in_order(split: Split, batch: int) -> Batches:
+    """All images of `split`, unaugmented, always in the same order, in batches of nearly equal size up to `batch`."""
+    even = math.ceil(len(split) / math.ceil(len(split) / batch))
+    return Batches(split, even, generator=torch.Generator(), shuffle=False, drop_last=False, channels_last=True)
 
 
 def forever(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,6 +1,6 @@
 """Training one ordinary network from scratch."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import torch
 import torch.nn.functional as F
@@ -20,11 +20,20 @@ def autocast(device: torch.device | str, precision: str) -> torch.autocast:
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def fit(model: nn.Module, batches: Collection[Batch], recipe: Recipe, *, seed: int, watch: Watch) -> nn.Module:
+def fit(
+    model: nn.Module,
+    batches: Collection[Batch],
+    recipe: Recipe,
+    *,
+    seed: int,
+    watch: Watch,
+    after_epoch: Callable[[int, nn.Module], None] = lambda epoch, model: None,
+) -> nn.Module:
     """Train `model` in place by `recipe` and return what to keep: its averaged copy if `recipe.ema`, else itself.
 
-    `batches` gives one epoch at each iteration. Dropout and drop-path draw from `seed`. The result is in evaluation
-    mode. Refused where the loss stops being finite.
+    `batches` gives one epoch at each iteration. `after_epoch` gets each epoch, from 0, and what would be kept if it
+    were the last; it may leave it in evaluation mode, and what it raises ends the training. Dropout and drop-path draw
+    from `seed`. The result is in evaluation mode. Refused where the loss stops being finite.
     """
     optimiser = _optimiser(model, recipe)
     steps = len(batches)
@@ -33,9 +42,10 @@ def fit(model: nn.Module, batches: Collection[Batch], recipe: Recipe, *, seed: i
     if recipe.ema is not None:
         averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
     device = next(model.parameters()).device
-    model.train()
+    kept = model if averaged is None else averaged.module
     with seeded(derived(seed, "fit")):
         for epoch in range(recipe.epochs):
+            model.train()
             set_drop_path(model, recipe.drop_path * epoch / recipe.epochs)
             losses, right, seen = [], torch.zeros((), device=device), 0
             for step, (x, y) in enumerate(batches):
@@ -58,7 +68,8 @@ def fit(model: nn.Module, batches: Collection[Batch], recipe: Recipe, *, seed: i
                 watch.step()
             loss_mean = epoch_loss(losses, epoch, lr, "retrain")
             watch.epoch(epoch, {"loss": loss_mean, "accuracy": 100 * float(right) / seen, "lr": lr})
-    return (model if averaged is None else averaged.module).eval()
+            after_epoch(epoch, kept)
+    return kept.eval()
 
 
 def _loss(output: Tensor | tuple[Tensor, Tensor], y: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:

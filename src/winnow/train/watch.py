@@ -8,6 +8,10 @@ from torch import Tensor
 from winnow.core.errors import Refused
 
 
+class Diverged(Refused):
+    """The loss is not finite. A trial that diverges has failed; anything else has nothing to go on with."""
+
+
 class Watch:
     """Does nothing, which is what tests and library callers want."""
 
@@ -39,8 +43,8 @@ def epoch_loss(losses: Sequence[Tensor], epoch: int, lr: float, section: str) ->
     return float(values.mean())
 
 
-def _diverged(loss: float, epoch: int, step: int, lr: float, section: str) -> Refused:
-    return Refused(
+def _diverged(loss: float, epoch: int, step: int, lr: float, section: str) -> Diverged:
+    return Diverged(
         f"the loss is {loss} at epoch {epoch}, step {step}, with learning rate {lr:.4g}: "
         f"lower {section}.lr, lower {section}.clip, or set {section}.precision to fp32"
     )

@@ -214,7 +214,7 @@ def _row(plan: Plan, trial: FrozenTrial, architecture: Architecture | None, outc
         digest=None if architecture is None else architecture.digest,
         parameters=json.dumps(dict(sorted(trial.params.items()))),
         objectives=objectives,
-        constraints=plan.excess(outcome.metrics) if complete else {},
+        constraints=plan.excess(outcome.metrics, partly=not complete),
         metrics=dict(outcome.metrics),
         state=outcome.state,
         copy_of=outcome.copy_of,

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from winnow.core.errors import Refused
-from winnow.trials.outcome import COMPLETE
 from winnow.trials.plan import Plan
 from winnow.trials.stopping import dominates
 from winnow.trials.table import Row
@@ -33,12 +32,12 @@ def best(plan: Plan, rows: Sequence[Row]) -> Row:
 
 def why_none(plan: Plan, rows: Sequence[Row]) -> str:
     """One sentence on a study without a feasible trial: what stands in the way, and what came nearest."""
-    complete = [row for row in rows if row.state == COMPLETE]
-    if not complete:
+    judged = [row for row in rows if row.constraints and not row.error]
+    if not judged:
         errors = sorted({row.error for row in rows if row.error})
         told = f"; the first error: {errors[0]}" if errors else ""
         return f"none of {len(rows)} trials completed{told}"
-    nearest = min(complete, key=lambda row: sum(max(0.0, excess) for excess in row.constraints.values()))
+    nearest = min(judged, key=lambda row: sum(max(0.0, excess) for excess in row.constraints.values()))
     passed = [
         f"{name.rpartition(' ')[0]} is {nearest.metrics[name.rpartition(' ')[0]]:g} where the "
         f"{name.rpartition(' ')[2]} is {plan.constraints[name.rpartition(' ')[0]][name.rpartition(' ')[2]]:g}"
@@ -46,6 +45,6 @@ def why_none(plan: Plan, rows: Sequence[Row]) -> str:
         if excess > 0
     ]
     return (
-        f"none of {len(complete)} complete trials meets the constraints; nearest is trial {nearest.number}, "
+        f"none of {len(judged)} trials meets the constraints; nearest is trial {nearest.number}, "
         f"whose {' and '.join(passed)}: loosen the constraints or try more"
     )

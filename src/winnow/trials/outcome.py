@@ -15,6 +15,14 @@ class Stopped(Exception):
     """Raised by `Job.report` where a trial is not worth going on with; evaluators let it pass."""
 
 
+class Infeasible(Exception):
+    """Raised by an evaluator that need not begin: `metrics`, known beforehand, pass a limit of the plan."""
+
+    def __init__(self, metrics: Mapping[str, float]):
+        super().__init__(", ".join(metrics))
+        self.metrics = dict(metrics)
+
+
 @dataclass
 class Job:
     """One trial as its evaluator sees it. All randomness of the evaluation comes from `seed`."""
@@ -87,6 +95,8 @@ def attempt(evaluate: Evaluate, job: Job) -> Outcome:
         metrics = {str(name): float(value) for name, value in evaluate(job).items()}
     except Stopped:
         return ended(PRUNED)
+    except Infeasible as infeasible:
+        return ended(PRUNED, infeasible.metrics)
     except Refused:
         raise
     except Exception as error:  # the one place: a trial's code is the user's, and may fail in any way

@@ -24,6 +24,7 @@ class Plan:
     look_back: int = 8
     seed: int = 0
     fidelity: Mapping[str, float] = field(default_factory=dict)  # what trials are shortened to: {"epochs": 12}
+    first: Mapping[str, Any] = field(default_factory=dict)  # parameters of trial 0; the sampler's own where empty
 
     def __post_init__(self) -> None:
         if not self.objectives:
@@ -52,10 +53,15 @@ class Plan:
         """The objectives among `metrics`. Refused where one is missing: no later trial would have it either."""
         return [self._metric("objective", name, metrics) for name in self.objectives]
 
-    def excess(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """How far each limit is passed, in the metric's own unit: "params max" -> params − limit; met at 0 or less."""
+    def excess(self, metrics: Mapping[str, float], partly: bool = False) -> dict[str, float]:
+        """How far each limit is passed, in the metric's own unit: "params max" -> params − limit; met at 0 or less.
+
+        Refused where a metric is missing, unless `partly`: then of those that are there.
+        """
         passed = {}
         for name, limits in self.constraints.items():
+            if partly and name not in metrics:
+                continue
             value = self._metric("constraint", name, metrics)
             for bound, limit in sorted(limits.items()):
                 passed[f"{name} {bound}"] = value - limit if bound == "max" else limit - value

@@ -24,7 +24,7 @@ SCHEMA = pa.schema(
         pa.field("objectives", NUMBERS, nullable=False),  # by metric; empty where the trial gave none
         pa.field("constraints", NUMBERS, nullable=False),  # how far each limit is passed: met at 0 or less
         pa.field("metrics", NUMBERS, nullable=False),  # all that the evaluator returned
-        pa.field("state", pa.string(), nullable=False),  # complete, pruned or failed
+        pa.field("state", pa.string(), nullable=False),  # complete, pruned (ended early or never worth it) or failed
         pa.field("copy_of", pa.int64()),  # the trial whose result a repeated architecture took over
         pa.field("seed", pa.int64(), nullable=False),  # of the trial: sampling and evaluation
         pa.field("fidelity", NUMBERS, nullable=False),  # what the evaluation was shortened to: {"epochs": 12}

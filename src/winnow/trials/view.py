@@ -52,6 +52,8 @@ class View:
         """The next trial, RUNNING, with its parameters, and its architecture."""
         before = self.storage.get_study_system_attrs(self.id)
         self.study.sampler = sampler(self.plan, self.search, self.seed(self.asked))
+        if self.asked == 0 and self.plan.first:
+            self.study.enqueue_trial(dict(self.plan.first))
         trial = self.study.ask()
         architecture = self.search.suggest(trial, whole=self.plan.sampler != "brute_force")
         if architecture is not None:
@@ -94,11 +96,10 @@ def finish(
     """Write an outcome into a trial of `storage`; the state comes last and makes it so."""
     for name, value in notes.items():
         storage.set_trial_system_attr(trial_id, name, value)
-    values = None
-    if outcome.state == COMPLETE:
-        values = plan.values(outcome.metrics)
-        for name, value in constraint_attrs(plan.excess(outcome.metrics)).items():
-            storage.set_trial_system_attr(trial_id, name, value)
+    values = plan.values(outcome.metrics) if outcome.state == COMPLETE else None
+    excess = plan.excess(outcome.metrics, partly=outcome.state != COMPLETE)
+    for name, value in constraint_attrs(excess).items():
+        storage.set_trial_system_attr(trial_id, name, value)
     if len(plan.objectives) == 1:
         for step, reported in outcome.reports.items():
             storage.set_trial_intermediate_value(trial_id, step, reported[0])

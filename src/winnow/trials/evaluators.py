@@ -1,0 +1,174 @@
+"""What a trial is worth: by a short training, by a supernet's weights, by a proxy, by a table.
+
+Each is made once a process and called with one `Job`; what it returns are the metrics of the trials table. Those that
+have a space always return params and macs of the network that would be retrained, and latency_ms where the plan asks.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from winnow.core.architecture import Architecture
+from winnow.core.space import Space
+from winnow.data.augment import Augment
+from winnow.data.loaders import Batches, Split, in_order
+from winnow.measure import cost
+from winnow.measure.latency import latency_ms
+from winnow.proxies import score
+from winnow.proxies.common import Batch
+from winnow.train.evaluate import accuracy_and_loss, calibrate
+from winnow.train.fit import fit
+from winnow.train.recipes import Recipe
+from winnow.train.seeds import derived, generator, materialise
+from winnow.train.watch import Diverged, Watch
+from winnow.trials.lookup import Table
+from winnow.trials.outcome import Infeasible, Job
+from winnow.trials.plan import Plan
+
+LATENCY = "latency_ms"
+
+
+@dataclass
+class Cost:
+    """Params, MACs and, where the plan names it, latency of what would be retrained; `space` is on the meta device.
+
+    Latency is measured on `device` while other trials run beside: leave them one worker where it decides.
+    """
+
+    space: Space
+    shape: tuple[int, ...]
+    plan: Plan
+    device: torch.device
+    _known: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def __call__(self, arch: Architecture) -> dict[str, float]:
+        """Raises Infeasible where these alone pass a limit: nothing needs training to know that."""
+        if arch.digest not in self._known:
+            child = self.space.derive(arch).eval()
+            found = {"params": float(cost.params(child)), "macs": float(cost.macs(child, self.shape))}
+            if LATENCY in {*self.plan.objectives, *self.plan.constraints}:
+                model = materialise(child, self.device, 0)
+                found[LATENCY] = latency_ms(model, self.shape, device=self.device).median
+            self._known[arch.digest] = found
+        known = self._known[arch.digest]
+        if any(excess > 0 for excess in self.plan.excess(known, partly=True).values()):
+            raise Infeasible(known)
+        return dict(known)
+
+
+@dataclass
+class Training:
+    """Trains the child of the job's architecture, or of `architecture`, and reports after every epoch.
+
+    `space` is the form that is trained, on the meta device: `cost.space`, or smaller. Parameters of a job that are
+    fields of a recipe take the place of those of `recipe`. `keep` gets the number and the trained network.
+    """
+
+    space: Space
+    cost: Cost
+    train: Split
+    valid: Split
+    recipe: Recipe
+    augment: Callable[[Recipe], Augment]
+    batch: int  # images judged at a time
+    device: torch.device
+    architecture: Architecture | None = None
+    keep: Callable[[int, nn.Module], None] = lambda number, model: None
+
+    def __call__(self, job: Job) -> dict[str, float]:
+        arch = job.architecture or self.architecture
+        assert arch is not None
+        known = self.cost(arch)
+        recipe = tuned(self.recipe, job.parameters)
+        model = materialise(self.space.derive(arch), self.device, derived(job.seed, "initialise"))
+        model.to(memory_format=torch.channels_last)
+        batches = Batches(
+            self.train,
+            recipe.batch,
+            augment=self.augment(recipe),
+            generator=generator(job.seed, "batches"),
+            channels_last=True,
+        )
+        judged = in_order(self.valid, self.batch)
+
+        def after_epoch(epoch: int, kept: nn.Module) -> None:
+            known.update(_judge(kept.eval(), judged))
+            job.report(epoch, *self.cost.plan.values(known))
+
+        try:
+            trained = fit(model, batches, recipe, seed=job.seed, watch=Watch(), after_epoch=after_epoch)
+        except Diverged as diverged:  # this trial's parameters, not the study
+            raise FloatingPointError(str(diverged)) from diverged
+        self.keep(job.number, trained)
+        return known
+
+
+@dataclass
+class Inherited:
+    """Children cut from a trained supernet, with BatchNorm statistics of their own (Guo et al. 2020, section 3.4)."""
+
+    supernet: Space
+    cost: Cost
+    calibration: Split
+    images: int  # of `calibration`
+    valid: Split
+    batch: int
+
+    def __call__(self, job: Job) -> dict[str, float]:
+        assert job.architecture is not None
+        known = self.cost(job.architecture)
+        child = self.supernet.derive(job.architecture)
+        images = min(self.images, len(self.calibration))
+        batch = min(self.batch, images)
+        calibrate(child, itertools.islice(in_order(self.calibration, batch), math.ceil(images / batch)))
+        return {**known, **_judge(child, in_order(self.valid, self.batch))}
+
+
+@dataclass
+class ByProxy:
+    """Zero-cost proxies by their names, of children initialised alike; what is not finite fails the trial."""
+
+    names: Sequence[str]
+    space: Space  # on the meta device
+    cost: Cost
+    images: Batch
+    seed: int
+    device: torch.device
+
+    def __call__(self, job: Job) -> dict[str, float]:
+        assert job.architecture is not None
+        known = self.cost(job.architecture)
+        model = materialise(self.space.derive(job.architecture), self.device, derived(self.seed, "initialise"))
+        return {**known, **{n: score(n, model, self.images, generator(self.seed, n)) for n in self.names}}
+
+
+@dataclass
+class ByTable:
+    """What a trials table says at one fidelity: every metric that it has there."""
+
+    table: Table
+    fidelity: Mapping[str, float]
+    cost: Cost
+
+    def __call__(self, job: Job) -> dict[str, float]:
+        assert job.architecture is not None
+        known = self.cost(job.architecture)
+        row = self.table.row(job.architecture)
+        at = tuple(sorted(self.fidelity.items()))
+        said = {m: float(self.table.column(m, self.fidelity)[row]) for m, f in self.table.columns if f == at}
+        return {**known, **{name: value for name, value in said.items() if math.isfinite(value)}}
+
+
+def tuned(recipe: Recipe, parameters: Mapping[str, Any]) -> Recipe:
+    """The recipe with those of the parameters that are fields of it."""
+    return replace(recipe, **{name: value for name, value in parameters.items() if name in Recipe.__dataclass_fields__})
+
+
+def _judge(model: nn.Module, batches: Batches) -> dict[str, float]:
+    accuracy, loss = accuracy_and_loss(model, batches)
+    return {"accuracy": accuracy, "loss": loss}

@@ -1,0 +1,66 @@
+"""Shorter trainings that keep the order of architectures (EcoNAS: Zhou et al. 2020, arXiv:2001.01233).
+
+One step of channels or of resolution halves the cost of dense convolutions.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from winnow.core.errors import Refused
+from winnow.data.loaders import Split, subset
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """What trials are shortened to. The paper's c_a r_b s_d e_x; its pick for CIFAR-10 is c4r4s0e60."""
+
+    epochs: int
+    channels: int = 0  # steps a: channels · 2^(−a/2)
+    resolution: int = 0  # steps b: side · 2^(−b/2)
+    samples: float = 1.0  # share of the training images
+
+    def fidelity(self) -> dict[str, float]:
+        """As the trials table has it; what is not reduced is left out."""
+        full = {"channels": 0, "resolution": 0, "samples": 1.0}
+        given = {name: float(getattr(self, name)) for name in full if getattr(self, name) != full[name]}
+        return {"epochs": float(self.epochs), **given}
+
+
+def reduced(size: int, steps: int) -> int:
+    """`size` after `steps` halvings of its square: 36 channels are 9 after four, 32 pixels 8."""
+    return max(1, round(size * 2 ** (-steps / 2)))
+
+
+def reduced_options(space: str, options: dict[str, object], steps: int) -> dict[str, object]:
+    """The options of a space with fewer channels. Refused where it has neither channels nor a width."""
+    if not steps:
+        return options
+    if isinstance(options.get("channels"), int):
+        return {**options, "channels": reduced(int(str(options["channels"])), steps)}
+    if isinstance(options.get("width"), int | float):
+        return {**options, "width": float(str(options["width"])) * 2 ** (-steps / 2)}
+    raise Refused(f"space {space!r} has no option channels or width to reduce: leave search.trials.training.channels 0")
+
+
+def reduced_split(split: Split, resolution: int, samples: float, generator: torch.Generator) -> Split:
+    """Fewer images, of every class alike, at a smaller side."""
+    if samples < 1:
+        split = subset(split, _share(split.labels, samples, generator))
+    if not resolution:
+        return split
+    height, width = (reduced(side, resolution) for side in split.images.shape[2:])
+    pixels = F.interpolate(split.images.float(), (height, width), mode="area")
+    return subset(split, slice(None), images=pixels.round().clamp(0, 255).to(torch.uint8))
+
+
+def _share(labels: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Positions of `share` of each class, at least one of each, in ascending order."""
+    kept = []
+    for label in labels.unique():
+        of_class = (labels == label).nonzero().flatten().cpu()
+        order = torch.randperm(len(of_class), generator=generator)
+        kept.append(of_class[order[: max(1, round(share * len(of_class)))]])
+    return torch.cat(kept).sort().values.to(labels.device)

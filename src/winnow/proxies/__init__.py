@@ -11,6 +11,7 @@ from torch import nn
 from winnow.core.errors import Refused
 from winnow.proxies.az_nas import complexity, expressivity, progressivity, trainability
 from winnow.proxies.common import Batch
+from winnow.proxies.eproxy import eproxy
 from winnow.proxies.grad_sign import grad_sign
 from winnow.proxies.gradient import fisher, grad_norm, grasp, plain, snip
 from winnow.proxies.jacobian import epe, jacob_cov
@@ -64,6 +65,7 @@ PROXIES = {
     "trainability": Proxy(trainability, 1, "nothing", True, True),
     "complexity": Proxy(complexity, 1, "nothing", False, False),
     "sed": Proxy(sed, 1, "nothing", False, True),
+    "eproxy": Proxy(eproxy, 1, "images", True, False),
 }
 AZ_NAS = ("expressivity", "progressivity", "trainability", "complexity")
 

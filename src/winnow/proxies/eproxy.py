@@ -1,0 +1,177 @@
+"""Eproxy: how quickly a network learns to regress synthetic maps behind a frozen barrier (Li et al. 2022, 2210.09459).
+
+Features at the end of each resolution, deepest first, go through a trainable head and a random convolution that is
+never trained, and are compared with fixed maps of `winnow.proxies.targets`. Ten steps of SGD on one batch, no labels;
+the score is minus the loss of the tenth forward pass. Made after the public code; the paper's tables were not at hand.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from winnow.core.errors import Refused
+from winnow.proxies import targets
+from winnow.proxies.az_nas import block_features, blocks
+from winnow.proxies.common import Batch, initialise, settled, several, working_copy
+from winnow.proxies.size import macs
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What is asked at one resolution; an empty set of features asks for zeros."""
+
+    head_channels: int = 128
+    target_channels: int = 128
+    head_kernel: int = 1
+    barrier_kernel: int = 3
+    features: tuple[str, ...] = ("wave_h",)
+    level: float = 1.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Published for NAS-Bench-201. `init` of the network None: the weights it has.
+
+    With `mac_factor` a, the loss is multiplied by 1 - a * macs / `most_macs`, the latter fixed for a space. Beside it
+    the score is largely size: report it with a = 0 as well.
+    """
+
+    branches: tuple[Branch, ...] = (Branch(), Branch(), Branch())
+    lr: float = 1.2
+    mac_factor: float = 0.0
+    most_macs: float = 187_166_720.0
+    init: str | None = None
+    barrier_init: str | None = None
+
+
+PUBLISHED = Setting()
+ITERATIONS, MOMENTUM, DECAY = 10, 0.9, 4e-5
+INITS = {
+    "xavier_uniform": nn.init.xavier_uniform_,
+    "xavier_normal": nn.init.xavier_normal_,
+    "kaiming_uniform": lambda w, generator: nn.init.kaiming_uniform_(w, mode="fan_out", generator=generator),
+    "kaiming_normal": lambda w, generator: nn.init.kaiming_normal_(w, mode="fan_out", generator=generator),
+}
+
+
+def eproxy(
+    model: nn.Module,
+    batch: Batch,
+    generator: torch.Generator,
+    setting: Setting = PUBLISHED,
+    features: Mapping[str, Tensor] | None = None,
+) -> float:
+    """Minus the tenth loss. Scores compare under equal images, maps and settings only.
+
+    `features` are the maps to ask for where they have been drawn before [default: drawn from `generator`].
+    """
+    loss = losses(model, batch, generator, setting, features)[-1]
+    cost = macs(model, batch) if setting.mac_factor else 0.0
+    return settled(-weighed(loss, cost, setting))
+
+
+def weighed(loss: float, cost: float, setting: Setting) -> float:
+    return loss * (1 - setting.mac_factor * cost / setting.most_macs)
+
+
+def losses(
+    model: nn.Module,
+    batch: Batch,
+    generator: torch.Generator,
+    setting: Setting = PUBLISHED,
+    features: Mapping[str, Tensor] | None = None,
+) -> list[float]:
+    """The evaluation loss of each iteration, before its step."""
+    x = several(batch)
+    if features is None:
+        most = max(branch.target_channels for branch in setting.branches)
+        features = targets.draw((f for branch in setting.branches for f in branch.features), x, generator, most)
+    model = working_copy(model)
+    if setting.init is not None:
+        initialise(model, lambda weight: INITS[setting.init](weight, generator=generator))
+    regression = Regression(model, x, setting.branches, generator, setting.barrier_init)
+    wanted = [target(branch, features, x) for branch in setting.branches]
+    return list(fit(regression, x, wanted, setting.lr))
+
+
+class Regression(nn.Module):
+    """A network with heads and barriers behind its taps: the last feature of each resolution, deepest first."""
+
+    def __init__(
+        self, model: nn.Module, x: Tensor, branches: Sequence[Branch], generator: torch.Generator, init: str | None
+    ):
+        super().__init__()
+        self.model, self.blocks = model, blocks(model)
+        with torch.no_grad():
+            widths = [tap.shape[1] for tap in self.taps(x)]
+        self.heads, self.barriers = nn.ModuleList(), nn.ModuleList()
+        for width, b in zip(widths, branches, strict=False):
+            head = nn.Sequential(
+                _conv(width, b.head_channels, b.head_kernel, generator), nn.ReLU(), nn.BatchNorm2d(b.head_channels)
+            )
+            self.heads.append(head)
+            self.barriers.append(_conv(b.head_channels, b.target_channels, b.barrier_kernel, generator, init))
+        self.heads.to(x)
+        self.barriers.to(x).requires_grad_(False)
+
+    def taps(self, x: Tensor) -> list[Tensor]:
+        last: dict[tuple[int, ...], Tensor] = {}
+        for feature in block_features(self.model, x, self.blocks):
+            if feature.dim() == 4:
+                last[tuple(feature.shape[2:])] = feature
+        if not last:
+            raise Refused("Eproxy reads feature maps (n, channels, height, width), and this network has none")
+        return list(last.values())[::-1]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """What is learnt, (n, target_channels, 8, 8) for each branch."""
+        return [
+            barrier(head(F.interpolate(tap, (targets.SIDE, targets.SIDE))))
+            for tap, head, barrier in zip(self.taps(x), self.heads, self.barriers, strict=False)
+        ]
+
+
+def fit(regression: Regression, x: Tensor, wanted: Sequence[Tensor], lr: float) -> Iterator[float]:
+    """Train network and heads; yields at each iteration the loss in which each shallower branch counts half."""
+    learning = [p for p in regression.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in learning if p.dim() > 1], "weight_decay": DECAY},
+        {"params": [p for p in learning if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.SGD(groups, lr, MOMENTUM)
+    for _ in range(ITERATIONS):
+        terms = [F.mse_loss(o, t) for o, t in zip(regression(x), wanted, strict=False)]
+        yield evaluation_loss([float(term.detach()) for term in terms])
+        optimiser.zero_grad()
+        sum(terms).backward()
+        optimiser.step()
+
+
+def evaluation_loss(terms: Sequence[float]) -> float:
+    return sum(term / 2**i for i, term in enumerate(terms))
+
+
+def target(branch: Branch, features: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """The sum of the branch's maps times its level."""
+    total = torch.zeros(len(x), branch.target_channels, targets.SIDE, targets.SIDE).to(x)
+    for name in branch.features:
+        total += features[name][: len(x), : branch.target_channels]
+    return branch.level * total
+
+
+@torch.no_grad()
+def _conv(c_in: int, c_out: int, kernel: int, generator: torch.Generator, init: str | None = None) -> nn.Conv2d:
+    """With torch's own initialisation, or one of `INITS`; drawn on the CPU from `generator`."""
+    conv = nn.utils.skip_init(nn.Conv2d, c_in, c_out, kernel, padding=kernel // 2)
+    if init is None:
+        bound = 1 / math.sqrt(conv.weight[0].numel())
+        nn.init.uniform_(conv.weight, -bound, bound, generator=generator)
+        nn.init.uniform_(conv.bias, -bound, bound, generator=generator)
+    else:
+        INITS[init](conv.weight, generator=generator)
+        nn.init.constant_(conv.bias, 0.01 if init.startswith("xavier") else 0.0)
+    return conv

@@ -1,7 +1,13 @@
 """Which selection means something on which supernet; plain data, read before anything heavy is imported."""
 
+_MIXTURE = {"logits", "mixture", "paths"}
 OFFERS = {  # what a supernet can be asked after training
-    "darts": {"logits", "mixture", "paths"},
+    "darts": _MIXTURE,
+    "sdarts": _MIXTURE,
+    "beta_darts": _MIXTURE,
+    "gdas": _MIXTURE,
+    "gumbel": _MIXTURE,
+    "blank": {"mixture", "paths"},
     "spos": {"paths"},
 }
 NEEDS = {  # what a selection asks of it, and why

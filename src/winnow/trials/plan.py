@@ -9,6 +9,9 @@ from typing import Any
 from winnow.core.errors import Refused
 
 DIRECTIONS = ("maximize", "minimize")
+# by name here, for who checks a params.yaml without importing Optuna; what they are: samplers.py, stopping.py
+SAMPLERS = ("random", "tpe", "gp", "nsga2", "nsga3", "cmaes", "brute_force", "regularised_evolution", "proxy_bo")
+STOPPERS = ("none", "median", "percentile", "successive_halving", "hyperband", "dominance")
 
 
 @dataclass(frozen=True)

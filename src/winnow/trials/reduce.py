@@ -1,9 +1,8 @@
 """Shorter trainings that keep the order of architectures (EcoNAS: Zhou et al. 2020, arXiv:2001.01233).
 
-One step of channels or of resolution halves the cost of dense convolutions.
+A proxy is written c_a r_b s_d e_x there: a steps fewer channels, b steps less resolution, a share of the images, x
+epochs; c4r4s0e60 is the paper's pick for CIFAR-10. A step halves what dense convolutions cost.
 """
-
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -11,22 +10,6 @@ from torch import Tensor
 
 from winnow.core.errors import Refused
 from winnow.data.loaders import Split, subset
-
-
-@dataclass(frozen=True)
-class Reduction:
-    """What trials are shortened to. The paper's c_a r_b s_d e_x; its pick for CIFAR-10 is c4r4s0e60."""
-
-    epochs: int
-    channels: int = 0  # steps a: channels · 2^(−a/2)
-    resolution: int = 0  # steps b: side · 2^(−b/2)
-    samples: float = 1.0  # share of the training images
-
-    def fidelity(self) -> dict[str, float]:
-        """As the trials table has it; what is not reduced is left out."""
-        full = {"channels": 0, "resolution": 0, "samples": 1.0}
-        given = {name: float(getattr(self, name)) for name in full if getattr(self, name) != full[name]}
-        return {"epochs": float(self.epochs), **given}
 
 
 def reduced(size: int, steps: int) -> int:

@@ -1,0 +1,130 @@
+"""The sections of params.yaml about trials: search.trials, tune, and trials, which says how both run."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from winnow.stage.section import Distinct, NotNegative, Positive, Rate, Section
+from winnow.trials.plan import DIRECTIONS, SAMPLERS, STOPPERS
+
+
+class RangeParams(Section):
+    """Of one parameter: numbers from low to high, or choices; with `when`, asked only if earlier ones say so."""
+
+    low: float | int | None = None
+    high: float | int | None = None
+    step: float | int | None = None
+    log: bool = False
+    choices: Annotated[list[bool | int | float | str | None], Distinct] | None = None
+    when: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def meant(self) -> Self:
+        if self.choices is not None:
+            if (self.low, self.high, self.step, self.log) != (None, None, None, False):
+                raise ValueError("choices stands alone: leave out low, high, step and log")
+        elif self.low is None or self.high is None:
+            raise ValueError("takes low and high, or choices")
+        elif self.low > self.high:
+            raise ValueError(f"is upside down: low {self.low} is above high {self.high}")
+        elif self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError(f"log takes a low above 0 and no step, not low {self.low}, step {self.step}")
+        return self
+
+    def values(self) -> list[Any]:
+        """The ends, or the choices."""
+        return [self.low, self.high] if self.choices is None else list(self.choices)
+
+
+Ranges = dict[str, RangeParams]
+
+
+class Limits(Section):
+    max: float | int | None = None
+    min: float | int | None = None
+
+
+class TrialTraining(Section):
+    epochs: Positive = 3
+    channels: Annotated[int, Field(ge=0, le=8)] = 0
+    resolution: Annotated[int, Field(ge=0, le=8)] = 0
+    samples: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    def fidelity(self) -> dict[str, float]:
+        """Epochs, and what else is reduced."""
+        full = {name: field.default for name, field in type(self).model_fields.items() if name != "epochs"}
+        given = {name: float(getattr(self, name)) for name in full if getattr(self, name) != full[name]}
+        return {"epochs": float(self.epochs), **given}
+
+
+class TrialInherited(Section):
+    calibration_images: Annotated[int, Field(ge=2)] = 1024
+
+
+class TrialProxy(Section):
+    names: Annotated[list[str], Distinct] = ["naswot"]
+    batch: Annotated[int, Field(ge=2)] = 64
+
+
+class TrialTable(Section):
+    path: str | None = None
+    fidelity: dict[str, float | int] = {}
+
+
+class SearchTrials(Section):
+    count: Positive = 24
+    seconds: Rate | None = None
+    sampler: Literal[SAMPLERS] = "tpe"  # type: ignore[valid-type]
+    sampler_options: dict[str, Any] = {}
+    stopper: Literal[STOPPERS] = "none"  # type: ignore[valid-type]
+    stopper_options: dict[str, Any] = {}
+    objectives: Annotated[dict[str, Literal[DIRECTIONS]], Distinct] = {"accuracy": "maximize"}  # type: ignore[valid-type]
+    constraints: dict[str, Limits] = {}
+    identity: Literal["digest", "contracted", "unique", "effective", "canonical"] = "digest"
+    ranges: Ranges = {}
+    evaluator: Literal["training", "inherited", "proxy", "table"] = "training"
+    training: TrialTraining = TrialTraining()
+    inherited: TrialInherited = TrialInherited()
+    proxy: TrialProxy = TrialProxy()
+    table: TrialTable = TrialTable()
+
+    def fidelity(self) -> dict[str, float]:
+        """What the evaluations are shortened to, as the trials table has it."""
+        if self.evaluator == "training":
+            return self.training.fidelity()
+        return {name: float(value) for name, value in self.table.fidelity.items()} if self.evaluator == "table" else {}
+
+
+class Trials(Section):
+    executor: Literal["inline", "processes", "ray"] = "processes"
+    workers: Positive = 2
+    threads: Positive = 1
+    look_back: Positive = 2
+    storage: str | None = None
+    log: Literal["all", "top", "none"] = "top"
+    top: Positive = 3
+    resources: dict[str, float | int] = {}
+    address: str | None = None
+
+    @model_validator(mode="after")
+    def known_in_time(self) -> Self:
+        if self.executor != "inline" and self.workers > self.look_back:
+            raise ValueError(
+                f"look_back takes {self.workers} or more with as many workers, not {self.look_back}: a trial cannot "
+                "know the results of those beside it"
+            )
+        return self
+
+
+class Tune(Section):
+    trials: NotNegative = 6
+    seconds: Rate | None = None
+    epochs: Positive | None = 4
+    sampler: Literal[SAMPLERS] = "tpe"  # type: ignore[valid-type]
+    sampler_options: dict[str, Any] = {}
+    stopper: Literal[STOPPERS] = "median"  # type: ignore[valid-type]
+    stopper_options: dict[str, Any] = {}
+    ranges: Ranges = {
+        "lr": RangeParams(low=0.02, high=0.5, log=True),
+        "weight_decay": RangeParams(low=1e-5, high=2e-3, log=True),
+    }

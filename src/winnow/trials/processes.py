@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from winnow.core.errors import Refused
@@ -22,16 +22,17 @@ FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
 class Processes:
     """`workers` Python processes that make their evaluator once: `factory(**settings)`, "package.module:function".
 
+    `devices` are the CUDA devices to share out, as `leases` names them: all of them unless given, none where empty.
     Evaluators print where the driver prints its errors. A process that raised ends with its trial: device memory of
     a failed trial is gone for certain.
     """
 
-    def __init__(self, factory: str, settings: Mapping[str, Any], workers: int):
+    def __init__(self, factory: str, settings: Mapping[str, Any], workers: int, devices: Sequence[str] | None = None):
         if workers < 1:
             raise Refused(f"trials.workers takes a whole number of 1 or more, not {workers}")
         self.factory, self.settings, self.workers = factory, dict(settings), workers
-        self._devices = leases()
-        self._slots: list[_Worker | None] = [None] * workers
+        self._devices = leases() if devices is None else list(devices)
+        self._slots: list[Worker | None] = [None] * workers
         self._waiting: deque[tuple[int, dict[str, Any]]] = deque()
         self._killed: dict[int, int] = {}
         self._selector = selectors.DefaultSelector()
@@ -43,7 +44,7 @@ class Processes:
     def next(self, ask: Ask, restarted: Callable[[int], None]) -> tuple[int, Outcome]:
         while True:
             for key, _ in self._selector.select():
-                worker: _Worker = key.data
+                worker: Worker = key.data
                 for message in worker.read():
                     ended = self._hear(worker, message, ask)
                     if ended is not None:
@@ -70,14 +71,14 @@ class Processes:
                 worker = worker or self._spawn(slot)
                 worker.begin(*self._waiting.popleft())
 
-    def _spawn(self, slot: int) -> "_Worker":
+    def _spawn(self, slot: int) -> "Worker":
         device = self._devices[slot % len(self._devices)] if self._devices else None
-        worker = _Worker(self.factory, self.settings, slot, device, self.workers)
+        worker = Worker(self.factory, self.settings, slot, device, self.workers)
         self._slots[slot] = worker
         self._selector.register(worker.answers, selectors.EVENT_READ, worker)
         return worker
 
-    def _hear(self, worker: "_Worker", message: dict[str, Any], ask: Ask) -> tuple[int, Outcome] | None:
+    def _hear(self, worker: "Worker", message: dict[str, Any], ask: Ask) -> tuple[int, Outcome] | None:
         assert worker.job is not None
         number, _ = worker.job
         if "refused" in message:
@@ -91,29 +92,33 @@ class Processes:
             self._dismiss(worker)
         return number, outcome
 
-    def _bury(self, worker: "_Worker", restarted: Callable[[int], None]) -> tuple[int, Outcome] | None:
+    def _bury(self, worker: "Worker", restarted: Callable[[int], None]) -> tuple[int, Outcome] | None:
         status = self._dismiss(worker)
         if worker.job is None:
             return None
         number, payload = worker.job
+        error = f"its process {how_it_ended(status)}"
         if status in FROM_OUTSIDE:
             self._killed[number] = self._killed.get(number, 0) + 1
             if self._killed[number] < LIVES:
                 restarted(number)
                 self._waiting.appendleft((number, payload))
                 return None
-            how = f"was killed {LIVES} times; the machine may lack memory"
-        else:
-            how = f"ended with {signal.Signals(-status).name if status < 0 else f'status {status}'}"
-        return number, Outcome(FAILED, error=f"its process {how}", device=worker.device)
+            error = f"its process was killed {LIVES} times; the machine may lack memory"
+        return number, Outcome(FAILED, error=error, device=worker.device)
 
-    def _dismiss(self, worker: "_Worker") -> int:
+    def _dismiss(self, worker: "Worker") -> int:
         self._selector.unregister(worker.answers)
         self._slots[worker.slot] = None
         return worker.end()
 
 
-class _Worker:
+def how_it_ended(status: int) -> str:
+    """Of a process that nobody asked to end."""
+    return f"ended with {signal.Signals(-status).name if status < 0 else f'status {status}'}"
+
+
+class Worker:
     """One process: JSON lines down its standard input, JSON lines up a pipe of its own."""
 
     def __init__(self, factory: str, settings: dict[str, Any], slot: int, device: str | None, workers: int):

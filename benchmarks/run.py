@@ -36,8 +36,7 @@ def worker(case: dict[str, Any]) -> None:
     import torch
     import torch.nn.functional as F
 
-    from winnow.search.gradients import first_order
-    from winnow.search.mixture import train_mixture
+    from winnow.search.mixture import Parts, train_mixture
     from winnow.search.objective import cross_entropy
     from winnow.search.relax import Logits, softmax
     from winnow.spaces import build
@@ -80,8 +79,7 @@ def worker(case: dict[str, Any]) -> None:
             logits,
             [train],
             [valid],
-            gradient=first_order,
-            relax=softmax,
+            parts=lambda epoch: Parts(),
             objective=objective,
             weights_optimiser=weights,
             logits_optimiser=adam,

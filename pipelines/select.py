@@ -22,7 +22,7 @@ from winnow.core.architecture import Architecture
 from winnow.data.loaders import Batches, in_order, join
 from winnow.measure import cost
 from winnow.search.evolve import evolution
-from winnow.search.methods.darts import resume_mixture
+from winnow.search.mixture import resume_mixture
 from winnow.search.objective import cross_entropy
 from winnow.search.relax import Logits, softmax
 from winnow.search.select import magnitude, masks, perturbation
@@ -147,8 +147,8 @@ def by_perturbation(bench: Bench, seed: int) -> tuple[Architecture, list[dict[st
             momentum=params.search.momentum,
             weight_decay=params.search.weight_decay,
             clip=params.search.clip,
-            logits_lr=params.search.darts.logits_lr,
-            logits_weight_decay=params.search.darts.logits_weight_decay,
+            logits_lr=params.search.logits_lr,
+            logits_weight_decay=params.search.logits_weight_decay,
         )
         watch.start("select (perturbation)", masks(space))
         arch, rows = perturbation(

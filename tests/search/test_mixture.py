@@ -23,7 +23,7 @@ from winnow.core.errors import Refused
 from winnow.data.loaders import Batches, open_split
 from winnow.data.prepare import prepare_splits
 from winnow.search.gradients import first_order, second_order
-from winnow.search.mixture import train_mixture
+from winnow.search.mixture import Parts, train_mixture
 from winnow.search.relax import softmax
 from winnow.train.optimisers import sgd
 from winnow.train.watch import Watch
@@ -34,15 +34,14 @@ TRAIN, VALID = [points(8, seed) for seed in range(5)], [points(8, seed) for seed
 def train(space, logits, train=None, valid=None, **options):
     """`train_mixture` with a plain SGD for both, unless `options` say otherwise; returns both optimisers."""
     settings = {
-        "gradient": first_order,
-        "relax": softmax,
         "objective": loss_of(space),
         "weights_optimiser": sgd(space.parameters(), 0.1, momentum=0.9),
         "logits_optimiser": torch.optim.SGD(logits.parameters(), 0.1),
         "epochs": 1,
         "clip": 5.0,
     }
-    settings |= options
+    given = {name: options.pop(name) for name in ("gradient", "relax") if name in options}
+    settings |= {"parts": lambda epoch: Parts(**given)} | options
     train_mixture(space, logits, Loader(train or TRAIN), Loader(valid or VALID), **settings)
     return settings["weights_optimiser"], settings["logits_optimiser"]
 
@@ -121,8 +120,7 @@ def test_splits_of_the_two_steps_share_no_image(tmp_path):
         space,
         logits,
         *batches,
-        gradient=first_order,
-        relax=softmax,
+        parts=lambda epoch: Parts(),
         objective=objective,
         weights_optimiser=sgd(space.parameters(), 0.0),
         logits_optimiser=torch.optim.SGD(logits.parameters(), 0.0),

@@ -11,7 +11,7 @@ from tests.search.toys import Loader, cells, changed, images, logits_of, points,
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.nn.ops import Zero
-from winnow.search.methods.darts import resume_mixture
+from winnow.search.mixture import resume_mixture
 from winnow.search.objective import cross_entropy
 from winnow.search.relax import softmax
 from winnow.search.select import magnitude, masks, perturbation

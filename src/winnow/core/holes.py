@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from winnow.core.decision import Decision, Value
 
-Setting = Mapping[str, Value | Tensor]  # an architecture, mixture weights of shape (options,), or some of each
+Weights = Tensor | Mapping[str | int, Tensor]  # (options,), or () for each of the options that count
+Setting = Mapping[str, Value | Weights]  # an architecture, mixture weights, or some of each
 
 
 class Board:
@@ -23,16 +24,20 @@ class Board:
 
 
 class Hole(nn.Module):
-    """A module that one decision completes. Kinds differ in `kept`, `decided` and `forward`."""
+    """A module that one decision completes. Kinds differ in `kept`, `decided` and `forward`.
+
+    Those that `mixes` take mixture weights for an answer too.
+    """
 
     decision: Decision
+    mixes = False
 
     def __init__(self, decision: Decision):
         super().__init__()
         self.decision = decision
         self.board = Board()
 
-    def posted(self) -> Value | Tensor:
+    def posted(self) -> Value | Weights:
         """What the current setting says of this hole's decision; an undecided subset keeps all (DARTS nodes)."""
         d = self.decision
         value = self.board.setting.get(d.name, d.options if d.pick > 1 else None)
@@ -52,6 +57,8 @@ class Hole(nn.Module):
 class Choice(Hole):
     """One candidate, or the sum of `pick`. All candidates take the same inputs and return one shape."""
 
+    mixes = True
+
     def __init__(
         self,
         name: str,
@@ -66,6 +73,8 @@ class Choice(Hole):
         value = self.posted()
         if isinstance(value, Tensor):
             terms = (w * c(*inputs) for w, c in zip(value, self.candidates.values(), strict=True))
+        elif isinstance(value, Mapping):
+            terms = (w * self.candidates[str(option)](*inputs) for option, w in value.items())
         else:
             terms = (c(*inputs) for c in self.kept(value))
         return _summed(terms)

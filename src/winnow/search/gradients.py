@@ -5,7 +5,7 @@ BatchNorm statistics are afterwards what they were, to the byte.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from winnow.core.holes import Setting
 from winnow.core.space import Space
-from winnow.search.relax import Logits
+from winnow.search.relax import Logits, Relax
 from winnow.train.evaluate import Batch, batch_statistics, every_module
 from winnow.train.seeds import seeded
 
 Objective = Callable[[Batch, Setting], Tensor]
-Relax = Callable[[Mapping[str, Tensor]], Setting]
 Gradient = Callable[[Space, Logits, Relax, Objective, Batch, Batch, torch.optim.Optimizer], Tensor]
 
 

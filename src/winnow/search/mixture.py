@@ -1,16 +1,43 @@
 """Training a supernet as a mixture: logits and weights in turns."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Required, TypedDict, Unpack
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from winnow.core.decision import Value
+from winnow.core.holes import Setting
 from winnow.core.space import Space
 from winnow.data.loaders import forever
-from winnow.search.gradients import Gradient, Objective, Relax
-from winnow.search.relax import Logits
-from winnow.train.evaluate import Batch
+from winnow.search.gradients import Gradient, Objective, first_order
+from winnow.search.penalties import Penalty
+from winnow.search.relax import Logits, Relax, deciding, softmax
+from winnow.train.evaluate import Batch, batch_statistics
+from winnow.train.optimisers import sgd
+from winnow.train.seeds import generator
 from winnow.train.watch import Watch, check_finite, epoch_loss
+
+
+def _unchanged(loss: Tensor) -> Tensor:
+    return loss
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the two steps are made of; a method gives them for each epoch, which is its schedule."""
+
+    relax: Relax = softmax  # from logits to the setting of the logits step
+    gradient: Gradient = first_order
+    penalty: Penalty | None = None  # added to the validation loss
+    attach: Callable[[Logits, Batch], Setting] | None = None  # setting of the weights step; None: that of `relax`
+    shape: Callable[[Tensor], Tensor] = _unchanged  # the training loss, before it is descended
+    learn: bool = True  # whether the logits take steps
+    told: Relax | None = None  # the mixture weights to show, where `relax` draws them; None: those of `relax`
+
+
+Schedule = Callable[[int], Parts]  # the parts of epoch 0, 1, ...; asked once an epoch, when it begins
 
 
 def train_mixture(
@@ -19,8 +46,7 @@ def train_mixture(
     train: Iterable[Batch],
     valid: Iterable[Batch],
     *,
-    gradient: Gradient,
-    relax: Relax,
+    parts: Schedule,
     objective: Objective,
     weights_optimiser: torch.optim.Optimizer,
     logits_optimiser: torch.optim.Optimizer,
@@ -32,35 +58,160 @@ def train_mixture(
     """`epochs` passes over `train`, each step preceded by a logits step on the next batch of `valid`.
 
     `valid` starts again when it is used up, with a new order. Gradients of the weights are clipped to norm `clip`.
-    Refused where the loss stops being finite.
+    Ends early where `watch` asks for it. Refused where the loss stops being finite.
     """
     watch = watch or Watch()
     space.train()
     validation = forever(valid)
     for epoch in range(epochs):
+        now = parts(epoch)
         losses, valid_losses = [], []
         for step, batch in enumerate(train):
             lr = weights_optimiser.param_groups[0]["lr"]
-            logits_optimiser.zero_grad()
-            valid_losses.append(gradient(space, logits, relax, objective, batch, next(validation), weights_optimiser))
-            logits_optimiser.step()
-
+            if now.learn:
+                valid_losses.append(
+                    _logits_step(space, logits, now, objective, batch, validation, weights_optimiser, logits_optimiser)
+                )
             weights_optimiser.zero_grad()
-            with torch.no_grad():
-                setting = relax(logits)  # constants here: the weights step asks nothing of the logits
+            with torch.no_grad():  # constants here: the weights step asks nothing of the logits
+                setting = now.relax(logits) if now.attach is None else now.attach(logits, batch)
             loss = objective(batch, setting)
             check_finite(loss, epoch, step, lr, "search")
-            loss.backward()
+            now.shape(loss).backward()
             nn.utils.clip_grad_norm_(space.parameters(), clip)
             weights_optimiser.step()
             losses.append(loss.detach())
             watch.step()
+        with torch.no_grad():
+            if not now.learn:
+                with batch_statistics(space):
+                    valid_losses.append(objective(next(validation), now.relax(logits)))
+            told = (now.told or now.relax)(logits)
         metrics = {
             "train_loss": epoch_loss(losses, epoch, lr, "search"),
             "valid_loss": float(torch.stack(valid_losses).mean()),
             "lr": lr,
         }
-        with torch.no_grad():
-            watch.epoch(epoch, metrics, {k: v for k, v in relax(logits).items() if isinstance(v, torch.Tensor)})
+        stop = watch.epoch(epoch, metrics, {k: v for k, v in told.items() if isinstance(v, Tensor)})
         if schedule is not None:
             schedule.step()
+        if stop:
+            break
+
+
+def _logits_step(
+    space: Space,
+    logits: Logits,
+    now: Parts,
+    objective: Objective,
+    batch: Batch,
+    validation: Iterator[Batch],
+    weights_optimiser: torch.optim.Optimizer,
+    logits_optimiser: torch.optim.Optimizer,
+) -> Tensor:
+    logits_optimiser.zero_grad()
+    loss = now.gradient(space, logits, now.relax, objective, batch, next(validation), weights_optimiser)
+    if now.penalty is not None:
+        now.penalty(logits).backward()
+    logits_optimiser.step()
+    return loss
+
+
+class Recipe(TypedDict, total=False):
+    """The outer loop of DARTS, which most methods keep; missing numbers are its published ones."""
+
+    objective: Required[Objective]
+    seed: Required[int]
+    watch: Required[Watch]
+    lr: float
+    lr_min: float
+    momentum: float
+    weight_decay: float
+    clip: float
+    logits_lr: float
+    logits_weight_decay: float
+
+
+def bilevel(
+    space: Space,
+    train: Iterable[Batch],
+    valid: Iterable[Batch],
+    *,
+    epochs: int,
+    parts: Schedule,
+    logits: Logits | None = None,
+    **recipe: Unpack[Recipe],
+) -> Logits:
+    """`train_mixture` with SGD on a cosine for the weights and Adam for the logits, which are returned.
+
+    `logits` are the usual ones (`Logits`) unless given. Source of all numbers: Liu et al. 2019, public code.
+    """
+    device = next(space.parameters()).device
+    if logits is None:
+        logits = Logits(space, generator(recipe["seed"], "logits"))
+    logits = logits.to(device)
+    rates = recipe.get("lr", 0.025), recipe.get("lr_min", 0.001)
+    momentum, decay = recipe.get("momentum", 0.9), recipe.get("weight_decay", 3e-4)
+    weights = sgd(space.parameters(), rates[0], momentum=momentum, weight_decay=decay)
+    train_mixture(
+        space,
+        logits,
+        train,
+        valid,
+        parts=parts,
+        objective=recipe["objective"],
+        weights_optimiser=weights,
+        logits_optimiser=adam(logits, recipe.get("logits_lr", 3e-4), recipe.get("logits_weight_decay", 1e-3)),
+        epochs=epochs,
+        clip=recipe.get("clip", 5.0),
+        schedule=torch.optim.lr_scheduler.CosineAnnealingLR(weights, epochs, rates[1]),
+        watch=recipe["watch"],
+    )
+    return logits
+
+
+def adam(logits: Logits, lr: float, weight_decay: float) -> torch.optim.Adam:
+    """The optimiser of the logits (Liu et al. 2019); a vector without a gradient (None) is left alone."""
+    return torch.optim.Adam(logits.parameters(), lr, betas=(0.5, 0.999), weight_decay=weight_decay, fused=True)
+
+
+def resume_mixture(
+    space: Space,
+    logits: Logits,
+    train: Iterable[Batch],
+    valid: Iterable[Batch],
+    *,
+    objective: Objective,
+    epochs: int,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    clip: float,
+    logits_lr: float,
+    logits_weight_decay: float,
+    parts: Callable[[Mapping[str, Value]], Parts] = lambda decided: Parts(relax=deciding(softmax, decided)),
+) -> Callable[[Mapping[str, Value]], None]:
+    """What DARTS-PT does between two decisions: a function of the decisions made so far that trains `epochs` epochs on.
+
+    Decided options are constants of the mixture; open logits go on by first-order steps, or by `parts(decided)`.
+    Learning rate and both optimisers' states last over all calls (Wang et al. 2021, public code: 0.1 x the search's
+    rate, never lowered).
+    """
+    weights = sgd(space.parameters(), lr, momentum=momentum, weight_decay=weight_decay)
+    logits_optimiser = adam(logits, logits_lr, logits_weight_decay)
+
+    def tune(decided: Mapping[str, Value]) -> None:
+        train_mixture(
+            space,
+            logits,
+            train,
+            valid,
+            parts=lambda epoch: parts(decided),
+            objective=objective,
+            weights_optimiser=weights,
+            logits_optimiser=logits_optimiser,
+            epochs=epochs,
+            clip=clip,
+        )
+
+    return tune

@@ -1,24 +1,36 @@
-"""Logits and their relaxation to mixture weights."""
+"""Logits and their relaxation: from logits to a setting of mixture weights."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from winnow.core.decision import Value
+from winnow.core.errors import Refused
+from winnow.core.holes import Setting
 from winnow.core.space import Space
+
+Relax = Callable[[Mapping[str, Tensor]], Setting]
 
 
 class Logits(nn.ParameterDict):
     """One vector (options,) per decision that takes a single option; they live beside the network.
 
-    Starts as scale x N(0, 1) from `generator`, in the order of the decisions (Liu et al. 2019, public code: 1e-3).
+    With `subsets`, also one per decision that takes several. Starts as scale x N(0, 1) from `generator`, in the order
+    of the decisions (Liu et al. 2019, public code: 1e-3). Refused where a hole takes no mixture weights.
     """
 
-    def __init__(self, space: Space, generator: torch.Generator, scale: float = 1e-3):
+    def __init__(self, space: Space, generator: torch.Generator, scale: float = 1e-3, subsets: bool = False):
+        for hole in space.holes:
+            if not hole.mixes:
+                raise Refused(
+                    f"decision {hole.decision.name!r} ({type(hole).__name__}) takes one of {hole.decision.options} and "
+                    "no mixture of them: search this space with spos, or with trials"
+                )
         start = {
             d.name: nn.Parameter(scale * torch.randn(len(d.options), generator=generator))
             for d in space.decisions.values()
-            if d.pick == 1
+            if d.pick == 1 or subsets
         }
         super().__init__(start)
 
@@ -26,3 +38,89 @@ class Logits(nn.ParameterDict):
 def softmax(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Mixture weights (options,) per decision: positive, summing to one."""
     return {name: vector.softmax(0) for name, vector in logits.items()}
+
+
+def deciding(relax: Relax, decided: Mapping[str, Value]) -> Relax:
+    """`relax`, but for the decisions that are made already."""
+
+    def some_decided(logits: Mapping[str, Tensor]) -> Setting:
+        return {**relax({name: vector for name, vector in logits.items() if name not in decided}), **decided}
+
+    return some_decided
+
+
+def gumbel(temperature: float, generator: torch.Generator) -> Relax:
+    """Weights drawn anew at each call: softmax((log p + Gumbel noise) / temperature) (Jang et al. 2017)."""
+    _check(temperature)
+
+    def relax(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {
+            name: ((vector.log_softmax(0) + _noise(vector, generator)) / temperature).softmax(0)
+            for name, vector in logits.items()
+        }
+
+    return relax
+
+
+def straight_through(temperature: float, generator: torch.Generator) -> Relax:
+    """One-hot weights at the largest of `gumbel`'s, with the gradient of `gumbel`'s: all candidates are computed."""
+    soft = gumbel(temperature, generator)
+
+    def relax(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: _one_hot(weights) - weights.detach() + weights for name, weights in soft(logits).items()}
+
+    return relax
+
+
+def sampled(space: Space, temperature: float, generator: torch.Generator) -> Relax:
+    """The same, but only the candidate drawn is computed: its weight is 1 and carries the gradient (GDAS)."""
+    soft = gumbel(temperature, generator)
+
+    def relax(logits: Mapping[str, Tensor]) -> Setting:
+        drawn: dict[str, Mapping[str | int, Tensor]] = {}
+        for name, weights in soft(logits).items():
+            position = int(weights.argmax())
+            weight = weights[position]
+            drawn[name] = {space.decisions[name].options[position]: 1 - weight.detach() + weight}
+        return drawn
+
+    return relax
+
+
+def gates(cold: float, warm: float) -> Relax:
+    """Independent gates: the value of a sigmoid at inverse temperature `cold`, the derivative of one at `warm`.
+
+    Two-temperature subset selection, after Colombo & Gao 2021 (arXiv:2107.03375, of which the abstract is known).
+    """
+    _check(cold)
+    _check(warm)
+    return lambda logits: {name: Gate.apply(vector, cold, warm) for name, vector in logits.items()}
+
+
+class Gate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, logits: Tensor, cold: float, warm: float) -> Tensor:
+        ctx.save_for_backward(logits)
+        ctx.warm = warm
+        return torch.sigmoid(cold * logits)
+
+    @staticmethod
+    def backward(ctx, of_gates: Tensor) -> tuple[Tensor, None, None]:
+        (logits,) = ctx.saved_tensors
+        soft = torch.sigmoid(ctx.warm * logits)
+        return of_gates * ctx.warm * soft * (1 - soft), None, None
+
+
+def _noise(vector: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard Gumbel noise, drawn on the CPU so that devices agree."""
+    exponential = torch.empty(vector.shape, dtype=torch.float64).exponential_(generator=generator)
+    return -exponential.log().to(vector)
+
+
+def _one_hot(weights: Tensor) -> Tensor:
+    return torch.zeros_like(weights).scatter_(0, weights.argmax(0, keepdim=True), 1.0)
+
+
+def _check(temperature: float) -> None:
+    if not temperature > 0:
+        raise Refused(f"a temperature is a number above zero, not {temperature}")

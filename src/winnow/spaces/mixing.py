@@ -1,6 +1,6 @@
 """When a cell may compute its candidates together, and which of them count."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ def mixing(modules: Iterable[nn.Module]) -> bool:
     hole = next((module for module in modules if isinstance(module, Hole)), None)
     if hole is None or hole.board.plain:
         return False
-    return any(isinstance(value, Tensor) for value in hole.board.setting.values())
+    return any(isinstance(value, Tensor | Mapping) for value in hole.board.setting.values())
 
 
 def counting(hole: Hole, device: torch.device) -> dict[str, Tensor]:
@@ -23,6 +23,8 @@ def counting(hole: Hole, device: torch.device) -> dict[str, Tensor]:
     options cost nothing, and nothing of theirs is trained.
     """
     value = hole.posted()
+    if isinstance(value, Mapping):
+        return {str(option): weight for option, weight in value.items()}
     if not isinstance(value, Tensor):
         one = torch.ones((), device=device)
         return {str(option): one for option in (value if isinstance(value, tuple) else (value,))}

@@ -7,25 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from winnow.core.errors import Refused
 from winnow.search.pairs import NEEDS, OFFERS, objection
+from winnow.stage.section import Distinct, Fraction, NotNegative, Positive, Rate, Section, Weight
+from winnow.stage.strategies import Strategies
 from winnow.train.recipes import RECIPES, Recipe
 
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
 Precision = Literal["fp32", "bf16"]
 TrainingSplit = Literal["weights", "arch", "select"]
-Distinct = Field(min_length=1)
-
-
-class Section(BaseModel):
-    """Unknown keys are refused, values are not coerced ("3" is not 3) and nothing changes after reading."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Runtime(Section):
@@ -97,13 +88,7 @@ class SpaceParams(Section):
         return {**(section.model_dump() if section is not None else {}), **self.options}
 
 
-class DartsSearch(Section):
-    order: Literal["first", "second"] = "first"
-    logits_lr: Rate = 3e-3
-    logits_weight_decay: Annotated[float, Field(ge=0)] = 1e-3
-
-
-class Search(Section):
+class Search(Strategies):
     strategy: Literal[tuple(OFFERS)] = "darts"  # type: ignore[valid-type]
     epochs: Positive = 30
     batch: Annotated[int, Field(ge=2)] = 64
@@ -113,12 +98,15 @@ class Search(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 3e-4
     clip: Rate = 5.0
     precision: Precision = "fp32"
-    darts: DartsSearch = DartsSearch()
+    logits_lr: Rate = 3e-3
+    logits_weight_decay: Weight = 1e-3
 
     def recipe(self) -> dict[str, Any]:
         """The keyword arguments of the strategy's method."""
-        common = {name: getattr(self, name) for name in ("epochs", "lr", "lr_min", "momentum", "weight_decay", "clip")}
-        return {**common, **(self.darts.model_dump() if self.strategy == "darts" else {})}
+        names = ["epochs", "lr", "lr_min", "momentum", "weight_decay", "clip"]
+        if self.strategy != "spos":
+            names += ["logits_lr", "logits_weight_decay"]
+        return {name: getattr(self, name) for name in names} | self.options(self.strategy)
 
 
 class Perturbation(Section):

@@ -21,8 +21,14 @@ class Watch:
     def step(self, steps: int = 1) -> None:
         """So many steps are done."""
 
-    def epoch(self, epoch: int, metrics: Mapping[str, float], weights: Mapping[str, Tensor] | None = None) -> None:
-        """Epoch `epoch` (from 0) ended with `metrics`; `weights` is the mixture per decision, where there is one."""
+    def epoch(
+        self, epoch: int, metrics: Mapping[str, float], weights: Mapping[str, Tensor] | None = None
+    ) -> bool | None:
+        """Epoch `epoch` (from 0) ended with `metrics`; `weights` is the mixture per decision, where there is one.
+
+        What returns True asks to stop here.
+        """
+        return None
 
 
 def check_finite(loss: Tensor, epoch: int, step: int, lr: float, section: str) -> None:

@@ -1,6 +1,19 @@
 """One short file a published method; each trains the weights of a space and returns its logits, or None."""
 
+from winnow.search.methods.beta_darts import beta_darts
+from winnow.search.methods.blank import blank
 from winnow.search.methods.darts import darts
+from winnow.search.methods.gdas import gdas
+from winnow.search.methods.gumbel import gumbel_darts
+from winnow.search.methods.sdarts import sdarts
 from winnow.search.methods.spos import spos
 
-METHODS = {"darts": darts, "spos": spos}
+METHODS = {
+    "darts": darts,
+    "sdarts": sdarts,
+    "beta_darts": beta_darts,
+    "gdas": gdas,
+    "gumbel": gumbel_darts,
+    "blank": blank,
+    "spos": spos,
+}

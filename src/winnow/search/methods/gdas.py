@@ -1,0 +1,33 @@
+"""GDAS: one sampled candidate a decision, gradients of the Gumbel softmax (Dong & Yang 2019, arXiv:1910.04465)."""
+
+from collections.abc import Iterable
+from typing import Unpack
+
+from winnow.core.space import Space
+from winnow.search.mixture import Parts, Recipe, bilevel
+from winnow.search.relax import Logits, sampled, softmax
+from winnow.train.evaluate import Batch
+from winnow.train.seeds import generator
+
+
+def gdas(
+    space: Space,
+    train: Iterable[Batch],
+    valid: Iterable[Batch],
+    *,
+    epochs: int = 250,
+    temperature: float = 10.0,
+    temperature_min: float = 0.1,
+    **recipe: Unpack[Recipe],
+) -> Logits:
+    """Both steps go through one drawn candidate a decision, which alone is computed.
+
+    The temperature falls linearly from `temperature` to `temperature_min` in the last epoch.
+    """
+    draws = generator(recipe["seed"], "gumbel")
+
+    def parts(epoch: int) -> Parts:
+        now = temperature + (temperature_min - temperature) * epoch / max(epochs - 1, 1)
+        return Parts(relax=sampled(space, now, draws), told=softmax)
+
+    return bilevel(space, train, valid, epochs=epochs, parts=parts, **recipe)

@@ -13,7 +13,9 @@ from winnow.core.errors import Refused
 from winnow.search.pairs import NEEDS, OFFERS, objection
 from winnow.stage.section import Distinct, Fraction, NotNegative, Positive, Rate, Section, Weight
 from winnow.stage.strategies import Strategies
+from winnow.stage.trial_params import SearchTrials, Trials, Tune
 from winnow.train.recipes import RECIPES, Recipe
+from winnow.trials.plan import Plan
 
 Precision = Literal["fp32", "bf16"]
 TrainingSplit = Literal["weights", "arch", "select"]
@@ -100,6 +102,7 @@ class Search(Strategies):
     precision: Precision = "fp32"
     logits_lr: Rate = 3e-3
     logits_weight_decay: Weight = 1e-3
+    trials: SearchTrials = SearchTrials()
 
     def recipe(self) -> dict[str, Any]:
         """The keyword arguments of the strategy's method."""
@@ -141,10 +144,6 @@ class Select(Section):
         if "weights" in self.splits:
             raise ValueError("splits takes arch and select: the supernet's weights were trained on split weights")
         return self
-
-
-class Tune(Section):
-    trials: Annotated[int, Field(ge=0, le=0)] = 0
 
 
 class Retrain(Section):
@@ -208,6 +207,7 @@ class Params(Section):
     search: Search = Search()
     select: Select = Select()
     tune: Tune = Tune()
+    trials: Trials = Trials()
     retrain: Retrain = Retrain()
     evaluate: Evaluate = Evaluate()
     tracking: TrackingParams = TrackingParams()
@@ -221,9 +221,78 @@ class Params(Section):
             raise ValueError("search.darts.order: second takes differences that bf16 rounds away; use fp32")
         if self.retrain.recipe().auxiliary and self.space.name != "darts":
             raise ValueError("retrain.auxiliary: only space darts has a second classifier; set retrain.auxiliary to 0")
+        self._check_ranges()
+        if self.search.strategy == "trials":
+            self._check_trials()
         if self.select.table is not None and self.space.name != "nas_bench_201":
             raise ValueError("select.table: the table holds NAS-Bench-201 cells; set it to null or space.name to it")
         return self
+
+    def _check_ranges(self) -> None:
+        """A range is of a field of the recipe, and its ends are values that `retrain` would take."""
+        tune = self.tune
+        if tune.trials and not tune.ranges:
+            raise ValueError("tune.ranges is empty: name a field of retrain with its range, or set tune.trials to 0")
+        if tune.epochs is not None and "epochs" in tune.ranges:
+            raise ValueError("tune.epochs sets the epochs of every trial: set it to null to try ranges of epochs")
+        places = {"tune.ranges": tune.ranges, "search.trials.ranges": self.search.trials.ranges}
+        for place, name, given in ((p, n, r) for p, ranges in places.items() for n, r in ranges.items()):
+            if name not in Recipe.__dataclass_fields__:
+                hint = _nearest(name, Recipe.__dataclass_fields__)
+                raise ValueError(
+                    f"{place}.{name}: no field of a recipe{hint}; there are {', '.join(Recipe.__dataclass_fields__)}"
+                )
+            if name == "auxiliary" and not (self.retrain.recipe().needs_auxiliary and all(given.values())):
+                raise ValueError(
+                    f"{place}.auxiliary: whether there is a second classifier is not tried: keep it above 0"
+                )
+            for value in given.values():
+                try:
+                    Retrain.model_validate({name: value})
+                except ValidationError as error:
+                    message = error.errors()[0]["msg"]
+                    raise ValueError(f"{place}.{name}: {message[0].lower() + message[1:]}, not {value!r}") from error
+
+    def _check_trials(self) -> None:
+        search = self.search.trials
+        if search.evaluator == "table" and search.table.path is None:
+            raise ValueError("search.trials.table.path: evaluator table takes the path of a trials table")
+        if search.identity != "digest" and self.space.name != "nas_bench_201":
+            raise ValueError(f"search.trials.identity: {search.identity!r} is known of nas_bench_201; take digest")
+        if search.ranges and search.evaluator != "training":
+            raise ValueError("search.trials.ranges: hyper-parameters need evaluator training")
+        try:
+            self.plan_of_search()
+        except Refused as refusal:
+            raise ValueError(f"search.trials: {refusal}") from refusal
+
+    def plan_of_search(self) -> Plan:
+        """The study of strategy trials; its seed is the stage's to set."""
+        search = self.search.trials
+        return Plan(
+            objectives=search.objectives,
+            constraints={name: limits.model_dump(exclude_none=True) for name, limits in search.constraints.items()},
+            sampler=search.sampler,
+            sampler_options=search.sampler_options,
+            stopper=search.stopper,
+            stopper_options=search.stopper_options,
+            look_back=self.trials.look_back,
+            fidelity=search.fidelity(),
+        )
+
+    def plan_of_tune(self, first: dict[str, Any]) -> Plan:
+        """The study of stage tune, whose trial 0 has the parameters `first`; its seed is the stage's to set."""
+        tune = self.tune
+        return Plan(
+            objectives={"accuracy": "maximize"},
+            sampler=tune.sampler,
+            sampler_options=tune.sampler_options,
+            stopper=tune.stopper,
+            stopper_options=tune.stopper_options,
+            look_back=self.trials.look_back,
+            fidelity={} if tune.epochs is None else {"epochs": float(tune.epochs)},
+            first=first,
+        )
 
 
 def read_params(path: Path) -> Params:

@@ -14,9 +14,11 @@ def jacob_cov(model: nn.Module, batch: Batch) -> float:
 
     A row of the Jacobian is the gradient of an image's summed logits to its pixels, in training mode: BatchNorm couples
     the images, as published (Mellor et al. 2020). At most -n. A network that ignores its image has the worst score.
+    Of a network that averages BatchNorms into its logits without a ReLU between, as DARTS does, it tells nothing:
+    the batch's sum of logits is then a constant, and the Jacobian rounding errors.
     """
     rows, _ = _jacobian(model, several(batch))
-    return from_correlation(torch.corrcoef(rows)) if _varied(rows) else _worst(rows)
+    return jacob_cov_of(rows)
 
 
 def epe(model: nn.Module, batch: Batch) -> float:
@@ -26,7 +28,16 @@ def epe(model: nn.Module, batch: Batch) -> float:
     image, and the mean over classes seen of |s_c - s_d| summed over d. Refused where no class has two images.
     """
     _, y = labelled(batch)
-    rows, classes = _jacobian(model, several(batch))
+    return epe_of(*_jacobian(model, several(batch)), y)
+
+
+def jacob_cov_of(rows: Tensor) -> float:
+    """`jacob_cov` of the Jacobian's rows (n, pixels), float64."""
+    return from_correlation(torch.corrcoef(rows)) if _varied(rows) else _worst(rows)
+
+
+def epe_of(rows: Tensor, classes: int, y: Tensor) -> float:
+    """`epe` of the Jacobian's rows (n, pixels), float64, of images with labels `y` out of `classes`."""
     members = [torch.atleast_2d(rows[y == c]) for c in torch.unique(y)]
     if max(len(m) for m in members) < 2:
         raise Refused("epe compares images of one class: every class has one image only; use a larger batch")
@@ -51,9 +62,14 @@ def from_class(correlation: Tensor) -> Tensor:
 def _jacobian(model: nn.Module, x: Tensor) -> tuple[Tensor, int]:
     x = x.detach().clone().requires_grad_()
     output = logits(working_copy(model), x)
+    return jacobian_rows(output, x), output.shape[-1]
+
+
+def jacobian_rows(output: Tensor, x: Tensor) -> Tensor:
+    """(n, pixels) float64: for each image the gradient of its summed logits; NaN where logits are not finite."""
     (rows,) = gradients(output.sum(), [x])
     rows = rows if bool(output.isfinite().all()) else rows * torch.nan
-    return rows.flatten(1).double(), output.shape[-1]
+    return rows.flatten(1).double()
 
 
 def _varied(rows: Tensor) -> bool:

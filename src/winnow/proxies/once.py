@@ -12,24 +12,40 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from winnow.proxies.live import RELUS
 
 IN_PLACE = {F.relu_, torch.relu_, Tensor.relu_}
+ADDS = {torch.add, Tensor.add, Tensor.__add__}
 
 
 class Once(TorchFunctionMode):
-    """Inside, a ReLU or a pooling of one tensor is computed once for as long as that tensor lives; `relu(x)` is told of
-    every ReLU. Right as long as nobody writes into a tensor, which working copies do not."""
+    """Inside, a ReLU or a pooling of one tensor is computed once for as long as that tensor lives, and zeros are not
+    added. `relu(x, output)` is told of every ReLU; each has an output of its own, so that autograd tells calls apart.
+    Right as long as nobody writes into a tensor, which working copies do not."""
 
     KINDS = (RELUS - IN_PLACE) | {F.avg_pool2d, F.max_pool2d}
 
-    def __init__(self, relu: Callable[[Tensor], None] = lambda x: None):
+    def __init__(self, relu: Callable[[Tensor, Tensor], None] = lambda x, output: None):
         super().__init__()
-        self.relu, self.made = relu, WeakTensorKeyDictionary()
+        self.relu, self.made, self.zeros = relu, WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if function in RELUS:
-            self.relu(args[0] if args else kwargs["input"])
-        if function not in self.KINDS or not args:
-            return function(*args, **kwargs)
+            x = args[0] if args else kwargs["input"]
+            shared = bool(args) and function not in IN_PLACE
+            output = self._once(function, args, kwargs).view_as(x) if shared else function(*args, **kwargs)
+            self.relu(x, output)
+            return output
+        if function in self.KINDS and args:
+            return self._once(function, args, kwargs)
+        if function in ADDS and len(args) == 2 and not kwargs and all(isinstance(term, Tensor) for term in args):
+            a, b = args
+            if a.shape == b.shape and a.dtype == b.dtype and (a in self.zeros or b in self.zeros):
+                return b if a in self.zeros else a
+        output = function(*args, **kwargs)
+        if function is torch.zeros_like:
+            self.zeros[output] = True
+        return output
+
+    def _once(self, function, args, kwargs) -> Tensor:
         x = args[0]
         key = (function, args[1:], tuple(sorted(kwargs.items())), x._version)
         made = self.made.setdefault(x, {})

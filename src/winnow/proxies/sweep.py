@@ -24,8 +24,9 @@ from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.proxies import AZ_NAS, PROXIES, proxy, score
 from winnow.proxies.common import FAN_IN, Batch, working_copy
+from winnow.proxies.inside import IMAGES, az_nas_of, images_of
 from winnow.proxies.sizes import sizes_of
-from winnow.proxies.together import Scorer, az_nas_of, naswot_of, synflow_of
+from winnow.proxies.together import Scorer, synflow_of
 
 SIZES = ("params", "macs", "complexity")
 DRAWN = tuple(name for name in AZ_NAS if name not in SIZES)  # one drawing of the space's weights for all children
@@ -91,11 +92,12 @@ def sweep(
 
 def _scorer(space: Space, names: Sequence[str], batch: Batch, streams: Streams) -> Callable[[Sequence], list[dict]]:
     """Shared work where there is some, the plain function of the derived child for the rest."""
+    images = tuple(name for name in IMAGES if name in names)
     drawn = working_copy(space)
     FAN_IN(drawn, streams("weights"))
     shared: list[tuple[tuple[str, ...], Scorer | None]] = [
         (("synflow",), synflow_of(space, batch) if "synflow" in names else None),
-        (("naswot",), naswot_of(space, batch) if "naswot" in names else None),
+        (images, images_of(space, batch, images) if images else None),
         (DRAWN, az_nas_of(drawn, batch, streams("az_nas")) if set(names) & set(DRAWN) else None),
     ]
     shared = [(those, scorer) for those, scorer in shared if scorer is not None]

@@ -10,15 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from winnow.core.architecture import Architecture
 from winnow.core.decision import Value
-from winnow.core.holes import Choice, Hole
+from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.nn.drop_path import DropPath
 from winnow.nn.ops import Zero
-from winnow.proxies import az_nas
 from winnow.proxies.common import (
     Batch,
     BatchNorm,
@@ -26,14 +24,9 @@ from winnow.proxies.common import (
     gradients,
     layers,
     logits,
-    noise,
-    settled,
-    several,
     working_copy,
 )
-from winnow.proxies.live import live_relus
 from winnow.proxies.once import Once
-from winnow.proxies.patterns import agreement
 from winnow.proxies.synflow import absolute, flow, synflow
 
 Scores = list[dict[str, float]]
@@ -138,82 +131,6 @@ def _flows_of(space: Space, batch: Batch) -> Scorer:
     return score
 
 
-def naswot_of(space: Space, batch: Batch) -> Scorer:
-    """NASWOT inside the space: no child is copied, a node's ReLU and its pattern are computed once for all edges."""
-    x = several(batch).contiguous(memory_format=torch.channels_last)
-    model = _inside(space)
-
-    @torch.no_grad()
-    def one(arch: Architecture) -> float:
-        settled_space = _Answered(model, arch)
-        with torch.enable_grad():
-            alive = iter(live_relus(settled_space, x, copied=False))
-        kernel = torch.zeros(len(x), len(x), dtype=torch.float64, device=x.device)
-        patterns = WeakTensorKeyDictionary()
-
-        def relu(t: Tensor) -> None:
-            if next(alive):
-                if t not in patterns:
-                    patterns[t] = agreement(t)
-                kernel.add_(patterns[t])
-
-        with Once(relu):
-            output = logits(settled_space, x)
-        return settled(torch.linalg.slogdet(kernel).logabsdet if output.isfinite().all() else torch.nan)
-
-    return lambda archs: [{"naswot": one(arch)} for arch in archs]
-
-
-def az_nas_of(space: Space, batch: Batch, generator: torch.Generator) -> Scorer | None:
-    """Expressivity, progressivity and trainability from one forward pass; None where blocks depend on the child.
-
-    The space's weights as they are: initialise it once with `common.FAN_IN`. Images and signs are drawn once.
-    """
-    model = _inside(space)
-    if not all(_same_blocks(block) for block in az_nas.blocks(model.model)):
-        return None
-    x = several(batch)
-    x = noise(x.shape, generator, x).contiguous(memory_format=torch.channels_last).requires_grad_()
-    state = generator.get_state()
-    drawn: dict[tuple, list[Tensor]] = {}
-
-    def one(arch: Architecture) -> dict[str, float]:
-        with Once():
-            features = az_nas.block_features(_Answered(model, arch), x, az_nas.blocks(model.model))
-        shapes = tuple(f.shape for f in features)
-        if shapes not in drawn:
-            generator.set_state(state)
-            drawn[shapes] = az_nas.rademacher(features, generator)
-        entropies = az_nas.entropies(features)
-        return {
-            "expressivity": settled(sum(entropies)),
-            "progressivity": settled(az_nas.least_gain(entropies)),
-            "trainability": settled(az_nas.mean_trainability(features, drawn[shapes])),
-        }
-
-    return lambda archs: [one(arch) for arch in archs]
-
-
-class _Answered(nn.Module):
-    """A space with an architecture posted, as an ordinary network; nothing is copied."""
-
-    def __init__(self, space: Space, arch: Architecture):
-        super().__init__()
-        self.space, self.arch = space, arch
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.space(x, self.arch)
-
-
-def _inside(space: Space) -> Space:
-    """A working copy whose BatchNorms keep no running statistics, so that children do not see each other."""
-    space = working_copy(space).requires_grad_(False).to(memory_format=torch.channels_last)
-    for module in space.modules():
-        if isinstance(module, BatchNorm):
-            module.track_running_stats, module.running_mean, module.running_var = False, None, None
-    return space
-
-
 def _routed(space: Space, rows: Rows) -> nn.Module:
     model = nn.Sequential(space.model)  # the root may be a hole, too
     for parent in list(model.modules()):
@@ -223,9 +140,3 @@ def _routed(space: Space, rows: Rows) -> nn.Module:
             elif isinstance(child, nn.ReLU):
                 setattr(parent, name, nn.Identity())
     return model
-
-
-def _same_blocks(block: nn.Module) -> bool:
-    return not isinstance(block, Hole) or (
-        type(block) is Choice and block.decision.pick == 1 and all(map(az_nas.nested, block.candidates.values()))
-    )

@@ -32,12 +32,14 @@ def evolution(
     parents: int = 10,
     mutation: float = 0.1,
     allowed: Callable[[Architecture], bool] = lambda arch: True,
+    rescore: Callable[[list[Scored]], list[Scored]] = lambda scored: scored,
 ) -> list[Scored]:
     """Every architecture evaluated, best first; the first is the winner, ties go to the one found earlier.
 
     Generation 0 is random. Each later one has half a population of mutants and half of crossovers of the `parents` best
     so far, filled up with random architectures; none is evaluated twice or breaks `allowed`. Ends early when the space
-    has nothing new to offer. Refused where no random architecture is allowed. Source: Guo et al. 2020, section 3.4.
+    has nothing new to offer. `rescore` is given all that was evaluated before any comparison, for scores that are ranks
+    within a pool. Refused where no random architecture is allowed. Source: Guo et al. 2020, section 3.4.
     """
     seen: dict[str, Scored] = {}
 
@@ -57,7 +59,7 @@ def evolution(
         return next((arch for arch in drawn if allowed(arch)), None)
 
     def best() -> list[Scored]:
-        return sorted(seen.values(), key=lambda s: -s.score)
+        return sorted(rescore(list(seen.values())), key=lambda s: -s.score)
 
     for generation in range(generations + 1):
         before = len(seen)

@@ -15,7 +15,7 @@ from winnow.core.space import Space
 from winnow.measure import cost
 from winnow.proxies import PROXIES
 from winnow.proxies.common import FAN_IN
-from winnow.proxies.inside import IMAGES, az_nas_of, images_of
+from winnow.proxies.inside import IMAGES, az_nas_of, images_of, meco_of
 from winnow.proxies.sizes import sizes_of
 from winnow.proxies.together import synflow_of
 from winnow.spaces.darts import darts
@@ -73,6 +73,16 @@ def test_a_score_of_images_needs_no_other(space):
     every = images_of(space, batch(), IMAGES)(archs)
     for name in IMAGES:
         assert [row[name] for row in every] == [row[name] for row in images_of(space, batch(), (name,))(archs)]
+
+
+def test_meco_inside_the_space_is_that_of_the_child(space):
+    score = meco_of(space, batch(), draws(2))
+    if "reduce/2" in space.decisions:
+        assert score is None  # two edges of a node are summed by a module that only the child has
+        return
+    archs = some(space, 3)
+    together = [row["meco"] for row in score(archs)]
+    assert together == pytest.approx([PROXIES["meco"].score(space.derive(a), batch(), draws(2)) for a in archs], 1e-5)
 
 
 def test_az_nas_from_one_pass_is_that_of_three(space):

@@ -16,6 +16,7 @@ from winnow.core.space import Space
 from winnow.proxies import az_nas
 from winnow.proxies.common import Batch, BatchNorm, labelled, logits, noise, settled, several, walk, working_copy
 from winnow.proxies.jacobian import epe, epe_of, jacob_cov, jacob_cov_of, jacobian_rows
+from winnow.proxies.meco import SIDE, eigenvalues_of
 from winnow.proxies.once import Once
 from winnow.proxies.patterns import agreement
 from winnow.proxies.together import Scorer
@@ -89,6 +90,21 @@ def az_nas_of(space: Space, batch: Batch, generator: torch.Generator) -> Scorer 
         }
 
     return lambda archs: [one(arch) for arch in archs]
+
+
+def meco_of(space: Space, batch: Batch, generator: torch.Generator) -> Scorer | None:
+    """MeCo inside the space; None where a child holds modules that the space does not (sums of several candidates)."""
+    if not all(type(hole) is Choice and hole.decision.pick == 1 for hole in space.holes):
+        return None
+    model = _inside(space)
+    x = noise((1, batch[0].shape[1], SIDE, SIDE), generator, batch[0]).contiguous(memory_format=torch.channels_last)
+    modules = [module for module in model.model.modules() if not isinstance(module, Hole)]
+
+    @torch.no_grad()
+    def one(arch: Architecture) -> float:
+        return eigenvalues_of(_Answered(model, arch), modules, x)
+
+    return lambda archs: [{"meco": one(arch)} for arch in archs]
 
 
 class _Answered(nn.Module):

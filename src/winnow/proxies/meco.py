@@ -1,11 +1,12 @@
 """MeCo: the smallest eigenvalues of the correlations of feature maps (Jiang et al. 2023)."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from winnow.proxies.common import Batch, each_output, logits, noise, settled, working_copy
+from winnow.proxies.common import Batch, logits, noise, settled, working_copy
 
 SIDE = 64
 
@@ -18,18 +19,28 @@ def meco(model: nn.Module, batch: Batch, generator: torch.Generator, side: int =
     counts, containers and the root too, so that a cell's output counts more than once, as published. Outputs without
     places add 0.
     """
-    x, model, found = batch[0], working_copy(model), {}
+    model = working_copy(model)
+    return eigenvalues_of(model, list(model.modules()), noise((1, batch[0].shape[1], side, side), generator, batch[0]))
+
+
+def eigenvalues_of(model: nn.Module, modules: Iterable[nn.Module], x: Tensor) -> float:
+    """The sum of the smallest eigenvalues of what `modules` answer while `model` answers `x`, one image."""
+    found: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
     terms: list[Tensor] = []
 
-    def keep(module: nn.Module, _: Tensor, output: Tensor) -> None:
-        if output.dim() == 4:
+    def keep(module: nn.Module, inputs: tuple, output: object) -> None:
+        if isinstance(output, Tensor) and output.dim() == 4:
             key = (id(output), output._version)
             if key not in found:  # a container returns what its last module did
                 found[key] = (smallest_eigenvalue(output[0].flatten(1)), output)
             terms.append(found[key][0])
 
-    each_output(model, nn.Module, keep)
-    output = logits(model, noise((1, x.shape[1], side, side), generator, x))
+    handles = [module.register_forward_hook(keep) for module in modules]
+    try:
+        output = logits(model, x)
+    finally:
+        for handle in handles:
+            handle.remove()
     return settled(sum(terms)) if bool(output.isfinite().all()) else math.nan
 
 
@@ -39,6 +50,7 @@ def smallest_eigenvalue(channels: Tensor) -> Tensor:
         return torch.zeros((), dtype=torch.float64, device=channels.device)
     rows = channels.double()
     rows = rows - rows.mean(1, keepdim=True)
-    norms = rows.norm(dim=1, keepdim=True)
-    rows = torch.where(norms > 0, rows / norms.clamp_min(torch.finfo(rows.dtype).tiny), 0)
-    return torch.linalg.eigvalsh(rows @ rows.T)[0]
+    gram = rows @ rows.T
+    norms = gram.diagonal().sqrt()
+    norms = torch.where(norms > 0, norms, torch.inf)
+    return torch.linalg.eigvalsh((gram / norms[:, None] / norms).nan_to_num(0, 0, 0))[0]

@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import os
+import socket
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,12 @@ from winnow.trials.view import finish, quiet
 
 FORMAT = "winnow.trials/1"
 PLAN, OUTCOME = "winnow.plan", "winnow"
+PATIENCE = 1.0  # seconds in which a server notices that a killed driver is gone
+LOCK = "SELECT pg_try_advisory_lock(hashtext(:study))"
+HOLDER = """
+    SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND granted AND objid::bigint = hashtext(:study)::bigint & 4294967295
+"""
 ANEW = "to start anew, give the study another name or remove its storage"
 
 
@@ -88,16 +97,23 @@ def opened(where: str, name: str, plan: Plan, search: str, evaluator: Any) -> It
 
 @contextlib.contextmanager
 def _database(url: str) -> Iterator[BaseStorage]:
+    from sqlalchemy.exc import DBAPIError
+
+    shown, dialect = _public(url)
+    me = {"application_name": f"winnow, process {os.getpid()} on {socket.gethostname()}"}
     try:
-        storage = optuna.storages.RDBStorage(url)
+        more = {"connect_args": me} if dialect == "postgresql" else {}
+        storage = optuna.storages.RDBStorage(url, engine_kwargs=more)
     except ImportError as error:
-        raise Refused(f"{_public(url)} needs a driver that is not installed ({error.name}): pip install it") from error
+        line = "pip install 'winnow[postgresql]'"
+        raise Refused(f"{shown} needs a driver that is not installed ({error.__cause__ or error}): {line}") from error
     except Exception as error:  # SQLAlchemy's and each driver's own; the text is theirs, the sentence ours
-        raise Refused(f"{_public(url)} cannot be reached: {str(error).splitlines()[0]}") from error
+        raise Refused(f"{shown} cannot be reached: {_first_line(error)}") from error
     try:
         yield storage
-    except optuna.exceptions.StorageInternalError as error:
-        raise Refused(f"{_public(url)} was lost ({error}): once it is back, the same command goes on") from error
+    except (optuna.exceptions.StorageInternalError, DBAPIError) as error:
+        why = _first_line(error.__cause__ or error)
+        raise Refused(f"{shown} was lost ({why}): once it is back, the same command goes on") from error
     finally:
         storage.remove_session()
         storage.engine.dispose()
@@ -112,21 +128,37 @@ def _owned(storage: BaseStorage, url: str, name: str) -> Iterator[None]:
         with only_driver(path.with_name(f"{path.name}.driver"), f"the database {path}"):
             yield
         return
-    if engine.dialect.name != "postgresql":
-        raise Refused(f"{_public(url)}: trials go to a journal file, SQLite or PostgreSQL, not {engine.dialect.name}")
     from sqlalchemy import text
 
-    with engine.connect() as connection:  # the lock lives as long as this connection, however it ends
-        key = {"key": name}
-        if not connection.execute(text("SELECT pg_try_advisory_lock(hashtext(:key))"), key).scalar():
-            raise Refused(f"study {name!r} at {_public(url)} is driven by another process: wait for it or end it")
+    # The lock lives as long as this connection, however that ends; it begins no transaction that would last as long.
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        deadline = time.monotonic() + PATIENCE
+        while not connection.execute(text(LOCK), {"study": name}).scalar():
+            if time.monotonic() > deadline:
+                holder = connection.execute(text(HOLDER), {"study": name}).scalar() or "another process"
+                raise Refused(f"study {name!r} at {_public(url)[0]} is driven by {holder}: wait for it or end it")
+            time.sleep(0.05)
         yield
 
 
-def _public(url: str) -> str:
-    """Without the password."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+def _public(url: str) -> tuple[str, str]:
+    """`url` without name, password and options, and what kind of database it is of. Refused where we have none."""
+    from sqlalchemy.engine import URL, make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise Refused(f"{url.partition('://')[0]}://… is no URL of a database, as sqlite:///study.db is") from error
+    shown = URL.create(parsed.drivername, host=parsed.host, port=parsed.port, database=parsed.database)
+    dialect = parsed.get_backend_name()
+    if dialect not in ("sqlite", "postgresql"):
+        raise Refused(f"{shown}: trials go to a journal file, SQLite or PostgreSQL, not {dialect}")
+    return str(shown), dialect
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0]
 
 
 def _study(storage: BaseStorage, name: str, plan: Plan, described: Mapping[str, Any]) -> int:

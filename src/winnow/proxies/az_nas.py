@@ -80,12 +80,16 @@ def entropies(features: list[Tensor]) -> list[Tensor]:
 
 
 def entropy(rows: Tensor) -> Tensor:
-    """-sum p ln p over the normalised eigenvalues p of the covariance of (samples, channels); -inf for a constant."""
-    if not bool(rows.isfinite().all()):
-        return rows.new_tensor(math.nan, dtype=torch.float64)
+    """-sum p ln p over the normalised eigenvalues p of the covariance of (samples, channels); -inf for a constant.
+
+    Eigenvalues below 1e-12 of the mean square are what rounding left of nothing.
+    """
     rows = rows.double()
-    rows = rows - rows.mean(0)
-    values = torch.linalg.eigvalsh(rows.T @ rows / len(rows)).clamp_min(0)
+    square, mean = rows.T @ rows / len(rows), rows.mean(0)
+    if not bool(square.isfinite().all()):
+        return square.new_tensor(math.nan)
+    values = torch.linalg.eigvalsh(square - torch.outer(mean, mean))
+    values = torch.where(values > 1e-12 * square.trace(), values, 0)
     p = values / values.sum()
     return -(p * torch.log(p + 1e-8)).sum() if values.sum() > 0 else values.new_tensor(-math.inf)
 
@@ -108,7 +112,7 @@ def mean_trainability(features: list[Tensor], signs: list[Tensor]) -> Tensor:
         if not after.requires_grad:  # nothing of the image is left
             return after.new_tensor(math.nan if bool(after.isnan().any()) else -math.inf)
         (back,) = gradients(after, [before], grad_outputs=g, retain_graph=True)
-        if back.shape == g.shape and torch.equal(back, g):
+        if back.shape == g.shape and torch.equal(back[:1], g[:1]) and torch.equal(back, g):
             return after.new_tensor(-math.inf)  # a block that is an identity
         terms.append(spectral_term(_mean_jacobian(back.detach(), g)))
     return torch.stack(terms).mean()
@@ -124,14 +128,19 @@ def _mean_jacobian(back: Tensor, g: Tensor) -> Tensor:
         stride = -(-back.shape[2] // g.shape[2])
         missing = [stride * small - large for large, small in zip(back.shape[2:], g.shape[2:], strict=True)]
         back = F.pixel_unshuffle(F.pad(back, (0, missing[1], 0, missing[0])), stride)  # odd sides are filled up
-    a, b = _rows(back).double(), _rows(g).double()
-    return torch.linalg.matrix_norm(a.T @ b / len(b), 2)
+    a, b = _places(back), _places(g)
+    of_each = a.transpose(1, 2) @ b  # image by image, so that single precision adds few numbers only
+    return torch.linalg.matrix_norm(of_each.double().sum(0) / b.shape[:2].numel(), 2)
 
 
 def _rows(feature: Tensor) -> Tensor:
-    """(samples, channels): images (n, c, h, w) or tokens (n, t, c)."""
-    feature = feature.movedim(1, -1) if feature.dim() == 4 else feature
-    return feature.reshape(-1, feature.shape[-1])
+    """(samples, channels)"""
+    return _places(feature).flatten(0, 1)
+
+
+def _places(feature: Tensor) -> Tensor:
+    """(n, places, channels) of images (n, c, h, w) or tokens (n, t, c)."""
+    return feature.movedim(1, -1).flatten(1, 2) if feature.dim() == 4 else feature
 
 
 def _features(model, batch: Batch, generator: torch.Generator, init: Initialise | None, grad: bool) -> list[Tensor]:

@@ -15,7 +15,7 @@ from winnow.core.space import Space
 from winnow.measure import cost
 from winnow.proxies import PROXIES
 from winnow.proxies.common import FAN_IN
-from winnow.proxies.inside import IMAGES, az_nas_of, images_of, meco_of
+from winnow.proxies.inside import IMAGES, az_nas_of, images_of, live_params_of, meco_of
 from winnow.proxies.sizes import sizes_of
 from winnow.proxies.together import synflow_of
 from winnow.spaces.darts import darts
@@ -104,6 +104,7 @@ def test_sizes_by_walking_are_those_of_the_child(space):
     for arch in some(space, 2):
         child = space.derive(arch)
         assert sizes(arch)["params"] == cost.params(child)
+        assert live_params_of(space, batch())([arch]) == [{"live_params": PROXIES["live_params"].score(child, batch())}]
         assert sizes(arch)["macs"] == sizes(arch)["complexity"] == cost.macs(child, (3, 8, 8))
 
 

@@ -16,9 +16,11 @@ from winnow.core.space import Space
 from winnow.proxies import az_nas
 from winnow.proxies.common import Batch, BatchNorm, labelled, logits, noise, settled, several, walk, working_copy
 from winnow.proxies.jacobian import epe, epe_of, jacob_cov, jacob_cov_of, jacobian_rows
+from winnow.proxies.live import live_among
 from winnow.proxies.meco import SIDE, eigenvalues_of
 from winnow.proxies.once import Once
 from winnow.proxies.patterns import agreement
+from winnow.proxies.size import elements
 from winnow.proxies.together import Scorer
 
 IMAGES = ("naswot", "jacob_cov", "epe")
@@ -105,6 +107,17 @@ def meco_of(space: Space, batch: Batch, generator: torch.Generator) -> Scorer | 
         return eigenvalues_of(_Answered(model, arch), modules, x)
 
     return lambda archs: [{"meco": one(arch)} for arch in archs]
+
+
+def live_params_of(space: Space, batch: Batch) -> Scorer:
+    """The size of what lives, by a forward pass of two images inside the space."""
+    model, x = _inside(space), batch[0][:2].contiguous(memory_format=torch.channels_last)
+    modules = [module for module in model.modules() if next(module.parameters(recurse=False), None) is not None]
+
+    def one(arch: Architecture) -> float:
+        return elements(live_among(_Answered(model, arch), modules, x))
+
+    return lambda archs: [{"live_params": one(arch)} for arch in archs]
 
 
 class _Answered(nn.Module):

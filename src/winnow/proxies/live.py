@@ -4,7 +4,7 @@ Published codes count a ReLU or a weight when a backward pass visits it. What is
 makes a score depend on operations without any influence; here a part lives if it is on a path from the image.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -32,21 +32,25 @@ class Relus(TorchFunctionMode):
 
 def live_modules(model: nn.Module, x: Tensor) -> list[nn.Module]:
     """The modules that some path from the image to the logits passes through; `x` is a batch, two images are used."""
-    model_modules = list(model.modules())
-    copy, outputs = working_copy(model), {}
-    places = {module: place for place, module in enumerate(copy.modules())}
+    copy = working_copy(model)
+    live = set(live_among(copy, copy.modules(), x))
+    return [module for module, copied in zip(model.modules(), copy.modules(), strict=True) if copied in live]
+
+
+def live_among(model: nn.Module, modules: Iterable[nn.Module], x: Tensor) -> list[nn.Module]:
+    """Those of `modules` that live while `model`, a working copy, answers `x`."""
+    outputs: list[tuple[nn.Module, object]] = []
 
     def keep(module: nn.Module, inputs: tuple, output: object) -> None:
-        outputs.setdefault(places[module], []).append(output)
+        outputs.append((module, output))
 
-    for module in copy.modules():
-        module.register_forward_hook(keep)
-    nodes = _path_nodes(copy, x)
-    return [
-        model_modules[place]
-        for place, calls in outputs.items()
-        if any(isinstance(t, Tensor) and t.grad_fn in nodes for t in calls)
-    ]
+    handles = [module.register_forward_hook(keep) for module in modules]
+    try:
+        nodes = _path_nodes(model, x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [module for module, output in outputs if isinstance(output, Tensor) and output.grad_fn in nodes]
 
 
 def live_relus(model: nn.Module, x: Tensor, copied: bool = True) -> list[bool]:

@@ -1,5 +1,7 @@
 """Scores that read no image: how large a network is. Every other proxy is shown beside these."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -24,8 +26,12 @@ def macs(model: nn.Module, batch: Batch) -> float:
 
 def live_params(model: nn.Module, batch: Batch) -> float:
     """Elements of the parameters on a path from the image to the logits: size without what is never heard."""
-    held = {p for module in live_modules(model, batch[0]) for p in module.parameters(recurse=False)}
-    return float(sum(p.numel() for p in held))
+    return elements(live_modules(model, batch[0]))
+
+
+def elements(modules: Iterable[nn.Module]) -> float:
+    """Elements of the parameters that `modules` hold themselves, each once."""
+    return float(sum(p.numel() for p in {p for module in modules for p in module.parameters(recurse=False)}))
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.proxies import AZ_NAS, PROXIES, proxy, score
 from winnow.proxies.common import FAN_IN, Batch, working_copy
-from winnow.proxies.inside import IMAGES, az_nas_of, images_of, meco_of
+from winnow.proxies.inside import IMAGES, az_nas_of, images_of, live_params_of, meco_of
 from winnow.proxies.sizes import sizes_of
 from winnow.proxies.together import Scorer, synflow_of
 
@@ -98,6 +98,7 @@ def _scorer(space: Space, names: Sequence[str], batch: Batch, streams: Streams) 
     shared: list[tuple[tuple[str, ...], Scorer | None]] = [
         (("synflow",), synflow_of(space, batch) if "synflow" in names else None),
         (images, images_of(space, batch, images) if images else None),
+        (("live_params",), live_params_of(space, batch) if "live_params" in names else None),
         (("meco",), meco_of(space, batch, streams("meco")) if "meco" in names else None),
         (DRAWN, az_nas_of(drawn, batch, streams("az_nas")) if set(names) & set(DRAWN) else None),
     ]

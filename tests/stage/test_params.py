@@ -55,7 +55,7 @@ def test_the_shipped_file_holds_every_key_and_the_defaults():
         ("select.methods", ["magnitude", "magnitude"], "select: methods takes each method once"),
         ("select.splits", ["weights"], "trained on split weights"),
         ("select.splits", ["test"], "select.splits.0"),
-        ("search.strategy", "spos", "'perturbation' masks candidates of a trained mixture, which a supernet of 'spos'"),
+        ("search.strategy", "spos", "'perturbation' masks candidates of a trained mixture, which strategy 'spos'"),
         ("data.fractions.weights", 0.9, "data.fractions: weights, arch and select add up to 1, not 1.4"),
         ("space.name", "dart", "not 'dart' (did you mean 'darts'?)"),
         ("space.darts.layers", 2, "space.darts.layers: input should be greater than or equal to 3, not 2"),

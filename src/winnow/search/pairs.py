@@ -1,19 +1,28 @@
 """Which selection means something on which supernet; plain data, read before anything heavy is imported."""
 
-_MIXTURE = {"logits", "mixture", "paths"}
+_MIXTURE = {"logits", "mixture", "paths", "distribution"}
 OFFERS = {  # what a supernet can be asked after training
     "darts": _MIXTURE,
     "sdarts": _MIXTURE,
     "beta_darts": _MIXTURE,
     "gdas": _MIXTURE,
     "gumbel": _MIXTURE,
+    "pc_darts": _MIXTURE,
+    "setn": _MIXTURE,
+    "unas": _MIXTURE,
+    "sgas": {"logits", "paths"},  # all is decided: perturbation takes part in the search, search.sgas.operation
+    "subset": {"logits"},  # with whatever weights
     "blank": {"mixture", "paths"},
     "spos": {"paths"},
+    "trials": {"trials"},  # no supernet of its own: stage search evaluates architectures one by one
 }
 NEEDS = {  # what a selection asks of it, and why
     "magnitude": ("logits", "compares trained logits"),
+    "threshold": ("logits", "reads trained logits"),
+    "likeliest": ("distribution", "judges children that trained logits make likely"),
     "perturbation": ("mixture", "masks candidates of a trained mixture"),
     "evolution": ("paths", "scores inherited children"),
+    "best": ("trials", "takes the best of finished trials"),
 }
 
 
@@ -25,6 +34,6 @@ def objection(strategy: str, method: str) -> str | None:
     selections = [name for name, (asked, _) in NEEDS.items() if asked in OFFERS[strategy]]
     strategies = [name for name, offered in OFFERS.items() if need in offered]
     return (
-        f"{method!r} {reason}, which a supernet of {strategy!r} does not have: "
+        f"{method!r} {reason}, which strategy {strategy!r} does not leave: "
         f"select with {' or '.join(selections)}, or search with {' or '.join(strategies)}"
     )

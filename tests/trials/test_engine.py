@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import resource
+import signal
 import statistics
 import time
 
@@ -21,6 +23,7 @@ from winnow.trials.search import SpaceSearch
 
 ONE = {"accuracy": "maximize"}
 TWO = {"accuracy": "maximize", "cost": "minimize"}
+FORK = multiprocessing.get_context("fork")
 
 
 def study(tmp_path, plan, n, evaluate=scores.score, file="study.log", search=None, **more):
@@ -135,8 +138,8 @@ def test_a_changed_space_is_refused(tmp_path):
 
 def test_two_drivers_are_refused(tmp_path):
     lock = tmp_path / "study.log.driver"
-    held, done = multiprocessing.get_context("fork").Event(), multiprocessing.get_context("fork").Event()
-    other = multiprocessing.get_context("fork").Process(target=_hold, args=(lock, held, done))
+    held, done = FORK.Event(), FORK.Event()
+    other = FORK.Process(target=_hold, args=(lock, held, done))
     other.start()
     assert held.wait(10)
     with pytest.raises(Refused, match=f"driven by process {other.pid}"):
@@ -169,20 +172,28 @@ def test_a_lock_that_a_killed_writer_left_does_not_hold_up(tmp_path):
     assert len(study(tmp_path, Plan(ONE), 3)) == 3
 
 
-def test_a_full_disk_is_a_sentence_and_no_loss(tmp_path, monkeypatch):
+def _until_full(tmp_path, told):
+    """A study on a disk that has room for half a line more."""
+    room = (tmp_path / "study.log").stat().st_size + 100
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    try:
+        study(tmp_path, Plan(ONE), 4)
+    except Refused as refusal:
+        told.send(str(refusal))
+
+
+def test_a_full_disk_is_a_sentence_and_no_loss_and_nothing_half_written(tmp_path):
     study(tmp_path, Plan(ONE), 2)
-
-    def full(path, mode):
-        if mode == "ab":
-            raise OSError(28, "No space left on device")
-        return open(path, mode)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("winnow.trials.journal.open", full, raising=False)
-        with pytest.raises(
-            Refused, match=r"cannot be written \(No space left on device\): make room; the same command"
-        ):
-            study(tmp_path, Plan(ONE), 4)
+    before = (tmp_path / "study.log").read_bytes()
+    heard, told = FORK.Pipe(duplex=False)
+    writer = FORK.Process(target=_until_full, args=(tmp_path, told))
+    writer.start()
+    writer.join()
+    assert heard.recv() == (
+        f"{tmp_path}/study.log cannot be written (File too large): make room; the same command goes on from there"
+    )
+    assert (tmp_path / "study.log").read_bytes() == before
     assert len(study(tmp_path, Plan(ONE), 4)) == 4
 
 
@@ -234,6 +245,9 @@ def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(Refused, match=r"study\.log\.driver cannot be written: "):
         study(tmp_path, Plan(ONE), 2, file="file/study.log")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(Refused, match=r"folder cannot be opened as a journal: Is a directory"):
+        study(tmp_path, Plan(ONE), 2, file="folder")
 
 
 def test_a_database_that_goes_away_is_a_sentence_and_no_loss(tmp_path):

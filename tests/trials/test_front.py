@@ -64,6 +64,22 @@ def test_a_table_read_back_is_the_table(study, tmp_path):
     assert [p.name for p in tmp_path.iterdir() if "parquet" in p.name] == ["t.parquet"]
 
 
+def test_a_table_that_the_disk_has_no_room_for_leaves_the_one_before(study, tmp_path, monkeypatch):
+    rows = study(Plan(TWO, {}, "random"), n=5)
+    write_table(tmp_path / "t.parquet", as_table(rows[:2]))
+
+    def full(table, path, **how):
+        with open(path, "wb") as file:
+            file.write(b"PAR1")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("winnow.trials.table.pq.write_table", full)
+    with pytest.raises(Refused, match=r"t\.parquet cannot be written: No space left on device"):
+        write_table(tmp_path / "t.parquet", as_table(rows))
+    assert as_rows(read_table(tmp_path / "t.parquet")) == rows[:2]
+    assert [p.name for p in tmp_path.iterdir() if "parquet" in p.name] == ["t.parquet"]
+
+
 def test_what_is_no_trials_table_is_refused(tmp_path, nasbench201):
     with pytest.raises(Refused, match="no trials table"):
         read_table(tmp_path / "t.parquet")

@@ -12,6 +12,7 @@ import pytest
 
 from tests.trials import scores, toys
 from tests.trials.servers import PASSWORD, PostgreSQL, binaries, free_port
+from tests.trials.test_dashboard import check
 from tests.trials.test_engine import ONE, TWO, told
 from winnow.core.errors import Refused
 from winnow.trials.engine import run
@@ -138,3 +139,8 @@ def test_what_is_no_url_of_a_database_is_a_sentence():
         study("mysql://u:p@h/d", "x")
     with pytest.raises(Refused, match=r"^postgresql://… is no URL of a database"):
         study("postgresql://user:secret@host:port/db", "x")
+
+
+@needs_driver
+def test_the_dashboard_opens_it(server):
+    check(server.url())

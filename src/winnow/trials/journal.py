@@ -24,12 +24,11 @@ class Journal(JournalFileBackend):
         super().__init__(str(path), lock_obj=self._file_lock)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
         self._file_lock.acquire()
         try:
-            with open(self._path, "ab") as file:
-                file.write(text.encode())
-                file.flush()
+            with open(self._path, "ab", buffering=0) as file:
+                _write_whole(file, lines.encode())
                 if time.monotonic() - self._synced > SYNC_SECONDS:
                     os.fsync(file.fileno())
                     self._synced = time.monotonic()
@@ -41,8 +40,19 @@ class Journal(JournalFileBackend):
             self._file_lock.release()
 
 
+def _write_whole(file: Any, content: bytes) -> None:
+    """All of `content` at the end of `file`, or nothing: where the disk fills up half-way, that half is taken back."""
+    before, rest = file.seek(0, os.SEEK_END), memoryview(content)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError:
+        file.truncate(before)
+        raise
+
+
 def mend(path: Path) -> int:
-    """Cut what a killed writer or a full disk left behind the last whole line; bytes cut.
+    """Cut what a killed writer left behind the last whole line; bytes cut.
 
     Refused where a line further up is broken: that is no torn end, and cutting there would lose trials.
     """
@@ -94,7 +104,7 @@ def only_driver(path: Path, what: str) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise Refused(f"{what} is driven by process {holder}: wait for it or end it, then try again") from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        with contextlib.suppress(OSError):  # on a full disk the lock holds all the same; what needs room says so
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), f"{os.getpid()}\n".encode())
         yield

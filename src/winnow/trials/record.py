@@ -90,9 +90,13 @@ def opened(where: str, name: str, plan: Plan, search: str, evaluator: Any) -> It
         return
     path = Path(where)
     with only_driver(path.with_name(f"{path.name}.driver"), f"the study in {path}"):
-        drop_stale_lock(path)
-        mend(path)
-        yield Record(JournalStorage(Journal(path)), name, plan, search, evaluator)
+        try:
+            drop_stale_lock(path)
+            mend(path)
+            storage = JournalStorage(Journal(path))
+        except OSError as error:
+            raise Refused(f"{path} cannot be opened as a journal: {error.strerror}") from error
+        yield Record(storage, name, plan, search, evaluator)
 
 
 @contextlib.contextmanager

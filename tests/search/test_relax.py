@@ -1,16 +1,18 @@
 """search.relax: logits beside the network, and what softmax makes of them."""
 
+import math
 import random
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from tests.search.toys import cells, images, logits_of, one_hot
+from tests.search.toys import cells, images, logits_of, one_hot, smooth
 from winnow.core.choosers import uniform
+from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.space import Space
-from winnow.search.relax import Logits, softmax
+from winnow.search.relax import Logits, deciding, gates, gumbel, sampled, softmax, straight_through
 
 
 def generator(seed: int) -> torch.Generator:
@@ -76,3 +78,118 @@ def test_logits_stay_leaves_on_the_device_with_the_numbers_of_the_cpu():
         assert vector.is_cuda
         assert torch.equal(vector.cpu(), here[name])
     assert [id(p) for p in there.parameters()] == [id(p) for p in there.values()]
+
+
+# draws and gates
+
+
+def rows() -> Tensor:
+    """The logits of one decision."""
+    return torch.tensor([0.5, -0.5, 1.5])
+
+
+@pytest.mark.parametrize("relax", [gumbel, straight_through])
+def test_draws_follow_the_softmax_of_the_logits(relax):
+    draw, seen = relax(0.5, generator(0)), torch.zeros(3)
+    for _ in range(3000):
+        weights = draw({"a": rows()})["a"]
+        assert float(weights.sum()) == pytest.approx(1, abs=1e-5)
+        seen[weights.argmax()] += 1
+    expected = 3000 * rows().softmax(0)
+    assert (
+        float(((seen - expected) ** 2 / expected).sum()) < 13.8
+    )  # chi-square, two degrees of freedom, one in a thousand
+
+
+def test_a_small_temperature_is_nearly_one_hot_and_a_large_one_nearly_equal():
+    cold, hot = (gumbel(t, generator(0))({"a": rows()})["a"] for t in (0.01, 1000.0))
+    assert float(cold.max()) > 0.99
+    torch.testing.assert_close(hot, torch.full((3,), 1 / 3), atol=5e-3, rtol=0)
+
+
+def test_straight_through_has_the_value_of_the_choice_and_the_gradient_of_the_soft_weights():
+    of = torch.tensor([1.0, -2.0, 0.3])
+    grads = []
+    for relax in (gumbel, straight_through):
+        logits = rows().requires_grad_()
+        weights = relax(0.7, generator(3))({"a": logits})["a"]
+        (weights * of).sum().backward()
+        grads.append(logits.grad)
+    torch.testing.assert_close(weights.detach().sort().values, torch.tensor([0.0, 0.0, 1.0]))
+    torch.testing.assert_close(grads[0], grads[1])
+
+
+def test_a_sampled_setting_computes_one_candidate_and_its_weight_carries_the_gradient():
+    space, (x, _) = cells(), images(4)
+    space.eval()
+    logits = logits_of(space)
+    setting = sampled(space, 1.0, generator(0))(logits)
+    assert {len(weights) for weights in setting.values()} == {1}
+    arch = {name: next(iter(weights)) for name, weights in setting.items()}
+    torch.testing.assert_close(space(x, setting), space(x, arch), rtol=1e-4, atol=1e-5)
+    space.board.plain = True
+    torch.testing.assert_close(space(x, setting), space(x, arch), rtol=1e-4, atol=1e-5)
+    space.board.plain = False
+    space(x, setting).square().sum().backward()
+    moved = [name for name, vector in logits.items() if float(vector.grad.abs().sum()) > 0]
+    assert moved == [name for name in logits if name in moved]
+    assert set(moved) <= {name for name, option in arch.items() if option != "none"}
+    assert moved
+
+
+@pytest.mark.parametrize("theta", [-2.0, -0.1, 0.0, 0.1, 2.0])
+def test_a_gate_is_cold_forwards_and_warm_backwards(theta):
+    logit = torch.tensor([theta], dtype=torch.float64, requires_grad=True)
+    value = gates(10.0, 0.5)({"a": logit})["a"]
+    (3 * value).sum().backward()
+    soft = 1 / (1 + math.exp(-0.5 * theta))
+    assert value.item() == pytest.approx(1 / (1 + math.exp(-10 * theta)), abs=1e-6)
+    assert logit.grad.item() == pytest.approx(3 * 0.5 * soft * (1 - soft), abs=1e-6)
+
+
+@pytest.mark.parametrize("cold", [10.0, 100.0, 1e4])
+def test_the_warm_gradient_never_ascends_the_cold_objective(cold):
+    """Random quadratics of 50 gates: <g, grad J> >= 0; rounding is within exp(-cold |theta|)."""
+    draw = generator(0)
+    for _ in range(5):
+        a = torch.randn(50, 50, generator=draw, dtype=torch.float64)
+        q, c = a @ a.T / 50, torch.randn(50, generator=draw, dtype=torch.float64)
+        start = torch.randn(50, generator=draw, dtype=torch.float64)
+        grads = []
+        for warm in (1.0, cold):
+            theta = start.clone().requires_grad_()
+            z = gates(cold, warm)({"a": theta})["a"]
+            (0.5 * z @ q @ z + c @ z).backward()
+            grads.append(theta.grad)
+        assert float(grads[0] @ grads[1]) >= 0
+        assert ((z.detach() - (start > 0).double()).abs() <= (-cold * start.abs()).exp() + 1e-12).all()
+
+
+def test_separable_gates_open_exactly_where_they_pay():
+    c = torch.linspace(-1, 1, 20, dtype=torch.float64) + 0.2
+    theta = torch.zeros(20, dtype=torch.float64, requires_grad=True)
+    relax = gates(1e3, 1.0)
+    for _ in range(2000):
+        theta.grad = None
+        (c * relax({"a": theta})["a"]).sum().backward()
+        theta.data -= 0.1 * theta.grad
+    assert (theta > 0).nonzero().flatten().tolist() == list(range(8))
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
+def test_a_temperature_that_is_none_is_refused(temperature):
+    for make in (
+        lambda t: gumbel(t, generator(0)),
+        lambda t: straight_through(t, generator(0)),
+        lambda t: gates(t, 1.0),
+    ):
+        with pytest.raises(Refused, match="a temperature is a number above zero, not"):
+            make(temperature)
+
+
+def test_decided_decisions_are_constants_of_any_relaxation():
+    space = smooth()
+    logits = logits_of(space)
+    setting = deciding(softmax, {"a": "skip"})(logits)
+    assert setting["a"] == "skip"
+    assert setting["b"].requires_grad

@@ -1,6 +1,6 @@
 """Training a supernet as a mixture: logits and weights in turns."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Required, TypedDict, Unpack
 
@@ -33,7 +33,8 @@ class Parts:
     penalty: Penalty | None = None  # added to the validation loss
     attach: Callable[[Logits, Batch], Setting] | None = None  # setting of the weights step; None: that of `relax`
     shape: Callable[[Tensor], Tensor] = _unchanged  # the training loss, before it is descended
-    learn: bool = True  # whether the logits take steps
+    learn_logits: bool = True
+    learn_weights: bool = True
     told: Relax | None = None  # the mixture weights to show, where `relax` draws them; None: those of `relax`
 
 
@@ -68,53 +69,39 @@ def train_mixture(
         losses, valid_losses = [], []
         for step, batch in enumerate(train):
             lr = weights_optimiser.param_groups[0]["lr"]
-            if now.learn:
-                valid_losses.append(
-                    _logits_step(space, logits, now, objective, batch, validation, weights_optimiser, logits_optimiser)
-                )
-            weights_optimiser.zero_grad()
-            with torch.no_grad():  # constants here: the weights step asks nothing of the logits
-                setting = now.relax(logits) if now.attach is None else now.attach(logits, batch)
-            loss = objective(batch, setting)
-            check_finite(loss, epoch, step, lr, "search")
-            now.shape(loss).backward()
-            nn.utils.clip_grad_norm_(space.parameters(), clip)
-            weights_optimiser.step()
-            losses.append(loss.detach())
+            if now.learn_logits:
+                logits_optimiser.zero_grad()
+                loss = now.gradient(space, logits, now.relax, objective, batch, next(validation), weights_optimiser)
+                if now.penalty is not None:
+                    now.penalty(logits).backward()
+                logits_optimiser.step()
+                valid_losses.append(loss)
+            if now.learn_weights:
+                weights_optimiser.zero_grad()
+                with torch.no_grad():  # constants here: the weights step asks nothing of the logits
+                    setting = now.relax(logits) if now.attach is None else now.attach(logits, batch)
+                loss = objective(batch, setting)
+                check_finite(loss, epoch, step, lr, "search")
+                now.shape(loss).backward()
+                nn.utils.clip_grad_norm_(space.parameters(), clip)
+                weights_optimiser.step()
+                losses.append(loss.detach())
             watch.step()
         with torch.no_grad():
-            if not now.learn:
+            if not valid_losses:
                 with batch_statistics(space):
                     valid_losses.append(objective(next(validation), now.relax(logits)))
             told = (now.told or now.relax)(logits)
         metrics = {
-            "train_loss": epoch_loss(losses, epoch, lr, "search"),
+            "train_loss": epoch_loss(losses or valid_losses, epoch, lr, "search"),
             "valid_loss": float(torch.stack(valid_losses).mean()),
             "lr": lr,
         }
         stop = watch.epoch(epoch, metrics, {k: v for k, v in told.items() if isinstance(v, Tensor)})
-        if schedule is not None:
+        if schedule is not None and now.learn_weights:
             schedule.step()
         if stop:
             break
-
-
-def _logits_step(
-    space: Space,
-    logits: Logits,
-    now: Parts,
-    objective: Objective,
-    batch: Batch,
-    validation: Iterator[Batch],
-    weights_optimiser: torch.optim.Optimizer,
-    logits_optimiser: torch.optim.Optimizer,
-) -> Tensor:
-    logits_optimiser.zero_grad()
-    loss = now.gradient(space, logits, now.relax, objective, batch, next(validation), weights_optimiser)
-    if now.penalty is not None:
-        now.penalty(logits).backward()
-    logits_optimiser.step()
-    return loss
 
 
 class Recipe(TypedDict, total=False):

@@ -51,7 +51,7 @@ def deciding(relax: Relax, decided: Mapping[str, Value]) -> Relax:
 
 def gumbel(temperature: float, generator: torch.Generator) -> Relax:
     """Weights drawn anew at each call: softmax((log p + Gumbel noise) / temperature) (Jang et al. 2017)."""
-    _check(temperature)
+    check_temperature(temperature)
 
     def relax(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {
@@ -92,8 +92,8 @@ def gates(cold: float, warm: float) -> Relax:
 
     Two-temperature subset selection, after Colombo & Gao 2021 (arXiv:2107.03375, of which the abstract is known).
     """
-    _check(cold)
-    _check(warm)
+    check_temperature(cold)
+    check_temperature(warm)
     return lambda logits: {name: Gate.apply(vector, cold, warm) for name, vector in logits.items()}
 
 
@@ -121,6 +121,7 @@ def _one_hot(weights: Tensor) -> Tensor:
     return torch.zeros_like(weights).scatter_(0, weights.argmax(0, keepdim=True), 1.0)
 
 
-def _check(temperature: float) -> None:
+def check_temperature(temperature: float) -> None:
+    """Refused where it is not above zero."""
     if not temperature > 0:
         raise Refused(f"a temperature is a number above zero, not {temperature}")

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from winnow.core.architecture import Architecture
@@ -17,30 +18,34 @@ from winnow.core.space import Space
 def magnitude(space: Space, weights: Mapping[str, Tensor]) -> Architecture:
     """The heaviest option of each decision; a subset keeps the candidates with the heaviest option inside.
 
-    `weights[name]` has shape (options,) and is a softmax, so that edges compare. Ties go to the earlier option.
+    `weights[name]` has shape (options,) and is a softmax, so that edges compare; those of a subset, where it has some,
+    multiply the ones inside (Xu et al. 2020, arXiv:1907.05737). Ties go to the earlier option.
     Refused where a candidate has nothing to weigh. Source: Liu et al. 2019, arXiv:1806.09055, section 2.4.
     """
 
-    numbers = {name: vector.tolist() for name, vector in weights.items()}
+    return space.decide(lambda d: _heaviest(space, weights, d))
 
+
+def _heaviest(space: Space, weights: Mapping[str, Tensor], decision: Decision) -> Value:
     def strength(d: Decision, option: str | int) -> float:
-        if d.name in numbers:
-            return numbers[d.name][d.options.index(option)]
+        own = weights[d.name].tolist()[d.options.index(option)] if d.name in weights else 1.0
+        if d.name in weights and d.pick == 1:
+            return own
         inside = [strength(inner, o) for inner in space.below(d, option) for o in _selectable(inner)]
         if not inside:
             raise Refused(
                 f"'magnitude' finds no logits for option {option!r} of decision {d.name!r}, nor below it: "
                 "select with perturbation or evolution"
             )
-        return max(inside)
+        return own * max(inside)
 
-    def choose(d: Decision) -> Value:
-        if len(d.values) == 1:
-            return d.values[0]
-        best = sorted(_selectable(d), key=functools.partial(strength, d), reverse=True)[: d.pick]
-        return best[0] if d.pick == 1 else tuple(sorted(best, key=d.options.index))
+    if len(decision.values) == 1:
+        return decision.values[0]
+    best = sorted(_selectable(decision), key=functools.partial(strength, decision), reverse=True)[: decision.pick]
+    return best[0] if decision.pick == 1 else tuple(sorted(best, key=decision.options.index))
 
-    return space.decide(choose)
+
+Evaluate = Callable[[Setting], tuple[float, float]]  # accuracy in percent and loss under a setting
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def perturbation(
     space: Space,
     weights: Callable[[], Mapping[str, Tensor]],
     *,
-    evaluate: Callable[[Setting], tuple[float, float]],
+    evaluate: Evaluate,
     tune: Callable[[Mapping[str, Value]], None],
     rng: random.Random,
     criterion: str = "accuracy",
@@ -73,37 +78,48 @@ def perturbation(
 
     `weights()` are the present mixture weights; `evaluate(setting)` returns (accuracy, loss) on held-out images and
     must change nothing; `tune(decided)` trains on between two events. `criterion` is "accuracy", ties broken by the
-    loss, or "loss"; remaining ties go to the earlier option. `watch` is told the number of masks evaluated.
+    loss, or "loss"; remaining ties go to the earlier option. With "magnitude" the heaviest option stays and nothing is
+    masked: the authors' ablation PT-Mag. `watch` is told the number of masks evaluated.
     Source: Wang et al. 2021, arXiv:2108.04392, algorithm 1 and section 4; topology by single removal as in their code.
     """
     decided: dict[str, Value] = {}
     evidence: list[Mask] = []
-
-    def harm(setting: Setting) -> tuple[float, ...]:
-        accuracy, loss = evaluate(setting)
-        watch(1)
-        return accuracy, loss
-
-    def rank(scores: dict[str | int, tuple[float, ...]]) -> list[str | int]:
-        by = (lambda o: (-scores[o][1],)) if criterion == "loss" else (lambda o: (scores[o][0], -scores[o][1]))
-        return sorted(scores, key=by)  # stable: the earlier option first
-
     events = _events(space, rng)
     for number, event in enumerate(events):
         for d in event:
-            setting = {**weights(), **decided}
-            if d.pick == 1:
-                mixed = weights()[d.name]
-                masked = {o: _without(mixed, d.options.index(o)) for o in _selectable(d)}
-            else:
-                masked = {o: tuple(other for other in d.options if other != o) for o in _selectable(d)}
-            scores = {o: harm({**setting, d.name: mask}) for o, mask in masked.items()}
-            kept = sorted(rank(scores)[: d.pick], key=d.options.index)
-            decided[d.name] = kept[0] if d.pick == 1 else tuple(kept)
-            evidence += [Mask(number, d.name, o, *score, kept=o in kept) for o, score in scores.items()]
+            if criterion == "magnitude":
+                decided[d.name] = _heaviest(space, weights(), d)
+                continue
+            decided[d.name], rows = most_missed(d, {**weights(), **decided}, evaluate, criterion, number)
+            evidence += rows
+            watch(len(rows))
         if number + 1 < len(events):
             tune(decided)
     return space.decide(lambda d: decided[d.name] if d.name in decided else d.values[0]), evidence
+
+
+def most_missed(
+    d: Decision, setting: Setting, evaluate: Evaluate, criterion: str = "accuracy", event: int = 0
+) -> tuple[Value, list[Mask]]:
+    """One event of `perturbation`: what of decision `d` the supernet under `setting` does worst without.
+
+    The weight of each option in turn is zero, the others are not renormalised; of a subset without weights, each
+    candidate in turn is left out.
+    """
+    mixed = setting.get(d.name)
+    scores = {}
+    for option in _selectable(d):
+        others = tuple(other for other in d.options if other != option)
+        mask = _without(mixed, d.options.index(option)) if isinstance(mixed, Tensor) else others
+        scores[option] = evaluate({**setting, d.name: mask})
+
+    def harmless(option: str | int) -> tuple[float, ...]:
+        accuracy, loss = scores[option]
+        return (-loss,) if criterion == "loss" else (accuracy, -loss)
+
+    kept = sorted(sorted(scores, key=harmless)[: d.pick], key=d.options.index)  # stable: the earlier option first
+    rows = [Mask(event, d.name, option, *score, kept=option in kept) for option, score in scores.items()]
+    return kept[0] if d.pick == 1 else tuple(kept), rows
 
 
 def masks(space: Space) -> int:
@@ -134,3 +150,24 @@ def _without(weights: Tensor, index: int) -> Tensor:
     weights = weights.detach().clone()
     weights[index] = 0.0
     return weights
+
+
+def threshold(space: Space, weights: Mapping[str, Tensor], least: float | None = None) -> Architecture:
+    """As `magnitude`, but where no option of a decision weighs more than `least`, `none` is taken, if there is one.
+
+    For gates, of which all may be closed: they are open above 1/2. Unless given, `least` is the even share of each
+    decision, 1 / options. A subset keeps the candidates with the heaviest option inside, open or not.
+    """
+    closed = {
+        name: vector
+        for name, vector in weights.items()
+        if float(vector.max()) <= (1 / len(vector) if least is None else least)
+    }
+
+    def nothing(name: str, vector: Tensor) -> Tensor:
+        d = space.decisions[name]
+        if "none" not in d.values:
+            return vector
+        return torch.tensor([float(option == "none") for option in d.options])
+
+    return magnitude(space, {name: nothing(name, v) if name in closed else v for name, v in weights.items()})

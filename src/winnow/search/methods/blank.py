@@ -13,4 +13,4 @@ def blank(
     space: Space, train: Iterable[Batch], valid: Iterable[Batch], *, epochs: int = 50, **recipe: Unpack[Recipe]
 ) -> Logits:
     """Train the weights alone; returns the logits as they started, 1e-3 x N(0, 1) (arXiv:2108.04392, public code)."""
-    return bilevel(space, train, valid, epochs=epochs, parts=lambda epoch: Parts(learn=False), **recipe)
+    return bilevel(space, train, valid, epochs=epochs, parts=lambda epoch: Parts(learn_logits=False), **recipe)

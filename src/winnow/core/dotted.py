@@ -1,0 +1,20 @@
+"""What users name by a dotted path, "my_package.my_module:build"."""
+
+import importlib
+from collections.abc import Callable
+
+from winnow.core.errors import Refused
+
+
+def function_at(path: str, what: str) -> Callable:
+    """The function (or class) at "package.module:name". Refused, beginning with `what`, where there is none."""
+    module, _, function = path.partition(":")
+    if not all(part.isidentifier() for part in [*module.split("."), function]):
+        raise Refused(f"{what} is no dotted path: write it like 'my_package.my_module:build'")
+    try:
+        found = getattr(importlib.import_module(module), function, None)
+    except ModuleNotFoundError as error:
+        raise Refused(f"{what}: no module {error.name!r} on the path; is its folder on PYTHONPATH?") from error
+    if not callable(found):
+        raise Refused(f"{what}: module {module!r} has no function {function!r}")
+    return found

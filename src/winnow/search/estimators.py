@@ -1,0 +1,100 @@
+"""Gradients of expectations over architectures: for losses that can be differentiated, and for rewards that cannot."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from winnow.core.architecture import Architecture
+from winnow.core.errors import Refused
+from winnow.core.space import Space
+
+Reward = Callable[[Architecture], float]  # larger is better
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One architecture drawn from the logits, and what the estimator needs of the draw."""
+
+    index: dict[str, int]  # position of the option of each decision
+    relaxed: dict[str, Tensor]  # (options,); its value is a Gumbel-softmax sample, its gradient the corrected one
+    log_probability: Tensor
+
+
+def draw(logits: Mapping[str, Tensor], temperature: float, generator: torch.Generator) -> Draw:
+    """REBAR's pair of samples from one noise: the difference of their gradients is what makes the estimate unbiased.
+
+    Source: Vahdat et al. 2020, arXiv:1912.07651, public code; Tucker et al. 2017.
+    """
+    index, relaxed, log_probability = {}, {}, torch.zeros(())
+    for name, vector in logits.items():
+        theta = vector.log_softmax(0)
+        q = theta.exp()
+        u = torch.rand(len(vector), generator=generator, dtype=torch.float64).to(vector).clamp(1e-3, 1 - 1e-3)
+        free = theta - (-u.log()).log()
+        k = int(free.argmax())
+        soft = (free / temperature).softmax(0)
+        with torch.no_grad():  # the noise given the choice: constants
+            log_vk = u[k].log() / q[k]
+            log_v = u.log() - q * log_vk
+            log_v[k] = log_vk
+        rest = -((-log_v / q - log_vk).clamp_min(1e-20)).log()
+        given = torch.where(torch.arange(len(vector), device=vector.device) == k, -(-log_vk).log(), rest)
+        conditional = (given / temperature).softmax(0)
+        index[name], relaxed[name] = k, soft - conditional + conditional.detach()
+        log_probability = log_probability.to(theta) + theta[k]
+    return Draw(index, relaxed, log_probability)
+
+
+def estimate(draw: Draw, hard: float | Tensor, soft: Tensor) -> Tensor:
+    """A scalar whose gradient estimates that of the expectation of `hard`, the loss of the drawn architecture.
+
+    `soft` is the control variate: any function of `draw.relaxed`; the closer to `hard`, the less variance.
+    """
+    return draw.log_probability * (hard - soft).detach() + soft
+
+
+def answers(space: Space, draw: Draw) -> dict[str, str | int]:
+    """The drawn options as a setting; subsets, which have no logits, stay whole."""
+    return {name: space.decisions[name].options[i] for name, i in draw.index.items()}
+
+
+def architecture(space: Space, draw: Draw) -> Architecture:
+    """The drawn options as an architecture: where it cannot hold one, and in subsets, the first that it can."""
+    drawn = answers(space, draw)
+    return space.decide(lambda d: drawn[d.name] if drawn.get(d.name) in d.values else d.values[0])
+
+
+def checked(reward: Reward, arch: Architecture) -> float:
+    """Refused where the reward is no finite number."""
+    value = float(reward(arch))
+    if not abs(value) < float("inf"):
+        raise Refused(f"the reward of architecture {arch.digest} is {value}: a reward is a finite number")
+    return value
+
+
+class Surrogate:
+    """A reward as a sum over options, by ridge regression on drawn architectures: control variate of a black box."""
+
+    def __init__(
+        self, space: Space, architectures: Iterable[Architecture], values: Iterable[float], ridge: float = 1.0
+    ):
+        """`values` are the rewards of `architectures`."""
+        self.names = [d.name for d in space.decisions.values() if d.pick == 1]
+        self.options = {name: space.decisions[name].options for name in self.names}
+        rows = torch.stack([self._encode(arch) for arch in architectures])
+        target = torch.tensor(list(values), dtype=torch.float64)
+        square = rows.T @ rows + ridge * torch.eye(rows.shape[1], dtype=torch.float64)
+        solution = torch.linalg.solve(square, rows.T @ target).float()
+        self.bias, parts = solution[-1], solution[:-1].split([len(self.options[name]) for name in self.names])
+        self.parts = dict(zip(self.names, parts, strict=True))
+
+    def __call__(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """() : the reward that mixture weights (options,) are expected to have."""
+        terms = [(part.to(weights[name]) * weights[name]).sum() for name, part in self.parts.items()]
+        return torch.stack(terms).sum() + self.bias.to(terms[0])
+
+    def _encode(self, arch: Architecture) -> Tensor:
+        row = [float(arch.get(name) == option) for name in self.names for option in self.options[name]]
+        return torch.tensor([*row, 1.0], dtype=torch.float64)

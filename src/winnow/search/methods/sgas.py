@@ -1,0 +1,91 @@
+"""SGAS: sequential greedy architecture search, criteria 1 and 2 (Li et al. 2020, arXiv:1912.00195)."""
+
+from collections.abc import Iterable
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from winnow.core.errors import Refused
+from winnow.core.space import Space
+from winnow.data.loaders import Batches
+from winnow.search.greedy import Edges, edge_scores, shares
+from winnow.search.mixture import Parts, Recipe, bilevel
+from winnow.search.relax import Logits, deciding, softmax
+from winnow.search.select import most_missed
+from winnow.train.evaluate import Batch, accuracy_and_loss, batch_statistics
+from winnow.train.seeds import generator
+
+CERTAIN = 20.0  # what a decided logit has ahead of the next: selections read the decision from it
+
+
+def sgas(
+    space: Space,
+    train: Iterable[Batch],
+    valid: Iterable[Batch],
+    *,
+    epochs: int = 50,
+    criterion: int = 1,
+    warmup: int = 9,
+    interval: int = 5,
+    history: int = 4,
+    batch_growth: int = 8,
+    operation: str = "magnitude",
+    **recipe: Unpack[Recipe],
+) -> Logits:
+    """First-order DARTS that fixes one edge of every cell type at the end of epochs `warmup`, + `interval`, ...
+
+    The edge is the one with the best score, its operation the heaviest but `none`; with `operation` "perturbation" the
+    one missed most on `valid` (SGAS-PT of Wang et al. 2021). Batches grow by `batch_growth` with each decision.
+    Refused where the decisions do not end before the training does.
+    """
+    logits = Logits(space, generator(recipe["seed"], "logits")).to(next(space.parameters()).device)
+    edges, past = Edges(space), []
+    last = warmup + interval * (edges.turns() - 1)
+    if last + 2 > epochs:
+        raise Refused(
+            f"SGAS decides {edges.turns()} times, the last time after epoch {last}, and trains on for one epoch: "
+            f"search.epochs takes {last + 2} or more, not {epochs}; or lower search.sgas.warmup or interval"
+        )
+
+    def parts(epoch: int) -> Parts:
+        if epoch:
+            weights = {name: vector.detach() for name, vector in softmax(logits).items()}
+            if epoch > warmup and (epoch - 1 - warmup) % interval == 0 and edges.open:
+                for members in edges.groups.values():
+                    _decide(members, weights)
+                _grow(train, batch_growth)
+                _grow(valid, batch_growth)
+            past.append({d.name: shares(d, weights[d.name].cpu()) for ds in edges.groups.values() for d in ds})
+            del past[:-history]
+        return Parts(relax=deciding(softmax, edges.decided), learn_logits=bool(edges.open))
+
+    def _decide(members, weights: dict[str, Tensor]) -> None:
+        scores = edge_scores(members, weights, past, criterion).tolist()
+        candidates = [i for i, d in enumerate(members) if d.name in edges.open]
+        if candidates:
+            d = members[max(candidates, key=scores.__getitem__)]  # of equals the first
+            if operation == "perturbation":
+                judged = list(valid)
+                value = most_missed(d, {**weights, **edges.decided}, lambda s: _judge(space, s, judged))[0]
+            else:
+                named = [option for option in d.options if option != "none"]
+                value = max(named, key=lambda option: float(weights[d.name][d.options.index(option)]))
+            edges.decide(d, value)
+
+    bilevel(space, train, valid, epochs=epochs, parts=parts, logits=logits, **recipe)
+    with torch.no_grad():
+        for d in (d for members in edges.groups.values() for d in members if d.name in edges.decided):
+            logits[d.name][d.options.index(edges.decided[d.name])] = float(logits[d.name].max()) + CERTAIN
+    return logits
+
+
+def _judge(space: Space, setting, judged: list[Batch]) -> tuple[float, float]:
+    with batch_statistics(space):
+        return accuracy_and_loss(lambda x: space(x, setting), judged)
+
+
+def _grow(batches: Iterable[Batch], by: int) -> None:
+    """Larger batches from the next epoch on, but always at least one; other iterables stay as they are."""
+    if isinstance(batches, Batches):
+        batches.batch = min(batches.batch + by, len(batches.split))

@@ -1,0 +1,135 @@
+"""Two-temperature subset selection, after Colombo & Gao 2021 (arXiv:2107.03375, of which the abstract was read)."""
+
+from collections.abc import Iterable
+from typing import Unpack
+
+import torch
+from torch import Tensor, nn
+
+from winnow.core.space import Space
+from winnow.data.loaders import forever
+from winnow.search.gradients import first_order
+from winnow.search.mixture import Parts, Recipe, bilevel
+from winnow.search.penalties import expected_cost
+from winnow.search.relax import Logits, gates
+from winnow.train.evaluate import Batch, batch_statistics
+from winnow.train.seeds import derived, generator, seeded
+
+POLICIES = ("frozen", "resampled", "inherited", "alternating")
+JUDGED = 4  # validation batches behind the score of a discrete subset
+
+
+def subset(
+    space: Space,
+    train: Iterable[Batch],
+    valid: Iterable[Batch],
+    *,
+    epochs: int = 50,
+    cold: float = 100.0,
+    warm: float = 1.0,
+    start: float = 0.5,
+    strength: float = 0.1,
+    budget: float = 0.0,
+    weights: str = "frozen",
+    draws: int = 4,
+    **recipe: Unpack[Recipe],
+) -> Logits:
+    """Gates on the candidates of a large network, each kept if its logit is above zero; select with `threshold`.
+
+    Minimises the validation loss + `strength` x the share of `unit_costs` that is kept above `budget`. `weights` says
+    what hangs on the architecture: the mean of `draws` "frozen" random initialisations or of as many "resampled" at
+    each step, the "inherited" (pretrained) weights as they are, or "alternating" ones that train too. Returns the
+    logits of the best discrete subset that an epoch ended with.
+    """
+    seed, objective = recipe["seed"], recipe["objective"]
+    device = next(space.parameters()).device
+    logits = Logits(space, generator(seed, "logits"), scale=0.01).to(device)
+    for vector in logits.values():
+        vector.data += start
+    relax = gates(cold, warm)
+    costs = {name: vector.to(device) for name, vector in unit_costs(space).items()}
+    hung = Hung(space, weights, draws, seed)
+    parts = Parts(
+        relax=relax,
+        gradient=hung.gradient,
+        penalty=expected_cost(relax, costs, strength, budget),
+        learn_weights=weights == "alternating",
+    )
+    best: tuple[float, dict[str, Tensor]] = (float("inf"), {})
+    held = forever(valid)
+    judged = [next(held) for _ in range(JUDGED)]
+
+    def keep_best() -> None:
+        nonlocal best
+        on = {name: (vector > 0).to(vector) for name, vector in logits.items()}
+        spent = sum(float((costs[name] * gate).sum()) for name, gate in on.items())
+        score = hung.mean_loss(objective, judged, on) + strength * max(spent - budget, 0.0)
+        if score < best[0]:
+            best = (score, {name: vector.detach().clone() for name, vector in logits.items()})
+
+    def schedule(epoch: int) -> Parts:
+        if epoch:
+            keep_best()
+        return parts
+
+    bilevel(space, train, valid, epochs=epochs, parts=schedule, logits=logits, **recipe)
+    keep_best()
+    with torch.no_grad():
+        for name, vector in best[1].items():
+            logits[name].copy_(vector)
+    return logits
+
+
+def unit_costs(space: Space) -> dict[str, Tensor]:
+    """Per decision (options,), the share of each candidate in parameters + 1: what has none is not free."""
+    counts = {d.name: torch.zeros(len(d.options)) for d in space.decisions.values() if d.pick == 1}
+    for hole in space.holes:
+        d = hole.decision
+        if d.name in counts:
+            for i, option in enumerate(d.options):
+                (candidate,) = hole.kept(option)
+                counts[d.name][i] += sum(p.numel() for p in candidate.parameters())
+    total = sum(float((count + 1).sum()) for count in counts.values())
+    return {name: (count + 1) / total for name, count in counts.items()}
+
+
+class Hung:
+    """The weights that the architecture is judged with: one set of them, or several random draws."""
+
+    def __init__(self, space: Space, policy: str, draws: int, seed: int):
+        self.space, self.policy, self.seed, self.step = space, policy, seed, 0
+        self.draws = draws if policy in ("frozen", "resampled") else 1
+
+    def attach(self, which: int) -> None:
+        """Put draw `which` of the present step in place; one set of weights stays."""
+        if self.policy in ("frozen", "resampled"):
+            with seeded(derived(self.seed, "weights", which, self.step if self.policy == "resampled" else 0)):
+                initialise(self.space)
+
+    def gradient(self, space, logits, relax, objective, train, valid, weights_optimiser) -> Tensor:
+        """`first_order`, averaged over the draws."""
+        losses = []
+        for which in range(self.draws):
+            self.attach(which)
+            losses.append(first_order(space, logits, relax, objective, train, valid, weights_optimiser))
+        for vector in logits.values():
+            if vector.grad is not None:
+                vector.grad /= self.draws
+        self.step += 1
+        return torch.stack(losses).mean()
+
+    @torch.no_grad()
+    def mean_loss(self, objective, batches: list[Batch], setting) -> float:
+        losses = []
+        for which in range(self.draws):
+            self.attach(which)
+            with batch_statistics(self.space):
+                losses += [float(objective(batch, setting)) for batch in batches]
+        return sum(losses) / len(losses)
+
+
+def initialise(module: nn.Module) -> None:
+    """Fresh weights everywhere, from torch's global stream, as when the modules were built."""
+    for each in module.modules():
+        if callable(reset := getattr(each, "reset_parameters", None)):
+            reset()

@@ -1,0 +1,196 @@
+"""search.methods: what every mixture method promises, on planted problems and against each other."""
+
+import inspect
+
+import pytest
+import torch
+
+from tests.search.planted import SEES, data, planted, search
+from tests.search.toys import Loader as Batched
+from tests.search.toys import Recorded, cells, images, snapshot
+from winnow.core.decision import Decision
+from winnow.core.errors import Refused
+from winnow.core.holes import Choice, Hole
+from winnow.core.space import Space
+from winnow.search.methods import METHODS
+from winnow.search.objective import cross_entropy
+from winnow.search.partial import partial_channels
+from winnow.search.relax import softmax
+from winnow.search.select import magnitude
+
+FAST = {  # shortened schedules; the rest as published
+    "sgas": {"warmup": 3, "interval": 4},
+    "pc_darts": {"warmup": 1},
+    "gdas": {"temperature": 2.0},
+    "unas": {"warmup": 2, "epochs": 25},
+    "gumbel": {"epochs": 20},
+    "subset": {"weights": "alternating", "strength": 0.02, "start": 0.1},
+    "beta_darts": {"strength": 0.3},
+}
+LEARNING = [name for name in METHODS if name not in ("spos", "blank")]
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_the_planted_candidate_wins(name):
+    space, logits, _ = search(METHODS[name], **FAST.get(name, {}))
+    assert dict(magnitude(space, softmax(logits))) == {"e0": SEES, "e1": SEES}
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "spos"])
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(name):
+    options = FAST.get(name, {}) | {"epochs": 9 if name == "sgas" else 3}
+    runs = [search(METHODS[name], seed=seed, **options)[:2] for seed in (0, 0, 1)]
+    (one, a), (two, b), (_, c) = runs
+    assert all(torch.equal(one.state_dict()[key], two.state_dict()[key]) for key in one.state_dict())
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert not all(torch.equal(a[key], c[key]) for key in a)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "spos"])
+@pytest.mark.parametrize("where", ["nas_bench_201", "darts"])
+def test_every_method_takes_every_published_cell(name, where):
+    options = {"epochs": 2}
+    space = cells(where, **({"candidates": "s3"} if where == "darts" else {}))
+    if name == "sgas":
+        options = {"epochs": 10, "warmup": 0, "interval": 1}
+    if name == "pc_darts":
+        space, options = partial_channels(space, 4), {"epochs": 2, "warmup": 0}
+    if name in ("unas", "subset"):
+        options |= {"warmup": 0} if name == "unas" else {"draws": 1}
+    train, valid, watch = Batched([images(8, 0)]), Batched([images(8, 1)]), Recorded()
+    logits = METHODS[name](space, train, valid, objective=cross_entropy(space), seed=0, watch=watch, **options)
+    assert all(vector.isfinite().all() for vector in logits.values())
+    assert all({"train_loss", "valid_loss", "lr"} == set(row) for row in watch.epochs)
+    space.check(magnitude(space, softmax(logits)))
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "spos"])
+def test_sizes_that_cannot_be_mixed_are_refused(name):
+    class Width(Hole):
+        def kept(self, value):
+            return []
+
+        def forward(self, x):
+            return x
+
+    model = planted().model
+    model.append(Width(Decision("width", (8, 16))))
+    with pytest.raises(
+        Refused, match=r"decision 'width' \(Width\) takes one of \(8, 16\) and no mixture.*spos"
+    ) as told:
+        search(METHODS[name], Space(model), epochs=1)
+    assert "\n" not in str(told.value)
+
+
+def test_the_blank_mixture_never_moves():
+    _, logits, watch = search(METHODS["blank"], epochs=3)
+    start = search(METHODS["blank"], epochs=1)[1]
+    assert all(torch.equal(logits[name], start[name]) for name in logits)
+    assert all(vector.abs().max() < 0.01 for vector in logits.values())
+    assert watch.epochs[0]["valid_loss"] != watch.epochs[-1]["valid_loss"]
+
+
+class Enough(Recorded):
+    """Asks for an end after the second epoch."""
+
+    def epoch(self, epoch, metrics, weights=None):
+        super().epoch(epoch, metrics, weights)
+        return epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("sdarts", {"epsilon": 0.0, "epsilon_min": 0.0}),
+        ("beta_darts", {"strength": 0.0, "flood": 0.0}),
+        ("sgas", {"warmup": 4, "interval": 1}),  # before its first decision
+    ],
+)
+def test_without_what_is_theirs_it_is_darts_to_the_bit(name, options):
+    space, logits, _ = search(METHODS[name], watch=Enough(), **options)
+    plain, of_darts, _ = search(METHODS["darts"], watch=Enough())
+    assert all(torch.equal(logits[key], of_darts[key]) for key in logits)
+    assert all(torch.equal(space.state_dict()[key], plain.state_dict()[key]) for key in space.state_dict())
+
+
+def test_a_watch_may_end_the_search():
+    assert len(search(METHODS["darts"], watch=Enough(), epochs=9)[2].epochs) == 2
+
+
+def test_beta_decay_is_off_in_the_first_epoch_and_flattens_later():
+    first = [search(METHODS[name], epochs=1)[1] for name in ("darts", "beta_darts")]
+    assert all(torch.equal(first[0][key], first[1][key]) for key in first[0])
+    spread = {}
+    for strength in (0.0, 50.0):
+        logits = search(METHODS["beta_darts"], strength=strength)[1]
+        spread[strength] = max(float(weights.detach().std()) for weights in softmax(logits).values())
+    assert spread[50.0] < 0.5 * spread[0.0]
+
+
+def test_flooding_keeps_the_training_loss_up():
+    low, high = (search(METHODS["beta_darts"], strength=0.0, flood=b, epochs=20)[2].epochs for b in (0.0, 0.6))
+    assert low[-1]["train_loss"] < 0.3
+    assert 0.35 < high[-1]["train_loss"] < 0.9
+
+
+def test_gdas_trains_only_what_it_draws():
+    space = planted()
+    computed = []
+    for hole in space.holes:
+        for option, candidate in hole.candidates.items():
+            candidate.register_forward_hook(lambda *_, at=(hole.decision.name, option): computed.append(at))
+    search(METHODS["gdas"], space, epochs=1)
+    assert len(computed) == 4 * 2 * 2  # batches x steps x edges: one candidate each
+
+
+def test_the_defaults_of_temperatures_and_noise_are_the_published_ones():
+    def default(name):
+        return {
+            k: p.default for k, p in inspect.signature(METHODS[name]).parameters.items() if p.kind == p.KEYWORD_ONLY
+        }
+
+    assert default("sdarts") == {"epochs": 50, "noise": "random", "epsilon_min": 0.03, "epsilon": 0.3}
+    assert default("beta_darts") == {"epochs": 100, "strength": 50.0, "flood": 0.0}
+    assert default("gdas") == {"epochs": 250, "temperature": 10.0, "temperature_min": 0.1}
+    assert default("pc_darts") == {"epochs": 50, "warmup": 15}
+    sgas = {"epochs": 50, "criterion": 1, "warmup": 9, "interval": 5, "history": 4, "batch_growth": 8}
+    assert default("sgas") == {**sgas, "operation": "magnitude"}
+    unas = default("unas")
+    assert (unas["temperature"], unas["gap"], unas["reward_weight"]) == (0.4, 0.5, 0.1)
+
+
+@pytest.mark.parametrize("name", ["gdas", "gumbel", "unas", "subset"])
+def test_a_temperature_of_zero_is_refused(name):
+    key = "cold" if name == "subset" else "temperature"
+    with pytest.raises(Refused, match="a temperature is a number above zero, not 0"):
+        search(METHODS[name], epochs=1, **{key: 0.0})
+
+
+def test_setn_trains_uniform_paths_and_its_evaluator_no_weights():
+    space = planted()
+    before = snapshot(space)
+    _, logits, _ = search(METHODS["setn"], space, epochs=1, lr=1e-12, lr_min=0.0, weight_decay=0.0)
+    after = snapshot(space)
+    assert all(torch.allclose(after[key], before[key], atol=1e-9) for key in before)
+    assert max(float(vector.detach().abs().max()) for vector in logits.values()) > 0.05
+
+
+def test_with_an_evaluator_that_rests_setn_draws_the_paths_of_spos():
+    ours, theirs = planted(), planted()
+    drawn: tuple[list, list] = ([], [])
+    for space, calls in zip((ours, theirs), drawn, strict=True):
+        for hole in space.holes:
+            for option, candidate in hole.candidates.items():
+                note = lambda *_, at=(hole.decision.name, option), to=calls: to.append(at)  # noqa: E731
+                candidate.register_forward_hook(note)
+    search(METHODS["setn"], ours, epochs=2)
+    METHODS["spos"](
+        theirs, data(seed=1), [], objective=cross_entropy(theirs), seed=0, watch=Recorded(), epochs=2, lr=0.1
+    )
+    paths = [drawn[0][i + 6 : i + 8] for i in range(0, len(drawn[0]), 8)]  # each after the six of a mixture
+    assert [at for path in paths for at in path] == drawn[1]
+
+
+def test_choices_are_what_mixes():
+    assert Choice.mixes
+    assert not Hole.mixes

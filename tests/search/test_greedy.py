@@ -1,0 +1,83 @@
+"""search.greedy: the worked example of SGAS's scores, and what a decision closes."""
+
+import pytest
+import torch
+
+from tests.search.toys import Loader, Recorded, cells, images
+from winnow.core.decision import Decision
+from winnow.core.errors import Refused
+from winnow.search.greedy import Edges, certainty, edge_scores, importance, shares, stability
+from winnow.search.methods.sgas import sgas
+from winnow.search.objective import cross_entropy
+from winnow.search.relax import softmax
+from winnow.search.select import magnitude
+
+DECISIONS = [Decision(f"e{i}", ("none", "a", "b", "c")) for i in range(3)]
+ROWS = ([0.1, 0.5, 0.2, 0.2], [0.4, 0.3, 0.2, 0.1], [0.05, 0.9, 0.03, 0.02])
+WEIGHTS = {d.name: torch.tensor(row, dtype=torch.float64) for d, row in zip(DECISIONS, ROWS, strict=True)}
+PAST = ([0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.9, 0.05, 0.05])
+
+
+def test_the_worked_example():
+    of = [(d, WEIGHTS[d.name]) for d in DECISIONS]
+    assert [float(importance(*each)) for each in of] == pytest.approx([0.90, 0.60, 0.95])
+    assert [float(certainty(shares(*each))) for each in of] == pytest.approx([0.0943, 0.0794, 0.7801], abs=1e-4)
+    assert edge_scores(DECISIONS, WEIGHTS, [], 1).tolist() == pytest.approx([0.0182, 0, 1], abs=1e-4)
+    overlaps = [
+        float(stability(shares(*each), [torch.tensor(past, dtype=torch.float64)]))
+        for each, past in zip(of, PAST, strict=True)
+    ]
+    assert overlaps == pytest.approx([0.9222, 0.9667, 0.9526], abs=1e-4)
+
+
+def test_without_a_history_criterion_two_is_zero_everywhere():
+    assert edge_scores(DECISIONS, WEIGHTS, [], 2).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("name", "turns"), [("darts", 8), ("nas_bench_201", 6)])
+def test_a_cell_type_decides_as_often_as_it_keeps_edges(name, turns):
+    assert Edges(cells(name)).turns() == turns
+
+
+def test_a_node_with_two_edges_closes_the_others():
+    space = cells("darts", candidates="s3")
+    edges = Edges(space)
+    for source in (3, 0):
+        edges.decide(space.decisions[f"normal/5/{source}"], "sep_conv_3x3")
+    assert edges.decided["normal/5"] == (0, 3)
+    assert not [name for name in edges.open if name.startswith("normal/5/")]
+    assert "normal/4/0" in edges.open
+
+
+def run(space, **options):
+    watch, batches = Recorded(), Loader([images(8, 0)])
+    logits = sgas(space, batches, batches, objective=cross_entropy(space), seed=0, watch=watch, **options)
+    return logits, watch
+
+
+@pytest.mark.parametrize(("operation", "criterion"), [("magnitude", 2), ("perturbation", 1)])
+def test_one_edge_a_cell_type_is_decided_at_each_turn_and_its_logits_rest(operation, criterion):
+    space = cells("darts", candidates="s3")
+    options = {"warmup": 1, "interval": 1, "operation": operation, "criterion": criterion}
+    logits, watch = run(space, epochs=11, **options)
+    told = [len(weights) for weights in watch.weights]
+    assert told[:2] == [28, 28]  # epoch 1 ends with the first decision
+    assert told[2] == 26
+    assert told == sorted(told, reverse=True)
+    arch = magnitude(space, softmax(logits))
+    space.check(arch)
+    assert "none" not in arch.values()
+    for name, value in arch.items():
+        if isinstance(value, str):
+            weights = softmax(logits)[name].detach()
+            assert float(weights[space.decisions[name].options.index(value)]) > 0.999
+
+
+def test_a_schedule_longer_than_the_training_is_refused():
+    with pytest.raises(
+        Refused, match=r"decides 6 times, the last time after epoch 34.*search.epochs takes 36 or more, not 30"
+    ):
+        run(cells(), epochs=30)
+    with pytest.raises(Refused) as told:
+        run(cells(), epochs=3, warmup=0, interval=1)
+    assert "\n" not in str(told.value)

@@ -1,0 +1,73 @@
+"""search.smooth: noise on mixture weights as SmoothDARTS defines it."""
+
+import pytest
+import torch
+
+from tests.search.toys import cells, changed, images, logits_of, loss_of, mixed, snapshot
+from winnow.search.smooth import adversarial_noise, random_noise, simplex
+
+BATCH = images(8)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_simplex_rows_are_distributions():
+    for row in torch.randn(200, 5, generator=generator()):
+        out = simplex(row)
+        assert (out >= 0).all()
+        assert float(out.sum()) == pytest.approx(1, abs=1e-6)
+    inside = torch.tensor([0.2, 0.5, 0.3])
+    torch.testing.assert_close(simplex(inside), inside)
+    assert simplex(torch.tensor([-3.0, -1.0, -2.0])).tolist() == [0, 1, 0]
+
+
+def test_random_noise_is_uniform_within_its_radius():
+    even = {"a": torch.full((8,), 0.125, dtype=torch.float64)}
+    draws = generator()
+    noise = torch.stack([random_noise(0.1, draws)(even, BATCH, {})["a"] for _ in range(500)])
+    assert float(noise.max()) <= 0.225 / (8 * 0.025)
+    assert float(noise.std()) == pytest.approx(0.1 / 3**0.5, rel=0.1)
+
+
+def test_the_mean_rise_of_a_quadratic_is_a_sixth_of_the_squared_radius_times_the_trace():
+    a = torch.randn(5, 5, generator=generator(1), dtype=torch.float64)
+    hessian, epsilon = a @ a.T, 0.3
+    delta = epsilon * (2 * torch.rand(400_000, 5, generator=generator(2), dtype=torch.float64) - 1)
+    rise = 0.5 * ((delta @ hessian) * delta).sum(1).mean()
+    assert float(rise) == pytest.approx(epsilon**2 / 6 * float(hessian.trace()), rel=0.01)
+
+
+def test_the_attack_hurts_at_least_as_much_as_nothing_and_leaves_no_trace():
+    space = cells()
+    logits = logits_of(space)
+    weights, loss = mixed(space, logits), loss_of(space)
+    before = snapshot(space)
+    space.train()
+    for seed in range(5):
+        moved = adversarial_noise(space, loss, 0.3, generator(seed))(weights, BATCH, {})
+        assert space.training
+        assert not changed(space, before)
+        assert all(p.grad is None and p.requires_grad for p in space.parameters())
+        space.eval()
+        assert float(loss(BATCH, moved).detach()) >= float(loss(BATCH, weights).detach())
+        space.train()
+
+
+def test_the_attack_hurts_more_than_noise_of_its_radius():
+    space = cells()
+    weights, loss = mixed(space, logits_of(space)), loss_of(space)
+    space.eval()
+    of_noise = [float(loss(BATCH, random_noise(0.2, generator(s))(weights, BATCH, {})).detach()) for s in range(5)]
+    attacked = adversarial_noise(space, loss, 0.2, generator(9))(weights, BATCH, {})
+    assert float(loss(BATCH, attacked).detach()) > max(of_noise)
+
+
+def test_decided_options_are_not_attacked():
+    space = cells()
+    weights = mixed(space, logits_of(space))
+    decided = {"1<-0": "skip_connect"}
+    weights.pop("1<-0")
+    moved = adversarial_noise(space, loss_of(space), 0.3, generator())(weights, BATCH, decided)
+    assert set(moved) == set(weights)

@@ -8,12 +8,14 @@ import pytest
 from tests.search.toys import Loader, Recorded, cells, images
 from winnow.core.space import Space
 from winnow.search.evolve import evolution
+from winnow.search.likely import likeliest
 from winnow.search.methods import METHODS
 from winnow.search.mixture import resume_mixture
 from winnow.search.objective import cross_entropy
 from winnow.search.pairs import NEEDS, OFFERS, objection
+from winnow.search.partial import partial_channels
 from winnow.search.relax import softmax
-from winnow.search.select import magnitude, perturbation
+from winnow.search.select import magnitude, perturbation, threshold
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics, calibrate
 
 TRAIN, VALID, JUDGED = (Loader([images(8, seed)]) for seed in range(3))
@@ -47,14 +49,32 @@ def by_evolution(space, logits):
     return evolution(space, score, rng=random.Random(0), population=3, generations=1)[0].architecture
 
 
-SELECTIONS = {"magnitude": by_magnitude, "perturbation": by_perturbation, "evolution": by_evolution}
+def by_threshold(space, logits):
+    return threshold(space, softmax(logits))
+
+
+def by_likeliest(space, logits):
+    return likeliest(space, softmax(logits), 2, random.Random(0))[0]
+
+
+SELECTIONS = {
+    "magnitude": by_magnitude,
+    "threshold": by_threshold,
+    "likeliest": by_likeliest,
+    "perturbation": by_perturbation,
+    "evolution": by_evolution,
+}
+SHORT = {"sgas": {"epochs": 7, "warmup": 0, "interval": 1}, "pc_darts": {"warmup": 0}, "unas": {"warmup": 0}}
 
 
 def supernet(strategy: str, name: str) -> tuple[Space, object]:
     space = cells(name, **SPACES[name])
+    if strategy == "pc_darts":
+        space = partial_channels(space, 4)
     logits = METHODS[strategy](
-        space, TRAIN, VALID, objective=cross_entropy(space), seed=0, watch=Recorded(), epochs=1, lr=0.01
-    )
+        space, TRAIN, VALID, objective=cross_entropy(space), seed=0, watch=Recorded(),
+        **{"epochs": 1, "lr": 0.01} | SHORT.get(strategy, {}),
+    )  # fmt: skip
     return space, logits
 
 
@@ -99,7 +119,10 @@ def test_an_objection_names_what_works(strategy, method):
 
 def test_the_pairs_that_mean_nothing_are_these():
     refused = {pair for pair in PAIRS if objection(*pair) is not None and "trials" not in pair and "best" not in pair}
-    assert refused == {("spos", "magnitude"), ("spos", "perturbation"), ("blank", "magnitude")}
+    untrained = {(s, m) for s in ("spos", "blank") for m in ("magnitude", "threshold", "likeliest")}
+    decided = {("sgas", "perturbation"), ("sgas", "likeliest")}
+    weightless = {("subset", m) for m in ("perturbation", "likeliest", "evolution")}
+    assert refused == untrained | decided | weightless | {("spos", "perturbation")}
 
 
 def test_a_refused_pair_could_not_have_run():

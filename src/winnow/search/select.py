@@ -161,7 +161,7 @@ def threshold(space: Space, weights: Mapping[str, Tensor], least: float | None =
     closed = {
         name: vector
         for name, vector in weights.items()
-        if float(vector.max()) <= (1 / len(vector) if least is None else least)
+        if float(vector.detach().max()) <= (1 / len(vector) if least is None else least)
     }
 
     def nothing(name: str, vector: Tensor) -> Tensor:

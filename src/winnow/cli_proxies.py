@@ -11,15 +11,31 @@ _seed = click.option("--seed", type=int, default=0, show_default=True)
 _proxies = click.option("--proxies", help="Names with commas between [default: all that the images allow]")
 
 
+def _shape_of(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    words = text.split(",")
+    if len(words) != 3 or not all(word.strip().isdigit() and int(word) for word in words):
+        raise click.BadParameter(f"takes channels,height,width, like 3,32,32, not {text!r}")
+    return tuple(int(word) for word in words)
+
+
+_shape = click.option(
+    "--input-shape", "shape", callback=_shape_of, help="Of one image of noise: channels,height,width [default: 3,32,32]"
+)
+
+
 @click.command()
 @click.option("--space", "name", required=True, help="A space by name or dotted path, at its default size.")
 @click.option("--table", "path", type=_path, required=True, help="A table of trials, as written by `table import`.")
 @click.option("--metric", default="cifar10_valid", show_default=True)
 @click.option("--fidelity", type=float, help="Epochs of the results to compare with [default: the longest]")
 @click.option("--sample", type=click.IntRange(3), help="Only so many architectures, at random [default: all]")
-@click.option("--out", type=_path, default=Path("rank"), show_default=True, help="Folder for scores and rank.csv.")
+@click.option("--resamples", type=click.IntRange(1), default=200, show_default=True, help="Of the bootstrap.")
+@click.option("--out", type=_path, default=Path("rank"), show_default=True, help="Folder of scores, rows and picture.")
 @_proxies
 @_data
+@_shape
 @_batch
 @_seed
 def rank(
@@ -28,30 +44,35 @@ def rank(
     metric: str,
     fidelity: float | None,
     sample: int | None,
+    resamples: int,
     out: Path,
     proxies: str | None,
     data: Path | None,
+    shape: tuple[int, ...] | None,
     batch: int,
     seed: int,
 ) -> None:
     """How well proxies order the architectures of a table; always beside params and MACs, and given both.
 
-    Scores go to disk in parts: killed anywhere, the same command goes on from there.
+    Scores go to disk in parts: killed anywhere, the same command goes on from there, to the same files.
     """
-    from winnow.stage.files import write_rows
     from winnow.stage.ranking import rank_proxies, truth_of
+    from winnow.stage.ranking_files import tracked
     from winnow.trials.lookup import Table
 
-    images, space = _images(data, batch, seed), None
-    space = _space(name, seed, images)
-    table = Table.read(path)
-    known = table.fidelities(metric) or [()]
-    at = {"epochs": fidelity} if fidelity is not None else dict(known[-1])
+    asked = click.get_current_context().params
+    images = _images(data, shape, batch, seed)
+    space, table = _space(name, seed, images), Table.read(path)
+    at = {"epochs": fidelity} if fidelity is not None else dict((table.fidelities(metric) or [()])[-1])
     truth = truth_of(space, table, metric, at, sample, seed)
     chosen = _chosen(proxies, images)
-    ranking = rank_proxies(space, truth, chosen, images, out, seed=seed, progress=_say)
-    write_rows(out / "rank.csv", ranking.rows)
-    click.echo(f"{len(truth):,} architectures of {name}, {ranking.swept.distinct:,} scored; {metric} at {at or 'full'}")
+    title = (
+        f"{metric} at {', '.join(f'{key} {value:g}' for key, value in at.items()) or 'full'}, {len(truth):,} of {name}"
+    )
+    with tracked(out, asked | {"proxies": chosen}) as keep:
+        ranking = rank_proxies(space, truth, chosen, images, out, seed=seed, resamples=resamples, progress=_say)
+        written = keep(ranking, title)
+    click.echo(f"{title}; {ranking.swept.distinct:,} scored")
     click.echo(
         f"{'proxy':<16}{'kendall [95 %]':>24}{'spearman':>10}{'given size':>12}{'top 5 %':>9}{'nDCG':>7}{'missing':>9}"
     )
@@ -61,40 +82,68 @@ def rank(
             f"{row['proxy']:<16}{interval:>24}{row['spearman']:>10.3f}{row['given_size']:>12.3f}"
             f"{row['top_precision']:>9.2f}{row['ndcg_top']:>7.3f}{row['missing']:>9.0f}"
         )
-    click.echo(f"wrote {out / 'rank.csv'} and {ranking.swept.path}")
+    for gap in ranking.gaps:
+        click.echo(
+            f"{gap.proxy}: no value for {gap.count:,}, ranked last; the first is {gap.architecture}: {gap.reason}"
+        )
+    for level in ranking.level:
+        click.echo(f"{level}: the same score for all, so it has no order and no correlation")
+    click.echo(f"wrote {', '.join(str(each) for each in written)} and {ranking.swept.path}")
 
 
 @click.command()
-@click.argument("architecture", type=_path)
-@click.option("--space", "name", required=True, help="Its space, at its default size.")
+@click.argument("network")
+@click.option("--space", "name", help="The architecture's space, at its default size.")
 @click.option("--sample", type=click.IntRange(0), default=20, show_default=True, help="Random children beside it.")
 @_proxies
 @_data
+@_shape
 @_batch
 @_seed
 def score(
-    architecture: Path, name: str, sample: int, proxies: str | None, data: Path | None, batch: int, seed: int
+    network: str,
+    name: str | None,
+    sample: int,
+    proxies: str | None,
+    data: Path | None,
+    shape: tuple[int, ...] | None,
+    batch: int,
+    seed: int,
 ) -> None:
-    """The proxies of an architecture.json, and the share of random children of its space that it beats."""
-    from winnow.stage.ranking import standing
+    """The proxies of NETWORK: an architecture.json with --space, or a module of yours, my_package.my_module:build.
 
-    images = _images(data, batch, seed)
-    space = _space(name, seed, images)
+    Of an architecture also the share of random children of its space that it beats.
+    """
+    from winnow.core.errors import Refused
     from winnow.stage.files import read_architecture
+    from winnow.stage.standing import module_at, scores_of, standing
 
-    arch = read_architecture(architecture, space, name)
-    click.echo(f"{'proxy':<16}{'score':>16}{f'beats of {sample}':>14}")
-    for row in standing(space, arch, _chosen(proxies, images), images, sample, seed):
+    images = _images(data, shape, batch, seed)
+    chosen = _chosen(proxies, images)
+    if ":" in network and not Path(network).exists():
+        sample, rows = 0, scores_of(module_at(network, seed), chosen, images, seed)
+    elif name is None:
+        raise Refused(
+            f"an architecture has a space: say --space for {network}, or name a module like 'my_module:build'"
+        )
+    else:
+        space = _space(name, seed, images)
+        rows = standing(space, read_architecture(Path(network), space, name), chosen, images, sample, seed)
+    click.echo(f"{'proxy':<16}{'score':>16}{f'beats of {sample}' if sample else '':>14}".rstrip())
+    for row in rows:
         share = f"{row['beats']:.0%}" if sample else ""
         click.echo(f"{row['proxy']:<16}{row['score']:>16,.6g}{share:>14}  {row['reason']}".rstrip())
 
 
-def _images(data: Path | None, batch: int, seed: int):
+def _images(data: Path | None, shape: tuple[int, ...] | None, batch: int, seed: int):
     """A batch of the split `weights` with labels, or noise without."""
+    from winnow.core.errors import Refused
     from winnow.stage.ranking import noise_batch
 
     if data is None:
-        return noise_batch(batch, (3, 32, 32), seed)
+        return noise_batch(batch, shape or (3, 32, 32), seed)
+    if shape is not None:
+        raise Refused("--input-shape is that of noise: images of --data have their own, so leave one of the two out")
     from winnow.data.loaders import Batches, open_split
     from winnow.train.seeds import generator
 

@@ -4,13 +4,17 @@ import random
 
 import numpy as np
 import pytest
+from torch import nn
 
+from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
+from winnow.core.holes import Choice
+from winnow.core.space import Space
 from winnow.spaces.darts import darts
 from winnow.spaces.nas_bench_201 import nas_bench_201
 from winnow.spaces.nb201_classes import effective, wired
-from winnow.stage.ranking import equals, noise_batch, rank_proxies, standing, truth_of
+from winnow.stage.ranking import equals, noise_batch, rank_proxies, truth_of
 from winnow.train.seeds import seeded
 from winnow.trials.lookup import Table
 from winnow.trials.outcome import COMPLETE
@@ -47,7 +51,11 @@ def test_a_row_a_proxy_beside_params_macs_and_the_aggregate(space, tmp_path):
     assert set(rows) == {"params", "macs", *NAMES, "az_nas"}
     taus = [row["kendall"] for row in found.rows]
     assert taus == sorted(taus, reverse=True)
-    assert all(row["kendall_low"] <= row["kendall"] <= row["kendall_high"] for row in found.rows)
+    for measure in ("kendall", "spearman", "top_precision", "ndcg_top"):
+        assert all(row[f"{measure}_low"] <= row[measure] <= row[f"{measure}_high"] for row in found.rows)
+    kinds = {name: row["kind"] for name, row in rows.items()}
+    assert (kinds["macs"], kinds["synflow"], kinds["az_nas"]) == ("size", "proxy", "aggregate")
+    assert not found.gaps
     assert rows["params"]["kendall"] == rows["macs"]["kendall"]
     assert found.swept.distinct == len({wired(arch) for arch in archs})
     again = rank_proxies(space, truth, NAMES, batch, tmp_path, seed=0, resamples=20)
@@ -86,9 +94,32 @@ def test_a_table_of_another_space_is_refused(space):
         truth_of(darts(channels=2, layers=3), table(drawn(space, 3)), "accuracy", {}, None, 0)
 
 
-def test_an_architecture_among_random_ones(space):
-    best = space.decide(lambda d: "nor_conv_3x3")
-    rows = {row["proxy"]: row for row in standing(space, best, ("params", "snip"), noise_batch(4, (3, 8, 8), 0), 8, 0)}
-    assert rows["params"]["beats"] == 1
-    assert "needs labels" in rows["snip"]["reason"]
-    assert np.isnan(rows["snip"]["score"])
+class Odd(nn.Module):
+    def __init__(self, value: float):
+        super().__init__()
+        self.value = value
+
+    def forward(self, x):
+        return x * self.value
+
+
+def odd(**values: float) -> tuple[Space, dict[Architecture, float]]:
+    choice = Choice("last", {name: Odd(value) for name, value in values.items()})
+    space = Space(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), choice))
+    return space, {arch: float(place) for place, arch in enumerate(space.every())}
+
+
+def test_what_has_no_value_is_named_counted_and_last(tmp_path):
+    space, truth = odd(broken=float("nan"), small=0.5, large=2.0)
+    found = rank_proxies(space, truth, ("synflow",), noise_batch(4, (3, 8, 8), 0), tmp_path, seed=0, resamples=5)
+    row = next(row for row in found.rows if row["proxy"] == "synflow")
+    assert (row["missing"], row["kendall"]) == (1, pytest.approx(1))
+    (gap,) = found.gaps
+    assert (gap.proxy, gap.count, gap.architecture, gap.reason) == ("synflow", 1, '{"last":"broken"}', "not a number")
+
+
+def test_one_score_for_all_is_no_order(tmp_path):
+    space, truth = odd(a=0.0, b=0.0, c=0.0)
+    found = rank_proxies(space, truth, ("synflow",), noise_batch(4, (3, 8, 8), 0), tmp_path, seed=0, resamples=5)
+    assert found.level == ["params", "macs", "synflow"]
+    assert all(np.isnan(row["kendall"]) for row in found.rows)

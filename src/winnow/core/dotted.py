@@ -2,11 +2,12 @@
 
 import importlib
 from collections.abc import Callable
+from typing import Any
 
 from winnow.core.errors import Refused
 
 
-def function_at(path: str, what: str) -> Callable:
+def function_at(path: str, what: str) -> Callable[..., Any]:
     """The function (or class) at "package.module:name". Refused, beginning with `what`, where there is none."""
     module, _, function = path.partition(":")
     if not all(part.isidentifier() for part in [*module.split("."), function]):

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
+AGGREGATES = {"az_nas": ("expressivity", "progressivity", "trainability", "complexity")}  # by log_rank
+
 
 @dataclass(frozen=True)
 class Aggregate:

@@ -3,7 +3,8 @@
 The numbers are those of the plain functions of the derived child, which the tests hold them to.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ def images_of(space: Space, batch: Batch, names: Sequence[str]) -> Scorer:
     """
     x, model = several(batch).contiguous(memory_format=torch.channels_last), _inside(space)
 
-    def one(arch: Architecture) -> dict[str, float]:
+    def one(arch: Architecture) -> dict[str, float | str]:
         pixels, network = x.detach().requires_grad_(), _Answered(model, arch)
         calls: list[tuple[object, Tensor]] = []
         patterns = WeakTensorKeyDictionary()
@@ -46,22 +47,31 @@ def images_of(space: Space, batch: Batch, names: Sequence[str]) -> Scorer:
 
         with Once(relu if "naswot" in names else lambda before, after: None):
             output = logits(network, pixels)
-        found: dict[str, float] = {}
-        if "naswot" in names:
-            found["naswot"] = _naswot(output, calls, len(x))
-        if set(names) - {"naswot"}:
-            found |= _from_slopes(output, pixels, space, arch)
-        return found
+        found = {"naswot": _naswot(output, calls, len(x))} if "naswot" in names else {}
+        return found | _from_slopes(output, pixels, arch)
 
-    def _from_slopes(output: Tensor, pixels: Tensor, space: Space, arch: Architecture) -> dict[str, float]:
-        plain = {"jacob_cov": jacob_cov, "epe": epe}
+    def _from_slopes(output: Tensor, pixels: Tensor, arch: Architecture) -> dict[str, float | str]:
+        rows = functools.cache(lambda: jacobian_rows(output, pixels))
+        ways = {
+            "jacob_cov": lambda: jacob_cov_of(rows()),
+            "epe": lambda: epe_of(rows(), output.shape[-1], labelled(batch)[1]),
+        }
         if not output.requires_grad:  # nothing of the image is left, or no gradient: the plain functions tell
-            return {name: settled(plain[name](space.derive(arch), batch)) for name in names if name in plain}
-        rows = jacobian_rows(output, pixels)
-        found = {"jacob_cov": jacob_cov_of(rows)} if "jacob_cov" in names else {}
-        return found | ({"epe": epe_of(rows, output.shape[-1], labelled(batch)[1])} if "epe" in names else {})
+            ways = {
+                "jacob_cov": lambda: jacob_cov(space.derive(arch), batch),
+                "epe": lambda: epe(space.derive(arch), batch),
+            }
+        return {name: _or_reason(way) for name, way in ways.items() if name in names}
 
     return lambda archs: [one(arch) for arch in archs]
+
+
+def _or_reason(score: Callable[[], float]) -> float | str:
+    """The score, or the sentence that refuses it: other scores of the same pass stand."""
+    try:
+        return settled(score())
+    except Refused as refusal:
+        return str(refusal)
 
 
 def az_nas_of(space: Space, batch: Batch, generator: torch.Generator) -> Scorer | None:

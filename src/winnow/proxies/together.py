@@ -29,7 +29,7 @@ from winnow.proxies.common import (
 from winnow.proxies.once import Once
 from winnow.proxies.synflow import absolute, flow, synflow
 
-Scores = list[dict[str, float]]
+Scores = list[dict[str, float | str]]  # a sentence where a score is refused
 Scorer = Callable[[Sequence[Architecture]], Scores]
 SMALL = math.exp(-27)
 LINEAR = (  # modules without children that are linear in a positive image, once weights are positive

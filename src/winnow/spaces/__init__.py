@@ -1,10 +1,10 @@
 """Published search spaces by name, and any other by dotted path."""
 
 import difflib
-import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 
+from winnow.core.dotted import function_at
 from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.spaces.darts import darts
@@ -21,16 +21,7 @@ def builder(name: str) -> Callable[..., Space]:
     if ":" not in name:
         known = ", ".join(SPACES)
         raise Refused(f"no space {name!r}: known are {known}, and 'my_package.my_module:build'{_meant(name, SPACES)}")
-    module, _, function = name.partition(":")
-    if not all(part.isidentifier() for part in [*module.split("."), function]):
-        raise Refused(f"space {name!r} is no dotted path: write it like 'my_package.my_module:build'")
-    try:
-        found = getattr(importlib.import_module(module), function, None)
-    except ModuleNotFoundError as error:
-        raise Refused(f"space {name!r}: no module {error.name!r} on the path; is its folder on PYTHONPATH?") from error
-    if not callable(found):
-        raise Refused(f"space {name!r}: module {module!r} has no function {function!r}")
-    return found
+    return function_at(name, f"space {name!r}")
 
 
 def build(name: str, options: Mapping[str, object], **facts: object) -> Space:

@@ -1,22 +1,23 @@
 """How well proxies order the architectures of a table, always beside their size."""
 
 import functools
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from winnow.core.architecture import Architecture
-from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.measure import rank
-from winnow.proxies import AZ_NAS, PROXIES, score
-from winnow.proxies.aggregate import log_rank, oriented_ranks
+from winnow.proxies import PROXIES
+from winnow.proxies.aggregate import AGGREGATES, log_rank, oriented_ranks
 from winnow.proxies.common import Batch
 from winnow.proxies.sweep import Swept, sweep
 from winnow.spaces import nb201_classes
@@ -29,11 +30,27 @@ TOP = 0.05  # the share of the architectures that top_precision and ndcg_top loo
 
 
 @dataclass(frozen=True)
+class Gap:
+    """Architectures without a value of `proxy`, and of the first of them why."""
+
+    proxy: str
+    count: int
+    architecture: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Ranking:
-    """A row a proxy, in the order of Kendall's tau; `swept` says where the scores are and how many had none."""
+    """A row a proxy, in the order of Kendall's tau; `swept` says where the scores are, `gaps` which had none.
+
+    A row's `kind` is size, proxy or aggregate. `level` names proxies that give every architecture the same score:
+    they have no correlation (NaN) and come last.
+    """
 
     rows: list[dict[str, float | str]]
     swept: Swept
+    gaps: list[Gap]
+    level: list[str]
 
 
 def rank_proxies(
@@ -49,21 +66,24 @@ def rank_proxies(
 ) -> Ranking:
     """Score the architectures of `truth` and hold each proxy, params and macs against it. What has no score is last.
 
-    With all four of AZ-NAS' proxies there is a row `az_nas`, their log-rank aggregate within these architectures.
+    Aggregates whose parts are among `names` are ranked, too, within these architectures.
     """
     archs, names = list(truth), list(dict.fromkeys((*SIZES, *names)))
     streams = functools.partial(generator, derived(seed, "rank"))
     swept = sweep(space, archs, names, batch, folder, streams=streams, represent=equals(archs), progress=progress)
     scores = pq.read_table(swept.path)
     columns = {name: oriented_ranks(scores[name].to_numpy(), PROXIES[name].direction) for name in names}
-    if set(AZ_NAS[:3]) <= set(names):
-        of = {name: columns["macs" if name == "complexity" else name] for name in AZ_NAS}
-        columns["az_nas"] = log_rank(of, dict.fromkeys(of, 1)).score
+    of = {"complexity": columns["macs"]} | columns
+    for name, parts in AGGREGATES.items():
+        if set(parts) <= set(of):
+            columns[name] = log_rank({part: of[part] for part in parts}, dict.fromkeys(parts, 1)).score
     target = np.array([truth[arch] for arch in archs])
-    rows = [_row(name, column, target, columns, seed, resamples) for name, column in columns.items()]
+    rows = [row_of(name, column, target, columns, seed, resamples) for name, column in columns.items()]
     for row in rows:
         row["missing"] = float(swept.missing.get(str(row["proxy"]), 0))
-    return Ranking(sorted(rows, key=lambda row: -float(row["kendall"])), swept)
+    rows.sort(key=lambda row: -float(row["kendall"]) if row["kendall"] == row["kendall"] else math.inf)
+    level = [name for name in names if len(np.unique(columns[name])) == 1]
+    return Ranking(rows, swept, _gaps(scores, swept.missing), level)
 
 
 def truth_of(
@@ -100,48 +120,36 @@ def noise_batch(size: int, shape: tuple[int, ...], seed: int) -> Batch:
     return torch.randn(size, *shape, generator=generator(seed, "rank", "images")), None
 
 
-def _row(
+def row_of(
     name: str, scores: np.ndarray, truth: np.ndarray, columns: Mapping[str, np.ndarray], seed: int, resamples: int
 ) -> dict[str, float | str]:
-    draws = np.random.default_rng(derived(seed, "rank", "bootstrap"))
-    tau = rank.bootstrap(rank.kendall_tau, scores, truth, draws, resamples)
-    rho = rank.bootstrap(rank.spearman, scores, truth, draws, resamples)
+    """One proxy against the truth: each measure with the 95 % bootstrap interval over architectures, `_low` to `_high`.
+
+    `given_size` is the partial correlation given both sizes of `columns`; of a size, given the other.
+    """
     k = max(1, round(TOP * len(truth)))
-    given = [columns[size] for size in SIZES if size != name]
-    return {
-        "proxy": name,
-        "kendall": tau.value,
-        "kendall_low": tau.low,
-        "kendall_high": tau.high,
-        "spearman": rho.value,
-        "spearman_low": rho.low,
-        "spearman_high": rho.high,
-        "given_size": rank.partial_spearman(scores, truth, given),
-        "top_precision": rank.top_precision(scores, truth, k),
-        "ndcg_top": rank.ndcg(scores, truth, k),
-        "best_truth": float(truth[int(np.argmax(scores))]),
-        "n": float(len(truth)),
+    measures: dict[str, rank.Measure] = {
+        "kendall": rank.kendall_tau,
+        "spearman": rank.spearman,
+        "top_precision": functools.partial(rank.top_precision, k=k),
+        "ndcg_top": functools.partial(rank.ndcg, k=k),
     }
+    kind = "size" if name in SIZES else "aggregate" if name in AGGREGATES else "proxy"
+    row: dict[str, float | str] = {"proxy": name, "kind": kind}
+    draws = np.random.default_rng(derived(seed, "rank", "bootstrap"))
+    for measure, function in measures.items():
+        found = rank.bootstrap(function, scores, truth, draws, resamples)
+        row |= {measure: found.value, f"{measure}_low": found.low, f"{measure}_high": found.high}
+    row["given_size"] = rank.partial_spearman(scores, truth, [columns[size] for size in SIZES if size != name])
+    return row | {"best_truth": float(truth[int(np.argmax(scores))]), "n": float(len(truth))}
 
 
-def standing(
-    space: Space, arch: Architecture, names: Sequence[str], batch: Batch, sample: int, seed: int
-) -> list[dict[str, float | str]]:
-    """A row a proxy: the score of `arch`, its reason where it has none, and the share of random children it beats."""
-    stream = rng(seed, "score", "sample")
-    others = [space.decide(uniform(stream)) for _ in range(sample)]
-    values = {name: [_one(space, other, name, batch, seed) for other in (arch, *others)] for name in names}
-    rows: list[dict[str, float | str]] = []
-    for name, ((own, reason), *rest) in values.items():
-        ranks = oriented_ranks([own, *(value for value, _ in rest)], PROXIES[name].direction)
-        beats = float(np.mean(ranks[1:] < ranks[0])) if rest else float("nan")
-        rows.append({"proxy": name, "score": own, "beats": beats, "reason": reason})
-    return rows
-
-
-def _one(space: Space, arch: Architecture, name: str, batch: Batch, seed: int) -> tuple[float, str]:
-    try:
-        value = score(name, space.derive(arch), batch, generator(seed, "score", name))
-    except Refused as refusal:
-        return float("nan"), str(refusal)
-    return value, "" if value == value else "not a number"
+def _gaps(scores: pa.Table, missing: Mapping[str, int]) -> list[Gap]:
+    gaps = []
+    for name, count in missing.items():
+        if count:
+            first = int(np.flatnonzero(np.isnan(scores[name].to_numpy()))[0])
+            reasons = scores["reason"][first].as_py().split("; ")
+            reason = next((r.removeprefix(f"{name}: ") for r in reasons if r.startswith(f"{name}: ")), "not a number")
+            gaps.append(Gap(name, count, scores["architecture"][first].as_py(), reason))
+    return gaps

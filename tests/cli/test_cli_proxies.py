@@ -1,0 +1,210 @@
+"""`winnow rank` and `winnow score` as they are typed: what they print and leave behind, refuse, and survive."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from winnow import cli
+from winnow.core.choosers import uniform
+from winnow.spaces.darts import darts
+from winnow.spaces.nas_bench_201 import nas_bench_201
+from winnow.stage import ranking_files
+from winnow.stage.files import write_architecture
+from winnow.trials.outcome import COMPLETE
+from winnow.trials.table import Row, as_table, write_table
+
+MODULES = """
+import torch
+from torch import nn
+from winnow.core.holes import Choice
+from winnow.core.space import Space
+from winnow.spaces.nas_bench_201 import nas_bench_201
+
+def tiny(image_channels=3): return nas_bench_201(channels=4, cells=1, classes=4, final=True)
+
+class Odd(nn.Module):
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+    def forward(self, x): return self.change(x)
+
+CHANGES = {"good": torch.tanh, "cut": torch.Tensor.detach, "nan": lambda x: x * torch.nan, "zero": lambda x: x * 0}
+
+def odd():
+    choice = Choice("last", {name: Odd(change) for name, change in CHANGES.items()})
+    return Space(nn.Sequential(*stem(), choice))
+
+def stem(): return nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+def network(): return nn.Sequential(*stem(), nn.Linear(4, 4))
+def fixed(): return nn.Sequential(nn.Flatten(), nn.Linear(48, 4))
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A project without tracking, with spaces and networks of the user's own."""
+    (tmp_path / "my_things.py").write_text(MODULES)
+    (tmp_path / "params.yaml").write_text("tracking: {enabled: false}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("my_things", None)
+
+
+def table_of(archs: list) -> None:
+    rows = [
+        Row(i, a.to_json(), a.digest, "{}", {}, {}, {"accuracy": float(i)}, COMPLETE, None, 0, {}, 0.0, "", "")
+        for i, a in enumerate(archs)
+    ]
+    write_table(Path("table.parquet"), as_table(rows))
+
+
+def tiny_table(n: int) -> None:
+    space, stream = nas_bench_201(channels=4, cells=1), random.Random(0)
+    table_of(list(dict.fromkeys(space.decide(uniform(stream)) for _ in range(n))))
+
+
+def odd_table() -> None:
+    import my_things
+
+    table_of(list(my_things.odd().every()))
+
+
+RANK = ["rank", "--table", "table.parquet", "--metric", "accuracy", "--batch", "4", "--resamples", "5"]
+TINY = [*RANK, "--space", "my_things:tiny", "--input-shape", "3,8,8"]
+ODD = [*RANK, "--space", "my_things:odd", "--input-shape", "3,8,8"]
+
+
+def test_rank_prints_and_keeps_rows_beside_size(capsys, monkeypatch):
+    runs = []
+
+    class Heard:
+        def __init__(self):
+            self.said, self.files = {}, []
+
+        def metrics(self, values):
+            self.said |= values
+
+        def artifact(self, path):
+            self.files.append(path.name)
+
+        def note(self, text):
+            self.title = text
+
+    @contextlib.contextmanager
+    def listening(stage, *, params, **options):
+        runs.append(Heard())
+        assert (stage, params["rank"]["proxies"]) == ("rank", ["synflow", "naswot"])
+        yield runs[-1]
+
+    monkeypatch.setattr(ranking_files, "track", listening)
+    tiny_table(20)
+    assert cli.run([*TINY, "--proxies", "synflow,naswot"]) == 0
+    printed = capsys.readouterr().out
+    assert "accuracy at full, 20 of my_things:tiny" in printed
+    assert {line.split()[0] for line in printed.splitlines()[2:6]} == {"params", "macs", "synflow", "naswot"}
+    rows = {row["proxy"]: row for row in pq.read_table("rank/rank.parquet").to_pylist()}
+    assert {"kendall_low", "spearman_high", "given_size", "top_precision_low", "ndcg_top_high"} <= set(rows["synflow"])
+    assert pq.read_table("rank/scores.parquet").num_rows == 20
+    assert "naswot" in Path("rank/rank.svg").read_text()
+    assert runs[0].said["synflow.kendall"] == rows["synflow"]["kendall"]
+    assert runs[0].files == ["rank.parquet", "rank.svg", "scores.parquet"]
+
+
+def test_rank_is_killed_and_writes_the_same_files(folder):
+    tiny_table(200)
+    command = [*TINY, "--proxies", "synflow,naswot"]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    quiet = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    running = subprocess.Popen([sys.executable, "-m", "winnow", *command, "--out", "killed"], **quiet)
+    while len(list(Path("killed").glob("part-*.parquet"))) < 2 and running.poll() is None:
+        time.sleep(0.005)
+    running.kill()
+    assert running.wait() == -signal.SIGKILL
+    assert not Path("killed/rank.parquet").exists()
+    for out in ("killed", "whole"):
+        assert cli.run([*command, "--out", out]) == 0
+    for name in ("rank.parquet", "scores.parquet", "rank.svg"):
+        assert Path("killed", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+def test_no_value_is_last_counted_and_told_with_the_architecture(capsys):
+    odd_table()
+    assert cli.run([*ODD, "--proxies", "naswot,jacob_cov"]) == 0
+    printed = capsys.readouterr().out
+    assert 'naswot: no value for 1, ranked last; the first is {"last":"nan"}: not a number' in printed
+    assert 'jacob_cov: no value for 2, ranked last; the first is {"last":"cut"}: the network is not differentiable' in (
+        printed
+    )
+    missing = {row["proxy"]: row["missing"] for row in pq.read_table("rank/rank.parquet").to_pylist()}
+    assert missing == {"params": 0, "macs": 0, "naswot": 1, "jacob_cov": 2}
+
+
+def test_equal_scores_are_no_order(capsys):
+    odd_table()
+    assert cli.run([*ODD, "--proxies", "l2_norm"]) == 0
+    assert "l2_norm: the same score for all, so it has no order and no correlation" in capsys.readouterr().out
+    assert all(np.isnan(row["kendall"]) for row in pq.read_table("rank/rank.parquet").to_pylist())
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (["--proxies", "snip"], "proxy 'snip' needs labels, and the batch has none"),
+        (["--proxies", "snap"], "did you mean 'snip'"),
+        (["--batch", "1"], "1 is not in the range x>=2"),
+        (["--input-shape", "3,8"], "takes channels,height,width"),
+        (["--fidelity", "7"], "the table has no accuracy at epochs 7"),
+        (["--metric", "speed"], "the table has no speed"),
+    ],
+)
+def test_rank_refuses_in_a_sentence(capsys, changes, sentence):
+    tiny_table(4)
+    assert cli.run([*TINY, *changes]) == 2
+    assert sentence in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_table_of_another_space_is_refused(capsys):
+    table_of([darts(channels=2, layers=3).decide(lambda d: d.values[0])])
+    assert cli.run([*TINY, "--proxies", "synflow"]) == 2
+    assert "not of this space" in capsys.readouterr().err
+
+
+def test_score_of_a_module(capsys):
+    assert cli.run(["score", "my_things:network", "--input-shape", "3,8,8", "--batch", "4"]) == 0
+    printed = capsys.readouterr().out
+    assert "beats" not in printed
+    scores = {line.split()[0]: line.split()[1] for line in printed.splitlines()[1:]}
+    assert scores["params"] == "152"
+    assert {"synflow", "naswot", "zen", "meco"} <= set(scores)
+    assert "snip" not in scores, "noise has no labels"
+
+
+def test_score_of_a_module_that_needs_another_shape(capsys):
+    assert cli.run(["score", "my_things:fixed", "--input-shape", "3,8,8"]) == 2
+    assert "winnow: the network does not take images of shape (64, 3, 8, 8)" in capsys.readouterr().err
+    assert cli.run(["score", "my_things:fixed", "--input-shape", "3,4,4", "--proxies", "naswot"]) == 0
+    assert "naswot reads ReLUs, and this network calls none" in capsys.readouterr().out
+
+
+def test_score_of_an_architecture_with_its_place_among_random_ones(capsys):
+    space = nas_bench_201(channels=4, cells=1)
+    write_architecture(Path("a.json"), space.decide(lambda d: "nor_conv_3x3"), space, "my_things:tiny")
+    options = ["--sample", "4", "--batch", "4", "--input-shape", "3,8,8", "--proxies", "params,synflow,snip"]
+    assert cli.run(["score", "a.json", "--space", "my_things:tiny", *options]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1][0] == "params"
+    assert lines[1][2] == "100%"
+    assert "needs labels" in " ".join(lines[3])
+    assert cli.run(["score", "a.json", *options]) == 2
+    assert "say --space" in capsys.readouterr().err

@@ -13,7 +13,7 @@ def function_at(path: str, what: str) -> Callable[..., Any]:
     if not all(part.isidentifier() for part in [*module.split("."), function]):
         raise Refused(f"{what} is no dotted path: write it like 'my_package.my_module:build'")
     try:
-        found = getattr(importlib.import_module(module), function, None)
+        found: Callable[..., Any] | None = getattr(importlib.import_module(module), function, None)
     except ModuleNotFoundError as error:
         raise Refused(f"{what}: no module {error.name!r} on the path; is its folder on PYTHONPATH?") from error
     if not callable(found):

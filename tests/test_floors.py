@@ -29,6 +29,7 @@ FLOORS = {
     "pipelines": 5,
     "cli_trials": 5,
     "cli_proxies": 5,
+    "cli_predictors": 5,
     "cli": 6,
     "__main__": 7,
 }

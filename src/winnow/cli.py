@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from winnow import __version__
+from winnow.cli_predictors import predict
 from winnow.cli_proxies import rank, score
 from winnow.cli_trials import replay, table
 from winnow.core.errors import Refused
@@ -110,6 +111,7 @@ cli.add_command(table)
 cli.add_command(replay)
 cli.add_command(score)
 cli.add_command(rank)
+cli.add_command(predict)
 
 
 @cli.group()

@@ -1,0 +1,125 @@
+"""Architectures as numbers. Each encoding is made for a space and then takes any list of its architectures.
+
+White et al. 2020 (arXiv:2007.04965) compare one-hot, adjacency and path encodings. Where operations sit on fixed edges
+(NAS-Bench-201) the adjacency holds the same numbers as one-hot.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from winnow.core.architecture import Architecture
+from winnow.core.decision import Decision, Value
+from winnow.core.errors import Refused
+from winnow.core.graph import NONE, Graph
+
+Decisions = Mapping[str, Decision]
+Graphs = Callable[[Mapping[str, Value]], Mapping[str, Graph]]  # the cells of an architecture by type
+Encode = Callable[[Sequence[Architecture]], np.ndarray]
+MOST_PATHS = 20_000
+
+
+def one_hot(decisions: Decisions, graphs: Graphs) -> Encode:
+    """(n, options of all decisions): 1 where an option is taken; decisions out of reach are all 0. For any space."""
+    columns = {(d.name, o): i for i, (d, o) in enumerate((d, o) for d in decisions.values() for o in d.options)}
+
+    def encode(archs: Sequence[Architecture]) -> np.ndarray:
+        out = np.zeros((len(archs), len(columns)))
+        for row, arch in zip(out, archs, strict=True):
+            for name, value in arch.choices:
+                for option in value if isinstance(value, tuple) else (value,):
+                    row[columns[name, option]] = 1
+        return out
+
+    return encode
+
+
+def adjacency(decisions: Decisions, graphs: Graphs) -> Encode:
+    """(n, cells x node pairs x operations): 1 where an operation leads from one node to the other."""
+    ops = operations(decisions)
+
+    def one(arch: Architecture) -> np.ndarray:
+        cells = []
+        for _, cell in sorted(graphs(arch).items()):
+            size = max(node for _, node, _ in cell.edges) + 1
+            table = np.zeros((size, size, len(ops)))
+            for source, node, op in cell.edges:
+                table[source, node, ops.index(op)] = 1
+            cells.append(table[np.triu_indices(size, 1)].ravel())
+        return np.concatenate(cells)
+
+    return lambda archs: np.stack([one(arch) for arch in archs])
+
+
+def path(decisions: Decisions, graphs: Graphs) -> Encode:
+    """(n, possible paths): 1 where some way through a cell from this input has this sequence of operations.
+
+    Equal for cells that differ in dead edges only. Refused where there are more than 20,000 possible paths.
+    """
+    ops = tuple(op for op in operations(decisions) if op != NONE)
+    columns: dict[tuple, int] = {}
+
+    def one(arch: Architecture) -> Iterator[int]:
+        for kind, cell in sorted(graphs(arch).items()):
+            for way in cell.paths():
+                yield columns[(kind, way[0][0], *(op for _, _, op in way))]
+
+    def encode(archs: Sequence[Architecture]) -> np.ndarray:
+        if not columns:
+            columns.update((key, i) for i, key in enumerate(_possible(graphs(archs[0]), ops)))
+        out = np.zeros((len(archs), len(columns)))
+        for row, arch in zip(out, archs, strict=True):
+            row[list(one(arch))] = 1
+        return out
+
+    return encode
+
+
+def graph(decisions: Decisions, graphs: Graphs) -> Encode:
+    """(n, nodes, nodes + features): who feeds whom, [i, j] = 1 where i feeds j, beside what each node is.
+
+    Operations sit on nodes; several cells are one graph of separate parts, whose kind is a feature, too.
+    """
+    names = ("input", "output", *operations(decisions))
+
+    def one(arch: Architecture) -> np.ndarray:
+        cells = sorted(graphs(arch).items())
+        parts = [cell.on_nodes() for _, cell in cells]
+        size = sum(len(part) for part, _ in parts)
+        out, start = np.zeros((size, size + len(names) + len(cells))), 0
+        for kind, (nodes, feeds) in enumerate(parts):
+            for i, name in enumerate(nodes, start):
+                out[i, size + names.index(name)] = out[i, size + len(names) + kind] = 1
+            for i, j in feeds:
+                out[start + i, start + j] = 1
+            start += len(nodes)
+        return out
+
+    return lambda archs: np.stack([one(arch) for arch in archs])
+
+
+def operations(decisions: Decisions) -> tuple[str, ...]:
+    """The options of single decisions, each once."""
+    return tuple(dict.fromkeys(str(o) for d in decisions.values() if d.pick == 1 for o in d.options))
+
+
+def _possible(cells: Mapping[str, Graph], ops: Sequence[str]) -> Iterator[tuple]:
+    """Every sequence of operations from every input, up to the longest way there could be."""
+    longest = {kind: len({node for _, node, _ in cell.edges}) for kind, cell in cells.items()}
+    count = sum(
+        len(cell.inputs) * sum(len(ops) ** n for n in range(1, longest[kind] + 1)) for kind, cell in cells.items()
+    )
+    if count > MOST_PATHS:
+        raise Refused(f"path encoding would take {count:,} columns here, more than {MOST_PATHS:,}: take one_hot")
+    for kind, cell in sorted(cells.items()):
+        for start, length in itertools.product(cell.inputs, range(1, longest[kind] + 1)):
+            yield from ((kind, start, *way) for way in itertools.product(ops, repeat=length))
+
+
+ENCODINGS: dict[str, Callable[[Decisions, Graphs], Encode]] = {
+    "one_hot": one_hot,
+    "adjacency": adjacency,
+    "path": path,
+    "graph": graph,
+}

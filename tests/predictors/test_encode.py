@@ -1,0 +1,80 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from winnow.core.choosers import uniform
+from winnow.core.errors import Refused
+from winnow.predictors.encode import ENCODINGS
+from winnow.spaces import build
+from winnow.spaces.graphs import graphs
+from winnow.spaces.nas_bench_201 import OPS, from_string
+
+CELL = from_string("|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|")
+
+
+@pytest.fixture(scope="module")
+def spaces():
+    with torch.device("meta"):
+        return {name: build(name, {}) for name in ("nas_bench_201", "darts", "mobile")}
+
+
+def encoded(space, name, *archs):
+    return ENCODINGS[name](space.decisions, graphs)(archs)
+
+
+def test_one_hot_marks_each_answer(spaces):
+    (row,) = encoded(spaces["nas_bench_201"], "one_hot", CELL)
+    assert row.reshape(6, 5).argmax(1).tolist() == [
+        OPS.index(CELL[f"{n}<-{s}"]) for s, n in ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+    ]
+    assert row.sum() == 6
+
+
+def test_of_darts_the_kept_inputs_are_marked_and_what_is_out_of_reach_is_zero(spaces):
+    arch = spaces["darts"].decide(uniform(random.Random(0)))
+    (row,) = encoded(spaces["darts"], "one_hot", arch)
+    assert row.sum() == 2 * (4 * 2 + 8)
+    assert len(row) == 2 * (14 * 8 + 2 + 3 + 4 + 5)
+
+
+def test_adjacency_of_a_fixed_wiring_is_one_hot_in_another_order(spaces):
+    archs = [spaces["nas_bench_201"].decide(uniform(random.Random(i))) for i in range(5)]
+    a, b = (encoded(spaces["nas_bench_201"], name, *archs) for name in ("adjacency", "one_hot"))
+    assert np.array_equal(a @ a.T, b @ b.T)
+
+
+def test_paths_by_hand(spaces):
+    """Input to output: skip alone, and 3x3, 1x1, pool; 4 + 16 + 64 are possible."""
+    (row,) = encoded(spaces["nas_bench_201"], "path", CELL)
+    assert len(row) == 84
+    skip, c1, c3, pool = range(4)  # without none
+    assert np.flatnonzero(row).tolist() == [skip, 4 + 16 + 16 * c3 + 4 * c1 + pool]
+
+
+def test_paths_do_not_see_dead_edges(spaces):
+    dead = [from_string(f"|{op}~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|") for op in OPS]
+    rows = encoded(spaces["nas_bench_201"], "path", *dead)
+    assert (rows == rows[0]).all()
+
+
+def test_paths_of_darts_tell_its_inputs_apart_and_a_long_chain_has_too_many(spaces):
+    rows = encoded(spaces["darts"], "path", *(spaces["darts"].decide(uniform(random.Random(i))) for i in range(3)))
+    assert rows.shape[1] == 2 * 2 * (7 + 7**2 + 7**3 + 7**4)
+    arch = spaces["mobile"].decide(lambda d: d.values[0])
+    with pytest.raises(Refused, match="path encoding would take"):
+        encoded(spaces["mobile"], "path", arch)
+
+
+@pytest.mark.parametrize(("name", "nodes", "kinds"), [("nas_bench_201", 8, 1), ("darts", 22, 2), ("mobile", 22, 1)])
+def test_graphs_hold_who_feeds_whom_and_what_each_is(spaces, name, nodes, kinds):
+    space = spaces[name]
+    arch = space.decide(uniform(random.Random(0)))
+    (graph,) = encoded(space, "graph", arch)
+    feeds, features = graph[:, :nodes], graph[:, nodes:]
+    assert graph.shape[0] == nodes
+    assert not np.tril(feeds).any()
+    assert features[:, :-kinds].sum(1).tolist() == [1] * nodes
+    assert features[:, -kinds:].sum(1).tolist() == [1] * nodes
+    assert feeds.sum() == sum(len(cell.on_nodes()[1]) for cell in graphs(arch).values())

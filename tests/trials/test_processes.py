@@ -129,6 +129,28 @@ def test_a_hundred_kills_change_nothing(tmp_path):
     print(f"100 kills, 1000 trials, {again} evaluations lost and run again")
 
 
+def test_eight_workers_have_the_trials_of_one_process(tmp_path):
+    eight = parallel(tmp_path / "eight.log", 48, workers=8, seconds=0.005)
+    assert told(eight) == told(alone(tmp_path / "one.log", 48))
+
+
+@pytest.mark.slow
+def test_eight_workers_killed_and_resumed_five_times_have_the_trials_of_one_process(tmp_path):
+    """Twenty seconds, most of it spent on starting processes."""
+    journal, log = tmp_path / "killed.log", tmp_path / "evaluated"
+    for _ in range(5):
+        evaluated = len(log.read_text().splitlines()) if log.exists() else 0
+        settings = {"workers": 8, "seconds": 0.02, "log": str(log)}
+        driver = FORK.Process(target=parallel, args=(journal, 48), kwargs=settings)
+        driver.start()
+        while not (log.exists() and len(log.read_text().splitlines()) >= evaluated + 6):
+            time.sleep(0.01)
+        assert driver.is_alive()
+        driver.kill()
+        driver.join()
+    assert told(parallel(journal, 48, workers=8)) == told(alone(tmp_path / "one.log", 48))
+
+
 def test_closing_ends_what_is_running(tmp_path):
     executor = Processes("tests.trials.scores:make", {"seconds": 30.0}, 1)
     executor.submit(0, {"number": 0, "seed": 0, "parameters": {}, "architecture": None, "fidelity": {}})

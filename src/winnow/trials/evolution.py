@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
 
 from winnow.trials.draw import Parameters, draw_all, draw_other, key_of
 
@@ -18,6 +19,11 @@ class Member:
 
     parameters: Parameters
     fitness: tuple[float, float]
+
+
+def fitness(trial: FrozenTrial, sign: int) -> tuple[float, float]:
+    """(−total excess over the limits, sign × objective): feasible trials stand above all others."""
+    return -sum(max(0.0, excess) for excess in trial.constraints.values()), sign * trial.values[0]
 
 
 def next_child(

@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from winnow.core.errors import Refused
+from winnow.trials.cma import CmaEs
 from winnow.trials.draw import draw, key_of
-from winnow.trials.evolution import Member, next_child
+from winnow.trials.evolution import Member, fitness, next_child
 from winnow.trials.plan import Plan
 from winnow.trials.proxy_sampler import ProxyBO
 from winnow.trials.search import Search
@@ -54,11 +55,6 @@ class RegularisedEvolution(BaseSampler):
         return list(self.distributions.items())
 
 
-def fitness(trial: FrozenTrial, sign: int) -> tuple[float, float]:
-    """(−total excess over the limits, sign × objective): feasible trials stand above all others."""
-    return -sum(max(0.0, excess) for excess in trial.constraints.values()), sign * trial.values[0]
-
-
 def _evolution(search: Search, seed: int, **options: Any) -> BaseSampler:
     return RegularisedEvolution(search.distributions, seed, **options)
 
@@ -72,25 +68,13 @@ def _optunas(make: Callable[..., BaseSampler], **fixed: Any) -> Callable[..., Ba
     return made
 
 
-def _cmaes(search: Search, seed: int, **options: Any) -> BaseSampler:
-    choices = (name for name, d in search.distributions.items() if isinstance(d, CategoricalDistribution))
-    text = next(choices, None)
-    if text is not None:
-        raise Refused(f"sampler 'cmaes' takes numbers only, and {text!r} is a choice: take tpe or gp")
-    try:
-        import cmaes  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise Refused("sampler 'cmaes' needs the package cmaes: pip install cmaes") from error
-    return optuna.samplers.CmaEsSampler(seed=seed, **options)
-
-
 SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "random": _optunas(optuna.samplers.RandomSampler),
     "tpe": _optunas(optuna.samplers.TPESampler, multivariate=True, constant_liar=True),
     "gp": _optunas(optuna.samplers.GPSampler, deterministic_objective=False),
     "nsga2": _optunas(optuna.samplers.NSGAIISampler),
     "nsga3": _optunas(optuna.samplers.NSGAIIISampler),
-    "cmaes": _cmaes,
+    "cmaes": CmaEs,
     "brute_force": _optunas(optuna.samplers.BruteForceSampler),
     "regularised_evolution": _evolution,
     "proxy_bo": ProxyBO,

@@ -31,7 +31,7 @@ from winnow.train.seeds import derived, rng
 
 
 def main(params: Params, folder: Path) -> None:
-    upstream = ("prepare", "search", "select", *(f"retrain-{seed}" for seed in params.retrain.seeds))
+    upstream = ("prepare", "search", "select", "tune", *(f"retrain-{seed}" for seed in params.retrain.seeds))
     with working("evaluate", params, folder, splits=("test",), upstream=upstream) as work:
         space = final_space(params, folder)
         arch = files.read_architecture(folder / files.ARCHITECTURE, space, params.space.name)

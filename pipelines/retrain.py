@@ -18,7 +18,7 @@ from winnow.spaces import build
 from winnow.stage import files
 from winnow.stage.params import Params
 from winnow.stage.progress import Shown
-from winnow.stage.work import Work, augmentation, facts, final_space, working
+from winnow.stage.work import Work, about_model, augmentation, facts, final_space, recipe_of, working
 from winnow.train.fit import fit
 from winnow.train.seeds import derived, generator, materialise
 from winnow.train.watch import Watch
@@ -26,14 +26,15 @@ from winnow.train.watch import Watch
 
 def main(params: Params, folder: Path, seed: int) -> None:
     splits = tuple(params.retrain.splits)
-    with working("retrain", params, folder, splits=splits, upstream=("select",), name=f"retrain-{seed}") as work:
+    with working("retrain", params, folder, splits=splits, upstream=("select", "tune"), name=f"retrain-{seed}") as work:
         space = final_space(params, folder)
         arch = files.read_architecture(folder / files.ARCHITECTURE, space, params.space.name)
         training = training_split(work)
         with Shown(work.run) as watch:
             model = train_child(work, arch, training, seed, watch, f"retrain (seed {seed})")
         path = files.retrained(seed)
-        files.write_tensors(folder / path, model.state_dict(), about_model(work, arch, training, seed))
+        about = about_model(params, facts(folder), arch, training, seed)
+        files.write_tensors(folder / path, model.state_dict(), about)
         files.write_rows(folder / files.REPORTS / f"retrain/{seed}.csv", watch.rows)
         last = {"train_loss": watch.rows[-1]["loss"], "train_accuracy": watch.rows[-1]["accuracy"]}
         files.write_json(folder / files.REPORTS / f"retrain/{seed}.json", last)
@@ -50,7 +51,7 @@ def training_split(work: Work) -> Split:
 
 def train_child(work: Work, arch: Architecture, training: Split, seed: int, watch: Watch, label: str) -> nn.Module:
     """The child of the final space for `arch`, initialised and trained from scratch; all randomness is from `seed`."""
-    recipe = work.params.retrain.recipe()
+    recipe = recipe_of(work.params, work.folder)
     start = derived(seed, "retrain")
     model = materialise(final_space(work.params, work.folder).derive(arch), work.device, derived(start, "initialise"))
     model.to(memory_format=torch.channels_last)
@@ -63,25 +64,6 @@ def train_child(work: Work, arch: Architecture, training: Split, seed: int, watc
     )
     watch.start(label, recipe.epochs * len(batches))
     return fit(model, batches, recipe, seed=start, watch=watch)
-
-
-def about_model(work: Work, arch: Architecture, training: Split, seed: int) -> dict[str, Any]:
-    """What a model file says of itself: enough to build the network and to feed it."""
-    params = work.params
-    return {
-        "space": params.space.name,
-        "options": {**params.space.chosen(), **params.retrain.space},
-        "facts": facts(work.folder),
-        "auxiliary": params.retrain.recipe().needs_auxiliary,
-        "choices": dict(arch.choices),
-        "digest": arch.digest,
-        "shape": list(training.images.shape[1:]),
-        "classes": list(training.classes),
-        "mean": list(training.mean),
-        "std": list(training.std),
-        "trained_on": training.digest,
-        "seed": seed,
-    }
 
 
 def load_model(path: Path | str) -> tuple[nn.Module, Mapping[str, Any]]:

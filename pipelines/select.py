@@ -34,6 +34,8 @@ from winnow.stage.table import true_accuracy
 from winnow.stage.work import Work, augmentation, final_space, search_space, working
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics, calibrate
 from winnow.train.seeds import derived, generator, rng, seeded
+from winnow.trials.front import best
+from winnow.trials.table import as_rows, read_table
 
 EVIDENCE = pa.schema(
     [
@@ -69,15 +71,24 @@ class Bench:
 
     def __init__(self, work: Work):
         self.work, self.params, self.folder = work, work.params, work.folder
-        self.tensors, _ = files.read_tensors(self.folder / files.SUPERNET, "search")
+        self.tensors = self._supernet()
         self.space = search_space(self.params, self.folder).to(work.device, memory_format=torch.channels_last)
         self.final = final_space(self.params, self.folder)
         self.splits = {name: work.split(name) for name in SPLITS}
         self.judged = join([self.splits[name] for name in self.params.select.splits])
         self.costs: dict[str, tuple[int, int]] = {}
 
+    def _supernet(self) -> dict[str, torch.Tensor] | None:
+        """None where strategy trials evaluates without one."""
+        search = self.params.search
+        if search.strategy == "trials" and search.trials.evaluator != "inherited":
+            return None
+        return files.read_tensors(self.folder / files.SUPERNET, "search")[0]
+
     def restore(self) -> None:
-        """The supernet and the logits as the search left them."""
+        """The supernet and the logits as the search left them, where there is one."""
+        if self.tensors is None:
+            return
         files.load_state(self.space, self.tensors, self.folder / files.SUPERNET)
         vectors = files.read_json(self.folder / files.LOGITS, "search")["logits"]
         self.logits = Logits(self.space, torch.Generator())
@@ -98,8 +109,13 @@ class Bench:
             self.costs[arch.digest] = (cost.params(child), cost.macs(child, shape))
         return self.costs[arch.digest]
 
-    def inherited_accuracy(self, arch: Architecture) -> float:
-        """Percent correct on the judging splits with the supernet's weights and BatchNorm statistics of its own."""
+    def inherited_accuracy(self, arch: Architecture) -> float | None:
+        """Percent correct on the judging splits with the supernet's weights and BatchNorm statistics of its own.
+
+        None without a supernet.
+        """
+        if self.tensors is None:
+            return None
         settings = self.params.select
         child = self.space.derive(arch)
         images = min(settings.evolution.calibration_images, len(self.splits["weights"]))
@@ -213,7 +229,25 @@ def by_evolution(bench: Bench, seed: int) -> tuple[Architecture, list[dict[str, 
     return ranked[0].architecture, rows
 
 
-METHODS = {"magnitude": by_magnitude, "perturbation": by_perturbation, "evolution": by_evolution}
+def by_best(bench: Bench, seed: int) -> tuple[Architecture, list[dict[str, Any]]]:
+    """Of the study's front, the trial with the best first objective."""
+    rows = as_rows(read_table(bench.folder / files.TRIALS))
+    winner = best(bench.params.plan_of_search(), rows)
+    shown = [
+        {
+            "event": row.number,
+            "decision": "",
+            "option": row.digest,
+            "accuracy": row.metrics.get("accuracy"),
+            "loss": row.metrics.get("loss"),
+            "kept": row.number == winner.number,
+        }
+        for row in rows
+    ]
+    return Architecture.from_json(str(winner.architecture)), shown
+
+
+METHODS = {"magnitude": by_magnitude, "perturbation": by_perturbation, "evolution": by_evolution, "best": by_best}
 
 
 def disagreements(found: dict[str, Architecture]) -> list[dict[str, Any]]:
@@ -254,16 +288,20 @@ def _write(work: Work, bench: Bench, found: dict[str, Architecture], evidence: l
     files.write_json(folder / files.REPORTS / "select.json", metrics)
     drawing = folder / files.REPORTS / "architecture.svg"
     save(draw_architecture(bench.space, arch), drawing)
-    flat = {f"{m}.{k}": v for m, row in metrics.items() if isinstance(row, dict) for k, v in row.items()}
+    flat = {
+        f"{m}.{k}": v for m, row in metrics.items() if isinstance(row, dict) for k, v in row.items() if v is not None
+    }
     work.run.metrics({"agreement": agreement, **flat})
     for path in (files.ARCHITECTURE, files.SELECTIONS, files.EVIDENCE, files.REPORTS / "select.csv"):
         work.run.artifact(folder / path)
     work.run.artifact(drawing, "drawings")
     for method, row in methods.items():
         table = "".join(f", {name} {value:.2f}" for name, value in (row["table"] or {}).items())
+        known = row["inherited_accuracy"] is not None
+        inherited = f"inherited accuracy {row['inherited_accuracy']:.2f} %, " if known else ""
         mark = "→" if method == chosen else " "
         work.say(
-            f"{mark} {method:<13} {row['digest']}  inherited accuracy {row['inherited_accuracy']:.2f} %, "
+            f"{mark} {method:<13} {row['digest']}  {inherited}"
             f"{row['params']:,} params, {row['macs'] / 1e6:.2f} M MACs{table}"
         )
     differing = [row["decision"] for row in rows if not row["agree"]]
@@ -271,7 +309,7 @@ def _write(work: Work, bench: Bench, found: dict[str, Architecture], evidence: l
         work.say(
             f"  {len(differing)} of {len(rows)} decisions differ" + (f": {', '.join(differing)}" if differing else "")
         )
-    work.say(f"  wrote {files.ARCHITECTURE}; next: winnow retrain --seed {params.retrain.seeds[0]}")
+    work.say(f"  wrote {files.ARCHITECTURE}; next: winnow tune")
 
 
 if __name__ == "__main__":

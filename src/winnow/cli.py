@@ -15,8 +15,9 @@ from winnow.core.errors import Refused
 
 STAGES = {
     "prepare": "Cut a data set into the splits weights, arch, select and test.",
-    "search": "Train a supernet of the space (search.strategy).",
-    "select": "Choose architectures from the supernet (select.methods; the first decides).",
+    "search": "Train a supernet of the space, or try its architectures (search.strategy).",
+    "select": "Choose architectures from what the search left (select.methods; the first decides).",
+    "tune": "Try retraining recipes on the chosen architecture (tune.trials); retrain uses the best.",
     "retrain": "Train the chosen architecture from scratch, once a seed.",
     "evaluate": "Test the retrained models and random controls; write the report.",
 }

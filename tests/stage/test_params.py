@@ -63,7 +63,20 @@ def test_the_shipped_file_holds_every_key_and_the_defaults():
         ("retrain.seeds", [1, 1], "retrain: seeds takes each seed once"),
         ("retrain.auxiliary", 0.4, "only space darts has a second classifier"),
         ("retrain.preset", "nasbench", "retrain.preset: input should be"),
-        ("tune.trials", 3, "tune.trials: input should be less than or equal to 0, not 3"),
+        ("tune.trials", -1, "tune.trials: input should be greater than or equal to 0, not -1"),
+        ("tune.ranges", {}, "tune.ranges is empty: name a field of retrain with its range, or set tune.trials to 0"),
+        ("tune.ranges", {"lr": {"low": 1.0, "high": 0.1}}, "tune.ranges.lr: is upside down: low 1.0 is above high 0.1"),
+        ("tune.ranges", {"lr": {"low": -1.0, "high": 0.1}}, "tune.ranges.lr: input should be greater than 0, not -1.0"),
+        ("tune.ranges", {"lr": {"low": 0, "high": 0.1, "log": True}}, "log takes a low above 0 and no step, not low 0"),
+        ("tune.ranges", {"lr": {"low": 0.1}}, "tune.ranges.lr: takes low and high, or choices"),
+        ("tune.ranges", {"lr": {"choices": [0.1], "low": 0.1}}, "choices stands alone"),
+        ("tune.ranges", {"lrr": {"choices": [0.1]}}, "tune.ranges.lrr: no field of a recipe (did you mean 'lr'?)"),
+        ("tune.ranges", {"optimiser": {"choices": ["sdg"]}}, "tune.ranges.optimiser: input should be 'sgd' or 'adamw'"),
+        ("tune.ranges", {"epochs": {"low": 2, "high": 4}}, "tune.epochs sets the epochs of every trial"),
+        ("tune.ranges", {"auxiliary": {"low": 0, "high": 1}}, "whether there is a second classifier is not tried"),
+        ("tune.sampler", "tep", "tune.sampler: input should be 'random', 'tpe'"),
+        ("tune.look_back", 1, "tune.look_back: 2 workers (trials.workers) need as many or more, not 1"),
+        ("trials.executor", "threads", "trials.executor: input should be 'inline', 'processes' or 'ray', not 'threads'"),
         ("search.darts.order", "third", "search.darts.order: input should be 'first' or 'second', not 'third'"),
         ("search", None, "search: input should be a valid dictionary"),
         ("tracking.experiment", "", "tracking.experiment"),
@@ -111,6 +124,29 @@ def test_a_file_that_is_no_params_is_refused(tmp_path, text):
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(Refused):
         read_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"objectives": {"accuracy": "max"}}, "search.trials.objectives.accuracy: input should be 'maximize'"),
+        ({"objectives": {}}, "search.trials.objectives: "),
+        ({"constraints": {"params": {}}}, "constraint 'params' takes max, min or both"),
+        ({"constraints": {"params": {"max": 1, "min": 2}}}, "constraint 'params' is upside down"),
+        ({"evaluator": "table"}, "search.trials.table.path: evaluator table takes the path of a trials table"),
+        ({"evaluator": "proxy", "ranges": {"lr": {"choices": [0.1]}}}, "hyper-parameters need evaluator training"),
+        ({"ranges": {"epochs": {"choices": [1, 2]}}}, "search.trials.training.epochs sets those of every trial"),
+        ({"look_back": 1}, "search.trials.look_back: 2 workers"),
+        ({"evaluator": "oracle"}, "search.trials.evaluator: input should be 'training', 'inherited', 'proxy' or 'table'"),
+    ],
+)
+def test_a_study_that_cannot_be_is_one_sentence(changes, sentence):
+    content = yaml.safe_load(FILE.read_text())
+    content["search"] |= {"strategy": "trials", "trials": {**content["search"]["trials"], **changes}}
+    content["select"]["methods"] = ["best"]
+    with pytest.raises(Refused) as refusal:
+        check_params(content)
+    assert sentence in str(refusal.value)
 
 
 def test_a_missing_file_says_where_to_run(tmp_path):

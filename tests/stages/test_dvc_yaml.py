@@ -10,7 +10,7 @@ from tests.stages.tiny import ROOT
 
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
-NAMES = ("prepare", "search", "select", "retrain", "evaluate")
+NAMES = ("prepare", "search", "select", "tune", "retrain", "evaluate")
 # stage/ reads and writes files, shows and tracks: a change there does not change a result, but drawings are results
 DRAWS = {"select": ["src/winnow/stage/look"], "evaluate": ["src/winnow/stage/look", "src/winnow/stage/report.py"]}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from winnow.pipelines import evaluate, prepare, retrain, search
+from winnow.pipelines import evaluate, prepare, retrain, search, tune
 from winnow.pipelines import select as selecting
 from winnow.stage.params import Params, check_params
 
@@ -21,6 +21,9 @@ TINY = {
     "select.evolution.generations": 1,
     "select.evolution.parents": 2,
     "select.evolution.calibration_images": 64,
+    "tune.trials": 2,
+    "tune.epochs": 1,
+    "trials.executor": "inline",
     "retrain.seeds": [0, 1],
     "retrain.epochs": 2,
     "retrain.batch": 32,
@@ -47,6 +50,7 @@ def run_all(params: Params, folder: Path) -> Path:
     prepare.main(params, folder)
     search.main(params, folder)
     selecting.main(params, folder)
+    tune.main(params, folder)
     for seed in params.retrain.seeds:
         retrain.main(params, folder, seed)
     evaluate.main(params, folder)

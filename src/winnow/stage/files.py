@@ -7,12 +7,12 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -20,18 +20,24 @@ from torch import Tensor, nn
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.core.space import Space
+from winnow.train.recipes import Recipe
 
 SPLITS = Path("data/splits")
-SUPERNET = Path("artifacts/supernet.safetensors")
-LOGITS = Path("artifacts/logits.json")
+SEARCH = Path("artifacts/search")  # of these three, what the strategy has
+SUPERNET = SEARCH / "supernet.safetensors"
+LOGITS = SEARCH / "logits.json"
+TRIALS = SEARCH / "trials.parquet"
 ARCHITECTURE = Path("artifacts/architecture.json")
 SELECTIONS = Path("artifacts/selections.json")
 EVIDENCE = Path("artifacts/evidence.parquet")
+RECIPE = Path("artifacts/tune/recipe.json")
+TUNE_TRIALS = Path("artifacts/tune/trials.parquet")
 MODEL = Path("artifacts/model.safetensors")
 REPORTS = Path("reports")
 RUNS = Path("artifacts/runs")
 
 ARCHITECTURE_FORMAT = "winnow.architecture/1"
+RECIPE_FORMAT = "winnow.recipe/1"
 
 
 def retrained(seed: int) -> Path:
@@ -150,5 +156,21 @@ def read_architecture(path: Path, space: Space, name: str) -> Architecture:
     return arch
 
 
-def device_state(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    return {name: tensor.to(device) for name, tensor in tensors.items()}
+def write_recipe(path: Path, base: Recipe, tuned: Mapping[str, Any]) -> None:
+    """`recipe.json`: the recipe as params.yaml has it, what tuning puts in its place, and both together."""
+    whole = {**asdict(base), **tuned}
+    write_json(path, {"format": RECIPE_FORMAT, "base": asdict(base), "tuned": dict(tuned), "recipe": whole})
+
+
+def read_recipe(path: Path, base: Recipe) -> Recipe:
+    """The recipe to retrain by. Refused where it was tuned from another than `base`."""
+    content = read_json(path, "tune")
+    if not isinstance(content, dict) or content.get("format") != RECIPE_FORMAT:
+        raise Refused(f"{path} is not in format {RECIPE_FORMAT!r}: run `winnow tune` again")
+    changed = next((name for name, value in asdict(base).items() if content["base"].get(name) != value), None)
+    if changed is not None:
+        raise Refused(
+            f"{path} was made for {changed} {content['base'].get(changed)}, params.yaml says {getattr(base, changed)}: "
+            "run `winnow tune` again"
+        )
+    return Recipe(**content["recipe"])

@@ -222,6 +222,15 @@ class Params(Section):
         if self.retrain.recipe().auxiliary and self.space.name != "darts":
             raise ValueError("retrain.auxiliary: only space darts has a second classifier; set retrain.auxiliary to 0")
         self._check_ranges()
+        for key, section, count in (
+            ("search.trials", self.search.trials, self.search.strategy == "trials"),
+            ("tune", self.tune, self.tune.trials),
+        ):
+            if count and self.trials.executor != "inline" and self.trials.workers > section.look_back:
+                raise ValueError(
+                    f"{key}.look_back: {self.trials.workers} workers (trials.workers) need as many or more, not "
+                    f"{section.look_back}: a trial cannot know the results of those beside it"
+                )
         if self.search.strategy == "trials":
             self._check_trials()
         if self.select.table is not None and self.space.name != "nas_bench_201":
@@ -259,6 +268,8 @@ class Params(Section):
             raise ValueError("search.trials.table.path: evaluator table takes the path of a trials table")
         if search.identity != "digest" and self.space.name != "nas_bench_201":
             raise ValueError(f"search.trials.identity: {search.identity!r} is known of nas_bench_201; take digest")
+        if "epochs" in search.ranges:
+            raise ValueError("search.trials.ranges.epochs: search.trials.training.epochs sets those of every trial")
         if search.ranges and search.evaluator != "training":
             raise ValueError("search.trials.ranges: hyper-parameters need evaluator training")
         try:
@@ -271,12 +282,12 @@ class Params(Section):
         search = self.search.trials
         return Plan(
             objectives=search.objectives,
-            constraints={name: limits.model_dump(exclude_none=True) for name, limits in search.constraints.items()},
+            constraints={name: limits.model_dump() for name, limits in search.constraints.items()},
             sampler=search.sampler,
             sampler_options=search.sampler_options,
             stopper=search.stopper,
             stopper_options=search.stopper_options,
-            look_back=self.trials.look_back,
+            look_back=search.look_back,
             fidelity=search.fidelity(),
         )
 
@@ -289,7 +300,7 @@ class Params(Section):
             sampler_options=tune.sampler_options,
             stopper=tune.stopper,
             stopper_options=tune.stopper_options,
-            look_back=self.trials.look_back,
+            look_back=tune.look_back,
             fidelity={} if tune.epochs is None else {"epochs": float(tune.epochs)},
             first=first,
         )

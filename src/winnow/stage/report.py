@@ -109,7 +109,7 @@ def _selection(folder: Path) -> str:
         [
             f"{name} (decides)" if name == selections["chosen"] else name,
             row["digest"],
-            f"{row['inherited_accuracy']:.2f}",
+            "–" if row["inherited_accuracy"] is None else f"{row['inherited_accuracy']:.2f}",
             f"{row['params']:,}",
             f"{row['macs'] / 1e6:.2f}",
             *(f"{tables[name][column]:.2f}" for column in columns),

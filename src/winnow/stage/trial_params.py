@@ -2,13 +2,21 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from winnow.stage.section import Distinct, NotNegative, Positive, Rate, Section
 from winnow.trials.plan import DIRECTIONS, SAMPLERS, STOPPERS
 
 
-class RangeParams(Section):
+class Declared(Section):
+    """Dumped as it was written: what was left out says that it was."""
+
+    @model_serializer(mode="wrap")
+    def as_written(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialise(self).items() if name in self.model_fields_set}
+
+
+class RangeParams(Declared):
     """Of one parameter: numbers from low to high, or choices; with `when`, asked only if earlier ones say so."""
 
     low: float | int | None = None
@@ -39,7 +47,7 @@ class RangeParams(Section):
 Ranges = dict[str, RangeParams]
 
 
-class Limits(Section):
+class Limits(Declared):
     max: float | int | None = None
     min: float | int | None = None
 
@@ -74,6 +82,8 @@ class TrialTable(Section):
 class SearchTrials(Section):
     count: Positive = 24
     seconds: Rate | None = None
+    look_back: Positive = 2
+    threads: Positive = 1
     sampler: Literal[SAMPLERS] = "tpe"  # type: ignore[valid-type]
     sampler_options: dict[str, Any] = {}
     stopper: Literal[STOPPERS] = "none"  # type: ignore[valid-type]
@@ -98,27 +108,18 @@ class SearchTrials(Section):
 class Trials(Section):
     executor: Literal["inline", "processes", "ray"] = "processes"
     workers: Positive = 2
-    threads: Positive = 1
-    look_back: Positive = 2
     storage: str | None = None
     log: Literal["all", "top", "none"] = "top"
     top: Positive = 3
     resources: dict[str, float | int] = {}
     address: str | None = None
 
-    @model_validator(mode="after")
-    def known_in_time(self) -> Self:
-        if self.executor != "inline" and self.workers > self.look_back:
-            raise ValueError(
-                f"look_back takes {self.workers} or more with as many workers, not {self.look_back}: a trial cannot "
-                "know the results of those beside it"
-            )
-        return self
-
 
 class Tune(Section):
     trials: NotNegative = 6
     seconds: Rate | None = None
+    look_back: Positive = 2
+    threads: Positive = 1
     epochs: Positive | None = 4
     sampler: Literal[SAMPLERS] = "tpe"  # type: ignore[valid-type]
     sampler_options: dict[str, Any] = {}

@@ -5,13 +5,14 @@ import errno
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.data.augment import Augment
@@ -22,6 +23,7 @@ from winnow.stage import files
 from winnow.stage.params import Params
 from winnow.stage.progress import console
 from winnow.stage.tracking import Dataset, Run, track
+from winnow.train.recipes import Recipe
 
 
 @dataclass
@@ -38,11 +40,11 @@ class Work:
         return open_split(self.folder / files.SPLITS, name, stage=self.stage, device=self.device)
 
     def picture(self, name: str, chart: str, *arguments: Any) -> None:
-        """A chart of `look.charts` for the run alone, as `name`; the report draws its own."""
+        """A chart of `look.charts` or `look.trials` for the run alone, as `name`; the report draws its own."""
         from winnow.stage.draw import save  # matplotlib must not hold up the first training step
-        from winnow.stage.look import charts
+        from winnow.stage.look import charts, trials
 
-        figure = getattr(charts, chart)(*arguments)
+        figure = getattr(charts if hasattr(charts, chart) else trials, chart)(*arguments)
         with tempfile.TemporaryDirectory() as passing:
             path = Path(passing) / f"{name}.png"
             save(figure, path)
@@ -106,6 +108,36 @@ def final_space(params: Params, folder: Path) -> Space:
         return build(params.space.name, options, **facts(folder), final=True, auxiliary=auxiliary)
 
 
+def about_model(
+    params: Params,
+    fact: Mapping[str, Any],
+    arch: Architecture,
+    training: Split,
+    seed: int,
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What a model file says of itself: enough to build the network and to feed it; `options` if not retraining's."""
+    return {
+        "space": params.space.name,
+        "options": dict({**params.space.chosen(), **params.retrain.space} if options is None else options),
+        "facts": dict(fact),
+        "auxiliary": params.retrain.recipe().needs_auxiliary,
+        "choices": dict(arch.choices),
+        "digest": arch.digest,
+        "shape": list(training.images.shape[1:]),
+        "classes": list(training.classes),
+        "mean": list(training.mean),
+        "std": list(training.std),
+        "trained_on": training.digest,
+        "seed": seed,
+    }
+
+
+def recipe_of(params: Params, folder: Path) -> Recipe:
+    """What stage tune left: the recipe of params.yaml with what its trials found. Refused where it has not run."""
+    return files.read_recipe(folder / files.RECIPE, params.retrain.recipe())
+
+
 def augmentation(params: Params, split: Split, cutout: int = 0) -> Augment:
     """What params.yaml says; unsaid: crops padded by an eighth of the side, flips where they keep the label."""
     pad = params.data.pad if params.data.pad is not None else min(split.images.shape[2:]) // 8
@@ -123,11 +155,16 @@ def choose_device(params: Params) -> torch.device:
     device = torch.device(name)
     if device.index is not None and device.index >= torch.cuda.device_count():
         raise Refused(f"runtime.device is {name!r}, but there are {torch.cuda.device_count()} CUDA devices")
-    torch.set_num_threads(params.runtime.threads or os.cpu_count() or 1)
+    promise(params.runtime.threads or os.cpu_count() or 1)
+    return device
+
+
+def promise(threads: int) -> None:
+    """Equal bits from equal threads on equal hardware (docs/determinism.md), for this process from here on."""
+    torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it first starts
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
-    return device
 
 
 def _inputs(folder: Path, splits: tuple[str, ...]) -> list[Dataset]:

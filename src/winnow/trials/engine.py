@@ -30,21 +30,23 @@ def run(
     n_trials: int,
     seconds: float | None = None,
     evaluator: Any = None,
+    on_start: Callable[[list[Row]], None] = lambda rows: None,
     on_trial: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
     """All trials of study `name` at `where` (a journal's path or a database URL), `n_trials` of them in all, by number.
 
     A study that is there is gone on with: what was in flight when it ended runs again under its number. No trial begins
     once `seconds` have passed. `evaluator` is anything JSON that says how trials are scored; it may not change either.
-    `on_trial` is called with each trial that ends now. Refused as `record.opened` says, where an objective or a
-    constraint is not among what the evaluator returns, or the executor wants more workers than the look-back.
+    `on_start` is called with the trials that are there, `on_trial` with each that ends now. Refused as `record.opened`
+    says, where an objective or a constraint is not among what the evaluator returns, or the executor wants more workers
+    than the look-back.
     """
     if executor.workers > plan.look_back:
         raise Refused(f"{executor.workers} workers need a look_back of as many or more, not {plan.look_back}")
     try:
         with opened(where, name, plan, search.digest, evaluator) as record:
             deadline = None if seconds is None else time.monotonic() + seconds
-            return _Driver(plan, search, executor, record, name, on_trial).drive(n_trials, deadline)
+            return _Driver(plan, search, executor, record, name, on_trial).drive(n_trials, deadline, on_start)
     finally:
         executor.close()
 
@@ -79,8 +81,11 @@ class _Driver:
         self.first: dict[str, int] = {}  # the trial that is, or was, evaluated for a key
         self.rows: dict[int, Row] = {}
 
-    def drive(self, n_trials: int, deadline: float | None) -> list[Row]:
+    def drive(
+        self, n_trials: int, deadline: float | None, on_start: Callable[[list[Row]], None] = lambda rows: None
+    ) -> list[Row]:
         again = self._recall()
+        on_start([self.rows[number] for number in sorted(self.rows)])
         exhausted = False
         while True:
             while again and self.busy < self.executor.workers:

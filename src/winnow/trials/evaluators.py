@@ -66,7 +66,7 @@ class Training:
     """Trains the child of the job's architecture, or of `architecture`, and reports after every epoch.
 
     `space` is the form that is trained, on the meta device: `cost.space`, or smaller. Parameters of a job that are
-    fields of a recipe take the place of those of `recipe`. `keep` gets the number and the trained network.
+    fields of a recipe take the place of those of `recipe`. `keep` gets the number, what was trained, and its seed.
     """
 
     space: Space
@@ -78,7 +78,7 @@ class Training:
     batch: int  # images judged at a time
     device: torch.device
     architecture: Architecture | None = None
-    keep: Callable[[int, nn.Module], None] = lambda number, model: None
+    keep: Callable[[int, Architecture, nn.Module, int], None] = lambda number, arch, model, seed: None
 
     def __call__(self, job: Job) -> dict[str, float]:
         arch = job.architecture or self.architecture
@@ -104,7 +104,7 @@ class Training:
             trained = fit(model, batches, recipe, seed=job.seed, watch=Watch(), after_epoch=after_epoch)
         except Diverged as diverged:  # this trial's parameters, not the study
             raise FloatingPointError(str(diverged)) from diverged
-        self.keep(job.number, trained)
+        self.keep(job.number, arch, trained, job.seed)
         return known
 
 

@@ -99,6 +99,6 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
                 raise Refused(f"{path} is no trials table of format {FORMAT} (its format: {found}): import it first")
             return file.read(columns, use_threads=False)
     except FileNotFoundError as error:
-        raise Refused(f"no trials table {path}") from error
+        raise Refused(f"no trials table {path}: a study or `winnow table import` writes one") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise Refused(f"{path} is no Parquet file: {error}") from error

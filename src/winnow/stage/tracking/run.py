@@ -89,6 +89,24 @@ class Run:
             shown = {"name": name, "input_shape": list(input_shape), "details": dict(details or {})}
             self._write("model", **what, **shown, register=registered, alias=alias)
 
+    def child(
+        self,
+        name: str,
+        *,
+        params: Mapping[str, object],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        model: Mapping[str, Any] | None = None,
+    ) -> None:
+        """A finished run nested below this one; `model` has `build`, `files`, `input_shape`, `arguments`, `details`."""
+        if self._spool:
+            shown = {key: facts.redact(str(value)) for key, value in params.items()}
+            finite = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
+            if model is not None:
+                kept = [self._keep(Path(path)) for path in model["files"]]
+                model = {**model, "name": "model", "files": kept, "search_path": sys.path}
+            self._write("child", name=name, params=shown, metrics=finite, tags=dict(tags), model=model)
+
     def _keep(self, path: Path) -> str:
         if not path.is_file():
             raise FileNotFoundError(f"no file to track at {path}")

@@ -26,7 +26,7 @@ from winnow.stage.tracking.store import local_uri, locked
 from winnow.stage.tracking.ui import VIEW
 
 PARAMS_AT_ONCE, METRICS_AT_ONCE = 100, 1000  # MLflow's limits for one batch
-LONGEST_DIGEST, LONGEST_TAG = 36, 8000  # characters that MLflow takes
+LONGEST_DIGEST, LONGEST_TAG, LONGEST_PARAM = 36, 8000, 6000  # characters that MLflow takes
 # What will be refused again however often it is sent; anything else may be the server's bad moment.
 PERMANENT = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST")
 # The run table as `ui_url` opens it: without this, MLflow shows no metric in it.
@@ -218,20 +218,38 @@ class MlflowRun:
         self.client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
 
     def model(self, event: dict[str, Any]) -> None:
-        try:
-            model = build(event, self.folder)
-            mlflow.set_tracking_uri(self.uri)
-            mlflow.set_experiment(experiment_id=self.experiment_id)  # a logged model goes to the active one
-            info = log_model(model, event, self.run_id, step=self.progress.get("step", 0), tags=self._source())
-        except MlflowException:
-            raise
-        except Exception as error:  # whatever a user's module or the exporter raises: told, and the run goes on
-            self.problem(f"the model {event['name']} was not logged: {type(error).__name__}: {error}"[:500])
+        info = self._log_model(event, self.run_id, step=self.progress.get("step", 0))
+        if info is None:
             return
         logged = {"name": event["name"], "model_id": info.model_id, "uri": info.model_uri}
         if event["register"]:
             logged |= self._register(event, info)
         self.progress["models"].append(logged)
+
+    def _log_model(self, event: dict[str, Any], run: str, step: int) -> Any:
+        """What MLflow says of the logged model; None, told as a problem, where it cannot be built or exported."""
+        try:
+            model = build(event, self.folder)
+            mlflow.set_tracking_uri(self.uri)
+            mlflow.set_experiment(experiment_id=self.experiment_id)  # a logged model goes to the active one
+            return log_model(model, event, run, step=step, tags=self._source())
+        except MlflowException:
+            raise
+        except Exception as error:  # whatever a user's module or the exporter raises: told, and the run goes on
+            self.problem(f"the model {event['name']} was not logged: {type(error).__name__}: {error}"[:500])
+            return None
+
+    def child(self, event: dict[str, Any]) -> None:
+        tags = {**self._source(), **event["tags"], "mlflow.parentRunId": self.run_id, "winnow.stage": "trial"}
+        run = self.client.create_run(self.experiment_id, event["time"], tags, event["name"]).info.run_id
+        params = [Param(plain_name(key), value[:LONGEST_PARAM]) for key, value in event["params"].items()]
+        metrics = [Metric(plain_name(key), value, event["time"], 0) for key, value in event["metrics"].items()]
+        for i in range(0, max(len(params), len(metrics)), PARAMS_AT_ONCE):
+            here = slice(i, i + PARAMS_AT_ONCE)
+            self.client.log_batch(run, metrics=metrics[here], params=params[here])
+        if event["model"]:
+            self._log_model(event["model"], run, step=0)
+        self.client.set_terminated(run, "FINISHED", event["time"])
 
     def _register(self, event: dict[str, Any], info: Any) -> dict[str, Any]:
         name, start = event["register"], self.start

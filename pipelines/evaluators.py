@@ -1,0 +1,136 @@
+"""What workers of a study make before their first trial: evaluators out of params.yaml and the files of the stages.
+
+`settings` are JSON: the folder, the parameters, the device, and where networks of trials are kept (null: nowhere).
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from winnow.core.architecture import Architecture
+from winnow.data.augment import Augment
+from winnow.data.loaders import Split, in_order, join, open_split
+from winnow.spaces import build
+from winnow.stage import files
+from winnow.stage.params import Params, check_params
+from winnow.stage.work import about_model, augmentation, facts, final_space, promise, search_space
+from winnow.train.recipes import Recipe
+from winnow.train.seeds import derived, generator
+from winnow.trials.evaluators import ByProxy, ByTable, Cost, Inherited, Training
+from winnow.trials.lookup import Table
+from winnow.trials.outcome import Evaluate
+from winnow.trials.plan import Plan
+from winnow.trials.reduce import reduced, reduced_options, reduced_split
+
+TUNE_SPLITS = ("weights", "arch"), ("select",)  # trained on, judged on
+SEARCH_SPLITS = ("weights",), ("arch",)
+
+
+def tune(folder: str, params: dict[str, Any], device: str, models: str | None) -> Evaluate:
+    """Trains the chosen architecture by the trial's recipe."""
+    bench = _Bench(folder, params, device, "tune", TUNE_SPLITS)
+    path = bench.folder / files.ARCHITECTURE
+    arch = files.read_architecture(path, bench.final, bench.params.space.name)
+    return bench.training(bench.train, bench.valid, None, bench.fact, models, bench.params.plan_of_tune({}), arch)
+
+
+def search(folder: str, params: dict[str, Any], device: str, models: str | None) -> Evaluate:
+    """Scores the trial's architecture as search.trials.evaluator says."""
+    bench = _Bench(folder, params, device, "search", SEARCH_SPLITS)
+    return getattr(bench, f"by_{bench.params.search.trials.evaluator}")(models)
+
+
+class _Bench:
+    """The parameters, splits and spaces that evaluators of one worker share."""
+
+    def __init__(self, folder: str, params: dict[str, Any], device: str, stage: str, splits: tuple):
+        self.folder, self.params = Path(folder), check_params(params)
+        self.device = torch.device(device)
+        promise(self.params.tune.threads if stage == "tune" else self.params.search.trials.threads)
+        self.final = final_space(self.params, self.folder)
+        self.fact = facts(self.folder)
+        self.shape = (self.fact["image_channels"], self.fact["image_size"], self.fact["image_size"])
+        self.train, self.valid = (join([self._split(name, stage) for name in names]) for names in splits)
+
+    def cost(self, plan: Plan) -> Cost:
+        return Cost(self.final, self.shape, plan, self.device)
+
+    def by_training(self, models: str | None) -> Evaluate:
+        params, settings = self.params, self.params.search.trials.training
+        stream = generator(derived(params.seed, "search"), "samples")
+        train = reduced_split(self.train, settings.resolution, settings.samples, stream)
+        valid = reduced_split(self.valid, settings.resolution, 1.0, stream)
+        options = {**params.space.chosen(), **params.retrain.space}
+        options = reduced_options(params.space.name, options, settings.channels)
+        fact = {**self.fact, "image_size": reduced(self.fact["image_size"], settings.resolution)}
+        return self.training(train, valid, options, fact, models, params.plan_of_search())
+
+    def training(
+        self,
+        train: Split,
+        valid: Split,
+        options: Mapping[str, Any] | None,
+        fact: Mapping[str, Any],
+        models: str | None,
+        plan: Plan,
+        arch: Architecture | None = None,
+    ) -> Training:
+        """`options` and `fact` are those of the network that is trained; None: those of retraining."""
+        params = self.params
+        auxiliary = params.retrain.recipe().needs_auxiliary
+        space = self.final
+        if options is not None:
+            with torch.device("meta"):
+                space = build(params.space.name, options, **fact, final=True, auxiliary=auxiliary)
+        epochs = params.tune.epochs if arch is not None else params.search.trials.training.epochs
+        base = params.retrain.recipe()
+
+        def keep(number: int, job_arch: Architecture, model: nn.Module, seed: int) -> None:
+            if models is not None:
+                about = about_model(params, fact, job_arch, train, seed, options)
+                files.write_tensors(Path(models) / f"{number}.safetensors", model.state_dict(), about)
+
+        return Training(
+            space=space,
+            cost=self.cost(plan),
+            train=train,
+            valid=valid,
+            recipe=base if epochs is None else Recipe(**{**base.__dict__, "epochs": epochs}),
+            augment=_augment(params, train),
+            batch=params.select.batch,
+            device=self.device,
+            architecture=arch,
+            keep=keep,
+        )
+
+    def by_inherited(self, models: str | None) -> Evaluate:
+        tensors, _ = files.read_tensors(self.folder / files.SUPERNET, "search")
+        supernet = search_space(self.params, self.folder).to(self.device, memory_format=torch.channels_last)
+        files.load_state(supernet, tensors, self.folder / files.SUPERNET)
+        images = self.params.search.trials.inherited.calibration_images
+        cost = self.cost(self.params.plan_of_search())
+        return Inherited(supernet, cost, self.train, images, self.valid, self.params.select.batch)
+
+    def by_proxy(self, models: str | None) -> Evaluate:
+        settings = self.params.search.trials.proxy
+        with torch.device("meta"):
+            options = self.params.space.chosen()
+            space = build(self.params.space.name, options, **self.fact, final=True)
+        images = next(iter(in_order(self.train, settings.batch)))
+        seed = derived(self.params.seed, "search", "proxy")
+        return ByProxy(settings.names, space, self.cost(self.params.plan_of_search()), images, seed, self.device)
+
+    def by_table(self, models: str | None) -> Evaluate:
+        settings = self.params.search.trials.table
+        table = Table.read(self.folder / str(settings.path))
+        return ByTable(table, settings.fidelity, self.cost(self.params.plan_of_search()))
+
+    def _split(self, name: str, stage: str) -> Split:
+        return open_split(self.folder / files.SPLITS, name, stage=stage, device=self.device)
+
+
+def _augment(params: Params, split: Split) -> Callable[[Recipe], Augment]:
+    return lambda recipe: augmentation(params, split, recipe.cutout)

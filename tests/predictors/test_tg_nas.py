@@ -1,0 +1,79 @@
+"""The graph of the published conversion by hand, and a transfer that a description alone makes possible."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from winnow.core.errors import Refused
+from winnow.core.graph import Graph
+from winnow.measure.rank import kendall_tau
+from winnow.predictors.tg_nas import DESCRIPTIONS, initial, tensors, tg_nas, transfers
+from winnow.spaces.graphs import graphs
+from winnow.spaces.nas_bench_201 import EDGES, OPS
+
+
+def cell(*ops: str):
+    return graphs({f"{node}<-{source}": op for (source, node), op in zip(EDGES, ops, strict=True)})
+
+
+def test_the_all_3x3_cell_has_ten_edges_and_a_global_node():
+    (graph,) = tensors([cell(*["nor_conv_3x3"] * 6)])
+    hears = graph[:, :9]
+    assert hears.shape == (9, 9)
+    assert (hears.diagonal() == 1).all()
+    assert (hears[8] == 1).all()
+    assert hears[:8, 8].sum() == 0
+    fed = {(int(j), int(i)) for i, j in hears[:8, :8].nonzero() if i != j}
+    assert fed == {(0, 1), (0, 2), (0, 4), (1, 3), (1, 5), (2, 6), (3, 6), (4, 7), (5, 7), (6, 7)}
+    assert graph[8, -1] == 1
+    assert graph[:8, -1].sum() == 0
+
+
+def test_alike_operations_are_described_alike():
+    def cosine(a: str, b: str) -> float:
+        return float(torch.cosine_similarity(*(torch.tensor(DESCRIPTIONS[op]) for op in (a, b)), dim=0))
+
+    assert cosine("nor_conv_3x3", "nor_conv_1x1") > cosine("nor_conv_3x3", "none")
+    assert cosine("max_pool_3x3", "avg_pool_3x3") > cosine("max_pool_3x3", "skip_connect")
+    assert len({tuple(each) for each in DESCRIPTIONS.values()}) == len(DESCRIPTIONS)
+    assert {len(each) for each in DESCRIPTIONS.values()} == {11}
+
+
+def test_the_order_of_nodes_does_not_matter():
+    graph = tensors([cell("nor_conv_3x3", "none", "nor_conv_1x1", "skip_connect", "avg_pool_3x3", "none")])
+    order = torch.tensor([3, 0, 6, 1, 7, 2, 5, 4, 8])  # the global node stays last
+    moved = torch.cat([graph[:, order][:, :, order], graph[:, order, 9:]], 2)
+    model = initial(torch.Generator().manual_seed(0)).eval()
+    assert torch.allclose(model(graph), model(moved), atol=1e-6)
+
+
+def test_what_it_learns_holds_for_an_operation_it_has_not_seen():
+    """Values go up with the weights of a cell: 1x1 and none are seen, 3x3 is only described."""
+
+    def worth(ops):
+        return sum({"nor_conv_3x3": 2.0, "nor_conv_1x1": 1.0}.get(op, 0.0) for op in ops)
+
+    seen = list(itertools.product(["none", "skip_connect", "nor_conv_1x1"], repeat=6))[::3]
+    unseen = [ops for ops in itertools.product(OPS, repeat=6) if "nor_conv_3x3" in ops][::100]
+    score = tg_nas([cell(*ops) for ops in seen], np.array([worth(ops) for ops in seen]), 0, epochs=15)
+    assert kendall_tau(score([cell(*ops) for ops in seen]), [worth(ops) for ops in seen]) > 0.6
+    assert kendall_tau(score([cell(*ops) for ops in unseen]), [worth(ops) for ops in unseen]) > 0.3
+    again = tg_nas([cell(*ops) for ops in seen], np.array([worth(ops) for ops in seen]), 0, epochs=15)
+    some = [cell(*ops) for ops in unseen[:5]]
+    assert np.array_equal(score(some), again(some))
+
+
+def test_use_as_a_proxy_asks_for_five_seeds_of_one_sign():
+    assert transfers([0.5] * 5)
+    assert not transfers([0.5] * 4)
+    assert not transfers([0.9, 0.9, 0.9, 0.9, -0.01])
+    assert not transfers([0.4] * 5)
+
+
+def test_what_has_no_description_is_refused():
+    with pytest.raises(Refused, match="no description of operation 'shuffle_3'"):
+        tensors([{"chain": Graph(((0, 1, "shuffle_3"),), (0,), (1,))}])
+    with pytest.raises(Refused, match="one size at a time"):
+        tensors([cell(*["none"] * 6), {"cell": Graph(((0, 1, "none"),), (0,), (1,))}])

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from winnow.proxies.aggregate import log_rank, mean_rank, oriented_ranks, vote
+from winnow.proxies import PROXIES
+from winnow.proxies.aggregate import AGGREGATES, QUINTET, log_rank, mean_rank, oriented_ranks, quintet, vote
 
 
 def test_ranks_go_from_one_for_the_worst_to_m():
@@ -58,3 +59,19 @@ def test_no_proxy_is_an_error():
 
 def test_majorities_win():
     assert vote([[1, 2, 3], [1, 3, 2], [3, 2, 1]], [1, 1, -1]).tolist() == [-2, 0, 2]
+
+
+def test_the_quintet_prefers_who_is_nowhere_bad():
+    even, spiky, worst = [3, 3, 3, 3, 3], [4, 4, 4, 4, 1], [1, 1, 1, 1, 2]
+    other = [2, 2, 2, 2, 4]
+    columns = dict(zip(QUINTET, zip(even, spiky, worst, other, strict=True), strict=True))
+    score = quintet(columns | {"params": [0, 0, 0, 0]}).score
+    assert score.tolist() == pytest.approx(
+        [5 * np.log(3 / 4), np.log(1 / 4), 4 * np.log(1 / 4) + np.log(1 / 2), 4 * np.log(1 / 2)]
+    )
+    assert score[0] > score[3]
+    assert score[1] > score[2]
+
+
+def test_aggregates_are_made_of_proxies_where_large_is_good():
+    assert all(PROXIES[part].direction == 1 for parts in AGGREGATES.values() for part in parts)

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-AGGREGATES = {"az_nas": ("expressivity", "progressivity", "trainability", "complexity")}  # by log_rank
+QUINTET = ("live_params", "expressivity", "trainability", "meco", "jacob_cov")
+AGGREGATES = {"az_nas": ("expressivity", "progressivity", "trainability", "complexity"), "quintet": QUINTET}
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,17 @@ def oriented_ranks(values: ArrayLike, direction: int = 1) -> NDArray[np.float64]
 def log_rank(columns: Mapping[str, ArrayLike], directions: Mapping[str, int]) -> Aggregate:
     """AZ-NAS: the sum over proxies of ln(rank / m). One bad rank weighs heavily. At most 0."""
     return _aggregate(columns, directions, lambda rank: np.log(rank / len(rank)))
+
+
+def quintet(columns: Mapping[str, ArrayLike]) -> Aggregate:
+    """Ours: the log-rank sum of five scores that each see another way to fail, without weights or coefficients.
+
+    `live_params`: too small. `expressivity`: features collapse into few directions. `trainability`: gradients vanish or
+    grow from block to block. `meco`: channels repeat one another. `jacob_cov`: images are not told apart. A network is
+    as good as it is nowhere bad: that is what logarithms of ranks say, and a mean of ranks does not. The five were
+    chosen on NAS-Bench-201 and CIFAR-10.
+    """
+    return log_rank({name: columns[name] for name in QUINTET}, dict.fromkeys(QUINTET, 1))
 
 
 def mean_rank(columns: Mapping[str, ArrayLike], directions: Mapping[str, int]) -> Aggregate:

@@ -4,7 +4,8 @@ All take the mean cross-entropy of one batch in training mode with the weights t
 without averaging, and count weights of convolutions and linear layers only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -25,19 +26,46 @@ from winnow.proxies.common import (
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One backward pass: weights with their gradients, and layers with their outputs and the gradients of those."""
+
+    weights: list[tuple[Tensor, Tensor]]
+    outputs: list[tuple[Prunable, Tensor, Tensor]]
+
+
 def grad_norm(model: nn.Module, batch: Batch, loss: Loss = F.cross_entropy) -> float:
     """The sum of each layer's gradient norm; not the norm of all gradients together."""
-    return settled(sum(g.double().norm() for _, g in _weights_and_gradients(model, batch, loss)))
+    return first_order(model, batch, ("grad_norm",), loss)["grad_norm"]
 
 
 def snip(model: nn.Module, batch: Batch, loss: Loss = F.cross_entropy) -> float:
     """The sum of |g * w|: how much the loss notices the loss of each weight (Lee et al. 2019)."""
-    return settled(sum((g * w).abs().sum(dtype=torch.float64) for w, g in _weights_and_gradients(model, batch, loss)))
+    return first_order(model, batch, ("snip",), loss)["snip"]
 
 
 def plain(model: nn.Module, batch: Batch, loss: Loss = F.cross_entropy) -> float:
     """The signed sum of g * w. Small is good: it runs against accuracy on NAS-Bench-201."""
-    return settled(sum((g * w).sum(dtype=torch.float64) for w, g in _weights_and_gradients(model, batch, loss)), -1)
+    return first_order(model, batch, ("plain",), loss)["plain"]
+
+
+def fisher(model: nn.Module, batch: Batch, loss: Loss = F.cross_entropy) -> float:
+    """The sum over output channels of mean over images of (sum over places of a * dL/da)^2 / 2, times the weights of
+    the channel (Turner et al. 2020); a is a layer's output. The loss is a mean, so dL/da carries 1/n."""
+    return first_order(model, batch, ("fisher",), loss)["fisher"]
+
+
+def first_order(model: nn.Module, batch: Batch, names: Sequence[str], loss: Loss = F.cross_entropy) -> dict[str, float]:
+    """Those `names` of `FIRST_ORDER` from one backward pass."""
+    model, (x, y) = working_copy(model), labelled(batch)
+    held, seen = layers(model), []
+    if "fisher" in names:
+        each_output(model, Prunable, lambda layer, _, output: seen.append((layer, output)))
+    value = loss(logits(model, x), y)
+    found = gradients(value, [layer.weight for layer in held] + [a for _, a in seen])
+    weights = [(layer.weight.detach(), g) for layer, g in zip(held, found, strict=False)]
+    outputs = [(layer, a.detach(), g) for (layer, a), g in zip(seen, found[len(held) :], strict=True)]
+    return {name: FIRST_ORDER[name](Pass(weights, outputs)) for name in names}
 
 
 def grasp(model: nn.Module, batch: Batch, loss: Loss = F.cross_entropy) -> float:
@@ -54,23 +82,19 @@ def grasp(model: nn.Module, batch: Batch, loss: Loss = F.cross_entropy) -> float
     )
 
 
-def fisher(model: nn.Module, batch: Batch, loss: Loss = F.cross_entropy) -> float:
-    """The sum over output channels of mean over images of (sum over places of a * dL/da)^2 / 2, times the weights of
-    the channel (Turner et al. 2020); a is a layer's output. The loss is a mean, so dL/da carries 1/n."""
-    model, (x, y) = working_copy(model), labelled(batch)
-    seen: list[tuple[Prunable, Tensor]] = []
-    each_output(model, Prunable, lambda layer, _, output: seen.append((layer, output)))
-    value = loss(logits(model, x), y)
+def _fisher(run: Pass) -> float:
     total = torch.zeros((), dtype=torch.float64)
-    for (layer, a), g in zip(seen, gradients(value, [a for _, a in seen]), strict=True):
-        product = a.detach().double() * g.double()
+    for layer, a, g in run.outputs:
+        product = a.double() * g.double()
         channels_last = product.movedim(1, -1) if isinstance(layer, nn.Conv2d) else product
         saliency = channels_last.flatten(1, -2).sum(1) if channels_last.dim() > 2 else channels_last
         total += saliency.square().mean(0).sum().cpu() / 2 * layer.weight[0].numel()
     return settled(total)
 
 
-def _weights_and_gradients(model: nn.Module, batch: Batch, loss: Loss) -> list[tuple[Tensor, Tensor]]:
-    model, (x, y) = working_copy(model), labelled(batch)
-    weights = [layer.weight for layer in layers(model)]
-    return [(w.detach(), g) for w, g in zip(weights, gradients(loss(logits(model, x), y), weights), strict=True)]
+FIRST_ORDER: dict[str, Callable[[Pass], float]] = {
+    "grad_norm": lambda run: settled(sum(g.double().norm() for _, g in run.weights)),
+    "snip": lambda run: settled(sum((g * w).abs().sum(dtype=torch.float64) for w, g in run.weights)),
+    "plain": lambda run: settled(sum((g * w).sum(dtype=torch.float64) for w, g in run.weights), -1),
+    "fisher": _fisher,
+}

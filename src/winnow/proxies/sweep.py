@@ -24,6 +24,7 @@ from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.proxies import AZ_NAS, PROXIES, proxy, score
 from winnow.proxies.common import FAN_IN, Batch, working_copy
+from winnow.proxies.gradient import FIRST_ORDER, first_order
 from winnow.proxies.inside import IMAGES, az_nas_of, images_of, live_params_of, meco_of
 from winnow.proxies.sizes import sizes_of
 from winnow.proxies.together import Scorer, synflow_of
@@ -92,13 +93,17 @@ def sweep(
 
 def _scorer(space: Space, names: Sequence[str], batch: Batch, streams: Streams) -> Callable[[Sequence], list[dict]]:
     """Shared work where there is some, the plain function of the derived child for the rest."""
-    images = tuple(name for name in IMAGES if name in names)
+    images, slopes = (tuple(name for name in those if name in names) for those in (IMAGES, FIRST_ORDER))
     drawn = working_copy(space)
     FAN_IN(drawn, streams("weights"))
     shared: list[tuple[tuple[str, ...], Scorer | None]] = [
         (("synflow",), synflow_of(space, batch) if "synflow" in names else None),
         (images, images_of(space, batch, images) if images else None),
         (("live_params",), live_params_of(space, batch) if "live_params" in names else None),
+        (
+            slopes,
+            (lambda archs: [first_order(space.derive(arch), batch, slopes) for arch in archs]) if slopes else None,
+        ),
         (("meco",), meco_of(space, batch, streams("meco")) if "meco" in names else None),
         (DRAWN, az_nas_of(drawn, batch, streams("az_nas")) if set(names) & set(DRAWN) else None),
     ]

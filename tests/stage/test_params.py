@@ -76,7 +76,7 @@ def test_the_shipped_file_holds_every_key_and_the_defaults():
         ("tune.ranges", {"auxiliary": {"low": 0, "high": 1}}, "whether there is a second classifier is not tried"),
         ("tune.sampler", "tep", "tune.sampler: input should be 'random', 'tpe'"),
         ("tune.look_back", 1, "tune.look_back: 2 workers (trials.workers) need as many or more, not 1"),
-        ("trials.executor", "threads", "trials.executor: input should be 'inline', 'processes' or 'ray', not 'threads'"),
+        ("trials.executor", "threads", "trials.executor: input should be 'inline', 'processes' or 'ray'"),
         ("search.darts.order", "third", "search.darts.order: input should be 'first' or 'second', not 'third'"),
         ("search", None, "search: input should be a valid dictionary"),
         ("tracking.experiment", "", "tracking.experiment"),
@@ -137,7 +137,7 @@ def test_a_file_that_is_no_params_is_refused(tmp_path, text):
         ({"evaluator": "proxy", "ranges": {"lr": {"choices": [0.1]}}}, "hyper-parameters need evaluator training"),
         ({"ranges": {"epochs": {"choices": [1, 2]}}}, "search.trials.training.epochs sets those of every trial"),
         ({"look_back": 1}, "search.trials.look_back: 2 workers"),
-        ({"evaluator": "oracle"}, "search.trials.evaluator: input should be 'training', 'inherited', 'proxy' or 'table'"),
+        ({"evaluator": "oracle"}, "evaluator: input should be 'training', 'inherited', 'proxy' or 'table'"),
     ],
 )
 def test_a_study_that_cannot_be_is_one_sentence(changes, sentence):

@@ -12,8 +12,10 @@ import yaml
 from matplotlib.figure import Figure
 
 from winnow.stage import files
-from winnow.stage.look import charts
+from winnow.stage.look import charts, trials
 from winnow.stage.look.style import to_bytes
+from winnow.trials.outcome import COMPLETE
+from winnow.trials.table import as_rows, read_table
 
 PARAMETER_FREE = ("none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "noise")
 STYLE = """
@@ -42,6 +44,7 @@ def write_report(folder: Path, drawing: str, out: Path) -> None:
         ("Selection", lambda: _selection(folder)),
         ("Evidence", lambda: _evidence(folder)),
         ("Search", lambda: _search(folder)),
+        ("Tuning", lambda: _tuning(folder)),
         ("Retraining", lambda: _retraining(folder)),
         ("Where it errs", lambda: _errors(folder, result)),
         ("Data", lambda: _data(folder)),
@@ -134,17 +137,78 @@ def _evidence(folder: Path) -> str:
         parts.append(_svg(charts.masks(masked)))
     if children:
         parts.append(_svg(charts.evaluated(children)))
-    return "".join(parts) or "<p class='quiet'>The selection looked at the mixture weights alone, below.</p>"
+    other = "trials" if (folder / files.TRIALS).is_file() else "mixture weights"
+    return "".join(parts) or f"<p class='quiet'>The selection looked at the {other} alone, below.</p>"
 
 
 def _search(folder: Path) -> str:
+    tried = _trials(folder)
     rows = _csv(folder / "reports/search.csv")
+    if not rows:
+        return tried
     metrics = [name for name in rows[0] if name not in ("epoch",)]
     weights = _csv(folder / "reports/weights.csv")
     shown = (
         _svg(charts.weights_over_time(weights)) if weights else "<p class='quiet'>A path supernet has no weights.</p>"
     )
-    return _svg(charts.curves({"search": rows}, metrics)) + "<h3>Mixture weights</h3>" + shown
+    return tried + _svg(charts.curves({"search": rows}, metrics)) + "<h3>Mixture weights</h3>" + shown
+
+
+def _trials(folder: Path) -> str:
+    """The study of strategy trials: its history, its front, its best; nothing where there was none."""
+    if not (folder / files.TRIALS).is_file():
+        return ""
+    rows, curve = as_rows(read_table(folder / files.TRIALS)), _csv(folder / "reports/trials.csv")
+    leading = {int(row["trial"]) for row in curve if row["front"] == "True"}
+    complete = [row for row in rows if row.state == COMPLETE]
+    objectives = list(complete[0].objectives)
+    points = [
+        {**row.objectives, "number": row.number, "feasible": row.feasible, "front": row.number in leading}
+        for row in complete
+    ]
+    shown = [row for row in rows if row.number in leading]
+    metrics = [name for name in shown[0].metrics if name not in objectives]
+    heads = ["trial", "architecture", *objectives, *metrics]
+    cells = [
+        [
+            str(r.number),
+            r.digest,
+            *(f"{r.objectives[n]:,.6g}" for n in objectives),
+            *(f"{r.metrics[n]:,.6g}" for n in metrics),
+        ]
+        for r in shown
+    ]
+    seconds = sum(row.seconds for row in rows)
+    beyond = sum(any(excess > 0 for excess in row.constraints.values()) for row in rows)
+    note = (
+        f"<p>{len(rows)} trials, {sum(row.copy_of is not None for row in rows)} of them repeats, not evaluated "
+        f"again, {beyond} beyond a limit; {seconds:,.0f} s of evaluation.</p>"
+    )
+    pareto = _svg(trials.pareto(points, objectives)) if len(objectives) > 1 else ""
+    return note + _svg(trials.history(curve, objectives[0])) + pareto + _table(heads, cells)
+
+
+def _tuning(folder: Path) -> str:
+    metrics, recipe = _json(folder / "reports/tune.json"), _json(folder / files.RECIPE)
+    if not metrics["trials"]:
+        return "<p class='quiet'>tune.trials was 0: retraining went by the recipe as it stands.</p>"
+    standing = metrics["accuracy_as_it_stands"]
+    against = "" if standing is None else f", {standing:.2f} % with the recipe as it stands (trial 0)"
+    note = (
+        f"<p>Best of {metrics['trials']} trials is {metrics['best_trial']}: {metrics['accuracy']:.2f} %{against}.</p>"
+    )
+    changed = [
+        [name, str(recipe["base"][name]), f"{value:.4g}" if isinstance(value, float) else str(value)]
+        for name, value in recipe["tuned"].items()
+    ]
+    shares = {row["parameter"]: float(row["importance"]) for row in _csv(folder / "reports/importance.csv")}
+    bars = _svg(trials.importances(shares)) if shares else ""
+    return (
+        note
+        + _svg(trials.history(_csv(folder / "reports/tune.csv"), "accuracy on select, percent"))
+        + _table(["field", "as it stands", "used"], changed)
+        + bars
+    )
 
 
 def _retraining(folder: Path) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from winnow.stage.look.style import ACCENT, ALARM, CONTROL, FAINT, INK, QUIET, sheet, styled
 
@@ -28,6 +29,7 @@ def history(rows: Rows, metric: str) -> Figure:
     line = [(int(r["trial"]), float(r["best"])) for r in rows if r["best"] not in ("", None)]
     if line:
         axes.plot(*zip(*line, strict=True), color=INK, drawstyle="steps-post", linewidth=1.2, label="best so far")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="trial", ylabel=metric.replace("_", " "))
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="best")

@@ -113,6 +113,30 @@ def test_masking_none_changes_no_bit_of_the_scores():
             assert torch.equal(space(x, {**weights, name: masked}), whole)
 
 
+@pytest.mark.parametrize(("name", "options"), [("nas_bench_201", {}), ("darts", {"candidates": "s3"})])
+def test_the_fast_sweep_finds_what_the_plain_one_finds(name, options):
+    space, batches = cells(name, **options), [images(12, 1), images(12, 2)]
+    weights = {name: vector.detach() for name, vector in softmax(logits_of(space)).items()}
+    found = []
+    for plain in (True, False):
+        space.board.plain = plain
+        found.append(run(space, weights, judge(space, batches)))
+    (arch, rows), (fast_arch, fast_rows) = found
+    assert arch == fast_arch
+    assert [(row.decision, row.option, row.accuracy, row.kept) for row in rows] == [
+        (row.decision, row.option, row.accuracy, row.kept) for row in fast_rows
+    ]
+    assert [row.loss for row in rows] == pytest.approx([row.loss for row in fast_rows], rel=1e-4)
+
+
+def test_magnitude_in_the_sweep_decides_by_weights_and_masks_nothing():
+    space, weights, told = smooth(), {"a": torch.tensor([0.5, 0.3, 0.2]), "b": torch.tensor([0.1, 0.2, 0.7])}, []
+    arch, rows = run(space, weights, None, tune=told.append, criterion="magnitude")
+    assert dict(arch) == {"a": "tanh", "b": "skip"}
+    assert rows == []
+    assert len(told) == 1
+
+
 def test_the_others_are_not_renormalised():
     space = smooth()
     seen: list[dict[str, Tensor]] = []

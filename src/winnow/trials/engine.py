@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.trials.executors import Executor
-from winnow.trials.outcome import COMPLETE, PRUNED, Job, Outcome
+from winnow.trials.outcome import COMPLETE, PARENT, PRUNED, Job, Outcome
 from winnow.trials.plan import Plan
 from winnow.trials.record import Record, begun_as, ended_as, opened
 from winnow.trials.search import SpaceSearch
@@ -145,7 +145,8 @@ class _Driver:
         if first in self.ended:
             self._copy(number, first)
         elif first == number:
-            job = Job(number, self.view.seed(number), flight.trial.params, flight.architecture, self.plan.fidelity)
+            seed, parent = self.view.seed(number), self._evaluated(flight.trial.system_attrs.get(PARENT))
+            job = Job(number, seed, flight.trial.params, flight.architecture, self.plan.fidelity, parent)
             self.executor.submit(number, job.payload())
             self.busy += 1
 
@@ -159,6 +160,13 @@ class _Driver:
                 self._copy(other, number)
         elif waiting:
             self._launch(waiting[0])
+
+    def _evaluated(self, number: int | None) -> int | None:
+        """The trial whose evaluation `number` stands for: its own, or that which it repeats."""
+        if number is None:
+            return None
+        copied = self.ended[number][0].copy_of
+        return number if copied is None else copied
 
     def _copy(self, number: int, first: int) -> None:
         outcome, _ = self.ended[first]

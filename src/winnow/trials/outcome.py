@@ -9,6 +9,7 @@ from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
+PARENT = "winnow:parent"  # a sampler's note on a trial: whose child it is
 
 
 class Stopped(Exception):
@@ -32,6 +33,7 @@ class Job:
     parameters: Mapping[str, Any]  # by decision or range, labels and numbers
     architecture: Architecture | None
     fidelity: Mapping[str, float]
+    parent: int | None = None  # the trial whose weights it may begin with; its result is known
     device: str = "cpu"
     ask: Callable[[int, list[float]], bool] = lambda step, values: False
 
@@ -48,6 +50,7 @@ class Job:
             "parameters": dict(self.parameters),
             "architecture": architecture,
             "fidelity": dict(self.fidelity),
+            "parent": self.parent,
         }
 
     @classmethod

@@ -15,6 +15,7 @@ from winnow.core.errors import Refused
 from winnow.trials.cma import CmaEs
 from winnow.trials.draw import draw, key_of
 from winnow.trials.evolution import Member, fitness, next_child
+from winnow.trials.morphism import NetworkMorphism
 from winnow.trials.plan import Plan
 from winnow.trials.proxy_sampler import ProxyBO
 from winnow.trials.search import Search
@@ -77,9 +78,10 @@ SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "cmaes": CmaEs,
     "brute_force": _optunas(optuna.samplers.BruteForceSampler),
     "regularised_evolution": _evolution,
+    "network_morphism": NetworkMorphism,
     "proxy_bo": ProxyBO,
 }
-ONE_OBJECTIVE = ("cmaes", "regularised_evolution", "proxy_bo")
+ONE_OBJECTIVE = ("cmaes", "regularised_evolution", "network_morphism", "proxy_bo")
 
 
 def sampler(plan: Plan, search: Search, seed: int) -> BaseSampler:

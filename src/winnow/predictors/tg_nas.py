@@ -1,10 +1,10 @@
 """TG-NAS: learnt on one space, used on others, because operations are described rather than numbered.
 
-Qiao et al. 2024, arXiv:2404.00271. The graph network and its training follow the public code. What is reconstruction: the published
-descriptions are sentences embedded by a language model, ours are vectors written by hand that keep "alike in words,
-alike in numbers"; the source is whatever table is given (published: 423,624 cells of NAS-Bench-101); several cells are
-put into one graph. Published transfer to NAS-Bench-201 (Spearman 0.68) is therefore not claimed here: measure it with
-`transfers`, and do not use what it says no to.
+Qiao et al. 2024, arXiv:2404.00271. The graph network and its training follow the public code. What is reconstruction:
+the published descriptions are sentences embedded by a language model, ours are vectors written by hand that keep "alike
+in words, alike in numbers"; the source is whatever table is given (published: 423,624 cells of NAS-Bench-101); several
+cells are put into one graph. Published transfer to NAS-Bench-201 (Spearman 0.68) is therefore not claimed here: measure
+it with `transfers`, and do not use what it says no to.
 """
 
 import math

@@ -3,6 +3,9 @@
 Features at the end of each resolution, deepest first, go through a trainable head and a random convolution that is
 never trained, and are compared with fixed maps of `winnow.proxies.targets`. Ten steps of SGD on one batch, no labels;
 the score is minus the loss of the tenth forward pass. Made after the public code; the paper's tables were not at hand.
+
+Waves of random phase are answered best by zeros, and a network that lets nothing through starts there: by the loss
+alone dead networks are the best of all. Here a network whose deepest features are constant has the worst score.
 """
 
 import math
@@ -85,7 +88,7 @@ def losses(
     setting: Setting = PUBLISHED,
     features: Mapping[str, Tensor] | None = None,
 ) -> list[float]:
-    """The evaluation loss of each iteration, before its step."""
+    """The evaluation loss of each iteration, before its step; infinite where nothing of the images comes through."""
     x = several(batch)
     if features is None:
         most = max(branch.target_channels for branch in setting.branches)
@@ -95,7 +98,7 @@ def losses(
         initialise(model, lambda weight: INITS[setting.init](weight, generator=generator))
     regression = Regression(model, x, setting.branches, generator, setting.barrier_init)
     wanted = [target(branch, features, x) for branch in setting.branches]
-    return list(fit(regression, x, wanted, setting.lr))
+    return [math.inf] * ITERATIONS if regression.dead else list(fit(regression, x, wanted, setting.lr))
 
 
 class Regression(nn.Module):
@@ -107,11 +110,14 @@ class Regression(nn.Module):
         super().__init__()
         self.model, self.blocks = model, blocks(model)
         with torch.no_grad():
-            widths = [tap.shape[1] for tap in self.taps(x)]
+            taps = self.taps(x)
+        self.dead = torch.equal(taps[0].amax((0, 2, 3)), taps[0].amin((0, 2, 3)))
         self.heads, self.barriers = nn.ModuleList(), nn.ModuleList()
-        for width, b in zip(widths, branches, strict=False):
+        for tap, b in zip(taps, branches, strict=False):
             head = nn.Sequential(
-                _conv(width, b.head_channels, b.head_kernel, generator), nn.ReLU(), nn.BatchNorm2d(b.head_channels)
+                _conv(tap.shape[1], b.head_channels, b.head_kernel, generator),
+                nn.ReLU(),
+                nn.BatchNorm2d(b.head_channels),
             )
             self.heads.append(head)
             self.barriers.append(_conv(b.head_channels, b.target_channels, b.barrier_kernel, generator, init))

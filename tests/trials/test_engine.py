@@ -17,8 +17,10 @@ from winnow.core.errors import Refused
 from winnow.trials.engine import run
 from winnow.trials.executors import Inline
 from winnow.trials.journal import only_driver
+from winnow.trials.plan import SAMPLERS as plan_names
 from winnow.trials.plan import Plan
 from winnow.trials.ranges import read_ranges
+from winnow.trials.samplers import SAMPLERS
 from winnow.trials.search import SpaceSearch
 
 ONE = {"accuracy": "maximize"}
@@ -212,6 +214,10 @@ def test_a_full_disk_is_a_sentence_and_no_loss_and_nothing_half_written(tmp_path
 def test_what_cannot_be_meant_is_a_sentence(tmp_path, plan, metrics, sentence):
     with pytest.raises(Refused, match=sentence):
         study(tmp_path, plan, 3)
+
+
+def test_plans_know_every_sampler():
+    assert set(plan_names) == set(SAMPLERS)
 
 
 def test_plans_refuse_what_is_upside_down():

@@ -10,7 +10,18 @@ from winnow.core.errors import Refused
 
 DIRECTIONS = ("maximize", "minimize")
 # by name here, for who checks a params.yaml without importing Optuna; what they are: samplers.py, stopping.py
-SAMPLERS = ("random", "tpe", "gp", "nsga2", "nsga3", "cmaes", "brute_force", "regularised_evolution", "proxy_bo")
+SAMPLERS = (
+    "random",
+    "tpe",
+    "gp",
+    "nsga2",
+    "nsga3",
+    "cmaes",
+    "brute_force",
+    "regularised_evolution",
+    "network_morphism",
+    "proxy_bo",
+)
 STOPPERS = ("none", "median", "percentile", "successive_halving", "hyperband", "dominance")
 
 

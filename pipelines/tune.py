@@ -26,7 +26,7 @@ from winnow.trials.front import best
 from winnow.trials.importance import importance
 from winnow.trials.outcome import COMPLETE
 from winnow.trials.plan import Plan
-from winnow.trials.ranges import read_ranges
+from winnow.trials.ranges import holds, read_ranges
 from winnow.trials.search import SpaceSearch
 from winnow.trials.table import Row, as_table, write_table
 
@@ -75,7 +75,7 @@ def _task(work: Work) -> Task:
     arch = files.read_architecture(folder / files.ARCHITECTURE, final_space(params, folder), params.space.name)
     ranges = read_ranges({name: given.model_dump() for name, given in tune.ranges.items()})
     first = {name: getattr(params.retrain.recipe(), name) for name in ranges}
-    if not all(each.distribution._contains(each.distribution.to_internal_repr(first[n])) for n, each in ranges.items()):
+    if not all(holds(each.distribution, first[name]) for name, each in ranges.items()):
         work.say("  the recipe as it stands lies outside tune.ranges and is not among the trials")
         first = {}
     plan = replace(params.plan_of_tune(first), seed=derived(params.seed, "tune"))

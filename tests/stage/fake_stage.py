@@ -55,6 +55,15 @@ def good(root: Path, run) -> None:
     run.dataset("digits/arch", "b" * 64, "data/splits/arch.parquet", "validation")
     run.model("fake_stage:tiny_model", [found], (3, 4, 4), arguments={"classes": 5}, details={"params": 245})
     run.model("fake_stage:no_such_function", [found], (3, 4, 4), name="broken")
+    network = {
+        "build": "fake_stage:tiny_model",
+        "files": [found],
+        "input_shape": (3, 4, 4),
+        "arguments": {"classes": 5},
+    }
+    for number, model in enumerate((network, None)):
+        what = {"params": {"lr": 0.1 * number}, "metrics": {"excess params max": float("inf"), "loss": number}}
+        run.child(f"good trial {number}", **what, tags={"winnow.trial": str(number)}, model=model)
     found.write_text("changed after it was tracked")
     run.summary({"accuracy_mean": 0.75, "ece": float("nan")}, note="The search **did** help.")
 

@@ -121,7 +121,7 @@ def scene(tmp_path_factory):
 
 def test_every_stage_has_one_parent_and_none_runs_for_ever(scene):
     (parent,) = [run for run in scene.runs if run.data.tags["winnow.stage"] == "pipeline"]
-    children = [run for run in scene.runs if run is not parent]
+    children = [run for run in scene.runs if run is not parent and run.data.tags["winnow.stage"] != "trial"]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert sorted((run.info.run_name.split(" ")[0], run.info.status) for run in children) == [
         ("fail", "FAILED"), ("good", "FINISHED"), ("hang", "KILLED"), ("hang", "KILLED"),
@@ -202,6 +202,21 @@ def test_the_model_is_registered_without_pickle_and_takes_any_batch(scene):
     assert not {name for name in names if name.endswith((".pkl", ".pth"))}
     (taken,) = json.loads(yaml.safe_load((folder / "artifacts/MLmodel").read_text())["signature"]["inputs"])
     assert taken["tensor-spec"] == {"dtype": "float32", "shape": [-1, 3, 4, 4]}
+
+
+def test_trials_are_finished_runs_below_their_stage_and_the_best_have_their_model(scene):
+    trials = [run for run in scene.runs if run.data.tags["winnow.stage"] == "trial"]
+    assert sorted(run.info.run_name for run in trials) == ["good trial 0", "good trial 1"]
+    good = scene.by_name["good"].info.run_id
+    for run in trials:
+        number = int(run.data.tags["winnow.trial"])
+        assert run.data.tags["mlflow.parentRunId"] == good
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics == {"loss": number}, "what is not finite is left out"
+        assert run.data.params == {"lr": str(0.1 * number)}
+    models = {output.model_id for run in trials if run.outputs for output in run.outputs.model_outputs}
+    assert len(models) == 1
+    assert "model.pt2" in {path.name for path in (scene.root / f".winnow/mlartifacts/models/{models.pop()}").rglob("*")}
 
 
 def test_a_model_that_cannot_be_built_is_told_and_does_not_fail_the_stage(scene):

@@ -13,7 +13,7 @@ from winnow.spaces.nb201_classes import CLASSES
 from winnow.trials.engine import run
 from winnow.trials.executors import Inline
 from winnow.trials.plan import Plan
-from winnow.trials.ranges import read_ranges
+from winnow.trials.ranges import holds, read_ranges
 from winnow.trials.search import SpaceSearch
 
 
@@ -121,3 +121,17 @@ def test_evolution_goes_over_numbers_and_conditions_too(tmp_path):
     assert sum(late) / 20 > sum(early) / 20 + 1
     assert sum(r.feasible for r in rows[-20:]) > sum(r.feasible for r in rows[:20])
     assert all(1 <= json.loads(r.parameters)["n"] <= 64 for r in rows)
+
+
+@pytest.mark.parametrize(
+    ("given", "inside", "outside"),
+    [
+        ({"low": 0.1, "high": 1.0, "log": True}, [0.1, 0.5, 1], [0.09, 1.1, None, True, "0.5"]),
+        ({"low": 1, "high": 9, "step": 2}, [1, 3, 9], [2, 3.0, 10, False]),
+        ({"choices": [None, 1, True, "sgd"]}, [None, 1, True, "sgd"], [1.0, False, "adamw"]),
+    ],
+)
+def test_a_range_holds_what_it_could_suggest(given, inside, outside):
+    d = read_ranges({"x": given})["x"].distribution
+    assert all(holds(d, value) for value in inside)
+    assert not any(holds(d, value) for value in outside)

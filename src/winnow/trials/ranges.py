@@ -44,6 +44,15 @@ def read_ranges(declared: Mapping[str, Mapping[str, Any]]) -> dict[str, Range]:
     return ranges
 
 
+def holds(d: BaseDistribution, value: Any) -> bool:
+    """Whether `d` could have suggested `value`."""
+    if isinstance(d, CategoricalDistribution):
+        return any(value is choice or (value == choice and type(value) is type(choice)) for choice in d.choices)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return (isinstance(d, FloatDistribution) or isinstance(value, int)) and bool(d._contains(float(value)))
+
+
 def suggest_ranges(ranges: Mapping[str, Range], trial: BaseTrial) -> dict[str, Any]:
     """The parameters of one trial; a range whose `when` does not hold is left out."""
     found: dict[str, Any] = {}

@@ -1,0 +1,191 @@
+"""Stages that try things: strategy trials of search with every evaluator, and tune; killed, extended, forced."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tests.stages.tiny import ROOT, tiny
+from winnow.core.architecture import Architecture
+from winnow.core.errors import Refused
+from winnow.pipelines import prepare, search, tune
+from winnow.pipelines import select as selecting
+from winnow.stage import files
+from winnow.stage.work import final_space, recipe_of
+from winnow.trials.lookup import Table
+from winnow.trials.reduce import reduced
+from winnow.trials.table import as_rows, read_table
+
+MEASURED = ["seconds", "device"]
+
+
+def trying(**changes):
+    """Strategy trials on the tiny pipeline; keywords are of search.trials."""
+    own = {"search__trials__" + name: value for name, value in {"count": 5, "training__epochs": 1, **changes}.items()}
+    return tiny(search__strategy="trials", select__methods=["best"], **own)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prepared")
+    prepare.main(tiny(), folder)
+    return folder
+
+
+@pytest.fixture
+def folder(prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path / "work")
+    return tmp_path / "work"
+
+
+def rows_of(folder, path=files.TRIALS):
+    return as_rows(read_table(folder / path))
+
+
+def searched(params, folder):
+    """The rows of the search, and the architecture that selection takes from them."""
+    search.main(params, folder)
+    selecting.main(params, folder)
+    arch = files.read_architecture(folder / files.ARCHITECTURE, final_space(params, folder), "nas_bench_201")
+    return rows_of(folder), arch
+
+
+def test_short_trainings_under_a_limit_on_what_would_be_retrained(folder):
+    objectives = {"accuracy": "maximize", "params": "minimize"}
+    limit = {"params": {"max": 9000}}
+    params = trying(objectives=objectives, constraints=limit, training__samples=0.5, training__channels=2)
+    rows, arch = searched(params, folder)
+    assert [row.number for row in rows] == list(range(5))
+    beyond = [row for row in rows if row.metrics["params"] > 9000]
+    assert beyond, "the seed was chosen so that some are"
+    assert {row.state for row in beyond} == {"pruned"}, "a limit that is known beforehand costs no training"
+    complete = [row for row in rows if row.state == "complete"]
+    assert all({"accuracy", "loss", "params", "macs"} == set(row.metrics) for row in complete)
+    assert max(complete, key=lambda row: row.objectives["accuracy"]).digest == arch.digest
+    assert rows[0].fidelity == {"epochs": 1.0, "samples": 0.5, "channels": 2.0}
+    assert json.loads((folder / "reports/search.json").read_text())["trials"] == 5
+
+
+def test_inherited_weights_make_the_supernet_first(folder):
+    rows, _ = searched(trying(evaluator="inherited", sampler="regularised_evolution"), folder)
+    assert (folder / files.SUPERNET).is_file()
+    selections = json.loads((folder / files.SELECTIONS).read_text())["methods"]["best"]
+    assert selections["inherited_accuracy"] is not None
+    assert len({row.objectives["accuracy"] for row in rows}) > 1
+
+
+def test_proxies_need_no_training(folder):
+    objectives = {"synflow": "maximize", "naswot": "maximize"}
+    rows, _ = searched(trying(evaluator="proxy", proxy__names=["synflow", "naswot"], objectives=objectives), folder)
+    assert all({"synflow", "naswot", "params", "macs"} == set(row.metrics) for row in rows if row.state == "complete")
+
+
+def test_a_finished_study_is_a_benchmark_for_the_next(folder):
+    first, _ = searched(trying(objectives={"accuracy": "maximize"}), folder)
+    shutil.copy(folder / files.TRIALS, folder / "bench.parquet")
+    table = Table.read(folder / "bench.parquet")
+    again = trying(evaluator="table", table__path="bench.parquet", table__fidelity={"epochs": 1.0}, count=40)
+    with pytest.raises(Refused, match="the table does not have"):
+        search.main(again, folder)
+    row = first[0]
+    at = table.row(Architecture.from_json(row.architecture))
+    assert table.column("accuracy", {"epochs": 1.0})[at] == pytest.approx(row.metrics["accuracy"])
+
+
+def test_limits_that_nothing_meets_end_in_a_sentence(folder):
+    with pytest.raises(Refused, match=r"none of 5 trials meets the constraints; nearest is trial \d, whose params is"):
+        search.main(trying(constraints={"params": {"max": 10}}), folder)
+    with pytest.raises(Refused, match="objective 'beauty' is not among what the evaluator returns: accuracy, loss"):
+        search.main(trying(objectives={"beauty": "maximize"}), folder)
+
+
+def test_a_killed_search_ends_as_one_that_was_not(folder, tmp_path):
+    params = trying(count=6, training__epochs=2, objectives={"accuracy": "maximize", "params": "minimize"})
+    whole = tmp_path / "whole"
+    shutil.copytree(folder, whole)
+    search.main(params, whole)
+    dump = params.model_dump()
+    dump["trials"] |= {"executor": "processes", "workers": 2}
+    (folder / "params.yaml").write_text(yaml.safe_dump(dump))
+    command = [sys.executable, "-m", "winnow", "search", "--folder", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    driver = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    journal = None
+    while journal is None or journal.read_text().count('"winnow"') < 2:  # two trials have ended
+        assert driver.poll() is None, driver.communicate()[0]
+        assert time.monotonic() < deadline
+        journal = next((folder / ".winnow/trials").glob("search-*.log"), None)
+        time.sleep(0.02)
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "going on with study search-" in done.stdout
+    found, expected = (pq.read_table(each / files.TRIALS).drop_columns(MEASURED) for each in (folder, whole))
+    assert found.equals(expected)
+    for name in ("reports/trials.csv", "reports/search.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def selected(prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("selected") / "work"
+    shutil.copytree(prepared, folder)
+    searched(trying(evaluator="proxy", objectives={"naswot": "maximize"}, count=3), folder)
+    return folder
+
+
+def test_tuning_begins_with_the_recipe_as_it_stands_and_ends_no_worse(selected):
+    params = tiny(tune__trials=3)
+    tune.main(params, selected)
+    rows, told = rows_of(selected, files.TUNE_TRIALS), json.loads((selected / "reports/tune.json").read_text())
+    base = params.retrain.recipe()
+    assert json.loads(rows[0].parameters) == {"lr": base.lr, "weight_decay": base.weight_decay}
+    assert told["accuracy"] == max(row.objectives["accuracy"] for row in rows if row.state == "complete")
+    assert told["accuracy"] >= told["accuracy_as_it_stands"]
+    tuned = json.loads(rows[told["best_trial"]].parameters)
+    assert {name: getattr(recipe_of(params, selected), name) for name in tuned} == tuned
+    assert recipe_of(params, selected).epochs == base.epochs, "the trials were shorter, retraining is not"
+    with pytest.raises(Refused, match=r"was made for epochs 2, params.yaml says 3: run `winnow tune` again"):
+        recipe_of(tiny(retrain__epochs=3), selected)
+
+
+def test_more_trials_go_on_and_a_finished_study_begins_anew(selected, capsys):
+    tune.main(tiny(tune__trials=4, tune__epochs=1, tune__sampler="random"), selected)
+    four = rows_of(selected, files.TUNE_TRIALS)
+    tune.main(tiny(tune__trials=5, tune__epochs=1, tune__sampler="random"), selected)
+    assert "4 of 5 trials are there" in capsys.readouterr().out
+    assert rows_of(selected, files.TUNE_TRIALS)[:4] == four
+    tune.main(tiny(tune__trials=5, tune__epochs=1, tune__sampler="random"), selected)
+    assert "are there" not in capsys.readouterr().out, "asked for again, it is done again"
+    for again, once in zip(rows_of(selected, files.TUNE_TRIALS), four, strict=False):
+        assert (again.parameters, again.metrics) == (once.parameters, once.metrics)
+
+
+def test_a_recipe_that_diverges_fails_its_trial_alone(selected):
+    ranges = {"lr": {"choices": [0.1, 1e30]}, "clip": {"choices": [None, 1e9]}}
+    tune.main(tiny(tune__trials=4, tune__sampler="brute_force", tune__ranges=ranges), selected)
+    rows = rows_of(selected, files.TUNE_TRIALS)
+    wild = [row for row in rows if json.loads(row.parameters)["lr"] > 1]
+    assert {row.state for row in wild} == {"failed"}
+    assert all("the loss is" in row.error for row in wild)
+    assert json.loads((selected / files.RECIPE).read_text())["recipe"]["lr"] == 0.1
+
+
+def test_no_trials_leave_the_recipe_as_it_stands(selected):
+    params = tiny(tune__trials=0)
+    tune.main(params, selected)
+    assert recipe_of(params, selected) == params.retrain.recipe()
+    assert rows_of(selected, files.TUNE_TRIALS) == []
+
+
+def test_econas_halves_the_cost_of_dense_convolutions_a_step():
+    assert [reduced(36, step) for step in range(5)] == [36, 25, 18, 13, 9]
+    assert reduced(32, 4) == 8

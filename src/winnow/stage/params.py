@@ -102,6 +102,7 @@ class Search(Strategies):
     precision: Precision = "fp32"
     logits_lr: Rate = 3e-3
     logits_weight_decay: Weight = 1e-3
+    collapse: Literal["off", "warn", "stop"] = "warn"
     trials: SearchTrials = SearchTrials()
 
     def recipe(self) -> dict[str, Any]:
@@ -113,10 +114,18 @@ class Search(Strategies):
 
 
 class Perturbation(Section):
-    criterion: Literal["accuracy", "loss"] = "accuracy"
+    criterion: Literal["accuracy", "loss", "magnitude"] = "accuracy"
     batch_norm: Literal["batch", "running"] = "batch"
     tune_epochs: NotNegative = 2
     tune_lr: Rate = 0.0025
+
+
+class Threshold(Section):
+    least: Fraction | None = None
+
+
+class Likeliest(Section):
+    count: Positive = 20
 
 
 class Evolution(Section):
@@ -135,6 +144,8 @@ class Select(Section):
     batch: Annotated[int, Field(ge=2)] = 256
     table: str | None = None
     perturbation: Perturbation = Perturbation()
+    threshold: Threshold = Threshold()
+    likeliest: Likeliest = Likeliest()
     evolution: Evolution = Evolution()
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ from winnow.core.space import Space
 from winnow.data.augment import Augment
 from winnow.data.loaders import Split, open_split
 from winnow.data.storage import read_manifest
+from winnow.search.partial import partial_channels
 from winnow.spaces import build
 from winnow.stage import files
 from winnow.stage.params import Params
@@ -97,7 +98,9 @@ def facts(folder: Path) -> dict[str, Any]:
 
 def search_space(params: Params, folder: Path) -> Space:
     """The space as it is searched."""
-    return build(params.space.name, params.space.chosen(), **facts(folder), final=False)
+    space = build(params.space.name, params.space.chosen(), **facts(folder), final=False)
+    search = params.search
+    return partial_channels(space, search.pc_darts.share) if search.strategy == "pc_darts" else space
 
 
 def final_space(params: Params, folder: Path) -> Space:

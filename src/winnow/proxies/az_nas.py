@@ -101,8 +101,10 @@ def least_gain(entropy_of: list[Tensor]) -> Tensor:
 
 
 def rademacher(features: list[Tensor], generator: torch.Generator) -> list[Tensor]:
-    """For each feature but the first +1 or -1 everywhere, drawn on the CPU from the last to the first."""
-    signs = [torch.randint(0, 2, f.shape, generator=generator).to(f) * 2 - 1 for f in features[:0:-1]]
+    """For each feature but the first, in its layout, +1 or -1 everywhere, drawn on the CPU from last to first."""
+    signs = [
+        torch.empty_like(f).copy_(torch.randint(0, 2, f.shape, generator=generator) * 2 - 1) for f in features[:0:-1]
+    ]
     return signs[::-1]
 
 

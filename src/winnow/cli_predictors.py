@@ -37,14 +37,10 @@ def predict(
     import pyarrow.parquet as pq
 
     from winnow.stage.files import atomic, write_rows
-    from winnow.stage.predicting import open_space, predict_table
-    from winnow.stage.ranking import truth_of
-    from winnow.trials.lookup import Table
+    from winnow.stage.predicting import open_space, predict_table, truth_in
 
-    table, space = Table.read(path), open_space(name)
-    known = table.fidelities(metric) or [()]
-    at = {"epochs": fidelity} if fidelity is not None else dict(known[-1])
-    truth = truth_of(space, table, metric, at, sample, seed)
+    space = open_space(name)
+    truth, at = truth_in(path, space, metric, fidelity, sample, seed)
     names = [each.strip() for each in predictors.split(",") if each.strip()]
     found = predict_table(space, truth, names, train, seed=seed, progress=lambda t: click.echo(f"  {t} …", err=True))
     write_rows(out / "predict.csv", found.rows)

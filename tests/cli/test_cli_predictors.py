@@ -1,11 +1,15 @@
 import csv
+import random
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from winnow import cli
+from winnow.core.choosers import uniform
 from winnow.predictors import neural
+from winnow.spaces.darts import darts
 from winnow.spaces.nas_bench_201 import OPS, from_string
 from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import Row, as_table, write_table
@@ -53,13 +57,45 @@ def test_predictions_are_written_and_shown_beside_the_size(tmp_path, capsys):
     assert [line.rpartition(",")[0] for line in after] == [line.rpartition(",")[0] for line in before]
 
 
+def test_architectures_may_answer_different_decisions(tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "from winnow.spaces.darts import darts\n\ndef build():\n    return darts(channels=4, layers=3)\n"
+    (tmp_path / "small_darts.py").write_text(text)
+    with torch.device("meta"):
+        space = darts(channels=4, layers=3)
+    rng, rows = random.Random(0), []
+    for i in range(16):
+        arch = space.decide(uniform(rng))
+        value = {"accuracy": float(sum("sep" in str(v) for v in arch.values()))}
+        text = arch.to_json()
+        for _ in range(2):
+            rows.append(Row(len(rows), text, arch.digest, text, {}, {}, value, COMPLETE, None, i, {}, 0.0, "", ""))
+    write_table(tmp_path / "t.parquet", as_table(rows))
+    options = [
+        "--table",
+        str(tmp_path / "t.parquet"),
+        "--space",
+        "small_darts:build",
+        "--metric",
+        "accuracy",
+        "--train",
+        "10",
+    ]
+    assert cli.run(["predict", *options, "--predictors", "ridge,ridge:adjacency,gcn", "--sample", "15"]) == 0
+    assert "15 architectures of small_darts:build, 10 of them fitted" in capsys.readouterr().out
+    with open("predict/predict.csv") as file:
+        rows = {row["predictor"]: row for row in csv.DictReader(file)}
+    assert rows["ridge"]["held_out"] == "5"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"--train": "119"}, "train takes 2 to"),
         ({"--predictors": "rigde"}, "did you mean 'ridge'"),
         ({"--space": "darts"}, "not of this space"),
-        ({"--metric": "cifar11"}, "the table has no cifar11"),
+        ({"--metric": "cifar11"}, "has no cifar11; it has cifar10_valid"),
+        ({"--fidelity": "12"}, "only at epochs 200"),
         ({"--table": "none.parquet"}, "no trials table"),
     ],
 )

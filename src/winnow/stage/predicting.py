@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from winnow.predictors.protocol import Prediction
 from winnow.proxies.sizes import sizes_of
 from winnow.spaces.graphs import graphs
 from winnow.train.seeds import derived, rng
+from winnow.trials.outcome import COMPLETE
+from winnow.trials.table import read_table
 
 TOP = 0.05  # the share of the held-out architectures that top_precision and ndcg_top look at
 BASELINE = "params"  # what needs no training is shown beside
@@ -72,6 +75,42 @@ def predict_table(
         if prediction.sd is not None:
             table[f"{name} sd"] = prediction.sd.tolist()
     return Predicted(sorted(rows, key=lambda row: -float(row["kendall"])), table)
+
+
+def truth_in(
+    path: Path, space: Space, metric: str, epochs: float | None, sample: int | None, seed: int
+) -> tuple[dict[Architecture, float], dict[str, float]]:
+    """The metric of a trials table's architectures, or of `sample` of them, and at which fidelity (default: the last).
+
+    Repeated trials count by their mean. Unlike `trials.lookup`, architectures may answer different decisions, as those
+    of DARTS do. Refused where the table has no such metric or is not of this space.
+    """
+    found: dict[tuple[tuple[str, float], ...], dict[str, list[float]]] = {}
+    metrics: set[str] = set()
+    for row in read_table(path, ["architecture", "metrics", "state", "copy_of", "fidelity"]).to_pylist():
+        if row["state"] == COMPLETE and row["architecture"] and row["copy_of"] is None:
+            values = dict(row["metrics"])
+            metrics |= set(values)
+            if metric in values:
+                at = tuple(sorted(row["fidelity"]))
+                found.setdefault(at, {}).setdefault(row["architecture"], []).append(values[metric])
+    chosen = max(found, default=()) if epochs is None else (("epochs", epochs),)
+    if chosen not in found:
+        at_all = "; ".join(", ".join(f"{n} {v:g}" for n, v in at) or "full" for at in sorted(found))
+        raise Refused(
+            f"{path} has no {metric} there, only at {at_all}"
+            if found
+            else f"{path} has no {metric}; it has {', '.join(sorted(metrics)) or 'no complete trial'}"
+        )
+    archs = {Architecture.from_json(text): float(np.mean(values)) for text, values in found[chosen].items()}
+    for arch in rng(seed, "predict", "check").sample(list(archs), min(20, len(archs))):
+        try:
+            space.check(arch)
+        except ValueError as error:
+            raise Refused(f"the table's architectures are not of this space: {error}") from error
+    if sample is not None and sample < len(archs):
+        archs = {arch: archs[arch] for arch in rng(seed, "predict", "sample").sample(list(archs), sample)}
+    return archs, dict(chosen)
 
 
 def _row(

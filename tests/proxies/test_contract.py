@@ -12,6 +12,8 @@ from torch import nn
 from winnow.core.errors import Refused
 from winnow.proxies import PROXIES, proxy, score
 from winnow.proxies.common import WORST
+from winnow.spaces.nas_bench_201 import Cell, from_string
+from winnow.spaces.nb201_classes import wired
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cases import DEAD_END, FULL, LIVE, NETWORKS, NONE, UNFED, batch, cell, draws
@@ -96,6 +98,23 @@ def test_what_is_off_the_path_counts_only_where_declared(name):
 
     same = [of(text) == pytest.approx(of(LIVE), rel=1e-6) for text in (DEAD_END, UNFED)]
     assert all(same) == chosen.ignores_dead
+
+
+MOVED = "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|"  # LIVE's convolution, on another edge
+
+
+@every_proxy
+def test_a_convolution_on_another_edge_counts_the_same_but_for_who_counts_modules(name):
+    """Why one network is scored for each class of `nb201_classes.wired`: with the same weights it is the same score."""
+    assert wired(from_string(MOVED)) == wired(from_string(LIVE))
+    moved, live = copy.deepcopy(cell(MOVED)), cell(LIVE)
+    for ours, theirs in zip(moved.modules(), live.modules(), strict=False):
+        if isinstance(ours, Cell):
+            ours.edges[0].load_state_dict(theirs.edges[3].state_dict())
+    chosen = PROXIES[name]
+    options = {"init": None} if name in ("linear_regions", "ntk_condition", "zen", *AZ) else {}
+    first, second = (chosen.score(m, batch(), *[draws()] * chosen.draws, **options) for m in (moved, live))
+    assert (first == pytest.approx(second, rel=1e-5)) == (name != "meco")
 
 
 AZ = ("expressivity", "progressivity", "trainability")

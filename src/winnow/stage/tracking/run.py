@@ -104,7 +104,8 @@ class Run:
             finite = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
             if model is not None:
                 kept = [self._keep(Path(path)) for path in model["files"]]
-                model = {**model, "name": "model", "files": kept, "search_path": sys.path}
+                named = {"name": "model", "arguments": {}, "details": {}}
+                model = {**named, **model, "files": kept, "search_path": sys.path}
             self._write("child", name=name, params=shown, metrics=finite, tags=dict(tags), model=model)
 
     def _keep(self, path: Path) -> str:

@@ -1,9 +1,11 @@
 """What workers of a study make before their first trial: evaluators out of params.yaml and the files of the stages.
 
-`settings` are JSON: the folder, the parameters, the device, and where networks of trials are kept (null: nowhere).
+`settings` are JSON: the folder, the parameters, the device, and where networks of trials are kept: `models` for who
+looks at the best, `weights` for the children of morphism (null: nowhere).
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from winnow.stage.params import Params, check_params
 from winnow.stage.work import about_model, augmentation, facts, final_space, promise, search_space
 from winnow.train.recipes import Recipe
 from winnow.train.seeds import derived, generator
+from winnow.trials import morphism
 from winnow.trials.evaluators import ByProxy, ByTable, Cost, Inherited, Training
 from winnow.trials.lookup import Table
 from winnow.trials.outcome import Evaluate
@@ -29,7 +32,7 @@ TUNE_SPLITS = ("weights", "arch"), ("select",)  # trained on, judged on
 SEARCH_SPLITS = ("weights",), ("arch",)
 
 
-def tune(folder: str, params: dict[str, Any], device: str, models: str | None) -> Evaluate:
+def tune(folder: str, params: dict[str, Any], device: str, models: str | None, weights: str | None) -> Evaluate:
     """Trains the chosen architecture by the trial's recipe."""
     bench = _Bench(folder, params, device, "tune", TUNE_SPLITS)
     path = bench.folder / files.ARCHITECTURE
@@ -37,10 +40,11 @@ def tune(folder: str, params: dict[str, Any], device: str, models: str | None) -
     return bench.training(bench.train, bench.valid, None, bench.fact, models, bench.params.plan_of_tune({}), arch)
 
 
-def search(folder: str, params: dict[str, Any], device: str, models: str | None) -> Evaluate:
+def search(folder: str, params: dict[str, Any], device: str, models: str | None, weights: str | None) -> Evaluate:
     """Scores the trial's architecture as search.trials.evaluator says."""
     bench = _Bench(folder, params, device, "search", SEARCH_SPLITS)
-    return getattr(bench, f"by_{bench.params.search.trials.evaluator}")(models)
+    evaluate = getattr(bench, f"by_{bench.params.search.trials.evaluator}")(models)
+    return evaluate if weights is None else _morphing(evaluate, Path(weights))
 
 
 class _Bench:
@@ -130,6 +134,18 @@ class _Bench:
 
     def _split(self, name: str, stage: str) -> Split:
         return open_split(self.folder / files.SPLITS, name, stage=stage, device=self.device)
+
+
+def _morphing(evaluate: Training, weights: Path) -> Training:
+    """Children begin with their parent's weights, and leave theirs."""
+
+    def keep(number: int, arch: Architecture, model: nn.Module, seed: int) -> None:
+        evaluate.keep(number, arch, model, seed)
+        morphism.keep(weights, number, arch, model, seed)
+
+    return replace(
+        evaluate, inherit=lambda model, job: morphism.inherit(model, evaluate.space, job, weights), keep=keep
+    )
 
 
 def _augment(params: Params, split: Split) -> Callable[[Recipe], Augment]:

@@ -136,6 +136,7 @@ def test_a_file_that_is_no_params_is_refused(tmp_path, text):
         ({"evaluator": "table"}, "search.trials.table.path: evaluator table takes the path of a trials table"),
         ({"evaluator": "proxy", "ranges": {"lr": {"choices": [0.1]}}}, "hyper-parameters need evaluator training"),
         ({"ranges": {"epochs": {"choices": [1, 2]}}}, "search.trials.training.epochs sets those of every trial"),
+        ({"sampler": "network_morphism", "evaluator": "proxy"}, "hands weights on; take evaluator training"),
         ({"look_back": 1}, "search.trials.look_back: 2 workers"),
         ({"evaluator": "oracle"}, "evaluator: input should be 'training', 'inherited', 'proxy' or 'table'"),
     ],

@@ -73,6 +73,16 @@ def test_short_trainings_under_a_limit_on_what_would_be_retrained(folder):
     assert json.loads((folder / "reports/search.json").read_text())["trials"] == 5
 
 
+def test_children_of_morphism_begin_with_their_parents_weights(folder):
+    options = {"startup": 2}
+    params = trying(sampler="network_morphism", sampler_options=options, training__samples=0.3, count=4, look_back=1)
+    search.main(params, folder)
+    (journal,) = (folder / ".winnow/trials").glob("search-*.log")
+    kept = {int(path.stem) for path in (journal.with_suffix("") / "weights").glob("*.safetensors")}
+    assert kept == {0, 1, 2, 3}
+    assert '"winnow:parent"' in journal.read_text()
+
+
 def test_inherited_weights_make_the_supernet_first(folder):
     rows, _ = searched(trying(evaluator="inherited", sampler="regularised_evolution"), folder)
     assert (folder / files.SUPERNET).is_file()

@@ -192,6 +192,24 @@ class Retrain(Section):
         return Recipe(**{**base, **{name: value for name, value in given.items() if value is not None}})
 
 
+Changes = dict[str, Any]  # by dotted key, "search.epochs", what a combination changes in the rest of the file
+
+
+class Study(Section):
+    spaces: Annotated[dict[str, Changes], Distinct] = {"as above": {}}
+    methods: Annotated[dict[str, Changes], Distinct] = {
+        "darts": {"search.strategy": "darts"},
+        "beta_darts": {"search.strategy": "beta_darts"},
+        "blank": {"search.strategy": "blank"},
+    }
+    selections: Annotated[dict[str, Changes], Distinct] = {
+        "magnitude": {"select.methods": ["magnitude"]},
+        "perturbation": {"select.methods": ["perturbation"]},
+    }
+    seeds: Annotated[list[NotNegative], Distinct] = [0, 1, 2]
+    column: str = "cifar10_valid_200"
+
+
 class Evaluate(Section):
     controls: NotNegative = 3
     batch: Positive = 256
@@ -221,6 +239,7 @@ class Params(Section):
     trials: Trials = Trials()
     retrain: Retrain = Retrain()
     evaluate: Evaluate = Evaluate()
+    study: Study = Study()
     tracking: TrackingParams = TrackingParams()
 
     @model_validator(mode="after")
@@ -283,6 +302,8 @@ class Params(Section):
             raise ValueError("search.trials.ranges.epochs: search.trials.training.epochs sets those of every trial")
         if search.ranges and search.evaluator != "training":
             raise ValueError("search.trials.ranges: hyper-parameters need evaluator training")
+        if search.sampler == "network_morphism" and search.evaluator != "training":
+            raise ValueError("search.trials.sampler: network_morphism hands weights on; take evaluator training")
         try:
             self.plan_of_search()
         except Refused as refusal:

@@ -74,7 +74,11 @@ def study(work: Work, task: Task) -> Iterator[list[Row]]:
     Refused as `trials.engine.run` refuses.
     """
     at = place(work, task)
-    settings = {**task.settings, "models": str(at.folder) if work.params.trials.log != "none" else None}
+    settings = {**task.settings, "models": None, "weights": None}
+    if work.params.trials.log != "none":
+        settings["models"] = str(at.folder)
+    if task.plan.sampler == "network_morphism":
+        settings["weights"] = str(at.folder.with_name("weights"))
     threads = torch.get_num_threads()
     with Shown(work.run) as watch:
         teller = _Teller(work, task, watch, at)

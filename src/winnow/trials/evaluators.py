@@ -66,7 +66,8 @@ class Training:
     """Trains the child of the job's architecture, or of `architecture`, and reports after every epoch.
 
     `space` is the form that is trained, on the meta device: `cost.space`, or smaller. Parameters of a job that are
-    fields of a recipe take the place of those of `recipe`. `keep` gets the number, what was trained, and its seed.
+    fields of a recipe take the place of those of `recipe`. `inherit` may change the initialised child; `keep` gets the
+    number, what was trained, and its seed.
     """
 
     space: Space
@@ -78,6 +79,7 @@ class Training:
     batch: int  # images judged at a time
     device: torch.device
     architecture: Architecture | None = None
+    inherit: Callable[[nn.Module, Job], nn.Module] = lambda model, job: model
     keep: Callable[[int, Architecture, nn.Module, int], None] = lambda number, arch, model, seed: None
 
     def __call__(self, job: Job) -> dict[str, float]:
@@ -86,7 +88,7 @@ class Training:
         known = self.cost(arch)
         recipe = tuned(self.recipe, job.parameters)
         model = materialise(self.space.derive(arch), self.device, derived(job.seed, "initialise"))
-        model.to(memory_format=torch.channels_last)
+        model = self.inherit(model, job).to(memory_format=torch.channels_last)
         batches = Batches(
             self.train,
             recipe.batch,

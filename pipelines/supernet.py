@@ -39,7 +39,7 @@ def trained(work: Work, strategy: str, shown: Shown) -> tuple[Space, Logits | No
         space = search_space(params, work.folder)
     space.to(work.device, memory_format=torch.channels_last)
     if strategy == "subset" and settings.subset.pretrained is not None:
-        load_pretrained(space, Path(settings.subset.pretrained))
+        load_pretrained(space, work.folder / settings.subset.pretrained)
     objective, recipe = cross_entropy(space, settings.precision), settings.recipe()
     if strategy == "unas" and settings.unas.latency_ms is not None:
         recipe["reward"] = latency_reward(space, work, settings.unas.latency_ms)

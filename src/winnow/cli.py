@@ -20,6 +20,7 @@ STAGES = {
     "tune": "Try retraining recipes on the chosen architecture (tune.trials); retrain uses the best.",
     "retrain": "Train the chosen architecture from scratch, once a seed.",
     "evaluate": "Test the retrained models and random controls; write the report.",
+    "study": "Compare search methods and selections: every combination of study, over seeds.",
 }
 
 

@@ -151,7 +151,9 @@ def _search(folder: Path) -> str:
     shown = (
         _svg(charts.weights_over_time(weights)) if weights else "<p class='quiet'>A path supernet has no weights.</p>"
     )
-    return tried + _svg(charts.curves({"search": rows}, metrics)) + "<h3>Mixture weights</h3>" + shown
+    said = _json(folder / "reports/search.json").get("collapse")
+    alarm = f"<p class='alarm'>The mixture collapsed: {_text(said)}.</p>" if said else ""
+    return tried + alarm + _svg(charts.curves({"search": rows}, metrics)) + "<h3>Mixture weights</h3>" + shown
 
 
 def _trials(folder: Path) -> str:

@@ -1,0 +1,164 @@
+"""Stage study end to end: killed once, it goes on; its table, verdict and picture."""
+
+import json
+import os
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tests.stages.tiny import ROOT, tiny
+from winnow.core.errors import Refused
+from winnow.pipelines import search, study
+from winnow.pipelines import select as selecting
+from winnow.pipelines.supernet import load_pretrained
+from winnow.spaces import build
+from winnow.spaces.nas_bench_201 import to_string
+from winnow.stage import files, report
+from winnow.stage.work import search_space
+
+PARTS = {
+    "methods": {"darts": {"search.strategy": "darts"}, "blank": {"search.strategy": "blank"}},
+    "selections": {"magnitude": {"select.methods": ["magnitude"]}, "likely": {"select.methods": ["likeliest"]}},
+    "seeds": [0],
+}
+
+
+@pytest.fixture
+def prepared(finished, tmp_path):
+    os.symlink(finished / "data", tmp_path / "data")
+    return tmp_path
+
+
+def parameters(**changes):
+    parts = {f"study__{name}": value for name, value in PARTS.items()}
+    return tiny(search__epochs=1, select__likeliest__count=2, **{**parts, **changes})
+
+
+def test_a_killed_study_goes_on_and_computes_nothing_twice(prepared, monkeypatch):
+    params, calls = parameters(), []
+    plain = {"search": search.main, "select": selecting.main}
+
+    def counted(kind):
+        def main(*arguments):
+            calls.append(kind)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            plain[kind](*arguments)
+
+        return main
+
+    monkeypatch.setattr(study.search, "main", counted("search"))
+    monkeypatch.setattr(study.selecting, "main", counted("select"))
+    with pytest.raises(KeyboardInterrupt):
+        study.main(params, prepared)
+    assert calls == ["search", "select", "select"]
+    assert not (prepared / study.TABLE).exists()
+    study.main(params, prepared)
+    assert calls == ["search", "select", "select", "select"]  # blank has neither selection: it is left out
+    study.main(params, prepared)
+    assert len(calls) == 4
+    rows = pq.read_table(prepared / study.TABLE).to_pylist()
+    assert [(row["method"], row["selection"]) for row in rows] == [("darts", "magnitude"), ("darts", "likely")]
+    told = json.loads((prepared / "reports/study.json").read_text())
+    assert told["score"].startswith("accuracy with inherited weights")
+    assert "undecided" in told["verdict"]
+    assert (prepared / study.PICTURE).stat().st_size > 1000
+
+
+def test_the_scores_of_a_table_are_those_of_its_column(prepared, tmp_path):
+    space = search_space(tiny(), prepared)
+    names = [to_string(arch) for arch in space.every()]
+    table = pa.table({"arch_str": names, "cifar10_valid_200": [float(i) for i in range(len(names))]})
+    pq.write_table(table, tmp_path / "bench.parquet")
+    params = parameters(select__table="bench.parquet")
+    study.main(params, prepared)
+    for row in pq.read_table(prepared / study.TABLE).to_pylist():
+        choices = json.loads(row["architecture"])
+        assert names[int(row["score"])] == to_string(choices)
+    with pytest.raises(Refused, match=r"the table has no column 'top1'; it has cifar10_valid_200"):
+        study.main(parameters(select__table="bench.parquet", study__column="top1"), prepared)
+
+
+def test_the_stage_stands_beside_the_pipeline_and_names_what_exists():
+    (stage,) = yaml.safe_load((ROOT / "studies/dvc.yaml").read_text())["stages"].values()
+    assert "study" not in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert all((ROOT / dep).exists() for dep in stage["deps"] if not dep.startswith("data/"))
+    known = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for key in stage["params"]:
+        place = known
+        for part in key.split("."):
+            place = place[part]
+
+
+def test_a_pretrained_network_of_another_space_is_refused(finished, tmp_path):
+    space = search_space(tiny(), finished)
+    load_pretrained(space, finished / files.SUPERNET)
+    wider = search_space(tiny(space__nas_bench_201__channels=8), finished)
+    deeper = search_space(tiny(space__nas_bench_201__cells=2), finished)
+    for other, odd in ((wider, r"is \(4, 1, 3, 3\) there, \(8, 1, 3, 3\) here"), (deeper, "it lacks")):
+        with pytest.raises(Refused, match="holds the weights of another network") as told:
+            load_pretrained(other, finished / files.SUPERNET)
+        assert "\n" not in str(told.value)
+        assert re.search(odd, str(told.value))
+
+
+def test_a_classifier_of_other_classes_keeps_its_own_weights(finished):
+    space = build("nas_bench_201", {"channels": 4, "cells": 1}, classes=7, image_channels=1, image_size=8)
+    last = [name for name in space.state_dict() if name.endswith("weight")][-1]
+    before = space.state_dict()[last].clone()
+    load_pretrained(space, finished / files.SUPERNET)
+    tensors, _ = files.read_tensors(finished / files.SUPERNET, "search")
+    assert all(
+        (tensors[name] == tensor).all()
+        for name, tensor in space.state_dict().items()
+        if tensor.shape == tensors[name].shape
+    )
+    assert (space.state_dict()[last] == before).all()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"strategy": "unas", "unas__warmup": 0, "unas__latency_ms": 1e-4, "unas__reward_samples": 4},
+        {"strategy": "pc_darts", "pc_darts__warmup": 0, "pc_darts__share": 2},
+        {"strategy": "subset", "subset__draws": 1, "method": "threshold"},
+        {"strategy": "sdarts", "method": "perturbation"},
+        {"strategy": "setn", "method": "likeliest"},
+    ],
+)
+def test_strategies_go_through_search_and_select(prepared, changes):
+    changes = dict(changes)
+    method = changes.pop("method", "magnitude")
+    params = tiny(
+        search__epochs=1,
+        select__methods=[method],
+        select__likeliest__count=2,
+        select__perturbation__tune_epochs=1,
+        **{f"search__{name}": value for name, value in changes.items()},
+    )
+    search.main(params, prepared)
+    selecting.main(params, prepared)
+    told = json.loads((prepared / "reports/search.json").read_text())
+    assert "collapse" in told
+    assert ("eigenvalue" in told) == (changes["strategy"] != "subset")
+    assert len(json.loads((prepared / files.ARCHITECTURE).read_text())["choices"]) == 6
+
+
+def test_the_report_says_in_red_that_a_mixture_collapsed(finished, tmp_path):
+    content = json.loads((finished / "reports/search.json").read_text())
+    for name in ("artifacts", "data"):
+        os.symlink(finished / name, tmp_path / name)
+    (tmp_path / "reports").mkdir()
+    for path in (finished / "reports").glob("*.csv"):
+        os.symlink(path, tmp_path / "reports" / path.name)
+    for said in ("", "6 of the 6 heaviest operations have no parameters"):
+        (tmp_path / "reports/search.json").write_text(json.dumps({**content, "collapse": said}))
+        assert ("class='alarm'>The mixture collapsed: 6 of" in report._search(tmp_path)) == bool(said)
+
+
+def test_prepare_is_what_the_study_asks_for(tmp_path):
+    with pytest.raises(Refused, match="prepare"):
+        study.main(parameters(), tmp_path)

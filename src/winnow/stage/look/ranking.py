@@ -24,6 +24,7 @@ def draw_ranking(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
         left.plot(row["kendall"], place, "o", color=colour, markerfacecolor=fill, markersize=5)
         right.plot(row["given_size"], place, "o", color=colour, markerfacecolor=fill, markersize=5)
     left.set_yticks(range(len(shown)), [str(row["proxy"]) for row in shown])
+    left.set_ylim(-0.6, len(shown) - 0.4)
     left.set(xlabel="Kendall's tau, 95 % interval")
     right.set(xlabel="Spearman's rho given params and MACs")
     for axes in (left, right):

@@ -114,8 +114,11 @@ def _search_step(params: Params, space: Space, split, device: torch.device) -> f
         4,
     )
     watch = _Stopwatch(device)
-    recipe = {**params.search.recipe(), "epochs": -(-4 // len(batches))}
-    METHODS[params.search.strategy](
+    # a step of SGAS is one of DARTS, but its schedule asks for a whole search; logits move from the first epoch on
+    strategy = "darts" if params.search.strategy == "sgas" else params.search.strategy
+    recipe = params.search.model_copy(update={"strategy": strategy}).recipe()
+    recipe |= {"epochs": -(-4 // len(batches)), **({"warmup": 0} if "warmup" in recipe else {})}
+    METHODS[strategy](
         space,
         batches,
         batches,

@@ -42,6 +42,7 @@ def subset(
     logits of the best discrete subset that an epoch ended with.
     """
     seed, objective = recipe["seed"], recipe["objective"]
+    recipe.setdefault("logits_weight_decay", 0.0)  # the penalty alone closes gates
     device = next(space.parameters()).device
     logits = Logits(space, generator(seed, "logits"), scale=0.01).to(device)
     for vector in logits.values():

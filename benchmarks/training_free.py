@@ -21,6 +21,8 @@ from PIL import Image
 
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
+from winnow.measure.cost import macs
+from winnow.measure.rank import spearman
 from winnow.proxies import AZ_NAS
 from winnow.proxies.eproxy import PUBLISHED
 from winnow.search.dps import BRANCH, correlation, dps
@@ -109,6 +111,10 @@ def searched_setting(truth: Truth, path: Path | None) -> None:
     tried = dps(by, random.Random(0), most_macs=most, branch=some, population=15, tournament=5, evaluations=45)
     print(f"searched {len(tried)} settings in {time.process_time() - began:.0f} s", flush=True)
     best = max(tried, key=lambda t: t.fitness)
+    costs = [float(macs(network, (3, 16, 16))) for network in networks]
+    print(
+        f"{'MACs':<20} on 20 {spearman(costs[:20], values[:20]):.3f}  on others {spearman(costs[20:], values[20:]):.3f}"
+    )
     judged = correlation(networks[20:], values[20:], batch, 0)
     for name, setting in (
         ("published", PUBLISHED),

@@ -128,8 +128,18 @@ def test_a_limit_changes_the_choice_and_is_kept(space):
     assert 0.7 * limit < size(arch)["params"] <= limit
     with pytest.raises(Refused, match="within the limits"):
         freenas(space, SHAPE, draws(), load=lambda a: 2.0)
-    with pytest.raises(Refused, match="decisions pick several"):
-        freenas(darts(channels=2, layers=3), SHAPE, draws(), load=lambda a: 0.5)
+
+
+def test_limits_hold_where_decisions_nest():
+    with seeded(0):
+        space = darts(channels=2, layers=3, candidates="s3")
+    size = sizes_of(space, SHAPE)
+    free, _ = freenas(space, SHAPE, draws())
+    limit = 0.8 * size(free)["params"]
+    arch, evidence = freenas(space, SHAPE, draws(), load=lambda a: size(a)["params"] / limit)
+    space.check(arch)
+    assert 0.7 * limit < size(arch)["params"] <= limit
+    assert sum(not row.kept for row in evidence) == 2 * 14 * 2 + 12
 
 
 def test_what_cannot_flow_is_refused():

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from winnow.core.architecture import Architecture
+from winnow.core.choosers import Chooser
 from winnow.core.decision import Decision, Value
 from winnow.core.errors import Refused
 from winnow.core.holes import Choice
@@ -60,8 +61,7 @@ def freenas(
     those of `space` stay as they are and do not matter.
 
     `load(arch)` says what share of its limits an architecture takes, 1 being all; an option stays if without it nothing
-    within the limits were left. Refused where no architecture is, where limits meet decisions that pick several, and
-    where flow is not a positive number.
+    within the limits were left. Refused where no architecture is, and where flow is not a positive number.
     """
     began, flow = time.perf_counter(), Flow(space, shape, generator)
     alive = _start(space, generator if random_alpha else None)
@@ -196,20 +196,42 @@ def _weakest(
 
 def _within(space: Space, load: Callable[[Architecture], float]) -> Callable[[Alive], bool]:
     """Whether the cheapest architecture of the options alive is within the limits; options cost the same anywhere."""
-    several = next((d for d in space.decisions.values() if d.pick > 1), None)
-    if several is not None:
-        raise Refused(f"FreeNAS takes no limits where decisions pick several options, as {several.name!r} does")
-    first = space.decide(lambda d: d.values[0])
-    cost = {
-        d.name: {o: load(space.decide(lambda e, d=d, o=o: o if e == d else e.values[0])) for o in d.values}
-        for d in space.decisions.values()
-        if d.name in first
-    }
+    decisions = space.decisions.values()
+    below = {(d.name, o): space.below(d, o) for d in decisions for o in d.options}
+    under = {inner.name: (d, o) for d in decisions for o in d.options for inner in below[d.name, o]}
+    cost: dict[tuple[str, str | int], float] = {}
+    for d in decisions:
+        if d.pick == 1:
+            loads = {o: load(space.decide(_reaching(under, d, o))) for o in d.values}
+            cost.update({(d.name, o): value - loads[d.values[0]] for o, value in loads.items()})
+
+    def price(alive: Alive, d: Decision, option: str | int) -> float:
+        inside = sum(min(price(alive, inner, o) for o in alive[inner.name]) for inner in below[d.name, option])
+        return inside + (0.0 if d.pick > 1 else cost.get((d.name, option), math.inf))
 
     def fits(alive: Alive) -> bool:
-        return load(space.decide(lambda d: min(alive[d.name], key=lambda o: cost[d.name].get(o, math.inf)))) <= 1
+        def choose(d: Decision) -> Value:
+            cheapest = sorted(alive[d.name], key=lambda o: price(alive, d, o))[: d.pick]
+            return _value(d, dict.fromkeys(cheapest, 1.0))
+
+        return load(space.decide(choose)) <= 1
 
     return fits
+
+
+def _reaching(under: Mapping[str, tuple[Decision, str | int]], d: Decision, option: str | int) -> Chooser:
+    """Answers `d` with `option`, what `d` nests in so that it is reached, and all others with their first value."""
+    wanted = {d.name: option}
+    while d.name in under:
+        d, outer = under[d.name]
+        wanted[d.name] = outer
+
+    def choose(e: Decision) -> Value:
+        if e.name not in wanted:
+            return e.values[0]
+        return next(v for v in e.values if wanted[e.name] in (v if isinstance(v, tuple) else (v,)))
+
+    return choose
 
 
 def _value(d: Decision, options: Mapping[str | int, float]) -> Value:

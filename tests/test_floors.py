@@ -30,6 +30,7 @@ FLOORS = {
     "cli_trials": 5,
     "cli_proxies": 5,
     "cli_predictors": 5,
+    "cli_trust": 5,
     "cli": 6,
     "__main__": 7,
 }

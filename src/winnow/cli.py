@@ -11,6 +11,7 @@ from winnow import __version__
 from winnow.cli_predictors import predict
 from winnow.cli_proxies import rank, score
 from winnow.cli_trials import replay, table
+from winnow.cli_trust import gate
 from winnow.core.errors import Refused
 
 STAGES = {
@@ -114,6 +115,7 @@ cli.add_command(replay)
 cli.add_command(score)
 cli.add_command(rank)
 cli.add_command(predict)
+cli.add_command(gate)
 
 
 @cli.group()

@@ -1,0 +1,88 @@
+"""Files of a project as a git revision has them, beside those of the working tree."""
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from winnow.core.errors import Refused
+
+LOCK = "dvc.lock"
+
+
+def commit_of(folder: Path, revision: str) -> str:
+    """The full name of the commit; Refused where there is no repository or no such revision."""
+    try:
+        return _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
+    except Refused as error:
+        raise Refused(
+            f"no revision {revision!r} in a git repository at {folder.resolve().name}/: name a branch, tag or commit; "
+            "a shallow clone may have to fetch it first"
+        ) from error
+
+
+def files_at(folder: Path, commit: str, below: str) -> list[str]:
+    """The files under `below` at that commit, seen from `folder`."""
+    return _git(folder, "ls-tree", "-r", "--name-only", "-z", commit, "--", below).split("\0")[:-1]
+
+
+def text_at(folder: Path, commit: str, path: str) -> str | None:
+    """The content of `path` (seen from `folder`) at that commit; None where it is not there."""
+    try:
+        return _git(folder, "show", f"{commit}:./{path}")
+    except Refused:
+        return None
+
+
+def commits_with(folder: Path, text: str, path: str) -> list[str]:
+    """The commits, oldest first, that brought `text` into `path` or took it out; none outside a repository."""
+    try:
+        return _git(folder, "log", "--reverse", "--format=%H", f"-S{text}", "--", path).split()
+    except Refused:
+        return []
+
+
+def read_lock(text: str | None, name: str = LOCK) -> dict[str, Any]:
+    """The stages of a dvc.lock by name; none for None. Refused where it is none."""
+    if text is None:
+        return {}
+    try:
+        stages = (yaml.safe_load(text) or {}).get("stages", {})
+        for stage in stages.values():
+            for each in (*stage.get("deps", ()), *stage.get("outs", ())):
+                each["path"]
+        return stages
+    except (yaml.YAMLError, AttributeError, TypeError, KeyError) as error:
+        raise Refused(
+            f"{name} is not a lock file of DVC: run `dvc repro` again, or check the file out of git"
+        ) from error
+
+
+def outs_of(stages: dict[str, Any]) -> dict[str, str]:
+    """The recorded md5 of every output, by path."""
+    return {out["path"]: out.get("md5", "") for stage in stages.values() for out in stage.get("outs", ())}
+
+
+def md5_of(path: Path) -> str:
+    """As DVC names content: md5 of a file's bytes; of a folder, md5 of its list of files, ending in ".dir"."""
+    if path.is_file():
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    listed = [
+        {"md5": md5_of(file), "relpath": file.relative_to(path).as_posix()}
+        for file in sorted(path.rglob("*"), key=lambda file: file.relative_to(path).parts)
+        if file.is_file() and "__pycache__" not in file.parts and file.suffix != ".pyc"  # as .dvcignore has it
+    ]
+    return hashlib.md5(json.dumps(listed).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _git(folder: Path, *words: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, timeout=60, check=True)
+    except FileNotFoundError as error:
+        raise Refused("git is not installed, and without it there is no revision to compare with") from error
+    except subprocess.SubprocessError as error:
+        raise Refused(f"git {words[0]} failed in {folder}") from error
+    return done.stdout.decode(errors="replace")

@@ -134,7 +134,7 @@ def test_limits_hold_where_decisions_nest():
     with seeded(0):
         space = darts(channels=2, layers=3, candidates="s3")
     size = sizes_of(space, SHAPE)
-    free, _ = freenas(space, SHAPE, draws())
+    free, _ = freenas(space, SHAPE, draws(), at_once=True)
     limit = 0.8 * size(free)["params"]
     arch, evidence = freenas(space, SHAPE, draws(), load=lambda a: size(a)["params"] / limit)
     space.check(arch)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from winnow.pipelines.search_trials import search_by_trials
 from winnow.pipelines.supernet import about, trained
+from winnow.proxies import proxy
 from winnow.stage import files
 from winnow.stage.params import Params
 from winnow.stage.progress import Shown
@@ -25,19 +26,31 @@ WEIGHTS = ("epoch", "decision", "option", "weight")
 def main(params: Params, folder: Path) -> None:
     with working("search", params, folder, splits=("weights", "arch"), upstream=("prepare",)) as work:
         shutil.rmtree(folder / files.SEARCH, ignore_errors=True)  # what another strategy left
-        inherits = params.search.strategy == "trials" and params.search.trials.evaluator == "inherited"
-        metrics: dict[str, float | str] = {}
-        if params.search.strategy != "trials" or inherits:
-            metrics = train_supernet(work, "spos" if inherits else params.search.strategy)
-        else:
-            files.write_rows(folder / files.REPORTS / "search.csv", [], ("epoch", "train_loss"))
-            files.write_rows(folder / files.REPORTS / "weights.csv", [], WEIGHTS)
-        if params.search.strategy == "trials":
-            metrics |= search_by_trials(work)
-        else:
-            files.write_rows(folder / files.REPORTS / "trials.csv", [], CURVE)
+        for name, columns in (("search", ("epoch", "train_loss")), ("weights", WEIGHTS), ("trials", CURVE)):
+            files.write_rows(folder / files.REPORTS / f"{name}.csv", [], columns)  # a strategy fills those that it has
+        metrics = _found(work)
         files.write_json(folder / files.REPORTS / "search.json", metrics)
         work.say(f"  wrote {files.SEARCH}; next: winnow select")
+
+
+def _found(work: Work) -> dict[str, float | str]:
+    """Do what the strategy does; its numbers."""
+    search = work.params.search
+    if search.strategy == "training_free":
+        return _nothing_trained(work)
+    if search.strategy != "trials":
+        return train_supernet(work, search.strategy)
+    inherited = train_supernet(work, "spos") if search.trials.evaluator == "inherited" else {}
+    return inherited | search_by_trials(work)
+
+
+def _nothing_trained(work: Work) -> dict[str, float | str]:
+    settings = work.params.search.training_free
+    for name in settings.proxies:
+        proxy(name)  # refused here rather than in the next stage
+    files.write_json(work.folder / files.SEARCH / "untrained.json", settings.model_dump())
+    work.say("strategy training_free trains nothing: selection scores untrained networks")
+    return {}
 
 
 def train_supernet(work: Work, strategy: str) -> dict[str, float | str]:

@@ -31,6 +31,7 @@ EVIDENCE = pa.schema(
         ("option", pa.string()),  # the option masked, or the digest of the architecture evaluated
         ("accuracy", pa.float64()),  # percent
         ("loss", pa.float64()),
+        ("score", pa.float64()),  # of untrained networks; comparable within one method
         ("kept", pa.bool_()),
     ]
 )

@@ -11,6 +11,7 @@ import torch
 from winnow.core.architecture import Architecture
 from winnow.data.loaders import Batches, in_order, join
 from winnow.measure import cost
+from winnow.pipelines.untrained import choose
 from winnow.search.evolve import evolution
 from winnow.search.likely import likeliest
 from winnow.search.methods.tuning import tuning
@@ -43,8 +44,10 @@ class Bench:
         self.costs: dict[str, tuple[int, int]] = {}
 
     def _supernet(self) -> dict[str, torch.Tensor] | None:
-        """None where strategy trials evaluates without one."""
+        """None where strategy trials evaluates without one, and where nothing is trained."""
         search = self.params.search
+        if search.strategy == "training_free":
+            return None
         if search.strategy == "trials" and search.trials.evaluator != "inherited":
             return None
         return files.read_tensors(self.folder / files.SUPERNET, "search")[0]
@@ -161,8 +164,11 @@ def by_perturbation(bench: Bench, seed: int) -> Selection:
 
 
 def by_evolution(bench: Bench, seed: int) -> Selection:
+    """By inherited accuracy; by the proxies of strategy training_free where nothing was trained."""
+    if bench.params.search.strategy == "training_free":
+        return choose(bench.work, bench.final, "evolution", seed)
     settings = bench.params.select.evolution
-    limits = (settings.max_params or math.inf, settings.max_macs or math.inf)
+    limits = (bench.params.select.max_params or math.inf, bench.params.select.max_macs or math.inf)
 
     def allowed(arch: Architecture) -> bool:
         return limits == (math.inf, math.inf) or all(
@@ -234,6 +240,16 @@ def by_likeliest(bench: Bench, seed: int) -> Selection:
     return architectures[winner], rows
 
 
+def by_random(bench: Bench, seed: int) -> Selection:
+    """The best of select.random.samples by the proxies."""
+    return choose(bench.work, bench.final, "random", seed)
+
+
+def by_prune(bench: Bench, seed: int) -> Selection:
+    """What is left of a supernet pruned at initialisation (FreeNAS)."""
+    return choose(bench.work, bench.final, "prune", seed)
+
+
 METHODS: dict[str, Callable[[Bench, int], Selection]] = {
     "magnitude": by_magnitude,
     "threshold": by_threshold,
@@ -241,4 +257,6 @@ METHODS: dict[str, Callable[[Bench, int], Selection]] = {
     "perturbation": by_perturbation,
     "evolution": by_evolution,
     "best": by_best,
+    "random": by_random,
+    "prune": by_prune,
 }

@@ -79,8 +79,12 @@ def supernet(strategy: str, name: str) -> tuple[Space, object]:
 
 
 def test_every_strategy_and_selection_is_known():
-    assert set(OFFERS) == {*METHODS, "trials"}  # trials and best go together, and are tested with the stages
-    assert set(NEEDS) == {*SELECTIONS, "best"}
+    assert set(OFFERS) == {
+        *METHODS,
+        "trials",
+        "training_free",
+    }  # trials and best go together, and are tested with the stages
+    assert set(NEEDS) == {*SELECTIONS, "best", "random", "prune"}
 
 
 ON_BOTH = ("darts", "spos")  # of the others the large cell would show nothing that the small one does not
@@ -118,11 +122,21 @@ def test_an_objection_names_what_works(strategy, method):
 
 
 def test_the_pairs_that_mean_nothing_are_these():
-    refused = {pair for pair in PAIRS if objection(*pair) is not None and "trials" not in pair and "best" not in pair}
+    apart = {"trials", "best", "training_free", "random", "prune"}  # they have stages of their own to be tested in
+    refused = {pair for pair in PAIRS if objection(*pair) is not None and apart.isdisjoint(pair)}
     untrained = {(s, m) for s in ("spos", "blank") for m in ("magnitude", "threshold", "likeliest")}
     decided = {("sgas", "perturbation"), ("sgas", "likeliest")}
     weightless = {("subset", m) for m in ("perturbation", "likeliest", "evolution")}
     assert refused == untrained | decided | weightless | {("spos", "perturbation")}
+
+
+def test_what_is_tried_or_never_trained_is_selected_from_in_its_own_ways():
+    assert [method for method in NEEDS if objection("trials", method) is None] == ["best"]
+    assert [method for method in NEEDS if objection("training_free", method) is None] == [
+        "evolution",
+        "random",
+        "prune",
+    ]
 
 
 def test_a_refused_pair_could_not_have_run():

@@ -123,6 +123,11 @@ def test_proxies_of_a_real_space_twice_the_same(small):
     assert set(found[0][1][0].values) == {"naswot", "sed"}
 
 
+def test_an_aggregate_stands_for_its_proxies(small):
+    by = proxy_judge(small, ["az_nas", "complexity"], batch(), 0)
+    assert list(by.directions) == ["expressivity", "progressivity", "trainability", "complexity"]
+
+
 def test_a_refusing_proxy_is_a_reason_not_an_end(small):
     by = proxy_judge(small, ["naswot", "params"], batch(1), 0)
     _, evidence = sampled(small, by, random.Random(0), samples=3)

@@ -72,8 +72,7 @@ def evolution(
         fresh(generation, "random", random_one, missing)
         if not seen:
             raise Refused(
-                f"none of {TRIES} random architectures is within the limits: "
-                "raise select.evolution.max_params or select.evolution.max_macs"
+                f"none of {TRIES} random architectures is within the limits: raise select.max_params or select.max_macs"
             )
         if len(seen) == before:
             break

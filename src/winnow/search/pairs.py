@@ -1,6 +1,6 @@
 """Which selection means something on which supernet; plain data, read before anything heavy is imported."""
 
-_MIXTURE = {"logits", "mixture", "paths", "distribution"}
+_MIXTURE = {"logits", "mixture", "children", "distribution"}
 OFFERS = {  # what a supernet can be asked after training
     "darts": _MIXTURE,
     "sdarts": _MIXTURE,
@@ -10,10 +10,11 @@ OFFERS = {  # what a supernet can be asked after training
     "pc_darts": _MIXTURE,
     "setn": _MIXTURE,
     "unas": _MIXTURE,
-    "sgas": {"logits", "paths"},  # all is decided: perturbation takes part in the search, search.sgas.operation
+    "sgas": {"logits", "children"},  # all is decided: perturbation takes part in the search, search.sgas.operation
     "subset": {"logits"},  # with whatever weights
-    "blank": {"mixture", "paths"},
-    "spos": {"paths"},
+    "blank": {"mixture", "children"},
+    "spos": {"children"},
+    "training_free": {"children", "initialised"},  # nothing is trained; children are scored by proxies
     "trials": {"trials"},  # no supernet of its own: stage search evaluates architectures one by one
 }
 NEEDS = {  # what a selection asks of it, and why
@@ -21,8 +22,10 @@ NEEDS = {  # what a selection asks of it, and why
     "threshold": ("logits", "reads trained logits"),
     "likeliest": ("distribution", "judges children that trained logits make likely"),
     "perturbation": ("mixture", "masks candidates of a trained mixture"),
-    "evolution": ("paths", "scores inherited children"),
+    "evolution": ("children", "scores children"),
     "best": ("trials", "takes the best of finished trials"),
+    "random": ("initialised", "scores untrained children"),
+    "prune": ("initialised", "prunes a network that nobody trained"),
 }
 
 

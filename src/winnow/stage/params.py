@@ -90,6 +90,11 @@ class SpaceParams(Section):
         return {**(section.model_dump() if section is not None else {}), **self.options}
 
 
+class TrainingFree(Section):
+    proxies: Annotated[list[str], Distinct] = ["live_params", "expressivity", "trainability", "meco", "jacob_cov"]
+    batch: Annotated[int, Field(ge=2)] = 64
+
+
 class Search(Strategies):
     strategy: Literal[tuple(OFFERS)] = "darts"  # type: ignore[valid-type]
     epochs: Positive = 30
@@ -103,6 +108,7 @@ class Search(Strategies):
     logits_lr: Rate = 3e-3
     logits_weight_decay: Weight = 1e-3
     collapse: Literal["off", "warn", "stop"] = "warn"
+    training_free: TrainingFree = TrainingFree()
     trials: SearchTrials = SearchTrials()
 
     def recipe(self) -> dict[str, Any]:
@@ -134,8 +140,14 @@ class Evolution(Section):
     parents: Positive = 10
     mutation: Annotated[float, Field(ge=0, le=1)] = 0.1
     calibration_images: Annotated[int, Field(ge=2)] = 1024
-    max_params: Positive | None = None
-    max_macs: Positive | None = None
+
+
+class RandomSample(Section):
+    samples: Positive = 100
+
+
+class Prune(Section):
+    random_alpha: bool = False
 
 
 class Select(Section):
@@ -143,10 +155,14 @@ class Select(Section):
     splits: Annotated[list[TrainingSplit], Distinct] = ["arch", "select"]
     batch: Annotated[int, Field(ge=2)] = 256
     table: str | None = None
+    max_params: Positive | None = None
+    max_macs: Positive | None = None
     perturbation: Perturbation = Perturbation()
     threshold: Threshold = Threshold()
     likeliest: Likeliest = Likeliest()
     evolution: Evolution = Evolution()
+    random: RandomSample = RandomSample()
+    prune: Prune = Prune()
 
     @model_validator(mode="after")
     def distinct(self) -> Self:

@@ -139,11 +139,15 @@ def masks(rows: Rows) -> Figure:
 
 @styled()
 def evaluated(rows: Rows) -> Figure:
-    """Evidence of evolution: the inherited accuracy of every child, by generation."""
+    """Evidence of evolution by generation: inherited accuracy of every child, or its score where nothing was trained."""
+    told = "accuracy" if rows[0]["accuracy"] is not None else "score"
     figure = sheet(WIDTH, 240)
     axes = figure.add_subplot()
-    axes.plot([row["event"] for row in rows], [row["accuracy"] for row in rows], "o", color=SERIES[0], alpha=0.5)
-    axes.set(xlabel="generation", ylabel="inherited accuracy, percent")
+    axes.plot([row["event"] for row in rows], [row[told] for row in rows], "o", color=SERIES[0], alpha=0.5)
+    axes.set(
+        xlabel="generation",
+        ylabel="inherited accuracy, percent" if told == "accuracy" else "score of untrained networks",
+    )
     return figure
 
 

@@ -14,7 +14,7 @@ from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.proxies import proxy, score
-from winnow.proxies.aggregate import log_rank
+from winnow.proxies.aggregate import AGGREGATES, log_rank
 from winnow.proxies.common import Batch
 from winnow.search.evolve import Scored, evolution
 from winnow.train.seeds import derived, generator
@@ -68,8 +68,10 @@ class Judge:
 def proxy_judge(space: Space, names: Sequence[str], batch: Batch, seed: int) -> Judge:
     """By proxies of the children with the weights that `space` has; every child gets the same random numbers.
 
-    A proxy that refuses a child has no value for it. Refused for unknown names, and for labels that are not there.
+    The name of an aggregate ("az_nas", "quintet") stands for its proxies. A proxy that refuses a child has no value for
+    it. Refused for unknown names, and for labels that are not there.
     """
+    names = list(dict.fromkeys(part for name in names for part in AGGREGATES.get(name, (name,))))
     if not names:
         raise Refused("a training-free search takes one proxy or more")
     for name in names:

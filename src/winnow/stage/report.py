@@ -130,7 +130,7 @@ def _selection(folder: Path) -> str:
 def _evidence(folder: Path) -> str:
     rows = pq.read_table(folder / files.EVIDENCE).to_pylist()
     masked = [row for row in rows if row["method"] == "perturbation"]
-    children = [row for row in rows if row["method"] == "evolution"]
+    children = [row for row in rows if row["method"] in ("evolution", "random")]
     parts = []
     if masked:
         parts.append("<p class='quiet'>The option without which the supernet is worst was kept (blue).</p>")

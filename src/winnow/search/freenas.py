@@ -93,7 +93,9 @@ class Flow:
     output are scaled by a power of two that a first pass in double precision finds, and results scaled back.
     """
 
-    def __init__(self, space: Space, shape: tuple[int, ...], generator: torch.Generator, dtype=torch.float32):
+    def __init__(
+        self, space: Space, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype = torch.float32
+    ):
         other = next((hole for hole in space.holes if type(hole) is not Choice), None)
         if other is not None:
             raise Refused(f"FreeNAS prunes choices, and decision {other.decision.name!r} is a {type(other).__name__}")

@@ -103,7 +103,7 @@ def opened(where: str, name: str, plan: Plan, search: str, evaluator: Any) -> It
 def _database(url: str) -> Iterator[BaseStorage]:
     from sqlalchemy.exc import DBAPIError
 
-    shown, dialect = _public(url)
+    shown, dialect = public(url)
     me = {"application_name": f"winnow, process {os.getpid()} on {socket.gethostname()}"}
     try:
         more = {"connect_args": me} if dialect == "postgresql" else {}
@@ -140,12 +140,12 @@ def _owned(storage: BaseStorage, url: str, name: str) -> Iterator[None]:
         while not connection.execute(text(LOCK), {"study": name}).scalar():
             if time.monotonic() > deadline:
                 holder = connection.execute(text(HOLDER), {"study": name}).scalar() or "another process"
-                raise Refused(f"study {name!r} at {_public(url)[0]} is driven by {holder}: wait for it or end it")
+                raise Refused(f"study {name!r} at {public(url)[0]} is driven by {holder}: wait for it or end it")
             time.sleep(0.05)
         yield
 
 
-def _public(url: str) -> tuple[str, str]:
+def public(url: str) -> tuple[str, str]:
     """`url` without name, password and options, and what kind of database it is of. Refused where we have none."""
     from sqlalchemy.engine import URL, make_url
     from sqlalchemy.exc import ArgumentError

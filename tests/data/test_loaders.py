@@ -1,4 +1,3 @@
-import itertools
 import os
 import subprocess
 import sys
@@ -9,7 +8,7 @@ import torch
 
 from winnow.core.errors import Refused
 from winnow.data.augment import Augment
-from winnow.data.loaders import READERS, Batches, Split, forever, join, open_split
+from winnow.data.loaders import READERS, Batches, Cursor, Split, join, open_split
 from winnow.data.schema import SPLITS
 
 
@@ -125,6 +124,41 @@ def test_state_is_all_that_a_resumed_run_needs(split):
         assert torch.equal(y, y2)
 
 
+@pytest.mark.parametrize("left", range(1, 8))
+def test_a_cursor_goes_on_where_another_was_left(split, left):
+    def batches(seed):
+        return Batches(split, 10, generator=seeded(seed), augment=Augment(pad=2, flip=True, cutout=3))
+
+    whole, cursor = Cursor(batches(5)), Cursor(batches(5))
+    expected = [whole.next() for _ in range(9)][left:]
+    for _ in range(left):
+        cursor.next()
+    cursor.batches.batch = 7  # from the next epoch on
+    whole.batches.batch = 10
+    resumed = Cursor(batches(99))
+    resumed.restore(cursor.state())
+    assert resumed.batches.batch == 7
+    assert resumed.taken == cursor.taken
+    resumed.batches.batch = 10
+    for (x, y), (x2, y2) in zip(expected, [resumed.next() for _ in range(9 - left)], strict=True):
+        assert torch.equal(x, x2)
+        assert torch.equal(y, y2)
+
+
+def test_another_pass_over_the_batches_leaves_a_cursor_alone(split):
+    batches = Batches(split, 10, generator=seeded(5))
+    cursor = Cursor(batches)
+    first = cursor.next()[1]
+    list(batches)
+    state = cursor.state()
+    rest = [y for _, y in cursor.epoch()]
+    resumed = Cursor(Batches(split, 10, generator=seeded(0)))
+    resumed.restore(state)
+    assert torch.equal(torch.cat(rest), torch.cat([y for _, y in resumed.epoch()]))
+    assert sorted(torch.cat([first, *rest]).tolist()) == list(range(30))
+    assert torch.equal(cursor.next()[1], resumed.next()[1])
+
+
 def test_augmented_batches_differ_and_keep_their_labels(split):
     marked = replace(split, images=(split.labels[:, None, None, None] * 8 + 1).expand(30, 3, 8, 8).to(torch.uint8))
     plain = Batches(marked, 30, generator=seeded(2))
@@ -150,8 +184,9 @@ def test_channels_last_is_a_layout_only(split):
         assert torch.equal(x, x2)
 
 
-def test_forever_goes_through_epoch_after_epoch(split):
-    labels = [y for _, y in itertools.islice(forever(Batches(split, 10, generator=seeded(1))), 7)]
+def test_next_goes_through_epoch_after_epoch(split):
+    cursor = Cursor(Batches(split, 10, generator=seeded(1)))
+    labels = [cursor.next()[1] for _ in range(7)]
     first, second = torch.cat(labels[:3]), torch.cat(labels[3:6])
     assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(30))
     assert not torch.equal(first, second)

@@ -2,10 +2,12 @@
 
 import difflib
 import hashlib
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -99,9 +101,9 @@ class Batches:
     """One epoch of batches at each iteration: x (b, c, h, w) float32, normalised, and y (b,) int64, on the device.
 
     All randomness of an epoch (order and augmentation) is drawn from `generator`, a CPU one, when the iteration
-    starts: CPU and GPU see the same batches, and `state()` taken between epochs is all that a resumed run must
-    `restore()`. Iterating again gives a new order; `next(iter(batches))` twice gives two different batches.
-    Raises Refused where not one batch would come.
+    starts: CPU and GPU see the same batches, and `state()` taken before an epoch is all that a resumed run must
+    `restore()` to see it again, as `Cursor` does. Iterating again gives a new order; `next(iter(batches))` twice gives
+    two different batches. `batch` may change between two epochs. Raises Refused where not one batch would come.
     """
 
     def __init__(
@@ -133,14 +135,17 @@ class Batches:
         return full if self.drop_last or not rest else full + 1
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        count, device = len(self.split), self.split.images.device
+        return self.epoch()
+
+    def epoch(self, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """A new epoch, drawn here and now, without its first `skip` batches."""
+        count, device, batch = len(self.split), self.split.images.device, self.batch
         order = torch.randperm(count, generator=self.generator) if self.shuffle else torch.arange(count)
         order, draws = order.to(device), None
         if self.augment is not None:
             draws = draw(self.augment, count, tuple(self.split.images.shape[2:]), self.generator).to(device)
-        for start in range(0, len(self) * self.batch, self.batch):
-            rows = slice(start, start + self.batch)
-            yield self._made(order[rows], None if draws is None else draws[rows])
+        rows = (slice(start, start + batch) for start in range(skip * batch, len(self) * batch, batch))
+        return (self._made(order[each], None if draws is None else draws[each]) for each in rows)
 
     def _made(self, rows: Tensor, draws: Draws | None) -> tuple[Tensor, Tensor]:
         images = self.split.images.index_select(0, rows)
@@ -152,25 +157,64 @@ class Batches:
         x = x.contiguous(memory_format=self.layout)  # last: one pass here is a third of all steps in that layout
         return x, self.split.labels.index_select(0, rows)
 
-    def state(self) -> Tensor:
-        """The generator's state between two epochs, for a checkpoint."""
-        return self.generator.get_state()
+    def state(self) -> dict[str, Any]:
+        """What the next epoch follows from."""
+        return {"generator": self.generator.get_state(), "batch": self.batch}
 
-    def restore(self, state: Tensor) -> None:
-        """Go on as if from where `state()` was taken."""
-        self.generator.set_state(state)
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The next epoch will be the one that followed `state()`."""
+        self.generator.set_state(state["generator"])
+        self.batch = state["batch"]
+
+
+class Cursor:
+    """Where a loop is in its batches: it can be left within an epoch and gone on with, as checkpoints do.
+
+    `batches` are `Batches`, or any iterable that gives the same at each iteration. `taken` counts the batches of the
+    running epoch; it is 0 between two.
+    """
+
+    def __init__(self, batches: Iterable[tuple[Tensor, Tensor]]):
+        self.batches, self.taken, self.began = batches, 0, None
+        self.rest: Iterator[tuple[Tensor, Tensor]] | None = None
+
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The rest of the running epoch, or a new one."""
+        if self.rest is None:
+            self.began, self.rest = self._state(), iter(self.batches)
+        for batch in self.rest:
+            self.taken += 1
+            yield batch
+        self.taken, self.rest = 0, None
+
+    def next(self) -> tuple[Tensor, Tensor]:
+        """The next batch, epoch after epoch without end, each in its own order."""
+        return next(batch for epoch in itertools.repeat(self.epoch) for batch in epoch())
+
+    def state(self) -> dict[str, Any]:
+        return {"now": self._state(), "began": self.began, "taken": self.taken}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.taken, self.began, self.rest = state["taken"], state["began"], None
+        if self.taken:
+            self.rest = self._again()
+        if isinstance(self.batches, Batches):
+            self.batches.restore(state["now"])
+
+    def _again(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if not isinstance(self.batches, Batches):
+            return itertools.islice(self.batches, self.taken, None)
+        self.batches.restore(self.began)
+        return self.batches.epoch(self.taken)
+
+    def _state(self) -> dict[str, Any] | None:
+        return self.batches.state() if isinstance(self.batches, Batches) else None
 
 
 def in_order(split: Split, batch: int) -> Batches:
     """All images of `split`, unaugmented, always in the same order, in batches of nearly equal size up to `batch`."""
     even = math.ceil(len(split) / math.ceil(len(split) / batch))
     return Batches(split, even, generator=torch.Generator(), shuffle=False, drop_last=False, channels_last=True)
-
-
-def forever(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
-    """Epoch after epoch without end, each in its own order."""
-    while True:
-        yield from batches
 
 
 def _check_reader(stage: str, name: str) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -106,6 +107,16 @@ class CollapseWatch(Watch):
         self.curvature = Curvature(space, objective, batch)
         self.eigenvalues: list[float] = []
         self.alarm, self.since = "", 0
+
+    def state(self) -> dict[str, Any]:
+        alarm = {"alarm": self.alarm, "since": self.since}
+        measured = {"eigenvalues": self.eigenvalues, "direction": self.curvature.direction}
+        return {"inner": self.inner.state(), **alarm, **measured}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.inner.restore(state["inner"])
+        self.alarm, self.since = state["alarm"], state["since"]
+        self.eigenvalues, self.curvature.direction = state["eigenvalues"], state["direction"]
 
     def start(self, label: str, steps: int) -> None:
         self.inner.start(label, steps)

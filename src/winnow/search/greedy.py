@@ -1,5 +1,8 @@
 """Deciding one edge after another while the mixture trains: the scores of SGAS and the state of its decisions."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -73,6 +76,16 @@ class Edges:
             for d in self.subsets
             for option in d.options
         }
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"decided": self.decided, "open": sorted(self.open)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on as if from where `state()` was taken."""
+        self.decided.clear()
+        self.decided.update(state["decided"])
+        self.open = set(state["open"])
 
     def turns(self) -> int:
         """How many times every cell type must decide until nothing is open."""

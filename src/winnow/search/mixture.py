@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Required, TypedDict, Unpack
+from typing import Any, Required, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from winnow.core.decision import Value
 from winnow.core.holes import Setting
 from winnow.core.space import Space
-from winnow.data.loaders import forever
+from winnow.data.loaders import Cursor
 from winnow.search.gradients import Gradient, Objective, first_order
 from winnow.search.penalties import Penalty
 from winnow.search.relax import Logits, Relax, deciding, softmax
+from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import Batch, batch_statistics
 from winnow.train.optimisers import sgd
 from winnow.train.seeds import generator
@@ -38,7 +39,12 @@ class Parts:
     told: Relax | None = None  # the mixture weights to show, where `relax` draws them; None: those of `relax`
 
 
-Schedule = Callable[[int], Parts]  # the parts of epoch 0, 1, ...; asked once an epoch, when it begins
+Schedule = Callable[[int], Parts]  # the parts of epoch 0, 1, ...; asked when it begins, and when a run goes on in it
+Begin = Callable[[int], None]  # what a method does before epoch 0, 1, ...; once each, however often a run is stopped
+
+
+def _nothing(epoch: int) -> None:
+    pass
 
 
 def train_mixture(
@@ -54,24 +60,41 @@ def train_mixture(
     epochs: int,
     clip: float,
     schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
+    begin: Begin = _nothing,
     watch: Watch | None = None,
+    keeper: Keeper | None = None,
 ) -> None:
     """`epochs` passes over `train`, each step preceded by a logits step on the next batch of `valid`.
 
     `valid` starts again when it is used up, with a new order. Gradients of the weights are clipped to norm `clip`.
     Ends early where `watch` asks for it. Refused where the loss stops being finite.
     """
-    watch = watch or Watch()
+    watch, keeper = watch or Watch(), keeper or Keeper()
     space.train()
-    validation = forever(valid)
-    for epoch in range(epochs):
-        now = parts(epoch)
-        losses, valid_losses = [], []
-        for step, batch in enumerate(train):
-            lr = weights_optimiser.param_groups[0]["lr"]
+    training, validation = Cursor(train), Cursor(valid)
+    losses: list[Tensor] = []
+    valid_losses: list[Tensor] = []
+    for epoch in keeper.rounds(
+        epochs,
+        "epoch",
+        space=space,
+        logits=logits,
+        weights_optimiser=weights_optimiser,
+        logits_optimiser=logits_optimiser,
+        schedule=schedule,
+        training=training,
+        validation=validation,
+        losses=losses,
+        valid_losses=valid_losses,
+        watch=watch,
+    ):
+        if not training.taken:
+            begin(epoch)
+        now, lr = parts(epoch), weights_optimiser.param_groups[0]["lr"]
+        for batch in training.epoch():
             if now.learn_logits:
                 logits_optimiser.zero_grad()
-                loss = now.gradient(space, logits, now.relax, objective, batch, next(validation), weights_optimiser)
+                loss = now.gradient(space, logits, now.relax, objective, batch, validation.next(), weights_optimiser)
                 if now.penalty is not None:
                     now.penalty(logits).backward()
                 logits_optimiser.step()
@@ -81,16 +104,17 @@ def train_mixture(
                 with torch.no_grad():  # constants here: the weights step asks nothing of the logits
                     setting = now.relax(logits) if now.attach is None else now.attach(logits, batch)
                 loss = objective(batch, setting)
-                check_finite(loss, epoch, step, lr, "search")
+                check_finite(loss, epoch, training.taken - 1, lr, "search")
                 now.shape(loss).backward()
                 nn.utils.clip_grad_norm_(space.parameters(), clip)
                 weights_optimiser.step()
                 losses.append(loss.detach())
             watch.step()
+            keeper.due()
         with torch.no_grad():
             if not valid_losses:
                 with batch_statistics(space):
-                    valid_losses.append(objective(next(validation), now.relax(logits)))
+                    valid_losses.append(objective(validation.next(), now.relax(logits)))
             told = (now.told or now.relax)(logits)
         metrics = {
             "train_loss": epoch_loss(losses or valid_losses, epoch, lr, "search"),
@@ -100,6 +124,8 @@ def train_mixture(
         stop = watch.epoch(epoch, metrics, {k: v for k, v in told.items() if isinstance(v, Tensor)})
         if schedule is not None and now.learn_weights:
             schedule.step()
+        losses.clear()
+        valid_losses.clear()
         if stop:
             break
 
@@ -110,6 +136,7 @@ class Recipe(TypedDict, total=False):
     objective: Required[Objective]
     seed: Required[int]
     watch: Required[Watch]
+    keeper: Keeper
     lr: float
     lr_min: float
     momentum: float
@@ -119,6 +146,11 @@ class Recipe(TypedDict, total=False):
     logits_weight_decay: float
 
 
+def keep(recipe: Recipe, **parts: Any) -> None:
+    """Let checkpoints hold what a method has of its own: generators, dicts, lists, what has `state` and `restore`."""
+    (recipe.get("keeper") or Keeper()).add(**parts)
+
+
 def bilevel(
     space: Space,
     train: Iterable[Batch],
@@ -126,6 +158,7 @@ def bilevel(
     *,
     epochs: int,
     parts: Schedule,
+    begin: Begin = _nothing,
     logits: Logits | None = None,
     **recipe: Unpack[Recipe],
 ) -> Logits:
@@ -152,7 +185,9 @@ def bilevel(
         epochs=epochs,
         clip=recipe.get("clip", 5.0),
         schedule=torch.optim.lr_scheduler.CosineAnnealingLR(weights, epochs, rates[1]),
+        begin=begin,
         watch=recipe["watch"],
+        keeper=recipe.get("keeper"),
     )
     return logits
 
@@ -177,6 +212,7 @@ def resume_mixture(
     logits_lr: float,
     logits_weight_decay: float,
     parts: Callable[[Mapping[str, Value]], Parts] = lambda decided: Parts(relax=deciding(softmax, decided)),
+    keeper: Keeper | None = None,
 ) -> Callable[[Mapping[str, Value]], None]:
     """What DARTS-PT does between two decisions: a function of the decisions made so far that trains `epochs` epochs on.
 
@@ -186,6 +222,9 @@ def resume_mixture(
     """
     weights = sgd(space.parameters(), lr, momentum=momentum, weight_decay=weight_decay)
     logits_optimiser = adam(logits, logits_lr, logits_weight_decay)
+    keeper = keeper or Keeper()
+    keeper.add(space=space, logits=logits, weights_optimiser=weights, logits_optimiser=logits_optimiser)
+    keeper.add(train=train, valid=valid)
 
     def tune(decided: Mapping[str, Value]) -> None:
         train_mixture(
@@ -199,6 +238,7 @@ def resume_mixture(
             logits_optimiser=logits_optimiser,
             epochs=epochs,
             clip=clip,
+            keeper=keeper,
         )
 
     return tune

@@ -3,7 +3,7 @@
 import functools
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from winnow.core.decision import Decision, Value
 from winnow.core.errors import Refused
 from winnow.core.holes import Setting
 from winnow.core.space import Space
+from winnow.train.checkpoint import Keeper
 
 
 def magnitude(space: Space, weights: Mapping[str, Tensor]) -> Architecture:
@@ -45,6 +46,7 @@ def _heaviest(space: Space, weights: Mapping[str, Tensor], decision: Decision) -
     return best[0] if decision.pick == 1 else tuple(sorted(best, key=decision.options.index))
 
 
+Scores = dict[str | int, tuple[float, float]]  # of a decision: accuracy and loss without each option
 Evaluate = Callable[[Setting], tuple[float, float]]  # accuracy in percent and loss under a setting
 
 
@@ -69,6 +71,7 @@ def perturbation(
     rng: random.Random,
     criterion: str = "accuracy",
     watch: Callable[[int], None] = lambda masks: None,
+    keeper: Keeper | None = None,
 ) -> tuple[Architecture, list[Mask]]:
     """Decide what hurts most to lose, one decision at a time, with fine-tuning in between (DARTS-PT).
 
@@ -79,36 +82,49 @@ def perturbation(
     `weights()` are the present mixture weights; `evaluate(setting)` returns (accuracy, loss) on held-out images and
     must change nothing; `tune(decided)` trains on between two events. `criterion` is "accuracy", ties broken by the
     loss, or "loss"; remaining ties go to the earlier option. With "magnitude" the heaviest option stays and nothing is
-    masked: the authors' ablation PT-Mag. `watch` is told the number of masks evaluated.
+    masked: the authors' ablation PT-Mag. `watch` is told the number of masks evaluated. `tune` may hand `keeper` on.
     Source: Wang et al. 2021, arXiv:2108.04392, algorithm 1 and section 4; topology by single removal as in their code.
     """
+    keeper = keeper or Keeper()
     decided: dict[str, Value] = {}
-    evidence: list[Mask] = []
+    scores: Scores = {}  # of the decision that is being made
+    told: list[tuple] = []  # of every mask of the others
     events = _events(space, rng)
-    for number, event in enumerate(events):
-        for d in event:
+
+    def judged(setting: Setting) -> tuple[float, float]:
+        keeper.due()
+        return evaluate(setting)
+
+    for number in keeper.rounds(len(events), "event", decided=decided, scores=scores, told=told):
+        for d in (d for d in events[number] if d.name not in decided):
             if criterion == "magnitude":
                 decided[d.name] = _heaviest(space, weights(), d)
                 continue
-            decided[d.name], rows = most_missed(d, {**weights(), **decided}, evaluate, criterion, number)
-            evidence += rows
+            decided[d.name], rows = most_missed(d, {**weights(), **decided}, judged, criterion, number, scores)
+            scores.clear()
+            told += [astuple(row) for row in rows]
             watch(len(rows))
         if number + 1 < len(events):
             tune(decided)
+    evidence = [Mask(*row) for row in told]
     return space.decide(lambda d: decided[d.name] if d.name in decided else d.values[0]), evidence
 
 
 def most_missed(
-    d: Decision, setting: Setting, evaluate: Evaluate, criterion: str = "accuracy", event: int = 0
+    d: Decision,
+    setting: Setting,
+    evaluate: Evaluate,
+    criterion: str = "accuracy",
+    event: int = 0,
+    scores: Scores | None = None,
 ) -> tuple[Value, list[Mask]]:
     """One event of `perturbation`: what of decision `d` the supernet under `setting` does worst without.
 
     The weight of each option in turn is zero, the others are not renormalised; of a subset without weights, each
-    candidate in turn is left out.
+    candidate in turn is left out. `scores` takes the results as they come; what it has already is not evaluated again.
     """
-    mixed = setting.get(d.name)
-    scores = {}
-    for option in _selectable(d):
+    mixed, scores = setting.get(d.name), {} if scores is None else scores
+    for option in (option for option in _selectable(d) if option not in scores):
         others = tuple(other for other in d.options if other != option)
         mask = _without(mixed, d.options.index(option)) if isinstance(mixed, Tensor) else others
         scores[option] = evaluate({**setting, d.name: mask})

@@ -48,12 +48,13 @@ class Shown(Watch):
         if self.task is not None:
             self.bar.remove_task(self.task)
         self.label, self.steps, self.done, self.last = label, steps, 0, ""
+        self.before = 0  # steps that were done before this process
         self.began = self.spoke = time.monotonic()
         self.task = self.bar.add_task(label, total=steps, rate="", last="")
 
     def step(self, steps: int = 1) -> None:
         self.done += steps
-        rate = self.done / max(time.monotonic() - self.began, 1e-9)
+        rate = (self.done - self.before) / max(time.monotonic() - self.began, 1e-9)
         self.bar.update(self.task, advance=steps, rate=f"{rate:.3g}/s")
         if not console.is_terminal and time.monotonic() - self.spoke > PLAIN_EVERY:
             self.spoke = time.monotonic()
@@ -68,3 +69,15 @@ class Shown(Watch):
             self.run.metrics({self.prefix + name: value for name, value in metrics.items()}, step=epoch)
         for decision, vector in (weights or {}).items():
             self.weights.append({"epoch": epoch, "decision": decision, "weights": vector.tolist()})
+
+    def state(self) -> dict[str, Any]:
+        return {"rows": self.rows, "weights": self.weights, "done": self.done}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The curves so far go to the run again: it is another one than that of the process that was stopped."""
+        self.rows, self.weights = state["rows"], state["weights"]
+        for row in self.rows if self.run is not None else ():
+            values = {self.prefix + name: value for name, value in row.items() if name != "epoch"}
+            self.run.metrics(values, step=int(row["epoch"]))
+        self.before, self.done = state["done"], state["done"]
+        self.bar.update(self.task, completed=self.done)

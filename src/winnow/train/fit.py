@@ -1,13 +1,16 @@
 """Training one ordinary network from scratch."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from winnow.data.loaders import Cursor
 from winnow.nn.drop_path import set_drop_path
+from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import Batch
 from winnow.train.optimisers import sgd
 from winnow.train.recipes import Recipe
@@ -28,6 +31,7 @@ def fit(
     seed: int,
     watch: Watch,
     after_epoch: Callable[[int, nn.Module], None] = lambda epoch, model: None,
+    keeper: Keeper | None = None,
 ) -> nn.Module:
     """Train `model` in place by `recipe` and return what to keep: its averaged copy if `recipe.ema`, else itself.
 
@@ -43,18 +47,22 @@ def fit(
         averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
     device = next(model.parameters()).device
     kept = model if averaged is None else averaged.module
+    cursor, keeper = Cursor(batches), keeper or Keeper()
+    state = {"model": model, "averaged": averaged, "optimiser": optimiser, "schedule": schedule, "watch": watch}
+    tally: dict[str, Any] = {}  # of the running epoch
     with seeded(derived(seed, "fit")):
-        for epoch in range(recipe.epochs):
+        for epoch in keeper.rounds(recipe.epochs, "epoch", **state, batches=cursor, tally=tally):
             model.train()
             set_drop_path(model, recipe.drop_path * epoch / recipe.epochs)
-            losses, right, seen = [], torch.zeros((), device=device), 0
-            for step, (x, y) in enumerate(batches):
-                lr = optimiser.param_groups[0]["lr"]
+            if not cursor.taken:
+                tally.update(losses=[], right=torch.zeros((), device=device), seen=0)
+            for x, y in cursor.epoch():
+                tally["lr"] = lr = optimiser.param_groups[0]["lr"]
                 optimiser.zero_grad(set_to_none=True)
                 with autocast(device, recipe.precision):
                     output = model(x)
                 scores, loss = _loss(output, y, recipe)
-                check_finite(loss, epoch, step, lr, "retrain")
+                check_finite(loss, epoch, cursor.taken - 1, lr, "retrain")
                 loss.backward()
                 if recipe.clip is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
@@ -62,14 +70,19 @@ def fit(
                 schedule.step()
                 if averaged is not None:
                     averaged.update_parameters(model)
-                losses.append(loss.detach())
-                right += (scores.detach().argmax(1) == y).sum()
-                seen += len(y)
+                tally["losses"].append(loss.detach())
+                tally["right"] += (scores.detach().argmax(1) == y).sum()
+                tally["seen"] += len(y)
                 watch.step()
-            loss_mean = epoch_loss(losses, epoch, lr, "retrain")
-            watch.epoch(epoch, {"loss": loss_mean, "accuracy": 100 * float(right) / seen, "lr": lr})
+                keeper.due()
+            loss_mean, accuracy = epoch_loss(tally["losses"], epoch, tally["lr"], "retrain"), _percent(tally)
+            watch.epoch(epoch, {"loss": loss_mean, "accuracy": accuracy, "lr": tally["lr"]})
             after_epoch(epoch, kept)
     return kept.eval()
+
+
+def _percent(tally: Mapping[str, Any]) -> float:
+    return 100 * float(tally["right"]) / tally["seen"]
 
 
 def _loss(output: Tensor | tuple[Tensor, Tensor], y: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:

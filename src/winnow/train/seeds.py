@@ -23,6 +23,18 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def streams() -> list[torch.Tensor]:
+    """The states of torch's global streams, the CPU's first, for a checkpoint made inside `seeded`."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])]
+
+
+def put_streams_back(states: list[torch.Tensor]) -> None:
+    """Go on as if from where `streams` was called."""
+    torch.set_rng_state(states[0])
+    if len(states) > 1:
+        torch.cuda.set_rng_state_all(states[1:])
+
+
 def derived(seed: int, *names: str | int) -> int:
     """A number below 2^63 that is as good as independent for every other (seed, names); the same on every machine."""
     digest = hashlib.sha256(json.dumps([seed, *names]).encode()).digest()

@@ -1,6 +1,7 @@
 """What a long loop tells while it runs; a stage overrides it to show progress and record curves."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +30,13 @@ class Watch:
         What returns True asks to stop here.
         """
         return None
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on as if from where `state()` was taken."""
 
 
 def check_finite(loss: Tensor, epoch: int, step: int, lr: float, section: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Unpack
 
 from winnow.core.space import Space
-from winnow.search.mixture import Parts, Recipe, bilevel
+from winnow.search.mixture import Parts, Recipe, bilevel, keep
 from winnow.search.relax import Logits, sampled, softmax
 from winnow.train.evaluate import Batch
 from winnow.train.seeds import generator
@@ -25,6 +25,7 @@ def gdas(
     The temperature falls linearly from `temperature` to `temperature_min` in the last epoch.
     """
     draws = generator(recipe["seed"], "gumbel")
+    keep(recipe, draws=draws)
 
     def parts(epoch: int) -> Parts:
         now = temperature + (temperature_min - temperature) * epoch / max(epochs - 1, 1)

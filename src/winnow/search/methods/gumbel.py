@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Unpack
 
 from winnow.core.space import Space
-from winnow.search.mixture import Parts, Recipe, bilevel
+from winnow.search.mixture import Parts, Recipe, bilevel, keep
 from winnow.search.relax import Logits, gumbel, softmax, straight_through
 from winnow.train.evaluate import Batch
 from winnow.train.seeds import generator
@@ -26,6 +26,7 @@ def gumbel_darts(
     All candidates are computed, unlike GDAS. The temperature falls linearly to `temperature_min` in the last epoch.
     """
     draws, relax = generator(recipe["seed"], "gumbel"), straight_through if hard else gumbel
+    keep(recipe, draws=draws)
 
     def parts(epoch: int) -> Parts:
         now = temperature + (temperature_min - temperature) * epoch / max(epochs - 1, 1)

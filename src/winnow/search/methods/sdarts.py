@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Unpack
 
 from winnow.core.space import Space
-from winnow.search.mixture import Parts, Recipe, bilevel
+from winnow.search.mixture import Parts, Recipe, bilevel, keep
 from winnow.search.relax import Logits, softmax
 from winnow.search.smooth import adversarial_noise, random_noise
 from winnow.train.evaluate import Batch
@@ -28,6 +28,7 @@ def sdarts(
     towards `epsilon` over the epochs. With both 0 it is DARTS.
     """
     draws, objective = generator(recipe["seed"], "noise"), recipe["objective"]
+    keep(recipe, draws=draws)
 
     def parts(epoch: int) -> Parts:
         radius = epsilon_min + (epsilon - epsilon_min) * epoch / epochs

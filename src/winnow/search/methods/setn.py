@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Unpack
 
 from winnow.core.space import Space
-from winnow.search.mixture import Parts, Recipe, bilevel
+from winnow.search.mixture import Parts, Recipe, bilevel, keep
 from winnow.search.paths import uniform_paths
 from winnow.search.relax import Logits
 from winnow.train.evaluate import Batch
@@ -18,6 +18,8 @@ def setn(
 
     The logits step is first-order DARTS on the mixture, as in the authors' code. Select with `likeliest`.
     """
-    path = uniform_paths(space, rng(recipe["seed"], "paths"))
+    draws = rng(recipe["seed"], "paths")
+    keep(recipe, draws=draws)
+    path = uniform_paths(space, draws)
     parts = Parts(attach=lambda logits, batch: path())
     return bilevel(space, train, valid, epochs=epochs, parts=lambda epoch: parts, **recipe)

@@ -10,7 +10,7 @@ from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.data.loaders import Batches
 from winnow.search.greedy import Edges, edge_scores, shares
-from winnow.search.mixture import Parts, Recipe, bilevel
+from winnow.search.mixture import Parts, Recipe, bilevel, keep
 from winnow.search.relax import Logits, deciding, softmax
 from winnow.search.select import most_missed
 from winnow.train.evaluate import Batch, accuracy_and_loss, batch_statistics
@@ -41,6 +41,7 @@ def sgas(
     """
     logits = Logits(space, generator(recipe["seed"], "logits")).to(next(space.parameters()).device)
     edges, past = Edges(space), []
+    keep(recipe, edges=edges, past=past)
     last = warmup + interval * (edges.turns() - 1)
     if last + 2 > epochs:
         raise Refused(
@@ -48,7 +49,7 @@ def sgas(
             f"search.epochs takes {last + 2} or more, not {epochs}; or lower search.sgas.warmup or interval"
         )
 
-    def parts(epoch: int) -> Parts:
+    def begin(epoch: int) -> None:
         if epoch:
             weights = {name: vector.detach() for name, vector in softmax(logits).items()}
             if epoch > warmup and (epoch - 1 - warmup) % interval == 0 and edges.open:
@@ -58,6 +59,8 @@ def sgas(
                 _grow(valid, batch_growth)
             past.append({d.name: shares(d, weights[d.name].cpu()) for ds in edges.groups.values() for d in ds})
             del past[:-history]
+
+    def parts(epoch: int) -> Parts:
         return Parts(relax=deciding(softmax, edges.decided), learn_logits=bool(edges.open))
 
     def _decide(members, weights: dict[str, Tensor]) -> None:
@@ -73,7 +76,7 @@ def sgas(
                 value = max(named, key=lambda option: float(weights[d.name][d.options.index(option)]))
             edges.decide(d, value)
 
-    bilevel(space, train, valid, epochs=epochs, parts=parts, logits=logits, **recipe)
+    bilevel(space, train, valid, epochs=epochs, parts=parts, begin=begin, logits=logits, **recipe)
     with torch.no_grad():
         for d in (d for members in edges.groups.values() for d in members if d.name in edges.decided):
             logits[d.name][d.options.index(edges.decided[d.name])] = float(logits[d.name].max()) + CERTAIN

@@ -7,6 +7,7 @@ import torch
 from winnow.core.space import Space
 from winnow.search.gradients import Objective
 from winnow.search.paths import train_paths, uniform_paths
+from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import Batch
 from winnow.train.optimisers import sgd
 from winnow.train.seeds import rng
@@ -27,6 +28,7 @@ def spos(
     momentum: float = 0.9,
     weight_decay: float = 4e-5,
     clip: float = 5.0,
+    keeper: Keeper | None = None,
 ) -> None:
     """Train one uniform path a batch of `train`; there are no logits and `valid` is left for the selection.
 
@@ -39,14 +41,17 @@ def spos(
     optimiser = sgd([g for g in groups if g["params"]], lr, momentum=momentum)
     steps = epochs * len(train)
     fall = (lr - lr_min) / lr
+    draws, keeper = rng(seed, "paths"), keeper or Keeper()
+    keeper.add(draws=draws)
     train_paths(
         space,
         train,
-        path=uniform_paths(space, rng(seed, "paths")),
+        path=uniform_paths(space, draws),
         objective=objective,
         optimiser=optimiser,
         epochs=epochs,
         clip=clip,
         schedule=torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - fall * step / steps),
         watch=watch,
+        keeper=keeper,
     )

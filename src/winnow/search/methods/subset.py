@@ -1,15 +1,15 @@
 """Two-temperature subset selection, after Colombo & Gao 2021 (arXiv:2107.03375, of which the abstract was read)."""
 
-from collections.abc import Iterable
-from typing import Unpack
+from collections.abc import Iterable, Mapping
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from winnow.core.space import Space
-from winnow.data.loaders import forever
+from winnow.data.loaders import Cursor
 from winnow.search.gradients import first_order
-from winnow.search.mixture import Parts, Recipe, bilevel
+from winnow.search.mixture import Parts, Recipe, bilevel, keep
 from winnow.search.penalties import expected_cost
 from winnow.search.relax import Logits, gates
 from winnow.train.evaluate import Batch, batch_statistics
@@ -56,27 +56,26 @@ def subset(
         penalty=expected_cost(relax, costs, strength, budget),
         learn_weights=weights == "alternating",
     )
-    best: tuple[float, dict[str, Tensor]] = (float("inf"), {})
-    held = forever(valid)
-    judged = [next(held) for _ in range(JUDGED)]
+    best: dict[str, Any] = {"score": float("inf"), "logits": {}}
+    keep(recipe, best=best, hung=hung)
+    held = Cursor(valid)
+    judged = [held.next() for _ in range(JUDGED)]
 
     def keep_best() -> None:
-        nonlocal best
         on = {name: (vector > 0).to(vector) for name, vector in logits.items()}
         spent = sum(float((costs[name] * gate).sum()) for name, gate in on.items())
         score = hung.mean_loss(objective, judged, on) + strength * max(spent - budget, 0.0)
-        if score < best[0]:
-            best = (score, {name: vector.detach().clone() for name, vector in logits.items()})
+        if score < best["score"]:
+            best.update(score=score, logits={name: vector.detach().clone() for name, vector in logits.items()})
 
-    def schedule(epoch: int) -> Parts:
+    def begin(epoch: int) -> None:
         if epoch:
             keep_best()
-        return parts
 
-    bilevel(space, train, valid, epochs=epochs, parts=schedule, logits=logits, **recipe)
+    bilevel(space, train, valid, epochs=epochs, parts=lambda epoch: parts, begin=begin, logits=logits, **recipe)
     keep_best()
     with torch.no_grad():
-        for name, vector in best[1].items():
+        for name, vector in best["logits"].items():
             logits[name].copy_(vector)
     return logits
 
@@ -100,6 +99,14 @@ class Hung:
     def __init__(self, space: Space, policy: str, draws: int, seed: int):
         self.space, self.policy, self.seed, self.step = space, policy, seed, 0
         self.draws = draws if policy in ("frozen", "resampled") else 1
+
+    def state(self) -> dict[str, int]:
+        """What a checkpoint keeps of it."""
+        return {"step": self.step}
+
+    def restore(self, state: Mapping[str, int]) -> None:
+        """Go on as if from where `state()` was taken."""
+        self.step = state["step"]
 
     def attach(self, which: int) -> None:
         """Put draw `which` of the present step in place; one set of weights stays."""

@@ -11,18 +11,27 @@ from winnow.search.gradients import Objective
 from winnow.search.mixture import Parts
 from winnow.search.relax import deciding, softmax
 from winnow.search.smooth import adversarial_noise, random_noise
+from winnow.train.checkpoint import Keeper
 from winnow.train.seeds import generator
 
 
 def tuning(
-    strategy: str, space: Space, objective: Objective, seed: int, *, noise: str = "random", epsilon: float = 0.3
+    strategy: str,
+    space: Space,
+    objective: Objective,
+    seed: int,
+    *,
+    noise: str = "random",
+    epsilon: float = 0.3,
+    keeper: Keeper | None = None,
 ) -> Callable[[Mapping[str, Value]], Parts]:
     """The parts after some decisions are made, for `resume_mixture`.
 
     "blank" trains weights alone; "sdarts" disturbs all mixture weights by `epsilon`, those of decided options too
-    (Wang et al. 2021, public code).
+    (Wang et al. 2021, public code). `keeper` keeps the stream of the noise.
     """
     draws = generator(seed, "tuning")
+    (keeper or Keeper()).add(draws=draws)
     disturb = random_noise(epsilon, draws) if noise == "random" else adversarial_noise(space, objective, epsilon, draws)
 
     def parts(decided: Mapping[str, Value]) -> Parts:

@@ -9,7 +9,7 @@ from torch import Tensor
 from winnow.core.space import Space
 from winnow.search.estimators import Reward, Surrogate, answers, architecture, checked, draw, estimate
 from winnow.search.gradients import Objective, frozen
-from winnow.search.mixture import Parts, Recipe, bilevel
+from winnow.search.mixture import Parts, Recipe, bilevel, keep
 from winnow.search.paths import uniform_paths
 from winnow.search.relax import Logits, check_temperature, softmax
 from winnow.train.evaluate import Batch, batch_statistics
@@ -42,6 +42,7 @@ def unas(
     logits = Logits(space, generator(recipe["seed"], "logits"), scale=0.0)
     surrogate = None if reward is None else _fitted(space, reward, reward_samples, recipe["seed"])
     relaxed: dict[str, Tensor] = {}
+    keep(recipe, draws=draws, relaxed=relaxed)
 
     def parts(epoch: int) -> Parts:
         weight = reward_weight * min((epoch - warmup + 1) / max(epochs - warmup, 1), 1.0)

@@ -1,0 +1,139 @@
+"""What a long computation keeps of itself so that it can be stopped anywhere: its state, in and out, without paths.
+
+A loop hands everything that changes to `Keeper.rounds` and says after each step that it could be left here:
+
+    for epoch in keeper.rounds(epochs, "epoch", model=model, optimiser=optimiser, batches=cursor, losses=losses):
+        for batch in cursor.epoch():
+            ...
+            keeper.due()
+
+A method with state of its own adds it by one more line before the loop: `keeper.add(draws=generator)`.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from winnow.train.seeds import put_streams_back, streams
+
+MOST = 0.02  # the share of time that may go into checkpoints: large states are kept less often than asked for
+
+
+@dataclass
+class Level:
+    """A loop that is running: which round it is in, and the parts that it and whoever it calls have added."""
+
+    label: str
+    parts: dict[str, Any] = field(default_factory=dict)
+    at: int = 0
+
+
+class Keeper:
+    """Keeps the state of nested loops by `save` every `seconds`, and begins them where `found`, once saved, left off.
+
+    Without `save` it keeps nothing, which is what tests and library callers want. Parts are tensors, generators,
+    `random.Random`, dicts and lists of plain values and tensors, what has `state_dict` (modules, optimisers,
+    schedulers), and what has `state()` and `restore(state)`. All are restored in place. torch's global streams are kept
+    too: a loop runs inside `seeded`.
+    """
+
+    def __init__(
+        self,
+        save: Callable[[dict[str, Any]], None] | None = None,
+        found: Mapping[str, Any] | None = None,
+        seconds: float = 0.0,
+    ):
+        self.save, self.seconds = save, seconds
+        self.levels = [Level("")]
+        self.found: list[dict[str, Any]] = [] if found is None else list(found["levels"])  # not entered yet
+        self.streams = None if found is None else found["streams"]
+        self.last, self.cost = time.monotonic(), 0.0
+
+    def add(self, **parts: Any) -> None:
+        """Keep these, too, until the round of the loop around ends; those in the checkpoint are restored at once."""
+        level, found = self.levels[-1], self.found[len(self.levels) - 1 : len(self.levels)]
+        for name, part in parts.items():
+            if part is not None:
+                level.parts[name] = part
+                if found and name in found[0]["parts"]:
+                    put_back(part, found[0]["parts"].pop(name))
+
+    def rounds(self, count: int, label: str, /, **parts: Any) -> Iterator[int]:
+        """The numbers below `count` of the rounds of a loop that are still to do, the one that was left included."""
+        depth, level = len(self.levels), Level(label)
+        self.levels.append(level)
+        try:
+            self.add(**parts)
+            first = 0
+            if depth < len(self.found):
+                first = self.found[depth]["at"]
+                if depth == len(self.found) - 1:  # the loop that was left
+                    put_streams_back(self.streams)
+            for level.at in range(first, count):
+                yield level.at
+                del self.found[depth + 1 :]
+                level.parts = {name: part for name, part in level.parts.items() if name in parts}
+        finally:
+            del self.levels[depth:], self.found[depth:]
+
+    def due(self) -> None:
+        """The computation could be left here: keep it, if it is time."""
+        if self.save is not None and time.monotonic() - self.last >= max(self.seconds, self.cost / MOST):
+            began = time.monotonic()
+            self.save(self.state())
+            self.last = time.monotonic()
+            self.cost = self.last - began
+
+    def state(self) -> dict[str, Any]:
+        """Everything as plain values and tensors; what two loops share is in the outer one's."""
+        seen: set[int] = set()
+        levels = []
+        for level in self.levels:
+            own = {name: part for name, part in level.parts.items() if id(part) not in seen}
+            seen |= {id(part) for part in own.values()}
+            parts = {name: state_of(part) for name, part in own.items()}
+            levels.append({"label": level.label, "at": level.at, "parts": parts})
+        return {"levels": levels, "streams": streams()}
+
+
+def state_of(part: Any) -> Any:
+    """The state of one part as plain values and tensors, not copied."""
+    if isinstance(part, Tensor | dict | list):
+        return part
+    if isinstance(part, torch.Generator):
+        return part.get_state()
+    if isinstance(part, random.Random):
+        return part.getstate()
+    return part.state_dict() if hasattr(part, "state_dict") else part.state()
+
+
+def put_back(part: Any, state: Any) -> None:
+    """Bring `part` to `state`, in place."""
+    if isinstance(part, Tensor):
+        with torch.no_grad():
+            part.copy_(state)
+    elif isinstance(part, dict):
+        part.clear()
+        part.update(state)
+    elif isinstance(part, list):
+        part[:] = state
+    elif isinstance(part, torch.Generator):
+        part.set_state(state)
+    elif isinstance(part, random.Random):
+        part.setstate(state)
+    elif hasattr(part, "load_state_dict"):
+        part.load_state_dict(state)
+        if isinstance(part, torch.optim.Optimizer):
+            part._opt_called = True  # it has made steps: a scheduler warns of those that it takes before any
+    else:
+        part.restore(state)
+
+
+def reached(found: Mapping[str, Any]) -> str:
+    """Where the loops of a saved state were left, as in "method 1, event 3, epoch 0"; rounds count from 0."""
+    return ", ".join(f"{level['label']} {level['at']}" for level in found["levels"] if level["label"])

@@ -5,7 +5,7 @@ from typing import Any
 
 from winnow.spaces.nb201_classes import CLASSES
 from winnow.stage import files
-from winnow.stage.study import CURVE, Task, curve, record, study
+from winnow.stage.study import CURVE, Task, curve, record, study, worker_params
 from winnow.stage.work import Work, final_space
 from winnow.train.seeds import derived
 from winnow.trials.front import best, front
@@ -51,7 +51,7 @@ def pareto_points(plan: Plan, rows: list[Row], leaders: list[Row]) -> tuple[list
 
 def _task(work: Work) -> Task:
     params, folder = work.params, work.folder
-    settings, dump = params.search.trials, params.model_dump(mode="json")
+    settings, dump = params.search.trials, worker_params(params)
     ranges = read_ranges({name: given.model_dump() for name, given in settings.ranges.items()})
     identity = CLASSES.get(settings.identity, lambda arch: arch.digest)
     search = SpaceSearch(final_space(params, folder), ranges, identity)

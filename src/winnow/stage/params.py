@@ -334,7 +334,7 @@ class Params(Section):
             sampler=search.sampler,
             sampler_options=search.sampler_options,
             stopper=search.stopper,
-            stopper_options=search.stopper_options,
+            stopper_options=_stops(search.stopper, search.stopper_options, search.training.epochs),
             look_back=search.look_back,
             fidelity=search.fidelity(),
         )
@@ -347,11 +347,16 @@ class Params(Section):
             sampler=tune.sampler,
             sampler_options=tune.sampler_options,
             stopper=tune.stopper,
-            stopper_options=tune.stopper_options,
+            stopper_options=_stops(tune.stopper, tune.stopper_options, tune.epochs or self.retrain.recipe().epochs),
             look_back=tune.look_back,
             fidelity={} if tune.epochs is None else {"epochs": float(tune.epochs)},
             first=first,
         )
+
+
+def _stops(stopper: str, options: dict[str, Any], epochs: int) -> dict[str, Any]:
+    """Hyperband lays its brackets over the epochs of a trial, unless told otherwise."""
+    return {"max_resource": epochs, **options} if stopper == "hyperband" else options
 
 
 def read_params(path: Path) -> Params:

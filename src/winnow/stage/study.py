@@ -15,6 +15,7 @@ import torch
 
 from winnow.stage import files
 from winnow.stage.fingerprint import fingerprint
+from winnow.stage.params import Params
 from winnow.stage.progress import Shown
 from winnow.stage.tracking import state_folder
 from winnow.stage.work import Work
@@ -23,6 +24,7 @@ from winnow.trials.executors import Executor, Inline, leases
 from winnow.trials.front import front
 from winnow.trials.plan import Plan
 from winnow.trials.processes import Processes
+from winnow.trials.record import public
 from winnow.trials.search import SpaceSearch
 from winnow.trials.table import Row, as_table, write_table
 from winnow.trials.worker import evaluator
@@ -82,6 +84,7 @@ def study(work: Work, task: Task) -> Iterator[list[Row]]:
     threads = torch.get_num_threads()
     with Shown(work.run) as watch:
         teller = _Teller(work, task, watch, at)
+        shown = public(at.where)[0] if "://" in at.where else at.where
         try:
             rows = run(
                 task.plan,
@@ -97,7 +100,7 @@ def study(work: Work, task: Task) -> Iterator[list[Row]]:
             )
         finally:
             torch.set_num_threads(threads)
-    work.say(f"  {len(rows)} trials: {_counted(rows)}; look at them with: optuna-dashboard {at.where}")
+    work.say(f"  {len(rows)} trials: {_counted(rows)}; look at them with: optuna-dashboard {shown}")
     yield rows
     life = int(at.name.rpartition("-")[2]) if at.name != at.done.stem else 0
     files.write_json(at.done, {"trials": task.count, "life": life})
@@ -165,6 +168,13 @@ def curve(plan: Plan, rows: list[Row]) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def worker_params(params: Params) -> dict[str, Any]:
+    """All of params.yaml as JSON, for command lines that everybody on the machine can read: without addresses."""
+    dump: dict[str, Any] = params.model_dump(mode="json")
+    dump["trials"]["storage"] = dump["tracking"]["uri"] = None
+    return dump
 
 
 def _executor(work: Work, task: Task, settings: Mapping[str, Any]) -> Executor:

@@ -139,7 +139,7 @@ def masks(rows: Rows) -> Figure:
 
 @styled()
 def evaluated(rows: Rows) -> Figure:
-    """Evidence of evolution by generation: inherited accuracy of every child, or its score where nothing was trained."""
+    """Evidence of evolution: inherited accuracy of every child, or its score where nothing was trained."""
     told = "accuracy" if rows[0]["accuracy"] is not None else "score"
     figure = sheet(WIDTH, 240)
     axes = figure.add_subplot()

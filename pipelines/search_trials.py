@@ -64,7 +64,8 @@ def _task(work: Work) -> Task:
         "retrain.space": dump["retrain"]["space"],
         "augmentation": [dump["data"]["pad"], dump["data"]["flip"]],
         "threads": settings.threads,
-        **{name: dump[name] for name in ("space", "runtime")},
+        "space": dump["space"],
+        "runtime": params.runtime.arithmetic(),
     }
     if settings.evaluator == "inherited":
         basis["supernet"] = {name: value for name, value in dump["search"].items() if name != "trials"}

@@ -64,7 +64,8 @@ def main(params: Params, folder: Path) -> None:
 def _cell(work: Work, cell: Cell) -> dict[str, Any]:
     """The result of a cell: read where it was computed before."""
     splits = {name: read_manifest(work.folder / files.SPLITS)["splits"][name]["digest"] for name in SPLITS}
-    basis = {name: cell.params.model_dump()[name] for name in ("seed", "runtime", "data", "space", "search")}
+    basis = {name: cell.params.model_dump()[name] for name in ("seed", "data", "space", "search")}
+    basis["runtime"] = cell.params.runtime.arithmetic()
     supernet = _place(work, "supernet", splits=splits, basis=basis)
     chosen = cell.params.model_dump()
     selection = _place(work, "select", splits=splits, basis={**basis, **{n: chosen[n] for n in ("select", "retrain")}})

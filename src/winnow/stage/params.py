@@ -24,6 +24,11 @@ TrainingSplit = Literal["weights", "arch", "select"]
 class Runtime(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     threads: Positive | None = None
+    checkpoint_seconds: Weight = 30.0
+
+    def arithmetic(self) -> dict[str, Any]:
+        """The fields that a result may depend on."""
+        return self.model_dump(exclude={"checkpoint_seconds"})
 
 
 class Fractions(Section):

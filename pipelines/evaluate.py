@@ -19,10 +19,11 @@ from winnow.core.choosers import sample
 from winnow.data.loaders import Batches, Split
 from winnow.measure import compare, cost
 from winnow.measure.latency import latency_ms
-from winnow.pipelines.retrain import load_model, train_child, training_split
+from winnow.pipelines.retrain import train_child, training_split
 from winnow.stage import files
 from winnow.stage.draw import draw_architecture
 from winnow.stage.look.style import to_bytes
+from winnow.stage.model import load_model
 from winnow.stage.params import Params
 from winnow.stage.progress import Shown
 from winnow.stage.report import write_report
@@ -51,7 +52,7 @@ def main(params: Params, folder: Path) -> None:
 
 
 def _retrained(work: Work, arch: Architecture, seed: int) -> nn.Module:
-    model, about = load_model(work.folder / files.retrained(seed))
+    model, about = load_model(work.folder / files.retrained(seed), work.params.space.name)
     if about["digest"] != arch.digest:
         raise files.Refused(
             f"{files.retrained(seed)} is of architecture {about['digest']}, {files.ARCHITECTURE} holds {arch.digest}: "
@@ -173,7 +174,7 @@ def _write(work: Work, drawing: str, result: dict[str, Any], chances: list[Tenso
         "winnow.pipelines.retrain:logged_model",
         [folder / files.MODEL],
         list(test.images.shape[1:]),
-        arguments={"file": files.MODEL.name},
+        arguments={"file": files.MODEL.name, "space": params.space.name},
     )
     spread = f" ± {result['accuracy_sd']:.2f}" if result["accuracy_sd"] is not None else ""
     work.say(f"test accuracy {result['accuracy_mean']:.2f}{spread} % (n = {result['n']}), ECE {result['ece']:.2f}")

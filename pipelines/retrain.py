@@ -5,19 +5,19 @@ if __name__ == "__main__":  # a script's folder heads the path, where select.py 
 
     sys.path.pop(0)
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from winnow.core.architecture import Architecture
 from winnow.data.loaders import Batches, Split, join
-from winnow.spaces import build
 from winnow.stage import files
+from winnow.stage.model import load_model
 from winnow.stage.params import Params
 from winnow.stage.progress import Shown
+from winnow.stage.trust.provenance import provenance, tags
+from winnow.stage.trust.revision import md5_of
 from winnow.stage.work import Work, about_model, augmentation, facts, final_space, recipe_of, working
 from winnow.train.fit import fit
 from winnow.train.seeds import derived, generator, materialise
@@ -33,11 +33,14 @@ def main(params: Params, folder: Path, seed: int) -> None:
         with Shown(work.run) as watch:
             model = train_child(work, arch, training, seed, watch, f"retrain (seed {seed})")
         path = files.retrained(seed)
-        about = about_model(params, facts(folder), arch, training, seed)
+        origin = provenance(params, folder, recipe_of(params, folder), work.device)
+        about = about_model(params, facts(folder), arch, training, seed) | {"provenance": origin}
         files.write_tensors(folder / path, model.state_dict(), about)
         files.write_rows(folder / files.REPORTS / f"retrain/{seed}.csv", watch.rows)
         last = {"train_loss": watch.rows[-1]["loss"], "train_accuracy": watch.rows[-1]["accuracy"]}
         files.write_json(folder / files.REPORTS / f"retrain/{seed}.json", last)
+        for name, value in (tags(origin, arch.digest) | {"winnow.model": md5_of(folder / path)}).items():
+            work.run.tag(name, value)
         work.run.artifact(folder / path)
         work.run.artifact(folder / files.REPORTS / f"retrain/{seed}.csv")
         work.picture("learning_curves", "curves", {f"seed {seed}": watch.rows}, ["loss", "accuracy", "lr"])
@@ -66,25 +69,9 @@ def train_child(work: Work, arch: Architecture, training: Split, seed: int, watc
     return fit(model, batches, recipe, seed=start, watch=watch)
 
 
-def load_model(path: Path | str) -> tuple[nn.Module, Mapping[str, Any]]:
-    """The trained network of a model.safetensors, in evaluation mode on the CPU, and what the file says of itself.
-
-    Inputs are (batch, *about["shape"]) float32: pixels / 255, minus about["mean"], over about["std"].
-    Refused where the file is missing, damaged or not of this kind.
-    """
-    path = Path(path)
-    tensors, about = files.read_tensors(path, "retrain")
-    with torch.device("meta"):
-        space = build(about["space"], about["options"], **about["facts"], final=True, auxiliary=about["auxiliary"])
-        child = space.derive(Architecture.of(about["choices"]))
-    child.to_empty(device="cpu")
-    files.load_state(child, tensors, path)
-    return child.eval(), about
-
-
-def logged_model(folder: Path, file: str) -> nn.Module:
+def logged_model(folder: Path, file: str, space: str | None = None) -> nn.Module:
     """For the tracker: the network of `file` in `folder`, without the parts that only training uses."""
-    return load_model(folder / file)[0]
+    return load_model(folder / file, space)[0]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from winnow import __version__
 from winnow.cli_predictors import predict
 from winnow.cli_proxies import rank, score
 from winnow.cli_trials import replay, table
-from winnow.cli_trust import gate
+from winnow.cli_trust import export, gate, promote, why
 from winnow.core.errors import Refused
 
 STAGES = {
@@ -87,7 +87,7 @@ def plan(folder: Path) -> None:
     click.echo(f"  of {SAMPLE} sampled children, as retrained:")
     click.echo(f"  params  min {smallest:,}  median {median:,}  max {largest:,}")
     click.echo(f"  M MACs  min {macs[0]:.2f}  median {macs[1]:.2f}  max {macs[2]:.2f}")
-    steps = f"{found.search_steps} steps of {found.step_seconds:.3g} s"
+    steps = f"{found.search_steps} {found.unit} of {found.step_seconds:.3g} s"
     click.echo(f"search {params.search.strategy}: {steps}, peak memory {found.peak_mib:.0f} MiB")
     for name, seconds in found.seconds.items():
         click.echo(f"  {name:<9} about {_duration(seconds)}")
@@ -116,6 +116,9 @@ cli.add_command(score)
 cli.add_command(rank)
 cli.add_command(predict)
 cli.add_command(gate)
+cli.add_command(why)
+cli.add_command(export)
+cli.add_command(promote)
 
 
 @cli.group()

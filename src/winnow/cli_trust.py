@@ -52,3 +52,63 @@ def gate(against: str, tolerances: dict[str, float], out: Path | None, folder: P
     if out is not None:
         files.write_text(out, text)
     return 0 if verdict.passed else 1
+
+
+@click.command()
+@click.argument("file", type=_path)
+@click.option("--folder", type=_path, help="Folder of the project [default: the one that FILE lies in]")
+@click.option("--json", "as_json", is_flag=True, help="For a program.")
+def why(file: Path, folder: Path | None, as_json: bool) -> None:
+    """Say where a model or an architecture comes from: selection, search, data, parameters, code, runs.
+
+    FILE is a model.safetensors, a model.onnx or an architecture.json.
+    """
+    import json
+    from dataclasses import asdict
+
+    from winnow.stage.trust.why import why, why_text
+
+    steps = why(file, folder)
+    click.echo(json.dumps([asdict(step) for step in steps], indent=2) if as_json else why_text(steps), nl=as_json)
+
+
+@click.command()
+@click.argument("file", type=_path, default="artifacts/model.safetensors")
+@click.option("--out", type=_path, default="export", show_default=True, help="Folder for the files.")
+@click.option("--space", help="my_package.my_module:build of a space of your own: its code is run.")
+@_folder
+def export(file: Path, out: Path, space: str | None, folder: Path) -> None:
+    """Write a model as ONNX, checked against PyTorch on the test split, beside its weights, architecture and origin.
+
+    FILE is a model.safetensors [default: artifacts/model.safetensors].
+    """
+    from winnow.stage.trust.export import export
+
+    found = export(file, folder, out, space)
+    click.echo(
+        f"wrote {out}/model.onnx: at most {found['max_error']:.2e} from PyTorch, the same class for "
+        f"{found['agreeing']:.2%} of {found['images']} images ({found['checked_on']})"
+    )
+
+
+@click.command()
+@_against
+@_tolerance
+@_folder
+def promote(against: str, tolerances: dict[str, float], folder: Path) -> int:
+    """Make the candidate in the MLflow registry the champion, if it passes the gate against REV."""
+    from winnow.stage.params import read_params
+    from winnow.stage.trust.gate import gate
+    from winnow.stage.trust.gate_markdown import gate_markdown
+    from winnow.stage.trust.promote import promote
+
+    params = read_params(folder / "params.yaml")
+    verdict = gate(folder, against, tolerances)
+    click.echo(gate_markdown(verdict), nl=False)
+    if not verdict.passed:
+        click.echo("winnow: not promoted: the gate failed", err=True)
+        return 1
+    version, before = promote(params, folder, verdict)
+    name = params.tracking.registered_model
+    click.echo(f"champion of {name} is version {version} (before: {before or 'none'}); use models:/{name}@champion")
+    return 0

@@ -122,17 +122,17 @@ def record(work: Work, task: Task, rows: list[Row], table: Path) -> None:
             params={**json.loads(row.parameters), "architecture": row.digest or "", "seed": row.seed},
             metrics={**row.metrics, **{f"excess {name}": value for name, value in row.constraints.items()}},
             tags={"winnow.trial": str(row.number), "winnow.state": row.state, "winnow.error": row.error},
-            model=_logged(model) if row in shown and model.is_file() else None,
+            model=_logged(model, work.params.space.name) if row in shown and model.is_file() else None,
         )
 
 
-def _logged(model: Path) -> dict[str, Any]:
+def _logged(model: Path, space: str) -> dict[str, Any]:
     """A network of a trial as `tracking.Run.child` takes it."""
     _, about = files.read_tensors(model, "retrain")
     return {
         "build": "winnow.pipelines.retrain:logged_model",
         "files": [model],
-        "arguments": {"file": model.name},
+        "arguments": {"file": model.name, "space": space},
         "input_shape": about["shape"],
         "details": {"architecture": about["digest"]},
     }

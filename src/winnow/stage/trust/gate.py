@@ -1,8 +1,8 @@
 """Are the numbers of the working tree as good as those of a git revision?
 
-Every metric that the revision has must still be there. Those of `RULES` must not be worse than chance explains: for
-accuracy that is Welch's 95 % interval over the retraining seeds of both sides, for latency the intervals measured, for
-what has no spread a stated share. All others are listed and not judged.
+Every metric that the revision has must still be there. Those of `RULES` must not be worse than chance explains. For
+accuracy, and calibration beside it, that is Welch's 95 % interval of accuracy over the retraining seeds of both sides;
+for latency the intervals measured; for sizes, which have no spread, a stated share. All others are listed, not judged.
 """
 
 import json
@@ -18,7 +18,7 @@ from winnow.stage.files import REPORTS, SPLITS
 from winnow.stage.trust.revision import LOCK, commit_of, files_at, outs_of, read_lock, text_at
 
 EVALUATE = "evaluate"
-SHARE = 0.05  # by which a count or an error may grow where nothing else tells its spread
+SHARE = 0.05  # by which a network may grow
 HIGHER, LOWER = "higher", "lower"
 RULES = {  # of reports/evaluate.json: which way is better
     "accuracy_mean": HIGHER,
@@ -104,6 +104,9 @@ def _judged(metric: str, before: Mapping[str, Any], after: Mapping[str, Any], gi
     if metric == "latency_ms" and before.get("latency_device") != after.get("latency_device"):
         why = f"not judged: measured on {after.get('latency_device')}, before on {before.get('latency_device')}"
         return Row(name, old, new, "", None, True, why)
+    several = max(len(_numbers(side.get("accuracies"))) for side in (before, after)) > 1
+    if metric == "ece" and not several and given is None:
+        return Row(name, old, new, "", None, True, "not judged: its spread over seeds is unknown")
     tolerance, source = (given, "as given") if given is not None else _tolerance(metric, before, after, image)
     if tolerance is None:
         return Row(name, old, new, better, None, False, source)
@@ -116,7 +119,7 @@ def _tolerance(
     metric: str, before: Mapping[str, Any], after: Mapping[str, Any], image: float
 ) -> tuple[float | None, str]:
     """How much worse `metric` may be, and what says so; None where nothing can."""
-    if metric == "accuracy_mean":
+    if metric in ("accuracy_mean", "ece"):  # both in points of percent, and the second moves with the first
         first, second = _numbers(before.get("accuracies")), _numbers(after.get("accuracies"))
         band = seed_band(first, second)
         if band is None:

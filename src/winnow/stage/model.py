@@ -1,0 +1,57 @@
+"""A trained network from its file, without the search that found it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from winnow.core.architecture import Architecture
+from winnow.core.errors import Refused
+from winnow.core.space import Space
+from winnow.spaces import SPACES, build
+from winnow.stage import files
+
+
+def load_model(path: Path | str, space: str | None = None) -> tuple[nn.Module, Mapping[str, Any]]:
+    """The trained network of a model.safetensors, in evaluation mode on the CPU, and what the file says of itself.
+
+    Inputs are (batch, *about["shape"]) float32: pixels / 255, minus about["mean"], over about["std"], as `prepared`
+    makes them. A network of a space of your own takes its name, "my_package.my_module:build", as `space`: a file must
+    not choose which function is called. Refused where the file is missing, damaged or not of this kind.
+    """
+    path = Path(path)
+    tensors, about = files.read_tensors(path, "retrain")
+    try:
+        found = _space(path, about, space)
+        arch = Architecture.of(about["choices"])
+        with torch.device("meta"):
+            child = found.derive(arch)
+        fits = len(about["mean"]) == len(about["std"]) == about["shape"][0] and isinstance(about["classes"], list)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise Refused(
+            f"{path} does not say which network it holds ({type(error).__name__}: {error}): run `winnow retrain` again"
+        ) from error
+    wanted = child.state_dict()
+    if not fits or {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in wanted.items()}:
+        raise Refused(f"{path} holds the weights of another network than it says: run `winnow retrain` again")
+    child.to_empty(device="cpu")
+    files.load_state(child, tensors, path)
+    return child.eval(), about
+
+
+def prepared(images: Tensor, about: Mapping[str, Any]) -> Tensor:
+    """Pixels (batch, channels, height, width), 0 to 255, as the network takes them. Refused where the shape differs."""
+    if list(images.shape[1:]) != list(about["shape"]):
+        raise Refused(f"images have shape {tuple(images.shape)}, the network takes (batch, {about['shape']})")
+    mean, std = (torch.tensor(about[name]).view(-1, 1, 1) for name in ("mean", "std"))
+    return (images.float() / 255 - mean) / std.where(std > 0, torch.tensor(1 / 255))
+
+
+def _space(path: Path, about: Mapping[str, Any], trusted: str | None) -> Space:
+    name = about["space"]
+    if name not in SPACES and name != trusted:
+        raise Refused(f"{path} is of space {name!r}, which is not winnow's: name it as `space` if you trust that code")
+    with torch.device("meta"):
+        return build(name, about["options"], **about["facts"], final=True, auxiliary=about["auxiliary"])

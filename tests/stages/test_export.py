@@ -1,0 +1,74 @@
+"""Hand-over: what is exported computes the same, says where it is from, and is loaded without winnow."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from winnow import cli
+from winnow.core.errors import Refused
+from winnow.data.loaders import open_split
+from winnow.stage import files
+from winnow.stage.model import load_model, prepared
+from winnow.stage.trust import export as exporting
+from winnow.stage.trust.why import FILE, why
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra winnow[onnx]")
+pytest.importorskip("onnxscript", reason="needs the extra winnow[onnx]")
+
+
+@pytest.fixture(scope="module")
+def out(finished, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export")
+    assert cli.run(["export", str(finished / files.MODEL), "--folder", str(finished), "--out", str(folder)]) == 0
+    return folder
+
+
+def test_onnx_alone_scores_on_test_what_the_report_says(finished, out):
+    test = open_split(finished / files.SPLITS, "test", stage="evaluate")
+    told = json.loads((out / "export.json").read_text())
+    x = prepared(test.images, {**told, "shape": list(test.images.shape[1:])}).numpy()
+
+    session = onnxruntime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"images": x})
+
+    accuracy = 100 * float((torch.from_numpy(logits).argmax(1) == test.labels).double().mean())
+    assert accuracy == pytest.approx(json.loads((finished / "reports/evaluate.json").read_text())["accuracies"][0])
+
+
+def test_the_largest_error_is_measured_on_the_test_split_and_stored(finished, out):
+    told = json.loads((out / "export.json").read_text())
+    test = open_split(finished / files.SPLITS, "test", stage="evaluate")
+    assert told["checked_on"] == f"test split {test.digest}"
+    assert told["images"] == len(test)
+    assert 0 < told["max_error"] < 1e-4
+    model, about = load_model(finished / files.MODEL)
+    error, agreeing = exporting.compare(model, out / "model.onnx", prepared(test.images, about), onnxruntime)
+    assert (error, agreeing) == (told["max_error"], told["agreeing"])
+
+
+def test_weights_and_architecture_come_along(finished, out):
+    assert (out / "model.safetensors").read_bytes() == (finished / files.MODEL).read_bytes()
+    before, after = (json.loads(p.read_text()) for p in (finished / files.ARCHITECTURE, out / "architecture.json"))
+    assert {name: before[name] for name in after} == after
+
+
+def test_the_onnx_file_says_where_it_is_from(out):
+    found = {step.name: step for step in why(out / "model.onnx")}
+    assert found["data"].facts["source"] == "digits"
+    assert found["parameters"].vouched == FILE
+    assert found["file"].facts["model_md5"] == json.loads((out / "export.json").read_text())["model_md5"]
+
+
+def test_a_model_whose_onnx_differs_is_not_handed_over(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "LARGEST_ERROR", 0.0)
+    with pytest.raises(Refused, match="away from PyTorch"):
+        exporting.export(finished / files.MODEL, finished, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_the_extra_a_sentence_says_what_to_install(finished, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(Refused, match=r"pip install 'winnow\[onnx\]'"):
+        exporting.export(finished / files.MODEL, finished, tmp_path)

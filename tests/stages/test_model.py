@@ -1,0 +1,87 @@
+"""A model file on its own: loaded in three lines, refused where it is not what it says, and never obeyed."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from winnow.core.errors import Refused
+from winnow.data.loaders import open_split
+from winnow.stage import files
+from winnow.stage.model import load_model, prepared
+
+
+def rewritten(finished, tmp_path, change):
+    """The model file with what it says of itself changed."""
+    tensors, about = files.read_tensors(finished / files.MODEL, "retrain")
+    change(about)
+    path = tmp_path / "model.safetensors"
+    save_file(tensors, path, {"winnow": json.dumps(about)})
+    return path
+
+
+def test_three_lines_load_a_model_without_the_project(finished, tmp_path, monkeypatch):
+    images = open_split(finished / files.SPLITS, "test", stage="evaluate")
+    shutil.copy(finished / files.MODEL, tmp_path / "model.safetensors")
+    monkeypatch.chdir(tmp_path)
+
+    model, about = load_model("model.safetensors")
+    with torch.no_grad():
+        predicted = [about["classes"][i] for i in model(prepared(images.images, about)).argmax(1)]
+
+    right = sum(images.classes[y] == name for y, name in zip(images.labels, predicted, strict=True))
+    accuracies = json.loads((finished / "reports/evaluate.json").read_text())["accuracies"]
+    assert 100 * right / len(images) == pytest.approx(accuracies[0])
+    with pytest.raises(Refused, match=r"shape \(2, 1, 9, 8\)"):
+        prepared(torch.zeros(2, 1, 9, 8), about)
+
+
+def test_a_file_does_not_choose_the_function_that_is_called(finished, tmp_path, monkeypatch):
+    """A space by dotted path in a foreign file would otherwise be any callable with any arguments."""
+    (tmp_path / "theirs.py").write_text(
+        "from pathlib import Path\ndef build(**all):\n    Path('called').touch()\n    raise ValueError\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    path = rewritten(finished, tmp_path, lambda about: about.update(space="theirs:build"))
+    with pytest.raises(Refused, match="which is not winnow's"):
+        load_model(path)
+    with pytest.raises(Refused, match="which is not winnow's"):
+        load_model(path, space="mine:build")
+    assert not (tmp_path / "called").exists()
+    with pytest.raises(Refused):
+        load_model(path, space="theirs:build")
+    assert (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda about: about.pop("choices"),
+        lambda about: about.pop("space"),
+        lambda about: about.update(choices=[]),
+        lambda about: about.update(choices={"1<-0": "nor_conv_9x9"}),
+        lambda about: about.update(facts=None),
+        lambda about: about.update(options={"channels": "many"}),
+        lambda about: about.update(options={"channels": 8}),
+        lambda about: about.update(space={}),
+        lambda about: about.update(mean=[]),
+        lambda about: about.clear(),
+    ],
+)
+def test_a_model_that_misstates_itself_is_one_sentence(finished, tmp_path, change):
+    with pytest.raises(Refused):
+        load_model(rewritten(finished, tmp_path, change))
+
+
+def test_a_model_says_what_it_was_made_from(finished):
+    _, about = load_model(finished / files.MODEL)
+    manifest = json.loads((finished / "data/splits/manifest.json").read_text())
+    origin = about["provenance"]
+    assert origin["data"]["digest"] == manifest["source_digest"]
+    assert origin["data"]["splits"]["test"] == manifest["splits"]["test"]["digest"]
+    assert origin["recipe"] == json.loads((finished / files.RECIPE).read_text())["recipe"]
+    assert origin["environment"]["device"].endswith("1 threads")
+    assert origin["code"]["src/winnow/core"].endswith(".dir")

@@ -1,17 +1,19 @@
 """What a search will cost, measured on a few steps before it starts."""
 
+import copy
 import resource
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from winnow.core.space import Space
-from winnow.data.loaders import Batches, open_split
+from winnow.data.loaders import Batches, in_order, open_split
 from winnow.measure import cost
+from winnow.proxies import score
 from winnow.search.methods import METHODS
 from winnow.search.objective import cross_entropy
 from winnow.search.select import masks
@@ -34,7 +36,8 @@ class Plan:
     decisions: int
     params: tuple[int, int, int]  # smallest, median, largest of the sampled children, in retraining form
     macs: tuple[int, int, int]
-    step_seconds: float  # one step of the search
+    unit: str  # what the search counts: "steps" of a supernet, "trials", or "scores" of untrained networks
+    step_seconds: float  # one of them
     search_steps: int
     seconds: dict[str, float]  # expected, by stage
     peak_mib: float  # memory while searching: of the device where it is a GPU, else of the process
@@ -60,12 +63,15 @@ def plan(params: Params, folder: Path, say: Callable[[str], None] = lambda text:
         name: open_split(folder / files.SPLITS, name, stage="select", device=device)
         for name in ("weights", "arch", "select")
     }
-    step = _search_step(params, space, splits["weights"], device)
-    steps = params.search.epochs * (len(splits["weights"]) // params.search.batch)
+    child = children[SAMPLE // 2]
+    image = _image_seconds(params, child, splits, device)
+    unit, step, steps, beforehand = _search(params, space, child, splits, image, device)
+    recipe, images = params.retrain.recipe(), sum(len(splits[name]) for name in params.retrain.splits)
     seconds = {
-        "search": step * steps,
+        "search": beforehand + step * steps,
         "select": _select_seconds(params, space, splits, step),
-        "retrain": _retrain_seconds(params, children[SAMPLE // 2], splits, device),
+        "tune": params.tune.trials * (params.tune.epochs or recipe.epochs) * image * _training_images(splits, "arch"),
+        "retrain": recipe.epochs * image * images * len(params.retrain.seeds),
     }
     seconds["evaluate"] = seconds["retrain"] / len(params.retrain.seeds) * params.evaluate.controls
     return Plan(
@@ -73,6 +79,7 @@ def plan(params: Params, folder: Path, say: Callable[[str], None] = lambda text:
         decisions=len(space.decisions),
         params=_range(sizes),
         macs=_range(macs),
+        unit=unit,
         step_seconds=step,
         search_steps=steps,
         seconds=seconds,
@@ -100,6 +107,52 @@ class _Stopwatch(Watch):
 def _few(batches: Batches, count: int) -> list[Batch]:
     stream = iter(batches)
     return [next(stream) for _ in range(min(count, len(batches)))]
+
+
+def _training_images(splits, *besides: str) -> int:
+    return sum(len(splits[name]) for name in ("weights", *besides))
+
+
+def _search(params: Params, space: Space, child, splits, image: float, device) -> tuple[str, float, int, float]:
+    """What is counted, the seconds of one, how many there are, and the seconds of what comes before."""
+    search, images = params.search, _training_images(splits)
+    steps = search.epochs * (images // search.batch)
+    if search.strategy == "training_free":
+        return "scores", _score_seconds(search.training_free.proxies, child, splits, search.training_free.batch), 0, 0.0
+    if search.strategy != "trials":
+        return "steps", _search_step(params, space, splits["weights"], device), steps, 0.0
+    trials = search.trials
+    if trials.evaluator == "training":
+        seconds = trials.training.epochs * image * images * trials.training.samples
+        return "trials", seconds * 2 ** -(trials.training.channels + trials.training.resolution), trials.count, 0.0
+    if trials.evaluator == "proxy":
+        return "trials", _score_seconds(trials.proxy.names, child, splits, trials.proxy.batch), trials.count, 0.0
+    if trials.evaluator == "table":
+        return "trials", 0.0, trials.count, 0.0
+    paths = params.model_copy(update={"search": search.model_copy(update={"strategy": "spos"})})
+    judged = len(splits["arch"]) + trials.inherited.calibration_images
+    beforehand = steps * _search_step(paths, space, splits["weights"], device)
+    arch = space.decide(lambda d: d.values[-1])
+    return "trials", judged * _seconds_an_image(params, space, splits, arch), trials.count, beforehand
+
+
+def _score_seconds(names: Sequence[str], child: torch.nn.Module, splits, batch: int) -> float:
+    """Of all proxies together, of one network."""
+    model = materialise(copy.deepcopy(child), "cpu", 0)
+    images = next(iter(in_order(splits["weights"], batch)))
+    began = time.perf_counter()
+    for name in names:
+        score(name, model, images, generator(0, name))
+    return time.perf_counter() - began
+
+
+def _seconds_an_image(params: Params, space: Space, splits, setting) -> float:
+    batch = next(iter(Batches(splits["select"], params.select.batch, generator=generator(0), drop_last=False)))
+    space.eval()
+    accuracy_and_loss(lambda x: space(x, setting), [batch])
+    began = time.perf_counter()
+    accuracy_and_loss(lambda x: space(x, setting), [batch])
+    return (time.perf_counter() - began) / len(batch[1])
 
 
 def _search_step(params: Params, space: Space, split, device: torch.device) -> float:
@@ -131,42 +184,37 @@ def _search_step(params: Params, space: Space, split, device: torch.device) -> f
 
 
 def _select_seconds(params: Params, space: Space, splits, step: float) -> float:
-    """Masks or children evaluated, and steps of fine-tuning."""
+    """Masks or children evaluated, and steps of fine-tuning; `step` is one of the search's."""
     judged = sum(len(splits[name]) for name in params.select.splits)
-    batch = next(iter(Batches(splits["select"], params.select.batch, generator=generator(0), drop_last=False)))
-    arch = space.decide(lambda d: d.values[-1])
-    even = {d.name: torch.full((len(d.options),), 1 / len(d.options)) for d in space.decisions.values() if d.pick == 1}
-    even = {name: weights.to(batch[0].device) for name, weights in even.items()}
-    space.eval()
-
-    def seconds_an_image(setting) -> float:
-        accuracy_and_loss(lambda x: space(x, setting), [batch])
-        began = time.perf_counter()
-        accuracy_and_loss(lambda x: space(x, setting), [batch])
-        return (time.perf_counter() - began) / len(batch[1])
-
-    total = 0.0
-    if "perturbation" in params.select.methods:
+    settings, total = params.select, 0.0
+    children = settings.evolution.population * (settings.evolution.generations + 1)
+    if params.search.strategy == "training_free":
+        scored = {"evolution": children, "random": settings.random.samples}
+        return step * sum(count for method, count in scored.items() if method in settings.methods)
+    if "perturbation" in settings.methods:
+        singles = [d for d in space.decisions.values() if d.pick == 1]
+        even = {d.name: torch.full((len(d.options),), 1 / len(d.options)) for d in singles}
+        even = {name: weights.to(splits["select"].images.device) for name, weights in even.items()}
         events = sum(1 for d in space.decisions.values() if len(d.values) > 1)
         groups = len({d.group for d in space.decisions.values()})
-        tuned = params.select.perturbation.tune_epochs * (len(splits["weights"]) // params.search.batch)
-        total += masks(space) * judged * seconds_an_image(even) + events / groups * tuned * step
-    if "evolution" in params.select.methods:
-        settings = params.select.evolution
-        images = judged + settings.calibration_images
-        total += settings.population * (settings.generations + 1) * images * seconds_an_image(arch)
+        tuned = settings.perturbation.tune_epochs * (len(splits["weights"]) // params.search.batch)
+        total += masks(space) * judged * _seconds_an_image(params, space, splits, even) + events / groups * tuned * step
+    if "evolution" in settings.methods:
+        arch = space.decide(lambda d: d.values[-1])
+        images = judged + settings.evolution.calibration_images
+        total += children * images * _seconds_an_image(params, space, splits, arch)
     return total
 
 
-def _retrain_seconds(params: Params, child: torch.nn.Module, splits, device: torch.device) -> float:
+def _image_seconds(params: Params, child: torch.nn.Module, splits, device: torch.device) -> float:
+    """Seconds that an image takes in an epoch of retraining."""
     recipe = params.retrain.recipe()
-    images = sum(len(splits[name]) for name in params.retrain.splits)
-    model = materialise(child, device, 0).to(memory_format=torch.channels_last)
+    model = materialise(copy.deepcopy(child), device, 0).to(memory_format=torch.channels_last)
     batch = min(recipe.batch, len(splits["weights"]))
     batches = _few(Batches(splits["weights"], batch, generator=generator(0), channels_last=True), 4)
     watch = _Stopwatch(device)
-    fit(model, batches, type(recipe)(**{**recipe.__dict__, "epochs": -(-4 // len(batches))}), seed=0, watch=watch)
-    return watch.median() * recipe.epochs * (images // recipe.batch) * len(params.retrain.seeds)
+    fit(model, batches, replace(recipe, epochs=-(-4 // len(batches))), seed=0, watch=watch)
+    return watch.median() / batch
 
 
 def _range(values: list[int]) -> tuple[int, int, int]:

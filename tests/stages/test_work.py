@@ -23,8 +23,25 @@ def test_a_plan_counts_measures_and_adds_up(finished):
     assert found.search_steps == 2 * (128 // 32)  # two epochs of half of 256 training images
     assert found.step_seconds > 0
     assert found.seconds["search"] == pytest.approx(found.step_seconds * found.search_steps)
-    assert set(found.seconds) == {"search", "select", "retrain", "evaluate"}
+    assert set(found.seconds) == {"search", "select", "tune", "retrain", "evaluate"}
     assert asdict(found)["peak_mib"] > 1
+
+
+@pytest.mark.parametrize("evaluator", ["training", "inherited", "proxy", "table"])
+def test_a_plan_of_trials_counts_them(finished, evaluator):
+    changes = {"search__trials__table__path": "table.parquet", "search__trials__evaluator": evaluator}
+    found = plan(tiny(search__strategy="trials", select__methods=["best"], **changes), finished)
+    assert (found.unit, found.search_steps) == ("trials", 24)
+    assert (found.step_seconds > 0) == (evaluator != "table")
+    assert found.seconds["search"] >= 24 * found.step_seconds
+
+
+def test_a_plan_without_training_counts_scores(finished):
+    methods = ["random", "evolution", "prune"]
+    found = plan(tiny(search__strategy="training_free", select__methods=methods, select__random__samples=6), finished)
+    assert found.unit == "scores"
+    assert found.seconds["search"] == 0
+    assert found.seconds["select"] == pytest.approx(found.step_seconds * (6 + 4 * 2))
 
 
 def test_a_plan_without_prepared_data_says_what_to_run(tmp_path):

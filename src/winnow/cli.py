@@ -11,7 +11,7 @@ from winnow import __version__
 from winnow.cli_predictors import predict
 from winnow.cli_proxies import rank, score
 from winnow.cli_trials import replay, table
-from winnow.cli_trust import export, gate, promote, why
+from winnow.cli_trust import export, gate, promote, verify, why
 from winnow.core.errors import Refused
 
 STAGES = {
@@ -115,6 +115,7 @@ cli.add_command(replay)
 cli.add_command(score)
 cli.add_command(rank)
 cli.add_command(predict)
+cli.add_command(verify)
 cli.add_command(gate)
 cli.add_command(why)
 cli.add_command(export)

@@ -112,3 +112,30 @@ def promote(against: str, tolerances: dict[str, float], folder: Path) -> int:
     name = params.tracking.registered_model
     click.echo(f"champion of {name} is version {version} (before: {before or 'none'}); use models:/{name}@champion")
     return 0
+
+
+@click.command()
+@click.argument("stages", nargs=-1)
+@click.option("--out", type=_path, default="verify", show_default=True, help="Folder for the certificate.")
+@click.option("--scratch", type=_path, help="Where stages run again, an empty folder; kept [default: a passing one]")
+@_folder
+def verify(stages: tuple[str, ...], out: Path, scratch: Path | None, folder: Path) -> int:
+    """Run STAGES (all, unless named) again elsewhere and compare with what dvc.lock recorded; nothing is overwritten.
+
+    Writes a certificate as JSON and Markdown. Status 1 where less came out than docs/determinism.md promises.
+    """
+    import tempfile
+
+    from winnow.core.errors import Refused
+    from winnow.stage.params import read_params
+    from winnow.stage.trust.certificate import as_markdown, write_certificate
+    from winnow.stage.trust.verify import verify
+
+    params = read_params(folder / "params.yaml")
+    if scratch is not None and scratch.exists() and any(scratch.iterdir()):
+        raise Refused(f"{scratch} is not empty: name a new folder, so that only what runs now is in it")
+    with tempfile.TemporaryDirectory(prefix="winnow-verify-") as passing:
+        found = verify(params, folder, scratch or Path(passing), stages, lambda text: click.echo(text, err=True))
+    write_certificate(found, out)
+    click.echo(as_markdown(found), nl=False)
+    return 0 if found.kept else 1

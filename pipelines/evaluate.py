@@ -8,6 +8,7 @@ if __name__ == "__main__":  # a script's folder heads the path, where select.py 
 import math
 import shutil
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from torch import Tensor, nn
 
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import sample
+from winnow.core.space import Space
 from winnow.data.loaders import Batches, Split
 from winnow.measure import compare, cost
 from winnow.measure.latency import latency_ms
 from winnow.pipelines.retrain import train_child, training_split
 from winnow.stage import files
+from winnow.stage.checkpoint import checkpoints
 from winnow.stage.draw import draw_architecture
 from winnow.stage.look.style import to_bytes
 from winnow.stage.model import load_model
@@ -28,16 +31,20 @@ from winnow.stage.params import Params
 from winnow.stage.progress import Shown
 from winnow.stage.report import write_report
 from winnow.stage.work import Work, final_space, working
+from winnow.train.checkpoint import Keeper
 from winnow.train.seeds import derived, rng
 
 
 def main(params: Params, folder: Path) -> None:
     upstream = ("prepare", "search", "select", "tune", *(f"retrain-{seed}" for seed in params.retrain.seeds))
-    with working("evaluate", params, folder, splits=("test",), upstream=upstream) as work:
+    with (
+        working("evaluate", params, folder, splits=("test",), upstream=upstream) as work,
+        checkpoints(work, files.ARCHITECTURE, files.RECIPE) as keeper,
+    ):
         space = final_space(params, folder)
         arch = files.read_architecture(folder / files.ARCHITECTURE, space, params.space.name)
         models = [_retrained(work, arch, seed) for seed in params.retrain.seeds]
-        controls = _controls(work, arch)
+        controls = _controls(work, arch, keeper)
         test = work.split("test")  # opened here, after everything is trained
         chances = [_probabilities(model, test, params.evaluate.batch) for model in models]
         accuracies = [_accuracy(p, test) for p in chances]
@@ -61,18 +68,26 @@ def _retrained(work: Work, arch: Architecture, seed: int) -> nn.Module:
     return model.to(work.device, memory_format=torch.channels_last)
 
 
-def _controls(work: Work, arch: Architecture) -> list[nn.Module]:
+def _controls(work: Work, arch: Architecture, keeper: Keeper) -> list[nn.Module]:
     """Random architectures of the space, each other than the found one, retrained by the same recipe and seeds."""
     params, count = work.params, work.params.evaluate.controls
     space, draw = final_space(params, work.folder), rng(derived(params.seed, "evaluate"), "controls")
-    training, models = training_split(work) if count else None, []
+    drawn = [sample(space, draw, lambda other: other.digest != arch.digest) for _ in range(count)]
+    training, weights = training_split(work) if count else None, []
     with Shown() as watch:
-        for i in range(count):
-            control = sample(space, draw, lambda other: other.digest != arch.digest)
+        for i in keeper.rounds(count, "control", weights=weights):
             seed = params.retrain.seeds[i % len(params.retrain.seeds)]
-            models.append(train_child(work, control, training, seed, watch, f"control {i + 1} of {count}").to("cpu"))
-            work.say(f"  control {i + 1} of {count}: {control.digest} trained")
-    return [model.to(work.device) for model in models]
+            model = train_child(work, drawn[i], training, seed, watch, f"control {i + 1} of {count}", keeper)
+            weights.append({name: tensor.cpu() for name, tensor in model.state_dict().items()})
+            work.say(f"  control {i + 1} of {count}: {drawn[i].digest} trained")
+    return [_control(work, space, *each) for each in zip(drawn, weights, strict=True)]
+
+
+def _control(work: Work, space: Space, arch: Architecture, weights: Mapping[str, Tensor]) -> nn.Module:
+    """The trained network, from its weights."""
+    model = space.derive(arch).to_empty(device=work.device)
+    model.load_state_dict(weights)
+    return model.to(memory_format=torch.channels_last).eval()
 
 
 @torch.no_grad()

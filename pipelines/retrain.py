@@ -13,12 +13,14 @@ from torch import nn
 from winnow.core.architecture import Architecture
 from winnow.data.loaders import Batches, Split, join
 from winnow.stage import files
+from winnow.stage.checkpoint import checkpoints
 from winnow.stage.model import load_model
 from winnow.stage.params import Params
 from winnow.stage.progress import Shown
 from winnow.stage.trust.provenance import provenance, tags
 from winnow.stage.trust.revision import md5_of
 from winnow.stage.work import Work, about_model, augmentation, facts, final_space, recipe_of, working
+from winnow.train.checkpoint import Keeper
 from winnow.train.fit import fit
 from winnow.train.seeds import derived, generator, materialise
 from winnow.train.watch import Watch
@@ -26,12 +28,16 @@ from winnow.train.watch import Watch
 
 def main(params: Params, folder: Path, seed: int) -> None:
     splits = tuple(params.retrain.splits)
-    with working("retrain", params, folder, splits=splits, upstream=("select", "tune"), name=f"retrain-{seed}") as work:
+    name = f"retrain-{seed}"
+    with (
+        working("retrain", params, folder, splits=splits, upstream=("select", "tune"), name=name) as work,
+        checkpoints(work, files.ARCHITECTURE, files.RECIPE, name=name, seed=seed) as keeper,
+    ):
         space = final_space(params, folder)
         arch = files.read_architecture(folder / files.ARCHITECTURE, space, params.space.name)
         training = training_split(work)
         with Shown(work.run) as watch:
-            model = train_child(work, arch, training, seed, watch, f"retrain (seed {seed})")
+            model = train_child(work, arch, training, seed, watch, f"retrain (seed {seed})", keeper)
         path = files.retrained(seed)
         origin = provenance(params, folder, recipe_of(params, folder), work.device)
         about = about_model(params, facts(folder), arch, training, seed) | {"provenance": origin}
@@ -52,7 +58,9 @@ def training_split(work: Work) -> Split:
     return join([work.split(name) for name in work.params.retrain.splits])
 
 
-def train_child(work: Work, arch: Architecture, training: Split, seed: int, watch: Watch, label: str) -> nn.Module:
+def train_child(
+    work: Work, arch: Architecture, training: Split, seed: int, watch: Watch, label: str, keeper: Keeper
+) -> nn.Module:
     """The child of the final space for `arch`, initialised and trained from scratch; all randomness is from `seed`."""
     recipe = recipe_of(work.params, work.folder)
     start = derived(seed, "retrain")
@@ -66,7 +74,7 @@ def train_child(work: Work, arch: Architecture, training: Split, seed: int, watc
         channels_last=True,
     )
     watch.start(label, recipe.epochs * len(batches))
-    return fit(model, batches, recipe, seed=start, watch=watch)
+    return fit(model, batches, recipe, seed=start, watch=watch, keeper=keeper)
 
 
 def logged_model(folder: Path, file: str, space: str | None = None) -> nn.Module:

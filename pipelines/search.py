@@ -15,10 +15,12 @@ from winnow.pipelines.search_trials import search_by_trials
 from winnow.pipelines.supernet import about, trained
 from winnow.proxies import proxy
 from winnow.stage import files
+from winnow.stage.checkpoint import checkpoints
 from winnow.stage.params import Params
 from winnow.stage.progress import Shown
 from winnow.stage.study import CURVE
 from winnow.stage.work import Work, working
+from winnow.train.checkpoint import Keeper
 
 WEIGHTS = ("epoch", "decision", "option", "weight")
 
@@ -28,19 +30,21 @@ def main(params: Params, folder: Path) -> None:
         shutil.rmtree(folder / files.SEARCH, ignore_errors=True)  # what another strategy left
         for name, columns in (("search", ("epoch", "train_loss")), ("weights", WEIGHTS), ("trials", CURVE)):
             files.write_rows(folder / files.REPORTS / f"{name}.csv", [], columns)  # a strategy fills those that it has
-        metrics = _found(work)
-        files.write_json(folder / files.REPORTS / "search.json", metrics)
+        pretrained = params.search.subset.pretrained
+        with checkpoints(work, *([] if pretrained is None else [Path(pretrained)])) as keeper:
+            metrics = _found(work, keeper)
+            files.write_json(folder / files.REPORTS / "search.json", metrics)
         work.say(f"  wrote {files.SEARCH}; next: winnow select")
 
 
-def _found(work: Work) -> dict[str, float | str]:
+def _found(work: Work, keeper: Keeper) -> dict[str, float | str]:
     """Do what the strategy does; its numbers."""
     search = work.params.search
     if search.strategy == "training_free":
         return _nothing_trained(work)
     if search.strategy != "trials":
-        return train_supernet(work, search.strategy)
-    inherited = train_supernet(work, "spos") if search.trials.evaluator == "inherited" else {}
+        return train_supernet(work, search.strategy, keeper)
+    inherited = train_supernet(work, "spos", keeper) if search.trials.evaluator == "inherited" else {}
     return inherited | search_by_trials(work)
 
 
@@ -53,11 +57,11 @@ def _nothing_trained(work: Work) -> dict[str, float | str]:
     return {}
 
 
-def train_supernet(work: Work, strategy: str) -> dict[str, float | str]:
+def train_supernet(work: Work, strategy: str, keeper: Keeper) -> dict[str, float | str]:
     """Train a supernet of the space by `strategy` and write it; the numbers of its last epoch."""
     folder, params = work.folder, work.params
     with Shown(work.run) as shown:
-        space, logits, watch = trained(work, strategy, shown)
+        space, logits, watch = trained(work, strategy, shown, keeper)
     files.write_tensors(folder / files.SUPERNET, space.state_dict(), about(params, space, strategy))
     vectors = {} if logits is None else {name: vector.tolist() for name, vector in logits.items()}
     options = {name: list(space.decisions[name].options) for name in vectors}

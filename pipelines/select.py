@@ -17,6 +17,7 @@ import pyarrow as pa
 from winnow.core.architecture import Architecture
 from winnow.pipelines.selections import METHODS, SPLITS, Bench
 from winnow.stage import files
+from winnow.stage.checkpoint import checkpoints
 from winnow.stage.draw import draw_architecture, save
 from winnow.stage.params import Params
 from winnow.stage.table import true_accuracy
@@ -38,18 +39,30 @@ EVIDENCE = pa.schema(
 
 
 def main(params: Params, folder: Path) -> None:
-    with working("select", params, folder, splits=SPLITS, upstream=("prepare", "search")) as work:
-        bench = Bench(work)
-        found: dict[str, Architecture] = {}
-        evidence: list[dict[str, Any]] = []
-        for method in params.select.methods:
-            bench.restore()
-            seed = derived(params.seed, "select", method)
-            with seeded(seed):
-                found[method], rows = METHODS[method](bench, seed)
-            evidence += [{"method": method, **row} for row in rows]
+    with (
+        working("select", params, folder, splits=SPLITS, upstream=("prepare", "search")) as work,
+        checkpoints(work, files.SUPERNET, files.LOGITS, files.TRIALS) as keeper,
+    ):
+        bench = Bench(work, keeper)
+        choices, evidence = _select(bench)
         bench.restore()
-        _write(work, bench, found, evidence)
+        _write(work, bench, {method: Architecture.of(chosen) for method, chosen in choices.items()}, evidence)
+
+
+def _select(bench: Bench) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """The choices of each method, and all their evidence."""
+    choices: dict[str, dict[str, Any]] = {}
+    evidence: list[dict[str, Any]] = []
+    methods = bench.params.select.methods
+    for number in bench.keeper.rounds(len(methods), "method", choices=choices, evidence=evidence):
+        method = methods[number]
+        bench.restore()
+        seed = derived(bench.params.seed, "select", method)
+        with seeded(seed):
+            arch, rows = METHODS[method](bench, seed)
+        choices[method] = dict(arch.choices)
+        evidence += [{"method": method, **row} for row in rows]
+    return choices, evidence
 
 
 def disagreements(found: dict[str, Architecture]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from winnow.search.select import magnitude, masks, perturbation, threshold
 from winnow.stage import files
 from winnow.stage.progress import Shown
 from winnow.stage.work import Work, augmentation, final_space, search_space
+from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics, calibrate
 from winnow.train.seeds import derived, generator, rng, seeded
 from winnow.trials.front import best
@@ -32,9 +33,10 @@ Selection = tuple[Architecture, list[dict[str, Any]]]  # and rows of evidence
 
 
 class Bench:
-    """The supernet, its logits and the batches that selections work with."""
+    """The supernet, its logits and the batches that selections work with, and what keeps their state."""
 
-    def __init__(self, work: Work):
+    def __init__(self, work: Work, keeper: Keeper):
+        self.keeper = keeper
         self.work, self.params, self.folder = work, work.params, work.folder
         self.tensors = self._supernet()
         self.space = search_space(self.params, self.folder).to(work.device, memory_format=torch.channels_last)
@@ -96,6 +98,13 @@ class Bench:
         calibrate(child, itertools.islice(batches, math.ceil(images / batch)))
         return accuracy_and_loss(child, in_order(self.judged, settings.batch))[0]
 
+    def known_accuracy(self, arch: Architecture, scores: dict[str, float]) -> float:
+        """The same, read from `scores` by its digest where it is there: the memory of a selection that was stopped."""
+        if arch.digest not in scores:
+            self.keeper.due()
+            scores[arch.digest] = self.inherited_accuracy(arch)
+        return scores[arch.digest]
+
 
 def by_magnitude(bench: Bench, seed: int) -> Selection:
     return magnitude(bench.space, bench.weights()), []
@@ -138,9 +147,19 @@ def by_perturbation(bench: Bench, seed: int) -> Selection:
             clip=params.search.clip,
             logits_lr=params.search.logits_lr,
             logits_weight_decay=params.search.logits_weight_decay,
-            parts=tuning(params.search.strategy, space, objective, seed, noise=sdarts.noise, epsilon=sdarts.epsilon),
+            parts=tuning(
+                params.search.strategy,
+                space,
+                objective,
+                seed,
+                noise=sdarts.noise,
+                epsilon=sdarts.epsilon,
+                keeper=bench.keeper,
+            ),
+            keeper=bench.keeper,
         )
         watch.start("select (perturbation)", masks(space))
+        bench.keeper.add(watch=watch)
         arch, rows = perturbation(
             space,
             bench.weights,
@@ -149,6 +168,7 @@ def by_perturbation(bench: Bench, seed: int) -> Selection:
             rng=rng(seed, "order"),
             criterion=settings.criterion,
             watch=watch.step,
+            keeper=bench.keeper,
         )
     return arch, [
         {
@@ -166,7 +186,7 @@ def by_perturbation(bench: Bench, seed: int) -> Selection:
 def by_evolution(bench: Bench, seed: int) -> Selection:
     """By inherited accuracy; by the proxies of strategy training_free where nothing was trained."""
     if bench.params.search.strategy == "training_free":
-        return choose(bench.work, bench.final, "evolution", seed)
+        return choose(bench.work, bench.final, "evolution", seed, bench.keeper)
     settings = bench.params.select.evolution
     limits = (bench.params.select.max_params or math.inf, bench.params.select.max_macs or math.inf)
 
@@ -175,12 +195,13 @@ def by_evolution(bench: Bench, seed: int) -> Selection:
             value <= limit for value, limit in zip(bench.cost(arch), limits, strict=True)
         )
 
-    with Shown(bench.work.run) as watch:
+    scores: dict[str, float] = {}
+    with Shown(bench.work.run) as watch, bench.keeper.piece(scores=scores, costs=bench.costs):
         watch.start("select (evolution)", settings.population * (settings.generations + 1))
 
         def score(arch: Architecture) -> float:
             watch.step()
-            return bench.inherited_accuracy(arch)
+            return bench.known_accuracy(arch, scores)
 
         ranked = evolution(
             bench.space,
@@ -229,11 +250,12 @@ def by_likeliest(bench: Bench, seed: int) -> Selection:
     """The best by inherited accuracy of those that the logits make likeliest (SETN)."""
     count = bench.params.select.likeliest.count
     architectures = likeliest(bench.space, bench.weights(), count, rng(seed, "likeliest"))
-    with Shown(bench.work.run) as watch:
+    known: dict[str, float] = {}
+    with Shown(bench.work.run) as watch, bench.keeper.piece(known=known):
         watch.start("select (likeliest)", len(architectures))
         scores = []
         for arch in architectures:
-            scores.append(bench.inherited_accuracy(arch))
+            scores.append(bench.known_accuracy(arch, known))
             watch.step()
     winner = max(range(len(scores)), key=scores.__getitem__)  # of equals the likelier
     rows = [_child(rank, arch.digest, scores[rank], rank == winner) for rank, arch in enumerate(architectures)]
@@ -242,12 +264,12 @@ def by_likeliest(bench: Bench, seed: int) -> Selection:
 
 def by_random(bench: Bench, seed: int) -> Selection:
     """The best of select.random.samples by the proxies."""
-    return choose(bench.work, bench.final, "random", seed)
+    return choose(bench.work, bench.final, "random", seed, bench.keeper)
 
 
 def by_prune(bench: Bench, seed: int) -> Selection:
     """What is left of a supernet pruned at initialisation (FreeNAS)."""
-    return choose(bench.work, bench.final, "prune", seed)
+    return choose(bench.work, bench.final, "prune", seed, bench.keeper)
 
 
 METHODS: dict[str, Callable[[Bench, int], Selection]] = {

@@ -18,12 +18,15 @@ from winnow.stage import files
 from winnow.stage.params import Params
 from winnow.stage.progress import Shown
 from winnow.stage.work import Work, augmentation, search_space
+from winnow.train.checkpoint import Keeper
 from winnow.train.seeds import derived, generator, seeded
 
 WATCHED = 32  # images of split arch that the collapse watch measures on
 
 
-def trained(work: Work, strategy: str, shown: Shown) -> tuple[Space, Logits | None, CollapseWatch | None]:
+def trained(
+    work: Work, strategy: str, shown: Shown, keeper: Keeper
+) -> tuple[Space, Logits | None, CollapseWatch | None]:
     """The supernet, its logits and what watched it, where the strategy has them; `shown` follows the epochs."""
     params = work.params
     settings = params.search.model_copy(update={"strategy": strategy})
@@ -56,6 +59,7 @@ def trained(work: Work, strategy: str, shown: Shown) -> tuple[Space, Logits | No
             objective=objective,
             seed=seed,
             watch=watch or shown,
+            keeper=keeper,
             **recipe,
         )
     return space, logits, watch

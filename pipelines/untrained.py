@@ -13,12 +13,13 @@ from winnow.search.training_free import Evidence, Load, evolved, limits, proxy_j
 from winnow.spaces import build
 from winnow.stage.progress import Shown
 from winnow.stage.work import Work, facts
+from winnow.train.checkpoint import Keeper
 from winnow.train.seeds import derived, generator, materialise, rng
 
 Rows = list[dict[str, Any]]
 
 
-def choose(work: Work, final: Space, method: str, seed: int) -> tuple[Architecture, Rows]:
+def choose(work: Work, final: Space, method: str, seed: int, keeper: Keeper) -> tuple[Architecture, Rows]:
     """The architecture that `method` (evolution, random, prune) finds, and rows of evidence.
 
     Networks are scored in the form that is retrained, at the size that is searched; limits are of `final`, what would
@@ -35,10 +36,11 @@ def choose(work: Work, final: Space, method: str, seed: int) -> tuple[Architectu
     settings = params.search.training_free
     batch = next(iter(in_order(join([work.split("weights")]), settings.batch)))
     judge = proxy_judge(space, settings.proxies, batch, derived(params.seed, "search"))
-    with Shown() as watch:
+    with Shown() as watch, keeper.piece(seen=judge.seen):
         score = judge.score
 
         def told(arch: Architecture) -> Any:
+            keeper.due()
             watch.step()
             return score(arch)
 

@@ -10,6 +10,7 @@ A loop hands everything that changes to `Keeper.rounds` and says after each step
 A method with state of its own adds it by one more line before the loop: `keeper.add(draws=generator)`.
 """
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -80,6 +81,11 @@ class Keeper:
                 level.parts = {name: part for name, part in level.parts.items() if name in parts}
         finally:
             del self.levels[depth:], self.found[depth:]
+
+    @contextlib.contextmanager
+    def piece(self, **parts: Any) -> Iterator[None]:
+        """Work that is no loop: run again, it finds in `parts` what it knew."""
+        yield from self.rounds(1, "", **parts)
 
     def due(self) -> None:
         """The computation could be left here: keep it, if it is time."""

@@ -5,6 +5,7 @@ a fingerprint of what they stand on, so that the same command goes on after a ki
 """
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,8 @@ def _write(work: Work, rows: list[dict[str, Any]], score: str) -> None:
     save(standings(rows, mean_ranks, blocks, difference, score), folder / PICTURE)
     for path in (TABLE, files.REPORTS / "study.csv", PICTURE):
         work.run.artifact(folder / path)
-    work.run.summary({f"{name}.mean": value["mean"] for name, value in best.items()}, told)
+    plain = {re.sub(r"[^\w\-. :/]", "", name): value["mean"] for name, value in best.items()}  # what MLflow takes
+    work.run.summary({f"score {name}": mean for name, mean in plain.items()}, told)
     for row in table:
         spread = f" ± {row['sd']:.2f}" if row["sd"] is not None else ""
         collapse = f", {row['collapsed']} collapsed" if row["collapsed"] else ""

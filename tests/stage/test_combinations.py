@@ -98,7 +98,7 @@ def test_gains_are_paired_by_supernet():
 
 def test_the_verdict_names_the_best_and_says_whether_selection_mattered():
     text = verdict(ROWS, "accuracy")
-    assert text.startswith("On nb the best is blank with perturbation: 90.00 ± 0.00 (accuracy, n = 2).")
+    assert text.startswith("nb: the best is blank with perturbation: 90.00 ± 0.00 (accuracy, n = 2).")
     assert "perturbation gains 46.00 over magnitude" in text
     assert "undecided" in verdict(ROWS[:2], "accuracy")
 

@@ -146,7 +146,7 @@ def verdict(rows: Rows, score: str) -> str:
         first = next(row for row in summary(rows) if row["space"] == space)
         spread = f" ± {first['sd']:.2f}" if first["sd"] is not None else ""
         parts.append(
-            f"On {space} the best is {first['method']} with {first['selection']}: {first['mean']:.2f}{spread} "
+            f"{space}: the best is {first['method']} with {first['selection']}: {first['mean']:.2f}{spread} "
             f"({score}, n = {first['n']})."
         )
     baseline = "magnitude" if any(row["selection"] == "magnitude" for row in rows) else rows[0]["selection"]

@@ -36,8 +36,8 @@ def standings(
         right.plot(ranks[name], place, "o", color=ACCENT)
     right.set_yticks(range(len(best_last)), best_last)
     right.invert_xaxis()
-    told = f"; lines: within the critical difference {difference:.2f}" if math.isfinite(difference) else ""
-    right.set(xlabel=f"mean rank over {blocks} blocks{told}")
+    told = f", critical difference {difference:.2f}" if math.isfinite(difference) else ""
+    right.set(xlabel=f"mean rank, n = {blocks}{told}")
     for start, end in groups(ranks, difference):
         height = best_last.index(start) + 0.35
         right.plot([ranks[start], ranks[end]], [height, height], color=QUIET, linewidth=3, solid_capstyle="butt")

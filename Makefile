@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: setup repro test slow ui bench lint lock clean
+.PHONY: setup repro test slow ui bench lint lock clean chaos
 
 setup: .venv/ready
 
@@ -28,6 +28,9 @@ test: setup
 
 slow: setup
 	$(BIN)/python -m pytest -m slow
+
+chaos: setup # 100 kills at random moments of all stages; counts what went on and what ended in the same bytes
+	nice -n 19 $(BIN)/python -m tests.chaos --kills 100
 
 ui: setup
 	winnow ui

@@ -1,0 +1,212 @@
+"""Kills stages at random moments and starts them again: what they write must be what an uninterrupted run writes.
+
+    make chaos, or: python -m tests.chaos --kills 100 --seed 0
+
+Each run is a process of its own, killed by SIGKILL at a random moment of the time that the stage takes; a second and a
+third kill may follow before it is let through. Checkpoints are made as often as the machine allows. Counted are kills,
+and of them those after which the last run went on with a checkpoint or a study (resumed), those that came before there
+was any (anew), those that ended in the same bytes (identical) and the others (lost). Status 1 where any is lost.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from tests.stages.tiny import tiny
+
+MEASURED = ("latency_ms", "latency_low", "latency_high")  # times, new for each run
+COUNTS = ("kills", "resumed", "anew", "identical", "lost")
+PATIENCE = 300.0  # seconds for a stage that takes two
+SEARCH = {"search.epochs": 4, "select.methods": ["magnitude"], "search.lr": 0.05}
+DARTS = {"space.name": "darts", "space.darts.channels": 2, "space.darts.layers": 3, "search.collapse": "off"}
+RICH = {"retrain.ema": 0.9, "retrain.drop_path": 0.2, "retrain.cutout": 2, "retrain.auxiliary": 0.4}
+TRIALS = {"search.strategy": "trials", "search.trials.count": 6, "search.trials.training.epochs": 1}
+SELECTIONS = {"search.epochs": 2, "select.methods": ["perturbation", "evolution", "likeliest", "magnitude"]}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A stage of a tiny pipeline; `before` are the stages it stands on."""
+
+    name: str
+    stage: str
+    before: tuple[str, ...]
+    changes: dict
+
+    def params(self):
+        changes = {"runtime.checkpoint_seconds": 0.001, **self.changes}
+        return tiny(**{key.replace(".", "__"): value for key, value in changes.items()})
+
+
+TO_RETRAIN = ("prepare", "search", "select", "tune")
+SHORT = [  # for the default tests
+    Case("search darts", "search", ("prepare",), {"search.epochs": 3}),
+    Case("select", "select", ("prepare", "search"), {"select.methods": ["perturbation", "evolution"]}),
+    Case("retrain", "retrain", TO_RETRAIN, {"tune.trials": 0, "retrain.epochs": 6, "retrain.ema": 0.9}),
+]
+CASES = [
+    Case("search darts", "search", ("prepare",), SEARCH),
+    Case("search darts, DARTS", "search", ("prepare",), {**SEARCH, **DARTS, "search.epochs": 2}),
+    Case("search second order", "search", ("prepare",), {**SEARCH, "search.darts.order": "second"}),
+    *(
+        Case(f"search {name}", "search", ("prepare",), {**SEARCH, "search.strategy": name, **more})
+        for name, more in {
+            "sdarts": {},
+            "gdas": {},
+            "gumbel": {},
+            "pc_darts": {"search.pc_darts.warmup": 1, "search.pc_darts.share": 2},
+            "sgas": {"search.epochs": 9, "search.sgas.warmup": 1, "search.sgas.interval": 1},
+            "setn": {},
+            "unas": {"search.unas.warmup": 1},
+            "subset": {"search.subset.weights": "alternating"},
+            "spos": {"select.methods": ["evolution"]},
+        }.items()
+    ),
+    Case("search trials", "search", ("prepare",), {**TRIALS, "select.methods": ["best"]}),
+    Case("select", "select", ("prepare", "search"), SELECTIONS),
+    Case("select sdarts", "select", ("prepare", "search"), {**SELECTIONS, "search.strategy": "sdarts"}),
+    Case("tune", "tune", ("prepare", "search", "select"), {"tune.trials": 5, "tune.epochs": 2}),
+    Case("retrain", "retrain", TO_RETRAIN, {"tune.trials": 0, "retrain.epochs": 6}),
+    Case("retrain DARTS", "retrain", TO_RETRAIN, {**DARTS, **RICH, "tune.trials": 0, "retrain.epochs": 4}),
+    Case("evaluate", "evaluate", (*TO_RETRAIN, "retrain"), {"tune.trials": 0, "retrain.epochs": 4}),
+]
+
+
+def run(case: Case, stage: str, folder: Path) -> None:
+    """In a process of its own: the stage, its words in a log. Checkpoints without regard to what they cost."""
+    log = os.open(folder / "log", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    import importlib
+
+    from winnow.stage import fingerprint
+    from winnow.train import checkpoint
+
+    checkpoint.MOST = 1.0
+    fingerprint.code_digest = lambda: "under test"  # somebody may be editing beside us
+    main = importlib.import_module(f"winnow.pipelines.{stage}").main
+    params = case.params()
+    for seed in params.retrain.seeds if stage == "retrain" else (None,):
+        main(params, folder, *([] if seed is None else [seed]))
+
+
+class Arena:
+    """Forks runs from a process that has imported everything, so that a run is its stage and little else."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.context = multiprocessing.get_context("forkserver")
+        stages = ("prepare", "search", "select", "tune", "retrain", "evaluate")
+        self.context.set_forkserver_preload(["tests.stages.chaos", *(f"winnow.pipelines.{name}" for name in stages)])
+
+    def start(self, case: Case, stage: str, folder: Path, seconds: float = PATIENCE) -> tuple[bool, float]:
+        """Whether the stage ended within so many seconds, and how long it took; killed otherwise."""
+        process = self.context.Process(target=run, args=(case, stage, folder))
+        began = time.monotonic()
+        process.start()
+        process.join(seconds)
+        ended = process.exitcode is not None
+        if not ended:
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+        took = time.monotonic() - began
+        if ended and process.exitcode != 0:
+            raise RuntimeError(f"{case.name}: {(folder / 'log').read_text()}")
+        return ended, took
+
+    def prepared(self, case: Case) -> tuple[Path, Path, float]:
+        """A folder in which the stage can start, one in which it has ended undisturbed, and the seconds it took."""
+        ready, whole = (self.root / f"{case.name} {name}" for name in ("ready", "whole"))
+        ready.mkdir()
+        for stage in case.before:
+            self.start(case, stage, ready)
+        shutil.copytree(ready, whole, symlinks=True)
+        _, took = self.start(case, case.stage, whole)
+        return ready, whole, took
+
+    def ordeal(self, case: Case, ready: Path, whole: Path, took: float, moments: list[float]) -> Counter:
+        """Kill the stage at `moments`, as shares of the time it takes, then let it end."""
+        folder, killed = self.root / "ordeal", 0
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(ready, folder, symlinks=True)
+        for moment in moments:
+            ended, _ = self.start(case, case.stage, folder, moment * took)
+            if ended:  # quicker than before
+                break
+            killed += 1
+        if not ended:
+            self.start(case, case.stage, folder)
+        wrong = differing(folder, whole)
+        for name in wrong:
+            print(f"  {case.name}, killed {killed} times: {name} differs", file=sys.stderr)
+        went_on = "going on with" in (folder / "log").read_text()
+        return Counter(
+            kills=killed,
+            resumed=killed * went_on,
+            anew=killed * (not went_on),
+            identical=killed * (not wrong),
+            lost=killed * bool(wrong),
+        )
+
+
+def differing(folder: Path, other: Path) -> list[str]:
+    """The outputs that are not the same in both, by name; measured times do not count."""
+    names = sorted(
+        {str(path.relative_to(each)) for each in (folder, other) for path in each.rglob("*") if counts(each, path)}
+    )
+    return [name for name in names if content(folder / name) != content(other / name)]
+
+
+def counts(folder: Path, path: Path) -> bool:
+    """Whether a path is an output that must be equal: not run ids, reports that hold them, state and the log."""
+    parts = path.relative_to(folder).parts
+    excluded = parts[0] in (".winnow", "log") or parts[:2] == ("artifacts", "runs") or path.suffix == ".html"
+    return path.is_file() and not excluded
+
+
+def content(path: Path) -> object:
+    if not path.is_file():
+        return None
+    if path.name == "evaluate.json":
+        return {name: value for name, value in json.loads(path.read_text()).items() if name not in MEASURED}
+    if path.name == "trials.parquet":
+        return pq.read_table(path).drop_columns(["seconds", "device"])
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    draw, total = random.Random(asked.seed), Counter()
+    with tempfile.TemporaryDirectory() as root:
+        arena, ready = Arena(Path(root)), {}
+        print(f"{'':<22}{'seconds':>8}" + "".join(f"{name:>11}" for name in COUNTS), flush=True)
+        for number in range(len(CASES)):
+            case = CASES[number]
+            ready[case.name] = arena.prepared(case)
+            found: Counter = Counter()
+            share = asked.kills * (number + 1) // len(CASES)
+            while total["kills"] + found["kills"] < share:
+                left = share - total["kills"] - found["kills"]
+                moments = [draw.random() for _ in range(min(left, draw.choice((1, 1, 2, 3))))]
+                found += arena.ordeal(case, *ready[case.name], moments)
+            total += found
+            took = ready[case.name][2]
+            print(f"{case.name:<22}{took:>8.1f}" + "".join(f"{found[name]:>11}" for name in COUNTS), flush=True)
+    print(f"{'all':<30}" + "".join(f"{total[name]:>11}" for name in COUNTS))
+    return int(total["lost"] > 0)

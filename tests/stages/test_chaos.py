@@ -1,0 +1,34 @@
+"""A few kills in the middle of tiny stages; `make chaos` does a hundred over all of them."""
+
+import random
+
+import pytest
+
+from tests.stages.chaos import SHORT, Arena, content, differing
+
+
+@pytest.fixture(scope="module")
+def arena(tmp_path_factory):
+    return Arena(tmp_path_factory.mktemp("chaos"))
+
+
+@pytest.mark.parametrize("case", SHORT, ids=lambda case: case.name)
+def test_a_killed_stage_ends_with_the_bytes_of_one_that_was_not(arena, case):
+    ready, whole, took = arena.prepared(case)
+    draw = random.Random(case.name)
+    found = arena.ordeal(case, ready, whole, took, [draw.uniform(0.5, 0.9), draw.uniform(0.2, 0.8)])
+    assert found["lost"] == 0
+    assert found["identical"] == found["kills"]
+    assert found["resumed"] or not found["kills"], "a busy machine may end the stage before the kill comes"
+
+
+def test_the_comparison_sees_one_changed_byte_and_a_missing_file(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name / "reports").mkdir(parents=True)
+        (tmp_path / name / "reports/search.csv").write_text("epoch,loss\n0,1.5\n")
+        (tmp_path / name / "log").write_text(name)
+    assert differing(tmp_path / "a", tmp_path / "b") == []
+    (tmp_path / "a/reports/search.csv").write_text("epoch,loss\n0,1.4\n")
+    (tmp_path / "b/reports/select.csv").write_text("")
+    assert differing(tmp_path / "a", tmp_path / "b") == ["reports/search.csv", "reports/select.csv"]
+    assert content(tmp_path / "nothing") is None

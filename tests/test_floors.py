@@ -31,6 +31,7 @@ FLOORS = {
     "cli_proxies": 5,
     "cli_predictors": 5,
     "cli_trust": 5,
+    "cli_clean": 5,
     "cli": 6,
     "__main__": 7,
 }

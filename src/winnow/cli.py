@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from winnow import __version__
+from winnow.cli_clean import clean
 from winnow.cli_predictors import predict
 from winnow.cli_proxies import rank, score
 from winnow.cli_trials import replay, table
@@ -120,6 +121,7 @@ cli.add_command(gate)
 cli.add_command(why)
 cli.add_command(export)
 cli.add_command(promote)
+cli.add_command(clean)
 
 
 @cli.group()

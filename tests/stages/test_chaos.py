@@ -1,10 +1,14 @@
 """A few kills in the middle of tiny stages; `make chaos` does a hundred over all of them."""
 
 import random
+import shutil
 
 import pytest
 
 from tests.stages.chaos import SHORT, Arena, content, differing
+from tests.stages.tiny import tiny
+from winnow.pipelines import retrain
+from winnow.stage import files
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +36,13 @@ def test_the_comparison_sees_one_changed_byte_and_a_missing_file(tmp_path):
     (tmp_path / "b/reports/select.csv").write_text("")
     assert differing(tmp_path / "a", tmp_path / "b") == ["reports/search.csv", "reports/select.csv"]
     assert content(tmp_path / "nothing") is None
+
+
+def test_seeds_of_retraining_leave_each_other_alone(finished, tmp_path):
+    for name in ("data", "artifacts"):
+        shutil.copytree(finished / name, tmp_path / name)
+    other = tmp_path / ".winnow/checkpoints/retrain-1-0123456789ab"
+    other.mkdir(parents=True)
+    retrain.main(tiny(), tmp_path, 0)
+    assert other.is_dir()
+    assert (tmp_path / files.retrained(0)).read_bytes() == (finished / files.retrained(0)).read_bytes()

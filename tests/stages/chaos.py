@@ -191,22 +191,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="cases whose name begins so, as in search or retrain")
     asked = parser.parse_args()
     draw, total = random.Random(asked.seed), Counter()
     with tempfile.TemporaryDirectory() as root:
-        arena, ready = Arena(Path(root)), {}
+        arena = Arena(Path(root))
         print(f"{'':<22}{'seconds':>8}" + "".join(f"{name:>11}" for name in COUNTS), flush=True)
-        for number in range(len(CASES)):
-            case = CASES[number]
-            ready[case.name] = arena.prepared(case)
+        cases = [case for case in CASES if case.name.startswith(asked.only)]
+        for number, case in enumerate(cases, 1):
+            ready, whole, took = arena.prepared(case)
             found: Counter = Counter()
-            share = asked.kills * (number + 1) // len(CASES)
+            share = asked.kills * number // len(cases)
             while total["kills"] + found["kills"] < share:
                 left = share - total["kills"] - found["kills"]
                 moments = [draw.random() for _ in range(min(left, draw.choice((1, 1, 2, 3))))]
-                found += arena.ordeal(case, *ready[case.name], moments)
+                found += arena.ordeal(case, ready, whole, took, moments)
             total += found
-            took = ready[case.name][2]
             print(f"{case.name:<22}{took:>8.1f}" + "".join(f"{found[name]:>11}" for name in COUNTS), flush=True)
     print(f"{'all':<30}" + "".join(f"{total[name]:>11}" for name in COUNTS))
     return int(total["lost"] > 0)

@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: setup repro test slow ui bench lint lock clean chaos
+.PHONY: setup repro test slow fuzz audit ui bench lint lock clean chaos
 
 setup: .venv/ready
 
@@ -31,6 +31,13 @@ slow: setup
 
 chaos: setup # 100 kills at random moments of all stages; counts what went on and what ended in the same bytes
 	nice -n 19 $(BIN)/python -m tests.chaos --kills 100
+
+fuzz: setup # every reader of files against 10,000 damaged inputs: about ten minutes
+	$(BIN)/python -m tests.fuzz --count 10000
+
+audit: # known weaknesses of the locked packages, in a .venv of its own; asks a service on the network
+	$(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet pip-audit==2.10.1 && \
+	.venv-audit/bin/pip-audit --strict --requirement requirements.lock --no-deps --disable-pip; status=$$?; rm -rf .venv-audit; exit $$status
 
 ui: setup
 	winnow ui

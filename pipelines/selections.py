@@ -3,12 +3,14 @@
 import contextlib
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from winnow.core.architecture import Architecture
+from winnow.core.errors import Refused
+from winnow.core.space import Space
 from winnow.data.loaders import Batches, in_order, join
 from winnow.measure import cost
 from winnow.pipelines.untrained import choose
@@ -30,6 +32,20 @@ from winnow.trials.table import as_rows, read_table
 
 SPLITS = ("weights", "arch", "select")
 Selection = tuple[Architecture, list[dict[str, Any]]]  # and rows of evidence
+
+
+def read_logits(space: Space, vectors: Mapping[str, Any]) -> Logits | None:
+    """The logits of a search by decision; None where it has none. KeyError, RuntimeError, ... where they do not fit."""
+    if not vectors:
+        return None
+    logits = Logits(space, torch.Generator(), subsets=any(space.decisions[name].pick > 1 for name in vectors))
+    with torch.no_grad():
+        for name, vector in vectors.items():
+            values = torch.tensor(vector)
+            if values.shape != logits[name].shape or not values.isfinite().all():
+                raise ValueError(f"logits of {name!r}: {len(vector)} values, it takes {len(logits[name])} numbers")
+            logits[name].copy_(values)
+    return logits
 
 
 class Bench:
@@ -59,14 +75,12 @@ class Bench:
         if self.tensors is None:
             return
         files.load_state(self.space, self.tensors, self.folder / files.SUPERNET)
-        vectors = files.read_json(self.folder / files.LOGITS, "search")["logits"]
-        self.logits = None
-        if vectors:
-            subsets = any(self.space.decisions[name].pick > 1 for name in vectors)
-            self.logits = Logits(self.space, torch.Generator(), subsets=subsets)
-            with torch.no_grad():
-                for name, vector in vectors.items():
-                    self.logits[name].copy_(torch.tensor(vector))
+        content = files.read_json(self.folder / files.LOGITS, "search")
+        try:
+            self.logits = read_logits(self.space, content["logits"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise Refused(f"{files.LOGITS} does not fit the space: run `winnow search` again") from error
+        if self.logits is not None:
             self.logits.to(self.work.device)
 
     def weights(self) -> dict[str, torch.Tensor]:

@@ -27,7 +27,6 @@ READERS = {
     "tune": ("weights", "arch", "select"),
     "retrain": ("weights", "arch", "select"),
     "evaluate": ("weights", "arch", "select", "test"),
-    "export": ("test",),  # compares two forms of a finished network
 }
 
 

@@ -4,13 +4,14 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from winnow.core.errors import Refused
-from winnow.data.schema import FORMAT, check_schema, classes_of, content_digest, fixed_numpy, shape_of
+from winnow.data.schema import FORMAT, SPLITS, check_schema, classes_of, content_digest, fixed_numpy, shape_of
 
 MANIFEST = "manifest.json"
 ROW_GROUP_BYTES = 64 << 20
@@ -53,11 +54,34 @@ def read_manifest(folder: Path) -> dict:
         manifest = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise Refused(f"{path} is missing; run the prepare stage first") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(f"{path} is no JSON ({error}); run the prepare stage again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise Refused(f"{path} is not a manifest of format {FORMAT}; run the prepare stage again")
+    if wrong := _wrong(manifest):
+        raise Refused(f"{path} is damaged: {wrong} is not what prepare writes; run the prepare stage again")
     return manifest
+
+
+def _wrong(manifest: Mapping[str, Any]) -> str | None:
+    """The first entry of a manifest that is missing or cannot be used."""
+
+    def values(key: str, *kinds: type) -> list[Any]:
+        found = manifest.get(key)
+        return found if isinstance(found, list) and all(type(value) in kinds for value in found) else []
+
+    shape, splits = values("shape", int), manifest.get("splits")
+    channels = shape[0] if len(shape) == 3 and min(shape) > 0 else -1
+    known = [splits.get(name) for name in SPLITS] if isinstance(splits, dict) else [None]
+    checks = {
+        "shape": channels > 0,
+        "splits": all(isinstance(s, dict) and type(s.get("rows")) is int and "digest" in s for s in known),
+        "classes": bool(values("classes", str)),
+        "mean": len(values("mean", float, int)) == channels,
+        "std": len(values("std", float, int)) == channels,
+        "symmetric": isinstance(manifest.get("symmetric"), bool),
+    }
+    return next((key for key, good in checks.items() if not good), None)
 
 
 def read_split(folder: Path, name: str, manifest: dict) -> pa.Table:
@@ -70,6 +94,8 @@ def read_split(folder: Path, name: str, manifest: dict) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         raise Refused(f"{path} is no whole Parquet file ({_reason(error)}); run the prepare stage again") from error
     check_schema(table.schema, path.name)
+    if list(shape_of(table.schema)) != manifest["shape"]:
+        raise Refused(f"{path} holds images of another shape than its manifest says; run the prepare stage again")
     if len(table) != expected["rows"]:
         raise Refused(f"{path} has {len(table)} rows, its manifest says {expected['rows']}; run prepare again")
     if content_digest(table) != expected["digest"]:

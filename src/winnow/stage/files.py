@@ -77,8 +77,8 @@ def read_json(path: Path, made_by: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise Refused(f"no {path}: run `winnow {made_by}` (or `dvc repro`) first") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise Refused(f"{path} is not JSON ({error}): run `winnow {made_by}` again") from error
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, a number of a million digits, a tower of lists
+        raise Refused(f"{path} is not JSON ({_line(error)}): run `winnow {made_by}` again") from error
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
@@ -109,11 +109,19 @@ def read_tensors(path: Path, made_by: str) -> tuple[dict[str, Tensor], dict[str,
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["winnow"])
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise Refused(f"{path} is damaged ({error}): run `winnow {made_by}` again") from error
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, RecursionError, OSError) as error:
+        raise Refused(f"{path} is damaged ({_line(error)}): run `winnow {made_by}` again") from error
     except KeyError as error:
         raise Refused(f"{path} was not written by winnow: it does not say what it holds") from error
+    if not isinstance(about, dict):
+        raise Refused(f"{path} was not written by winnow: it says a {type(about).__name__} of itself")
+    return tensors, about
+
+
+def _line(error: BaseException) -> str:
+    """The first line of what an exception says: a refusal is one sentence."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -170,10 +178,13 @@ def read_recipe(path: Path, base: Recipe) -> Recipe:
     content = read_json(path, "tune")
     if not isinstance(content, dict) or content.get("format") != RECIPE_FORMAT:
         raise Refused(f"{path} is not in format {RECIPE_FORMAT!r}: run `winnow tune` again")
-    changed = next((name for name, value in asdict(base).items() if content["base"].get(name) != value), None)
+    before, tuned, names = content.get("base"), content.get("recipe"), asdict(base).keys()
+    if not isinstance(before, dict) or not isinstance(tuned, dict) or not names == tuned.keys():
+        raise Refused(f"{path} does not hold a recipe of {', '.join(names)}: run `winnow tune` again")
+    changed = next((name for name, value in asdict(base).items() if before.get(name) != value), None)
     if changed is not None:
         raise Refused(
-            f"{path} was made for {changed} {content['base'].get(changed)}, params.yaml says {getattr(base, changed)}: "
+            f"{path} was made for {changed} {before.get(changed)}, params.yaml says {getattr(base, changed)}: "
             "run `winnow tune` again"
         )
-    return Recipe(**content["recipe"])
+    return Recipe(**tuned)

@@ -17,8 +17,8 @@ def true_accuracy(path: Path, arch: Architecture) -> dict[str, float]:
         table = pq.read_table(path)
     except FileNotFoundError as error:
         raise Refused(f"select.table: no file {path}") from error
-    except pa.ArrowInvalid as error:
-        raise Refused(f"select.table: {path} is not Parquet ({error})") from error
+    except (pa.ArrowException, OSError) as error:
+        raise Refused(f"select.table: {path} is not Parquet ({str(error).splitlines()[0]})") from error
     if "arch_str" not in table.column_names:
         raise Refused(f"select.table: {path} has no column arch_str; it has {', '.join(table.column_names)}")
     rows = table.filter(pc.equal(table["arch_str"], to_string(arch)))

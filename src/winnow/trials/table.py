@@ -100,5 +100,5 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             return file.read(columns, use_threads=False)
     except FileNotFoundError as error:
         raise Refused(f"no trials table {path}: a study or `winnow table import` writes one") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise Refused(f"{path} is no Parquet file: {error}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise Refused(f"{path} is no whole Parquet file: {str(error).splitlines()[0]}") from error

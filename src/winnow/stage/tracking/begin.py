@@ -77,7 +77,13 @@ def usable_uri(tracking: Tracking, state: Path) -> tuple[str, str]:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+    try:
+        record = json.loads(path.read_text())
+        if isinstance(record, dict):
+            return record
+    except (ValueError, RecursionError):
+        pass
+    raise Refused(f"{path} is damaged: run `winnow {path.stem.partition('-')[0]}` again")
 
 
 def _user() -> str:

@@ -75,7 +75,7 @@ def _versions(folder: Path) -> list[str]:
 
 def _code(lock: Mapping[str, Any]) -> list[str]:
     root = Path(winnow.__file__).parents[1]
-    deps = {dep["path"]: dep.get("md5") for stage in lock.values() for dep in stage.get("deps", ())}
+    deps = {dep["path"]: dep.get("md5") for stage in lock.values() for dep in stage["deps"]}
     paths = {path: root / path.removeprefix("src/") for path in deps if path.startswith("src/")}
     return [f"code: {p} is not as recorded" for p, at in sorted(paths.items()) if at.exists() and md5_of(at) != deps[p]]
 
@@ -84,7 +84,7 @@ def _parameters(params: Params, lock: Mapping[str, Any]) -> list[str]:
     now = dict(flat(params.model_dump(mode="json")))
     found = set()
     for stage in lock.values():
-        recorded = (stage.get("params") or {}).get("params.yaml") or {}
+        recorded = stage["params"]
         for name, value in flat(recorded):
             if name in now and now[name] != value:
                 found.add(f"parameter {name}: recorded {value}, now {now[name]}")

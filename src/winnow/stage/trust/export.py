@@ -130,7 +130,7 @@ def _images(folder: Path, about: Mapping[str, Any]) -> tuple[Tensor, str]:
     """The test split where the model's own is here, else noise; pixels, and what they are in words."""
     told = about.get("provenance", {}).get("data", {}).get("splits", {}).get("test")
     if (folder / files.SPLITS / "manifest.json").is_file():
-        test = open_split(folder / files.SPLITS, "test", stage="export")
+        test = open_split(folder / files.SPLITS, "test", stage="evaluate")  # of a network that is finished
         if told in (None, test.digest) and list(test.images.shape[1:]) == about["shape"]:
             return test.images, f"test split {test.digest}"
     noise = torch.randint(0, 256, (SAMPLE, *about["shape"]), generator=torch.Generator().manual_seed(0))

@@ -46,24 +46,28 @@ def commits_with(folder: Path, text: str, path: str) -> list[str]:
 
 
 def read_lock(text: str | None, name: str = LOCK) -> dict[str, Any]:
-    """The stages of a dvc.lock by name; none for None. Refused where it is none."""
+    """The stages of a dvc.lock by name, each with `deps`, `outs`, `params`; none for None. Refused where it is none."""
     if text is None:
         return {}
     try:
-        stages = (yaml.safe_load(text) or {}).get("stages", {})
-        for stage in stages.values():
-            for each in (*stage.get("deps", ()), *stage.get("outs", ())):
-                each["path"]
-        return stages
-    except (yaml.YAMLError, AttributeError, TypeError, KeyError) as error:
-        raise Refused(
-            f"{name} is not a lock file of DVC: run `dvc repro` again, or check the file out of git"
-        ) from error
+        stages = (yaml.safe_load(text) or {}).get("stages") or {}
+        return {name: _stage(name, content) for name, content in stages.items()}
+    except (yaml.YAMLError, AttributeError, TypeError, KeyError, ValueError, RecursionError) as error:
+        raise Refused(f"{name} is not a lock file of DVC: check it out of git, or run `dvc repro` again") from error
+
+
+def _stage(name: str, content: Any) -> dict[str, Any]:
+    deps, outs = ([dict(entry) for entry in content.get(key) or ()] for key in ("deps", "outs"))
+    params = (content.get("params") or {}).get("params.yaml") or {}
+    words = [name, *(entry["path"] for entry in deps + outs), *(entry.get("md5", "") for entry in deps + outs)]
+    if not all(isinstance(word, str) for word in words) or not isinstance(params, dict):
+        raise TypeError("takes names, paths and digests")
+    return {"deps": deps, "outs": outs, "params": params}
 
 
 def outs_of(stages: dict[str, Any]) -> dict[str, str]:
     """The recorded md5 of every output, by path."""
-    return {out["path"]: out.get("md5", "") for stage in stages.values() for out in stage.get("outs", ())}
+    return {out["path"]: out.get("md5", "") for stage in stages.values() for out in stage["outs"]}
 
 
 def md5_of(path: Path) -> str:

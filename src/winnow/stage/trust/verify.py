@@ -125,7 +125,7 @@ def _lay_out(params: Params, folder: Path, scratch: Path, lock: dict[str, Any], 
             place[last] = str((folder / place[last]).resolve())
     files.write_text(scratch / "params.yaml", yaml.safe_dump(content))
     for name in lock.keys() - set(chosen):
-        for out in lock[name].get("outs", ()):
+        for out in lock[name]["outs"]:
             source, target = folder / out["path"], scratch / out["path"]
             if source.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def _lay_out(params: Params, folder: Path, scratch: Path, lock: dict[str, Any], 
 
 
 def _check_inputs(stage: dict[str, Any], name: str, scratch: Path) -> None:
-    for dep in stage.get("deps", ()):
+    for dep in stage["deps"]:
         if dep["path"].startswith(("data/", "artifacts/")) and not (scratch / dep["path"]).exists():
             raise Refused(
                 f"stage {name} reads {dep['path']}, which is not here: get it (dvc pull), or verify all stages"
@@ -165,7 +165,7 @@ def _compare(name: str, stage: dict[str, Any], folder: Path, scratch: Path, fail
     if failure:
         return Checked(DIFFERS, 0.0, note=failure)
     outputs, references = {}, {}
-    for out in stage.get("outs", ()):
+    for out in stage["outs"]:
         path, md5 = out["path"], out.get("md5", "")
         references[path] = _reference(folder, scratch, path, md5)
         outputs[path] = same(path, scratch / path, md5, references[path])

@@ -71,9 +71,7 @@ def _lock(root: Path) -> dict[str, Any]:
 
 def _file(path: Path, origin: Origin, root: Path, lock: Mapping[str, Any]) -> Step:
     md5 = md5_of(path)
-    stages = [
-        f"{name} ({out['path']})" for name, s in lock.items() for out in s.get("outs", ()) if out.get("md5") == md5
-    ]
+    stages = [f"{name} ({out['path']})" for name, s in lock.items() for out in s["outs"] if out.get("md5") == md5]
     facts: dict[str, Any] = {"path": path.name, "kind": origin.kind, "md5": md5}
     if stages:
         facts["written by stage"] = ", ".join(stages)
@@ -152,7 +150,7 @@ def _parameters(origin: Origin, lock: Mapping[str, Any]) -> Step:
     if origin.seed is not None:
         facts["seed"] = origin.seed
     for name in ("search", "select"):
-        params = lock.get(name, {}).get("params", {}).get("params.yaml", {})
+        params = lock.get(name, {}).get("params", {})
         facts |= {f"{name}, by dvc.lock": params.get(name)} if params.get(name) else {}
     return Step("parameters", FILE if origin.provenance else UNKNOWN, facts)
 
@@ -162,7 +160,7 @@ def _code(origin: Origin, root: Path, lock: Mapping[str, Any]) -> Step:
     code: dict[str, str] = origin.provenance.get("code", {})
     if not code:
         return Step("code", UNKNOWN)
-    deps = {dep["path"]: dep.get("md5") for stage in lock.values() for dep in stage.get("deps", ())}
+    deps = {dep["path"]: dep.get("md5") for stage in lock.values() for dep in stage["deps"]}
     others = [name for name, md5 in code.items() if deps.get(name) != md5]
     try:
         present = commit_of(root, "HEAD")

@@ -1,0 +1,124 @@
+"""What comes in by a file is data: nothing in it is executed, unpacked to disk or listened to from outside.
+
+The sources are read for calls that would break this (pickle is in tests/test_floors.py); each rule is shown to fail on
+a planted line. The rest is tried.
+"""
+
+import ast
+import gzip
+import io
+import re
+import tarfile
+
+import pytest
+import yaml
+
+from tests.test_floors import REPOSITORY, calls, sources
+from winnow.core.errors import Refused
+from winnow.data.cifar10 import TEST, TRAIN, read_members
+from winnow.stage.params import read_params
+from winnow.stage.trust.revision import read_lock
+
+UNPACKS = ("extractall", "extract", "unpack_archive", "Untar", "Unzip")
+RUNS = ("eval", "exec", "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput")
+YAML = (
+    "yaml.load",
+    "yaml.load_all",
+    "yaml.unsafe_load",
+    "yaml.full_load",
+    "yaml.unsafe_load_all",
+    "yaml.full_load_all",
+)
+ANYWHERE = re.compile(r"""["']0\.0\.0\.0|["']::["']""")
+
+
+def breaches(source: str) -> list[str]:
+    """ "line: what" of calls that trust a file too much, and of addresses open to the network."""
+    found = [f"{number}: {line.strip()}" for number, line in enumerate(source.splitlines(), 1) if ANYWHERE.search(line)]
+    for call, name in calls(ast.parse(source)):
+        shell = any(k.arg == "shell" and getattr(k.value, "value", True) for k in call.keywords)
+        if name in (*RUNS, *YAML) or name.rpartition(".")[2] in UNPACKS or shell:
+            found.append(f"{call.lineno}: {name}")
+    return found
+
+
+def test_no_source_trusts_what_comes_in_by_a_file():
+    found = {str(path.relative_to(REPOSITORY)): breaches(path.read_text()) for _, path in sources()}
+    assert not {name: lines for name, lines in found.items() if lines}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "yaml.load(text, Loader=yaml.Loader)",
+        "tar.extractall(folder)",
+        "shutil.unpack_archive(path)",
+        "pooch.retrieve(url, None, processor=pooch.Untar())",
+        "subprocess.run(words, shell=True)",
+        "eval(text)",
+        "os.system(words)",
+        "server.bind(('0.0.0.0', 80))",
+    ],
+)
+def test_a_planted_breach_is_found(line):
+    assert len(breaches(line)) == 1
+
+
+def test_yaml_builds_no_objects(tmp_path):
+    hostile = (
+        f"seed: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path ['{tmp_path}/touched']]\n"
+    )
+    (tmp_path / "params.yaml").write_text(hostile)
+    with pytest.raises(Refused, match="not readable as YAML"):
+        read_params(tmp_path / "params.yaml")
+    with pytest.raises(Refused, match="not a lock file"):
+        read_lock(hostile)
+    assert not (tmp_path / "touched").exists()
+
+
+def test_an_archive_writes_nowhere(tmp_path, monkeypatch):
+    """Members outside their folder, links, devices: read_members takes the named regular files into memory, no more."""
+    archive = tmp_path / "folder" / "hostile.tar.gz"
+    archive.parent.mkdir()
+    with gzip.open(archive, "wb") as stream, tarfile.open(fileobj=stream, mode="w:") as tar:
+        for name in ("../outside", "/outside", TRAIN[0], TRAIN[0]):
+            info = tarfile.TarInfo(name)
+            info.size = 1
+            tar.addfile(info, io.BytesIO(b"x"))
+        for name, kind in ((TRAIN[1], tarfile.SYMTYPE), (TRAIN[2], tarfile.LNKTYPE), (TEST[0], tarfile.CHRTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            tar.addfile(info)
+    monkeypatch.chdir(archive.parent)
+    assert read_members(archive, TRAIN[:1]) == {TRAIN[0]: b"x"}
+    for name in (TRAIN[1], TRAIN[2], TEST[0]):
+        with pytest.raises(Refused, match="has no"):
+            read_members(archive, (name,))
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "hostile.tar.gz"]
+
+
+def test_only_this_machine_reaches_the_servers_of_compose():
+    services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
+    ports = [port for service in services.values() for port in service.get("ports", ())]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+    assert not services["database"].get("ports")
+
+
+def test_the_image_runs_as_nobody_in_particular_and_holds_only_what_is_listed():
+    lines = (REPOSITORY / "Dockerfile").read_text().splitlines()
+    stages = "\n".join(lines).split("\nFROM ")
+    assert stages[-1].strip() == "runtime"
+    runtime = next(stage for stage in stages if "AS runtime" in stage.splitlines()[0])
+    assert re.findall(r"(?m)^USER (\S+)", runtime) == ["winnow"]
+    assert not re.search(r"(?i)secret|password|token|apt-get", runtime)
+    listed = [line for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    assert listed[0] == "*"
+    assert not {"!.git", "!.env", "!data", "!artifacts", "!.winnow"} & set(listed)
+
+
+def test_the_lock_names_one_version_of_everything():
+    """What an audit, and a second machine, can rely on."""
+    lines = (REPOSITORY / "requirements.lock").read_text().splitlines()
+    assert all(re.fullmatch(r"[A-Za-z0-9_.\-]+==[0-9][A-Za-z0-9_.]*", line) for line in lines)
+    assert len({line.partition("==")[0].lower().replace("_", "-") for line in lines}) == len(lines)

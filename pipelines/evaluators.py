@@ -18,6 +18,7 @@ from winnow.data.loaders import Split, in_order, join, open_split
 from winnow.spaces import build
 from winnow.stage import files
 from winnow.stage.params import Params, check_params
+from winnow.stage.plans import plan_of_search, plan_of_tune
 from winnow.stage.work import about_model, augmentation, facts, final_space, promise, search_space
 from winnow.train.recipes import Recipe
 from winnow.train.seeds import derived, generator
@@ -37,7 +38,7 @@ def tune(folder: str, params: dict[str, Any], device: str, models: str | None, w
     bench = _Bench(folder, params, device, "tune", TUNE_SPLITS)
     path = bench.folder / files.ARCHITECTURE
     arch = files.read_architecture(path, bench.final, bench.params.space.name)
-    return bench.training(bench.train, bench.valid, None, bench.fact, models, bench.params.plan_of_tune({}), arch)
+    return bench.training(bench.train, bench.valid, None, bench.fact, models, plan_of_tune(bench.params, {}), arch)
 
 
 def search(folder: str, params: dict[str, Any], device: str, models: str | None, weights: str | None) -> Evaluate:
@@ -70,7 +71,7 @@ class _Bench:
         options = {**params.space.chosen(), **params.retrain.space}
         options = reduced_options(params.space.name, options, settings.channels)
         fact = {**self.fact, "image_size": reduced(self.fact["image_size"], settings.resolution)}
-        return self.training(train, valid, options, fact, models, params.plan_of_search())
+        return self.training(train, valid, options, fact, models, plan_of_search(params))
 
     def training(
         self,
@@ -115,7 +116,7 @@ class _Bench:
         supernet = search_space(self.params, self.folder).to(self.device, memory_format=torch.channels_last)
         files.load_state(supernet, tensors, self.folder / files.SUPERNET)
         images = self.params.search.trials.inherited.calibration_images
-        cost = self.cost(self.params.plan_of_search())
+        cost = self.cost(plan_of_search(self.params))
         return Inherited(supernet, cost, self.train, images, self.valid, self.params.select.batch)
 
     def by_proxy(self, models: str | None) -> Evaluate:
@@ -125,12 +126,12 @@ class _Bench:
             space = build(self.params.space.name, options, **self.fact, final=True)
         images = next(iter(in_order(self.train, settings.batch)))
         seed = derived(self.params.seed, "search", "proxy")
-        return ByProxy(settings.names, space, self.cost(self.params.plan_of_search()), images, seed, self.device)
+        return ByProxy(settings.names, space, self.cost(plan_of_search(self.params)), images, seed, self.device)
 
     def by_table(self, models: str | None) -> Evaluate:
         settings = self.params.search.trials.table
         table = Table.read(self.folder / str(settings.path))
-        return ByTable(table, settings.fidelity, self.cost(self.params.plan_of_search()))
+        return ByTable(table, settings.fidelity, self.cost(plan_of_search(self.params)))
 
     def _split(self, name: str, stage: str) -> Split:
         return open_split(self.folder / files.SPLITS, name, stage=stage, device=self.device)

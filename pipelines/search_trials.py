@@ -5,6 +5,7 @@ from typing import Any
 
 from winnow.spaces.nb201_classes import CLASSES
 from winnow.stage import files
+from winnow.stage.plans import plan_of_search
 from winnow.stage.study import CURVE, Task, curve, record, study, worker_params
 from winnow.stage.work import Work, final_space
 from winnow.train.seeds import derived
@@ -70,7 +71,7 @@ def _task(work: Work) -> Task:
     if settings.evaluator == "inherited":
         basis["supernet"] = {name: value for name, value in dump["search"].items() if name != "trials"}
     return Task(
-        plan=replace(params.plan_of_search(), seed=derived(params.seed, "search", "trials")),
+        plan=replace(plan_of_search(params), seed=derived(params.seed, "search", "trials")),
         search=search,
         count=settings.count,
         seconds=settings.seconds,

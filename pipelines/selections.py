@@ -22,6 +22,7 @@ from winnow.search.objective import cross_entropy
 from winnow.search.relax import Logits, gates, softmax
 from winnow.search.select import magnitude, masks, perturbation, threshold
 from winnow.stage import files
+from winnow.stage.plans import plan_of_search
 from winnow.stage.progress import Shown
 from winnow.stage.work import Work, augmentation, final_space, search_space
 from winnow.train.checkpoint import Keeper
@@ -239,7 +240,7 @@ def _child(event: int, digest: str, accuracy: float | None, kept: bool) -> dict[
 def by_best(bench: Bench, seed: int) -> Selection:
     """Of the study's front, the trial with the best first objective."""
     rows = as_rows(read_table(bench.folder / files.TRIALS))
-    winner = best(bench.params.plan_of_search(), rows)
+    winner = best(plan_of_search(bench.params), rows)
     shown = [
         {
             "event": row.number,

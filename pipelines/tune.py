@@ -19,6 +19,7 @@ from typing import Any
 from winnow.pipelines.evaluators import TUNE_SPLITS
 from winnow.stage import files
 from winnow.stage.params import Params
+from winnow.stage.plans import plan_of_tune
 from winnow.stage.study import CURVE, Task, curve, record, study, worker_params
 from winnow.stage.work import Work, final_space, working
 from winnow.train.seeds import derived
@@ -78,7 +79,7 @@ def _task(work: Work) -> Task:
     if not all(holds(each.distribution, first[name]) for name, each in ranges.items()):
         work.say("  the recipe as it stands lies outside tune.ranges and is not among the trials")
         first = {}
-    plan = replace(params.plan_of_tune(first), seed=derived(params.seed, "tune"))
+    plan = replace(plan_of_tune(params, first), seed=derived(params.seed, "tune"))
     dump = worker_params(params)
     return Task(
         plan=plan,

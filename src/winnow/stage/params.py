@@ -1,6 +1,5 @@
 """params.yaml, checked at the door: what each section takes, and sentences for what it does not."""
 
-import difflib
 import re
 import typing
 from pathlib import Path
@@ -11,11 +10,11 @@ from pydantic import Field, ValidationError, model_validator
 
 from winnow.core.errors import Refused
 from winnow.search.pairs import NEEDS, OFFERS, objection
-from winnow.stage.section import Distinct, Fraction, NotNegative, Positive, Rate, Section, Weight
+from winnow.stage.plans import check_tried
+from winnow.stage.section import Distinct, Fraction, NotNegative, Positive, Rate, Section, Weight, nearest
 from winnow.stage.strategies import Strategies
 from winnow.stage.trial_params import SearchTrials, Trials, Tune
 from winnow.train.recipes import RECIPES, Recipe
-from winnow.trials.plan import Plan
 
 Precision = Literal["fp32", "bf16"]
 TrainingSplit = Literal["weights", "arch", "select"]
@@ -85,7 +84,7 @@ class SpaceParams(Section):
     def known(self) -> Self:
         if ":" not in self.name and self.name not in ("nas_bench_201", "darts", "mobile"):
             known = ("nas_bench_201", "darts", "mobile")
-            hint = _nearest(self.name, known)
+            hint = nearest(self.name, known)
             raise ValueError(f"name takes {', '.join(known)} or 'my_package.my_module:build', not {self.name!r}{hint}")
         return self
 
@@ -272,96 +271,10 @@ class Params(Section):
             raise ValueError("search.darts.order: second takes differences that bf16 rounds away; use fp32")
         if self.retrain.recipe().auxiliary and self.space.name != "darts":
             raise ValueError("retrain.auxiliary: only space darts has a second classifier; set retrain.auxiliary to 0")
-        self._check_ranges()
-        for key, section, count in (
-            ("search.trials", self.search.trials, self.search.strategy == "trials"),
-            ("tune", self.tune, self.tune.trials),
-        ):
-            if count and self.trials.executor != "inline" and self.trials.workers > section.look_back:
-                raise ValueError(
-                    f"{key}.look_back: {self.trials.workers} workers (trials.workers) need as many or more, not "
-                    f"{section.look_back}: a trial cannot know the results of those beside it"
-                )
-        if self.search.strategy == "trials":
-            self._check_trials()
+        check_tried(self)
         if self.select.table is not None and self.space.name != "nas_bench_201":
             raise ValueError("select.table: the table holds NAS-Bench-201 cells; set it to null or space.name to it")
         return self
-
-    def _check_ranges(self) -> None:
-        """A range is of a field of the recipe, and its ends are values that `retrain` would take."""
-        tune = self.tune
-        if tune.trials and not tune.ranges:
-            raise ValueError("tune.ranges is empty: name a field of retrain with its range, or set tune.trials to 0")
-        if tune.epochs is not None and "epochs" in tune.ranges:
-            raise ValueError("tune.epochs sets the epochs of every trial: set it to null to try ranges of epochs")
-        places = {"tune.ranges": tune.ranges, "search.trials.ranges": self.search.trials.ranges}
-        for place, name, given in ((p, n, r) for p, ranges in places.items() for n, r in ranges.items()):
-            if name not in Recipe.__dataclass_fields__:
-                hint = _nearest(name, Recipe.__dataclass_fields__)
-                raise ValueError(
-                    f"{place}.{name}: no field of a recipe{hint}; there are {', '.join(Recipe.__dataclass_fields__)}"
-                )
-            if name == "auxiliary" and not (self.retrain.recipe().needs_auxiliary and all(given.values())):
-                raise ValueError(
-                    f"{place}.auxiliary: whether there is a second classifier is not tried: keep it above 0"
-                )
-            for value in given.values():
-                try:
-                    Retrain.model_validate({name: value})
-                except ValidationError as error:
-                    message = error.errors()[0]["msg"]
-                    raise ValueError(f"{place}.{name}: {message[0].lower() + message[1:]}, not {value!r}") from error
-
-    def _check_trials(self) -> None:
-        search = self.search.trials
-        if search.evaluator == "table" and search.table.path is None:
-            raise ValueError("search.trials.table.path: evaluator table takes the path of a trials table")
-        if search.identity != "digest" and self.space.name != "nas_bench_201":
-            raise ValueError(f"search.trials.identity: {search.identity!r} is known of nas_bench_201; take digest")
-        if "epochs" in search.ranges:
-            raise ValueError("search.trials.ranges.epochs: search.trials.training.epochs sets those of every trial")
-        if search.ranges and search.evaluator != "training":
-            raise ValueError("search.trials.ranges: hyper-parameters need evaluator training")
-        if search.sampler == "network_morphism" and search.evaluator != "training":
-            raise ValueError("search.trials.sampler: network_morphism hands weights on; take evaluator training")
-        try:
-            self.plan_of_search()
-        except Refused as refusal:
-            raise ValueError(f"search.trials: {refusal}") from refusal
-
-    def plan_of_search(self) -> Plan:
-        """The study of strategy trials; its seed is the stage's to set."""
-        search = self.search.trials
-        return Plan(
-            objectives=search.objectives,
-            constraints={name: limits.model_dump() for name, limits in search.constraints.items()},
-            sampler=search.sampler,
-            sampler_options=search.sampler_options,
-            stopper=search.stopper,
-            stopper_options=_stops(search.stopper, search.stopper_options, search.training.epochs),
-            look_back=search.look_back,
-            fidelity=search.fidelity(),
-        )
-
-    def plan_of_tune(self, first: dict[str, Any]) -> Plan:
-        """The study of stage tune, whose trial 0 has the parameters `first`; its seed is the stage's to set."""
-        tune = self.tune
-        return Plan(
-            objectives={"accuracy": "maximize"},
-            sampler=tune.sampler,
-            sampler_options=tune.sampler_options,
-            stopper=tune.stopper,
-            stopper_options=_stops(tune.stopper, tune.stopper_options, tune.epochs or self.retrain.recipe().epochs),
-            look_back=tune.look_back,
-            fidelity={} if tune.epochs is None else {"epochs": float(tune.epochs)},
-            first=first,
-        )
-
-
-def _stops(stopper: str, options: dict[str, Any], epochs: int) -> dict[str, Any]:
-    """Hyperband lays its brackets over the epochs of a trial, unless told otherwise."""
-    return {"max_resource": epochs, **options} if stopper == "hyperband" else options
 
 
 def read_params(path: Path) -> Params:
@@ -388,7 +301,7 @@ def _sentence(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         known = list(_fields(problem["loc"][:-1]))
-        return f"unknown key {key}{_nearest(str(problem['loc'][-1]), known)}; there are {', '.join(known)}"
+        return f"unknown key {key}{nearest(str(problem['loc'][-1]), known)}; there are {', '.join(known)}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{key + ': ' if key else ''}{message}"
@@ -396,7 +309,7 @@ def _sentence(problem: Any) -> str:
     hint = "; YAML reads 1e-3 as text, 1.0e-3 as a number" if _scientific(problem["input"]) else ""
     if problem["type"] == "literal_error" and isinstance(problem["input"], str):
         options = [part.strip("' ") for part in problem["ctx"]["expected"].replace(" or ", ",").split(",")]
-        hint = _nearest(problem["input"], options)
+        hint = nearest(problem["input"], options)
     return f"{key}: {message[0].lower() + message[1:]}, not {came if len(came) < 80 else came[:77] + '...'}{hint}"
 
 
@@ -409,8 +322,3 @@ def _fields(loc: tuple) -> typing.Iterable[str]:
     for part in loc:
         model = model.model_fields[part].annotation
     return model.model_fields
-
-
-def _nearest(name: str, known: typing.Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), 1, 0.5)
-    return f" (did you mean {near[0]!r}?)" if near else ""

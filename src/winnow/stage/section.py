@@ -1,5 +1,7 @@
 """What every section of params.yaml is made of."""
 
+import difflib
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,3 +18,9 @@ class Section(BaseModel):
     """Unknown keys are refused, values are not coerced ("3" is not 3) and nothing changes after reading."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ " (did you mean …?)", or nothing."""
+    near = difflib.get_close_matches(name, list(known), 1, 0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""

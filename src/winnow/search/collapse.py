@@ -132,7 +132,8 @@ class CollapseWatch(Watch):
             for name, vector in (weights or {}).items()
             if self.space.decisions[name].pick == 1 and abs(float(vector.sum()) - 1) < 1e-3  # gates are no mixture
         }
-        if len(mixtures) < len(weights or {}) or not mixtures:
+        open_ones = [d for d in self.space.decisions.values() if d.pick == 1]
+        if not mixtures or len(mixtures) < max(len(weights or {}), len(open_ones)):  # SGAS has decided some
             return self.inner.epoch(epoch, metrics, weights)
         signs = self.signs(mixtures)
         alarm = self.alarmed(mixtures)

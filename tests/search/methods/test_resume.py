@@ -1,0 +1,150 @@
+"""Every method, left after any step and begun again in fresh objects, ends in the bytes it would have ended in."""
+
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from winnow.core.holes import Choice
+from winnow.core.space import Space
+from winnow.data.augment import Augment
+from winnow.data.loaders import Batches, Split
+from winnow.search.collapse import CollapseWatch
+from winnow.search.methods import METHODS
+from winnow.search.methods.tuning import tuning
+from winnow.search.mixture import resume_mixture
+from winnow.search.objective import cross_entropy
+from winnow.search.relax import Logits, softmax
+from winnow.search.select import perturbation
+from winnow.train import checkpoint
+from winnow.train.checkpoint import Keeper
+from winnow.train.evaluate import accuracy_and_loss, batch_statistics
+from winnow.train.packing import from_bytes, to_bytes
+from winnow.train.seeds import generator, seeded
+from winnow.train.watch import Watch
+
+OPTIONS = {
+    "darts": {"order": "second"},
+    "sdarts": {"noise": "adversarial"},
+    "pc_darts": {"warmup": 1},
+    "sgas": {"epochs": 5, "warmup": 1, "interval": 2, "criterion": 2, "operation": "perturbation", "batch_growth": 3},
+    "unas": {"warmup": 1},
+    "subset": {"weights": "resampled", "draws": 2},
+}
+
+
+@pytest.fixture(autouse=True)
+def _at_every_step(monkeypatch):
+    monkeypatch.setattr(checkpoint, "MOST", float("inf"))
+
+
+class Curve(Watch):
+    def __init__(self):
+        self.rows: list = []
+
+    def epoch(self, epoch, metrics, weights=None):
+        self.rows.append([epoch, dict(metrics), {name: v.tolist() for name, v in (weights or {}).items()}])
+
+    def state(self):
+        return {"rows": self.rows}
+
+    def restore(self, state):
+        self.rows = state["rows"]
+
+
+def small_space() -> Space:
+    def candidates():
+        return {
+            "none": nn.Threshold(0, 0),
+            "linear": nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6)),
+            "skip": nn.Identity(),
+        }
+
+    with seeded(3):
+        layers = [nn.Flatten(), nn.Linear(16, 6), Choice("a", candidates()), nn.Dropout(0.3), Choice("b", candidates())]
+        return Space(nn.Sequential(*layers, nn.Linear(6, 3)))
+
+
+def batches(name: str) -> Batches:
+    draws = generator(0, "images", name)
+    pixels = torch.randint(256, (33, 1, 4, 4), generator=draws, dtype=torch.uint8)
+    labels = torch.randint(3, (33,), generator=draws)
+    split = Split(name, pixels, labels, name, ("a", "b", "c"), (0.5,), (0.25,), True)
+    return Batches(split, 8 if name == "weights" else 7, generator=generator(1, name), augment=Augment(1, True))
+
+
+def searched(method, keeper: Keeper, **options) -> tuple:
+    space, curve = small_space(), Curve()
+    objective, valid = cross_entropy(space), batches("arch")
+    watch = CollapseWatch(curve, space, objective, next(iter(valid))) if method != "spos" else curve
+    with seeded(7):
+        logits = METHODS[method](
+            space, batches("weights"), valid, objective=objective, seed=5, watch=watch, keeper=keeper, **options
+        )
+        stream = torch.rand(1)
+    return space.state_dict(), dict(logits or {}), curve.rows, stream
+
+
+def selected(strategy: str, keeper: Keeper, **options) -> tuple:
+    """DARTS-PT with tuning between its decisions."""
+    space = small_space()
+    logits, objective = Logits(space, generator(2, "logits")), cross_entropy(space)
+    judged = list(batches("judged"))
+
+    def evaluate(setting):
+        space.eval()
+        with batch_statistics(space), seeded(1):
+            return accuracy_and_loss(lambda x: space(x, setting), judged)
+
+    with seeded(7):
+        tune = resume_mixture(
+            space,
+            logits,
+            batches("weights"),
+            batches("arch"),
+            objective=objective,
+            epochs=2,
+            lr=0.05,
+            momentum=0.9,
+            weight_decay=1e-3,
+            clip=5.0,
+            logits_lr=0.1,
+            logits_weight_decay=1e-3,
+            parts=tuning(strategy, space, objective, 4, keeper=keeper),
+            keeper=keeper,
+        )
+        weights = lambda: {name: v.detach() for name, v in softmax(logits).items()}  # noqa: E731
+        arch, evidence = perturbation(
+            space, weights, evaluate=evaluate, tune=tune, rng=random.Random(1), keeper=keeper, **options
+        )
+    return space.state_dict(), dict(logits), [dict(arch), evidence], torch.zeros(1)
+
+
+def same(one: tuple, other: tuple) -> bool:
+    tensors = all(
+        a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+        for a, b in zip(one[:2], other[:2], strict=True)
+    )
+    return tensors and repr(one[2]) == repr(other[2]) and torch.equal(one[3], other[3])
+
+
+def check(run, points: int) -> None:
+    """`run(keeper)`, gone on with from some of the states that it kept, the first and the last among them."""
+    kept: list[bytes] = []
+    whole = run(Keeper(lambda state: kept.append(to_bytes(state))))
+    assert same(whole, run(Keeper())), "keeping changes nothing"
+    chosen = {0, len(kept) - 1, *random.Random(0).sample(range(len(kept)), points)}
+    for number in sorted(chosen):
+        assert same(whole, run(Keeper(found=from_bytes(kept[number])))), f"left at {number} of {len(kept)}"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_search_goes_on_from_any_step(name):
+    options = {"epochs": 3, **OPTIONS.get(name, {})}
+    check(lambda keeper: searched(name, keeper, **options), 4)
+
+
+@pytest.mark.parametrize(("strategy", "criterion"), [("darts", "accuracy"), ("sdarts", "loss"), ("blank", "magnitude")])
+def test_a_selection_goes_on_from_any_step(strategy, criterion):
+    check(lambda keeper: selected(strategy, keeper, criterion=criterion), 6)

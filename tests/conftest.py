@@ -6,7 +6,7 @@ import os
 # Before torch: threads that wait by spinning take the cores from every process beside them
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import torch  # noqa: E402, F401
+import torch  # noqa: F401
 
 # Networks are graphs of many small objects: the collector, at its default pace, takes a third of the suite's time
 # looking through libraries and live networks.

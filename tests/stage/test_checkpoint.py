@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from tests.stages.tiny import ROOT, tiny
+from winnow.core.errors import Refused
 from winnow.pipelines import prepare, search
 from winnow.stage import checkpoint, files
 from winnow.stage.checkpoint import GENERATIONS, STANDS_ON, generations, hold, newest, save
@@ -145,6 +146,12 @@ def test_what_a_later_stage_does_is_no_reason_to_begin_anew(folder, monkeypatch,
     search_killed(monkeypatch, folder, often(), 5)
     search.main(often(select__methods=["magnitude"], retrain__epochs=9, evaluate__controls=1), folder)
     assert "going on" in capsys.readouterr().out
+
+
+def test_a_stage_that_ends_badly_before_its_first_checkpoint_leaves_no_folder(folder):
+    with pytest.raises(Refused, match="the loss is"):
+        search.main(tiny(search__lr=1e30, search__clip=1e30), folder)
+    assert list((folder / ".winnow/checkpoints").iterdir()) == []
 
 
 def test_zero_seconds_keep_nothing(folder):

@@ -54,7 +54,12 @@ def checkpoints(work: Work, *inputs: Path, name: str = "", **more: Any) -> Itera
             work.say("  another process runs this stage by the same parameters: this one keeps no checkpoints")
             yield Keeper()
             return
-        yield Keeper(functools.partial(save, folder), newest(folder, work.say), seconds)
+        try:
+            yield Keeper(functools.partial(save, folder), newest(folder, work.say), seconds)
+        except BaseException:
+            if not generations(folder):
+                shutil.rmtree(folder)
+            raise
         for other in folder.parent.glob(f"{stage}-????????????"):
             remove(other, busy=other == folder)
 

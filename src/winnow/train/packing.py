@@ -1,6 +1,7 @@
 """State as bytes and back: nested plain values and tensors as one safetensors file, without pickle."""
 
 import json
+import math
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +14,14 @@ from torch import Tensor
 PLAIN = bool | int | float | str | None  # JSON brings floats back to the bit
 
 
+Flat = dict[str, list[Tensor]]  # by dtype and device, one after another: thousands of small tensors are few large ones
+
+
 def to_bytes(state: Any) -> bytes:
     """`state`, of dicts, lists, tuples, plain values and tensors. TypeError, naming the type, for anything else."""
-    tensors: list[Tensor] = []
-    shape = json.dumps(_packed(state, tensors))
-    return save({str(number): tensor for number, tensor in enumerate(_apart(tensors))}, {"winnow": shape})
+    flat: Flat = {}
+    shape = json.dumps(_packed(state, flat))
+    return save({group: torch.cat(parts).cpu() for group, parts in flat.items()}, {"winnow": shape})
 
 
 def from_bytes(data: bytes) -> Any:
@@ -25,66 +29,48 @@ def from_bytes(data: bytes) -> Any:
     try:
         (length,) = struct.unpack("<Q", data[:8])
         shape = json.loads(data[8 : 8 + length])["__metadata__"]["winnow"]
-        return _unpacked(json.loads(shape), load(data))
+        offsets: dict[str, int] = {}
+        return _unpacked(json.loads(shape), load(data), offsets)
     except (struct.error, SafetensorError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"not a state of winnow: {error}") from error
 
 
-def _packed(value: Any, tensors: list[Tensor]) -> Any:
+def _packed(value: Any, flat: Flat) -> Any:
     """`value` as JSON: lists as they are, everything else that JSON has no word for as an object of one key."""
     if isinstance(value, Tensor):
-        tensors.append(value.detach())
-        return {"tensor": [len(tensors) - 1, list(value.stride()), str(value.device)]}
+        group = f"{value.dtype} {value.device}"
+        flat.setdefault(group, []).append(value.detach().reshape(-1))
+        return {"tensor": [group, list(value.shape), list(value.stride()), str(value.device)]}
     if isinstance(value, PLAIN):
         return value
     if isinstance(value, list):
-        if _scalars(value):  # the losses of an epoch: thousands of numbers
-            return {"scalars": _packed(torch.stack(value), tensors)}
-        return [_packed(each, tensors) for each in value]
+        return [_packed(each, flat) for each in value]
     if isinstance(value, tuple):
-        return {"tuple": [_packed(each, tensors) for each in value]}
+        return {"tuple": [_packed(each, flat) for each in value]}
     if isinstance(value, dict):
-        return {"dict": [[_packed(key, tensors), _packed(each, tensors)] for key, each in value.items()]}
+        return {"dict": [[_packed(key, flat), _packed(each, flat)] for key, each in value.items()]}
     raise TypeError(f"a checkpoint holds dicts, lists, tuples, plain values and tensors, no {type(value).__name__}")
 
 
-def _unpacked(value: Any, tensors: dict[str, Tensor]) -> Any:
+def _unpacked(value: Any, flat: dict[str, Tensor], offsets: dict[str, int]) -> Any:
+    """In the order of packing: `offsets` say how much of each group is read."""
     if isinstance(value, list):
-        return [_unpacked(each, tensors) for each in value]
+        return [_unpacked(each, flat, offsets) for each in value]
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
     if kind == "tensor":
-        number, strides, device = content
-        return _laid(tensors[str(number)], strides).to(device)
-    if kind == "scalars":
-        return list(_unpacked(content, tensors).unbind())
+        group, shape, strides, device = content
+        start, size = offsets.get(group, 0), math.prod(shape)
+        offsets[group] = start + size
+        return _laid(flat[group][start : start + size].view(shape), strides).to(device)
     if kind == "tuple":
-        return tuple(_unpacked(each, tensors) for each in content)
-    return {_unpacked(key, tensors): _unpacked(each, tensors) for key, each in content}
-
-
-def _scalars(values: Sequence[Any]) -> bool:
-    """Whether these are tensors of one number each that go into one."""
-    first = values[0] if values else None
-    return isinstance(first, Tensor) and all(
-        isinstance(v, Tensor) and v.dim() == 0 and (v.dtype, v.device) == (first.dtype, first.device) for v in values
-    )
-
-
-def _apart(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """On the CPU and contiguous; safetensors takes no two tensors of one memory."""
-    found, seen = [], set()
-    for tensor in tensors:
-        plain = tensor.cpu().contiguous()
-        memory = plain.untyped_storage().data_ptr()
-        found.append(plain.clone() if memory in seen else plain)
-        seen.add(memory)
-    return found
+        return tuple(_unpacked(each, flat, offsets) for each in content)
+    return {_unpacked(key, flat, offsets): _unpacked(each, flat, offsets) for key, each in content}
 
 
 def _laid(tensor: Tensor, strides: Sequence[int]) -> Tensor:
-    """`tensor` in memory as it was: fused optimisers take momentum in the layout of its weight."""
+    """A copy, in memory as it was: fused optimisers take momentum in the layout of its weight."""
     if list(tensor.stride()) == strides or 0 in strides:
-        return tensor
+        return tensor.clone()
     return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype).copy_(tensor)

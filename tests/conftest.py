@@ -5,6 +5,7 @@ import os
 
 # Before torch: threads that wait by spinning take the cores from every process beside them
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks of tests are too small to share out
 
 import torch  # noqa: F401
 

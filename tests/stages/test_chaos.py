@@ -20,10 +20,13 @@ def arena(tmp_path_factory):
 def test_a_killed_stage_ends_with_the_bytes_of_one_that_was_not(arena, case):
     ready, whole, took = arena.prepared(case)
     draw = random.Random(case.name)
-    found = arena.ordeal(case, ready, whole, took, [draw.uniform(0.5, 0.9), draw.uniform(0.2, 0.8)])
-    assert found["lost"] == 0
-    assert found["identical"] == found["kills"]
-    assert found["resumed"] or not found["kills"], "a busy machine may end the stage before the kill comes"
+    for _ in range(5):  # on a busy machine a kill may come before the first checkpoint, or after the end
+        found = arena.ordeal(case, ready, whole, took, [draw.uniform(0.6, 0.95), draw.uniform(0.3, 0.8)])
+        assert found["lost"] == 0
+        assert found["identical"] == found["kills"]
+        if found["resumed"]:
+            return
+    pytest.fail("no kill of ten hit the stage between a checkpoint and its end")
 
 
 def test_the_comparison_sees_one_changed_byte_and_a_missing_file(tmp_path):

@@ -151,7 +151,7 @@ def test_a_wrong_or_missing_file_is_one_sentence(finished, tmp_path):
         selecting.main(params, tmp_path)
     with pytest.raises(Refused, match=r"no .*architecture.json: run `winnow select`"):
         retrain.main(params, tmp_path, 0)
-    (tmp_path / "artifacts").mkdir(exist_ok=True)
+    (tmp_path / files.SEARCH).mkdir(parents=True, exist_ok=True)
     whole = (finished / files.SUPERNET).read_bytes()
     for cut in (0, 7, 100, len(whole) // 2, len(whole) - 1):
         (tmp_path / files.SUPERNET).write_bytes(whole[:cut])

@@ -7,6 +7,7 @@ import pytest
 from tests.fuzz import Target, attack
 from tests.fuzz_targets import targets
 from winnow.core.errors import Refused
+from winnow.stage.params import read_params
 
 PER_READER = 12
 
@@ -41,3 +42,21 @@ def test_the_fuzzer_finds_a_planted_fault(tmp_path, read, found):
     folder.mkdir()
     _, problems = attack(Target("planted", tmp_path / "original", read), 20, 0, folder)
     assert any(found in each for each in problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[" * 9000, "not readable as YAML"),
+        ("seed: 2026-99-99", "not readable as YAML"),
+        ("tune: {ranges: {lr: {low: 0.1, high: 0.2, lgo: true}}}", r"unknown key tune.ranges.lr.lgo .*there are low"),
+        ("study: {methods: {a: {search.strategy: [&x [*x]]}}}", None),
+    ],
+)
+def test_what_the_fuzzer_once_found_in_params(tmp_path, text, sentence):
+    (tmp_path / "params.yaml").write_text(text)
+    if sentence is None:
+        read_params(tmp_path / "params.yaml")
+        return
+    with pytest.raises(Refused, match=sentence):
+        read_params(tmp_path / "params.yaml")

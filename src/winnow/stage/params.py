@@ -283,7 +283,7 @@ def read_params(path: Path) -> Params:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise Refused(f"no {path.name} in {path.parent.resolve()}: run winnow in the folder that holds it") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also no UTF-8, no such date, a tower of brackets
         raise Refused(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise Refused(f"{path}: takes sections like 'data:' and 'search:', not {type(content).__name__}")
@@ -318,7 +318,11 @@ def _scientific(value: object) -> bool:
 
 
 def _fields(loc: tuple) -> typing.Iterable[str]:
+    """The names that the section at `loc` takes, also below a name of the user's own, as in tune.ranges.lr."""
     model: Any = Params
     for part in loc:
-        model = model.model_fields[part].annotation
-    return model.model_fields
+        if hasattr(model, "model_fields"):
+            model = model.model_fields[part].annotation if part in model.model_fields else None
+        else:
+            model = (typing.get_args(model) or [None])[-1]
+    return getattr(model, "model_fields", {})

@@ -4,7 +4,7 @@
 
 Each case trains for so many seconds with the keeper of the stages, at the default cadence, into a temporary folder,
 with everything that a stage keeps: weights, momentum, averaged weights, generators, batches, curves. Time in
-`Keeper.due` is divided by the time of the loop, disk included.
+`Keeper.due` is divided by the time of the loop, disk included; and likewise CPU time, where others use the machine.
 """
 
 import argparse
@@ -40,12 +40,13 @@ class Timed(Keeper):
     def __init__(self, folder: Path, seconds: float):
         super().__init__(functools.partial(save, folder), seconds=CADENCE)
         self.until, self.inside, self.saves, self.steps = time.perf_counter() + seconds, 0.0, [], 0
-        self.began = time.perf_counter()
+        self.busy, self.began, self.began_busy = 0.0, time.perf_counter(), time.process_time()
 
     def due(self) -> None:
-        began, last = time.perf_counter(), self.last
+        began, busy, last = time.perf_counter(), time.process_time(), self.last
         super().due()
         self.inside += time.perf_counter() - began
+        self.busy += time.process_time() - busy
         self.steps += 1
         if self.last != last:
             self.saves.append(self.cost)
@@ -103,7 +104,7 @@ def measured(case: str, seconds: float) -> dict[str, float]:
         keeper = Timed(Path(folder), seconds)
         with contextlib.suppress(TimeoutError):
             train(name, options, keeper)
-        whole = time.perf_counter() - keeper.began
+        whole, busy = time.perf_counter() - keeper.began, time.process_time() - keeper.began_busy
         size = max((path.stat().st_size for path in generations(Path(folder))), default=0)
     return {
         "seconds": whole,
@@ -112,6 +113,7 @@ def measured(case: str, seconds: float) -> dict[str, float]:
         "mib": size / 2**20,
         "seconds_each": sum(keeper.saves) / max(len(keeper.saves), 1),
         "share_percent": 100 * keeper.inside / whole,
+        "cpu_share_percent": 100 * keeper.busy / busy,
     }
 
 
@@ -124,11 +126,11 @@ def main() -> None:
     torch.use_deterministic_algorithms(True)
     found = {}
     print(f"cadence {CADENCE:g} s")
-    print(f"{'':<36}{'steps':>7}{'kept':>6}{'MiB':>8}{'s each':>8}{'share %':>9}")
+    print(f"{'':<36}{'steps':>7}{'kept':>6}{'MiB':>8}{'s each':>8}{'share %':>9}{'CPU %':>7}")
     for case in CASES:
         row = found[case] = measured(case, asked.seconds)
         numbers = f"{row['steps']:>7}{row['checkpoints']:>6}{row['mib']:>8.1f}{row['seconds_each']:>8.2f}"
-        print(f"{case:<36}{numbers}{row['share_percent']:>9.2f}", flush=True)
+        print(f"{case:<36}{numbers}{row['share_percent']:>9.2f}{row['cpu_share_percent']:>7.2f}", flush=True)
     if asked.out:
         asked.out.parent.mkdir(parents=True, exist_ok=True)
         asked.out.write_text(json.dumps({"cadence": CADENCE, "cases": found}, indent=2) + "\n")

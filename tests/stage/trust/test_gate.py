@@ -82,6 +82,8 @@ def test_accuracy_may_fall_by_what_the_seeds_explain(project, drop, passes):
         ({"accuracy_mean": None}, False),
         ({"accuracy_mean": float("nan")}, False),
         ({"accuracy_mean": "90"}, False),
+        ({"accuracy_mean": 10**400}, False),
+        ({"accuracies": [1, 10**400]}, True),
         ({"n": "gone"}, False),
         ({"verdict": "the search did harm"}, True),
         ({"new_metric": 1.0}, True),

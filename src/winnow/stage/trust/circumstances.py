@@ -86,6 +86,6 @@ def _parameters(params: Params, lock: Mapping[str, Any]) -> list[str]:
     for stage in lock.values():
         recorded = stage["params"]
         for name, value in flat(recorded):
-            if name in now and now[name] != value:
+            if name in now and str(now[name]) != str(value):  # PyYAML reads the 1e-05 of dvc.lock as text
                 found.add(f"parameter {name}: recorded {value}, now {now[name]}")
     return sorted(found)

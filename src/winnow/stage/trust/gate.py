@@ -20,6 +20,7 @@ from winnow.stage.trust.revision import LOCK, commit_of, files_at, outs_of, read
 EVALUATE = "evaluate"
 SHARE = 0.05  # by which a network may grow
 HIGHER, LOWER = "higher", "lower"
+LARGEST = 1e15  # beyond it, sums of squares lose their meaning; no metric comes near
 RULES = {  # of reports/evaluate.json: which way is better
     "accuracy_mean": HIGHER,
     "ece": LOWER,
@@ -99,12 +100,12 @@ def _rows(
 def _judged(metric: str, before: Mapping[str, Any], after: Mapping[str, Any], given: float | None, image: float) -> Row:
     better, name = RULES[metric], f"{EVALUATE}.{metric}"
     old, new = before[metric], after[metric]
-    if len(_numbers([old, new])) < 2:
+    if len(finite([old, new])) < 2:
         return Row(name, old, new, better, None, False, "not a number")
     if metric == "latency_ms" and before.get("latency_device") != after.get("latency_device"):
         why = f"not judged: measured on {after.get('latency_device')}, before on {before.get('latency_device')}"
         return Row(name, old, new, "", None, True, why)
-    several = max(len(_numbers(side.get("accuracies"))) for side in (before, after)) > 1
+    several = max(len(finite(side.get("accuracies"))) for side in (before, after)) > 1
     if metric == "ece" and not several and given is None:
         return Row(name, old, new, "", None, True, "not judged: its spread over seeds is unknown")
     tolerance, source = (given, "as given") if given is not None else _tolerance(metric, before, after, image)
@@ -120,7 +121,7 @@ def _tolerance(
 ) -> tuple[float | None, str]:
     """How much worse `metric` may be, and what says so; None where nothing can."""
     if metric in ("accuracy_mean", "ece"):  # both in points of percent, and the second moves with the first
-        first, second = _numbers(before.get("accuracies")), _numbers(after.get("accuracies"))
+        first, second = finite(before.get("accuracies")), finite(after.get("accuracies"))
         band = seed_band(first, second)
         if band is None:
             return None, "the spread over seeds is unknown: give retrain.seeds two or more, or --tolerance"
@@ -128,7 +129,7 @@ def _tolerance(
             return image, "one image of the test split; the seeds agree more closely"
         return band, f"95 % interval over seeds (n = {len(first)} and {len(second)})"
     if metric == "latency_ms":
-        ends = [_numbers([side.get("latency_low"), side.get("latency_high")]) for side in (before, after)]
+        ends = [finite([side.get("latency_low"), side.get("latency_high")]) for side in (before, after)]
         if any(len(each) < 2 for each in ends):
             return None, "no interval of the latency"
         return math.hypot(*((high - low) / 2 for low, high in ends)), "95 % intervals of both medians"
@@ -154,7 +155,7 @@ def seed_band(first: list[float], second: list[float]) -> float | None:
 def one_image(prepared: Mapping[str, Any]) -> float:
     """What one image of the test split is worth in points of accuracy; 0 where reports/prepare.json does not tell."""
     images = prepared.get("images")
-    count = _numbers([images.get("test")]) if isinstance(images, Mapping) else []
+    count = finite([images.get("test")]) if isinstance(images, Mapping) else []
     return 100 / count[0] if count and count[0] > 0 else 0.0
 
 
@@ -163,7 +164,7 @@ def flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, fl
     for name, value in metrics.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{name}.")
-        elif isinstance(value, bool | str) or (isinstance(value, int | float) and math.isfinite(value)):
+        elif isinstance(value, bool | str) or finite([value]):
             yield f"{prefix}{name}", value
 
 
@@ -196,7 +197,7 @@ def _parsed(text: str, name: str) -> dict[str, Any]:
     return found
 
 
-def _numbers(values: Any) -> list[float]:
-    """The finite numbers of a list."""
+def finite(values: Any) -> list[float]:
+    """The numbers of a list that can be reckoned with; not a truth, not infinity, nothing absurdly large."""
     found = values if isinstance(values, list) else []
-    return [float(v) for v in found if isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)]
+    return [float(v) for v in found if isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < LARGEST]

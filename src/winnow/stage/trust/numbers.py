@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow.stage.files import ARCHITECTURE, RECIPE
-from winnow.stage.trust.gate import SHARE, flat, seed_band
+from winnow.stage.trust.gate import SHARE, finite, flat, seed_band
 from winnow.stage.trust.same import exempt
 
 DECISIONS = {  # what a stage decided, by the file that says so
@@ -24,7 +24,7 @@ def within_band(references: Mapping[str, Path | None], scratch: Path, spread: Ma
     Points of percent (accuracy, calibration) have Welch's band over the seeds of `spread`, the recorded evaluate.json;
     what has no spread over seeds there (losses, sizes) has `SHARE` of itself. Words and truths must be equal.
     """
-    accuracies = [float(each) for each in spread.get("accuracies", []) if isinstance(each, int | float)]
+    accuracies = finite(spread.get("accuracies"))
     band = seed_band(accuracies, accuracies) or 0.0
     outside = []
     for name, reference in references.items():

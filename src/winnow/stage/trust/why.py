@@ -97,7 +97,7 @@ def _selection(origin: Origin, root: Path, lock: Mapping[str, Any]) -> Step:
         facts = {"method": content["chosen"], "inherited accuracy": chosen["inherited_accuracy"]}
     except (KeyError, TypeError, AttributeError) as error:
         raise Refused(f"{path} does not list selections: run `winnow select` again") from error
-    facts["also chosen by"] = [name for name, digest in methods.items() if digest == origin.digest][1:]
+    facts["also chosen by"] = [n for n, d in methods.items() if d == origin.digest and n != content["chosen"]] or "none"
     facts |= {"evidence": _evidence(root / files.EVIDENCE, content["chosen"]), "others": methods}
     agrees = methods[content["chosen"]] == origin.digest and _is_locked(root, files.SELECTIONS, lock)
     return Step("selection", HERE if agrees else OTHER, facts)

@@ -41,7 +41,7 @@ def machine_was_read(store: Path) -> bool:
 
 
 def good(root: Path, run) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 100
     while not machine_was_read(root / ".winnow/mlflow.db") and time.monotonic() < until:
         time.sleep(0.1)
     for epoch in range(3):

@@ -84,7 +84,7 @@ def test_what_is_no_trials_table_is_refused(tmp_path, nasbench201):
     with pytest.raises(Refused, match="no trials table"):
         read_table(tmp_path / "t.parquet")
     (tmp_path / "t.parquet").write_text("number,state\n")
-    with pytest.raises(Refused, match="is no Parquet file"):
+    with pytest.raises(Refused, match="is no whole Parquet file"):
         read_table(tmp_path / "t.parquet")
     with pytest.raises(Refused, match=r"is no trials table of format winnow\.trials/1"):
         read_table(nasbench201)

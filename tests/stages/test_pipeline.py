@@ -224,7 +224,10 @@ def test_ctrl_c_ends_with_a_sentence_and_leaves_no_half_file(finished, tmp_path)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.model_dump()))
     command = [sys.executable, str(ROOT / "pipelines/search.py"), "--folder", str(tmp_path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    time.sleep(6)
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "reports/trials.csv").is_file() and time.monotonic() < deadline:
+        time.sleep(0.1)  # until the stage has begun: imports take their time on a busy machine
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130, error

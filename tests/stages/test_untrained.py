@@ -33,12 +33,17 @@ def folder(prepared, tmp_path):
 
 
 @pytest.mark.parametrize("space", ["nas_bench_201", "darts"])
-def test_all_three_selections_find_an_architecture_within_the_limit(folder, space):
-    sizes = {"space__name": space, "space__darts__channels": 4, "space__darts__layers": 3}
+def test_selections_find_an_architecture_within_the_limit(folder, space):
+    sizes = {
+        "space__name": space,
+        "select__random__samples": 6 if space == "nas_bench_201" else 2,
+        "space__darts__channels": 4,
+        "space__darts__layers": 3,
+    }
     if space == "nas_bench_201":
         sizes["select__max_params"] = 9000
     proxies = ["naswot"] if space == "darts" else ["naswot", "synflow"]
-    methods = ["random", "evolution", "prune"]
+    methods = ["random", "evolution", "prune"] if space == "nas_bench_201" else ["random"]
     params = untrained(select__methods=methods, search__training_free__proxies=proxies, **sizes)
     search.main(params, folder)
     selecting.main(params, folder)
@@ -48,11 +53,11 @@ def test_all_three_selections_find_an_architecture_within_the_limit(folder, spac
         assert row["inherited_accuracy"] is None, "nothing was trained"
         assert row["params"] <= (params.select.max_params or row["params"])
     rows = pq.read_table(folder / files.EVIDENCE).to_pylist()
-    for method in ("random", "evolution"):
+    for method in [name for name in methods if name != "prune"]:
         scored = [row for row in rows if row["method"] == method]
         assert len({row["option"] for row in scored}) == len(scored), "equal architectures are scored once"
         assert max(row["score"] for row in scored) == next(row["score"] for row in scored if row["kept"])
-    assert evaluated([row for row in rows if row["method"] == "evolution"]).axes[0].get_ylabel().startswith("score")
+    assert evaluated([row for row in rows if row["method"] == "random"]).axes[0].get_ylabel().startswith("score")
 
 
 def test_the_same_parameters_find_the_same(folder, tmp_path):

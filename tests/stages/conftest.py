@@ -1,11 +1,13 @@
 """The tiny pipeline, run once for all tests of the stages."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.stages.tiny import run_all, tiny
+from winnow.pipelines import prepare
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +17,20 @@ def _torch_as_it_was():
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(strict)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the splits of the tiny pipeline and nothing else; `folder` is a copy to work in."""
+    folder = tmp_path_factory.mktemp("prepared")
+    prepare.main(tiny(), folder)
+    return folder
+
+
+@pytest.fixture
+def folder(prepared: Path, tmp_path: Path) -> Path:
+    shutil.copytree(prepared, tmp_path / "work")
+    return tmp_path / "work"
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import yaml
 from tests.stages.tiny import ROOT, tiny
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
-from winnow.pipelines import prepare, search, tune
+from winnow.pipelines import search, tune
 from winnow.pipelines import select as selecting
 from winnow.stage import files
 from winnow.stage.work import final_space, recipe_of
@@ -30,19 +30,6 @@ def trying(**changes):
     """Strategy trials on the tiny pipeline; keywords are of search.trials."""
     own = {"search__trials__" + name: value for name, value in {"count": 5, "training__epochs": 1, **changes}.items()}
     return tiny(search__strategy="trials", select__methods=["best"], **own)
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prepared")
-    prepare.main(tiny(), folder)
-    return folder
-
-
-@pytest.fixture
-def folder(prepared, tmp_path):
-    shutil.copytree(prepared, tmp_path / "work")
-    return tmp_path / "work"
 
 
 def rows_of(folder, path=files.TRIALS):

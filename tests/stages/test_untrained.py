@@ -8,7 +8,7 @@ import pytest
 
 from tests.stages.tiny import tiny
 from winnow.core.errors import Refused
-from winnow.pipelines import prepare, search
+from winnow.pipelines import search
 from winnow.pipelines import select as selecting
 from winnow.stage import files
 from winnow.stage.look.charts import evaluated
@@ -17,19 +17,6 @@ from winnow.stage.look.charts import evaluated
 def untrained(**changes):
     sizes = {"select__random__samples": 6, "search__training_free__batch": 8}
     return tiny(**{"search__strategy": "training_free", **sizes, **changes})
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prepared")
-    prepare.main(tiny(), folder)
-    return folder
-
-
-@pytest.fixture
-def folder(prepared, tmp_path):
-    shutil.copytree(prepared, tmp_path / "work")
-    return tmp_path / "work"
 
 
 @pytest.mark.parametrize("space", ["nas_bench_201", "darts"])

@@ -62,7 +62,7 @@ def place(work: Work, task: Task) -> Place:
     shown = {"plan": task.plan.described(), "search": task.search.digest, "factory": task.factory}
     name = f"{work.stage}-{fingerprint(**shown, basis=dict(task.basis))}"
     done = state / f"{name}.done"
-    before = json.loads(done.read_text()) if done.is_file() else {"trials": 0, "life": 0}
+    before = files.read_json(done, work.stage) if done.is_file() else {"trials": 0, "life": 0}
     life = before["life"] + (before["trials"] >= task.count)
     named = f"{name}-{life}" if life else name
     where = work.params.trials.storage or str(state / f"{named}.log")

@@ -17,6 +17,7 @@ from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.pipelines import search, tune
 from winnow.pipelines import select as selecting
+from winnow.spaces.nb201_classes import wired
 from winnow.stage import files
 from winnow.stage.work import final_space, recipe_of
 from winnow.trials.lookup import Table
@@ -186,3 +187,10 @@ def test_no_trials_leave_the_recipe_as_it_stands(selected):
 def test_econas_halves_the_cost_of_dense_convolutions_a_step():
     assert [reduced(36, step) for step in range(5)] == [36, 25, 18, 13, 9]
     assert reduced(32, 4) == 8
+
+
+def test_equal_networks_are_evaluated_once_where_asked(folder):
+    rows, _ = searched(trying(evaluator="proxy", objectives={"params": "minimize"}, identity="wired", count=60), folder)
+    repeats = [row for row in rows if row.copy_of is not None and row.digest != rows[row.copy_of].digest]
+    assert repeats, "among sixty trials some are another writing of a network that was there"
+    assert all(wired(json.loads(r.architecture)) == wired(json.loads(rows[r.copy_of].architecture)) for r in repeats)

@@ -9,10 +9,11 @@ from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.space import Space
+from winnow.proxies import score
 from winnow.proxies.sizes import sizes_of
 from winnow.search.training_free import Judge, evolved, limits, proxy_judge, sampled
 from winnow.spaces.nas_bench_201 import nas_bench_201
-from winnow.train.seeds import generator, seeded
+from winnow.train.seeds import derived, generator, seeded
 
 SEVEN = tuple(range(7))
 
@@ -128,13 +129,33 @@ def test_an_aggregate_stands_for_its_proxies(small):
     assert list(by.directions) == ["expressivity", "progressivity", "trainability", "complexity"]
 
 
-def test_a_refusing_proxy_is_a_reason_not_an_end(small):
-    by = proxy_judge(small, ["naswot", "params"], batch(1), 0)
-    _, evidence = sampled(small, by, random.Random(0), samples=3)
-    assert all("naswot: this proxy compares images" in row.reason for row in evidence)
-    assert [row.values["params"] for row in evidence] == sorted(
-        (row.values["params"] for row in evidence), reverse=True
-    )
+def test_a_refusing_proxy_is_a_reason_not_an_end():
+    """Of these children one calls a ReLU."""
+    with seeded(0):
+        stem = nn.Conv2d(3, 4, 3)
+    options = {"relu": nn.ReLU(), "none": nn.Identity(), "tanh": nn.Tanh()}
+    space = Space(nn.Sequential(stem, Choice("act", options), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    _, evidence = sampled(space, proxy_judge(space, ["naswot", "params"], batch(), 0), random.Random(0), samples=3)
+    assert evidence[0].architecture["act"] == "relu"
+    assert evidence[0].reason == ""
+    assert all("naswot: naswot reads ReLUs, and this network calls none" in row.reason for row in evidence[1:])
+    assert len({row.values["params"] for row in evidence}) == 1
+
+
+def test_scores_are_those_of_the_derived_child(small):
+    """AZ-NAS' apart: they are of one drawing of the whole space."""
+    by = proxy_judge(small, ["naswot", "synflow", "live_params", "zen"], batch(), 3)
+    arch = small.decide(lambda d: d.values[-2])
+    by(arch)
+    values, _ = by.seen[arch.digest]
+    for name, value in values.items():
+        plain = score(name, small.derive(arch), batch(), generator(derived(3, "training_free"), name))
+        assert value == pytest.approx(plain, rel=1e-5)
+
+
+def test_a_batch_of_one_is_refused_by_what_compares_images(small):
+    with pytest.raises(Refused, match="batch of 2 or more, not 1"):
+        proxy_judge(small, ["naswot", "params"], batch(1), 0)
 
 
 def test_what_cannot_be_searched_by_is_a_sentence(small):

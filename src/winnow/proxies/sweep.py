@@ -10,28 +10,21 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch import nn
 
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.core.space import Space
-from winnow.proxies import AZ_NAS, PROXIES, proxy, score
-from winnow.proxies.common import FAN_IN, Batch, working_copy
-from winnow.proxies.gradient import FIRST_ORDER, first_order
-from winnow.proxies.inside import IMAGES, az_nas_of, images_of, live_params_of, meco_of
+from winnow.proxies.common import Batch
+from winnow.proxies.scorer import SIZES, Streams, check_names, scorer_of
 from winnow.proxies.sizes import sizes_of
-from winnow.proxies.together import Scorer, synflow_of
 
-SIZES = ("params", "macs", "complexity")
-DRAWN = tuple(name for name in AZ_NAS if name not in SIZES)  # one drawing of the space's weights for all children
-Streams = Callable[[str], torch.Generator]
 PART = 64
 
 
@@ -66,7 +59,9 @@ def sweep(
     equals. A child that a proxy refuses, or that has no value, is NaN with its reason. Refused where `folder` holds
     another sweep, and where a proxy needs labels that the batch does not have.
     """
-    _check(names, architectures, batch)
+    check_names(names, batch)
+    if not architectures:
+        raise Refused("a sweep takes one architecture or more")
     scored = [represent(arch) for arch in architectures]
     distinct = sorted(set(scored), key=Architecture.to_json)  # neighbours share options, and so their layers
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +73,7 @@ def sweep(
         archs, path = distinct[start : start + part], folder / f"part-{number:05}.parquet"
         rows = _read_part(path, mark)
         if rows is None:
-            score_all = score_all or _scorer(space, children, batch, streams)
+            score_all = score_all or scorer_of(space, children, batch, streams)
             rows = score_all(archs)
             _write(_table(archs, children, rows), path, mark)
         found.update(zip(archs, rows, strict=True))
@@ -89,78 +84,6 @@ def sweep(
     _write(table, folder / "scores.parquet", mark)
     missing = {name: sum(math.isnan(row[name]) for row in rows) for name in names}
     return Swept(folder / "scores.parquet", len(rows), len(distinct), missing)
-
-
-def _scorer(space: Space, names: Sequence[str], batch: Batch, streams: Streams) -> Callable[[Sequence], list[dict]]:
-    """Shared work where there is some, the plain function of the derived child for the rest."""
-    images, slopes = (tuple(name for name in those if name in names) for those in (IMAGES, FIRST_ORDER))
-    drawn = working_copy(space)
-    FAN_IN(drawn, streams("weights"))
-    shared: list[tuple[tuple[str, ...], Scorer | None]] = [
-        (("synflow",), synflow_of(space, batch) if "synflow" in names else None),
-        (images, images_of(space, batch, images) if images else None),
-        (("live_params",), live_params_of(space, batch) if "live_params" in names else None),
-        (
-            slopes,
-            (lambda archs: [first_order(space.derive(arch), batch, slopes) for arch in archs]) if slopes else None,
-        ),
-        (("meco",), meco_of(space, batch, streams("meco")) if "meco" in names else None),
-        (DRAWN, az_nas_of(drawn, batch, streams("az_nas")) if set(names) & set(DRAWN) else None),
-    ]
-    shared = [(those, scorer) for those, scorer in shared if scorer is not None]
-    plain = [name for name in names if not any(name in those for those, _ in shared)]
-
-    def one_by_one(arch: Architecture) -> Iterator[tuple[str, float | str]]:
-        child = space.derive(arch) if set(plain) - set(DRAWN) else nn.Identity()
-        for name in plain:
-            try:
-                if name in DRAWN:
-                    yield name, PROXIES[name].score(drawn.derive(arch), batch, streams("az_nas"), init=None)
-                else:
-                    yield name, score(name, child, batch, streams(name))
-            except Refused as refusal:
-                yield name, str(refusal)
-
-    def score_all(archs: Sequence[Architecture]) -> list[dict]:
-        rows: list[dict] = [{"reason": ""} for _ in archs]
-        for those, scorer in shared:
-            for row, values in zip(rows, _each(scorer, archs), strict=True):
-                row.update(values if isinstance(values, dict) else dict.fromkeys(those, values))
-        for row, arch in zip(rows, archs, strict=True):
-            row.update(one_by_one(arch))
-            _settle(row, names)
-        return rows
-
-    return score_all
-
-
-def _each(scorer: Scorer, archs: Sequence[Architecture], at_once: int = 32) -> Iterator[dict | str]:
-    """Scores of `at_once` children together; where one is refused, of each alone, so that only that one is missing."""
-    for start in range(0, len(archs), at_once):
-        some = archs[start : start + at_once]
-        try:
-            yield from scorer(some)
-        except Refused as refusal:
-            yield from [str(refusal)] if len(some) == 1 else _each(scorer, some, 1)
-
-
-def _settle(row: dict, names: Sequence[str]) -> None:
-    """A sentence in place of a number becomes NaN, and the reason of the row."""
-    reasons = []
-    for name in names:
-        value = row[name]
-        if isinstance(value, str) or not math.isfinite(value):
-            reasons.append(f"{name}: {value if isinstance(value, str) else 'not a number'}")
-            row[name] = math.nan
-    row["reason"] = "; ".join(reasons)
-
-
-def _check(names: Sequence[str], architectures: Sequence[Architecture], batch: Batch) -> None:
-    if not names or not architectures:
-        raise Refused("a sweep takes one proxy and one architecture or more")
-    for name in names:
-        if proxy(name).needs == "labels" and batch[1] is None:
-            raise Refused(f"proxy {name!r} needs labels, and the batch has none")
 
 
 def _fingerprint(

@@ -9,13 +9,15 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.core.space import Space
-from winnow.proxies import proxy, score
+from winnow.proxies import proxy
 from winnow.proxies.aggregate import AGGREGATES, log_rank
 from winnow.proxies.common import Batch
+from winnow.proxies.scorer import check_names, scorer_of
 from winnow.search.evolve import Scored, evolution
 from winnow.train.seeds import derived, generator
 
@@ -66,29 +68,19 @@ class Judge:
 
 
 def proxy_judge(space: Space, names: Sequence[str], batch: Batch, seed: int) -> Judge:
-    """By proxies of the children with the weights that `space` has; every child gets the same random numbers.
+    """By proxies of the children with the weights that `space` has, AZ-NAS' with one drawing for all; same random
+    numbers for every child.
 
     The name of an aggregate ("az_nas", "quintet") stands for its proxies. A proxy that refuses a child has no value for
     it. Refused for unknown names, and for labels that are not there.
     """
     names = list(dict.fromkeys(part for name in names for part in AGGREGATES.get(name, (name,))))
-    if not names:
-        raise Refused("a training-free search takes one proxy or more")
-    for name in names:
-        if proxy(name).needs == "labels" and batch[1] is None:
-            raise Refused(f"proxy {name!r} needs labels, and the batch has none")
+    check_names(names, batch)
+    score_all = scorer_of(space, names, batch, partial(generator, derived(seed, "training_free")))
 
     def scores(arch: Architecture) -> tuple[dict[str, float], str]:
-        child, values, reasons = space.derive(arch), {}, []
-        for name in names:
-            try:
-                values[name] = score(name, child, batch, generator(derived(seed, "training_free"), name))
-                reason = "not a number"
-            except Refused as refusal:
-                values[name], reason = math.nan, str(refusal)
-            if math.isnan(values[name]):
-                reasons.append(f"{name}: {reason}")
-        return values, "; ".join(reasons)
+        (row,) = score_all([arch])
+        return {name: row[name] for name in names}, row["reason"]
 
     return Judge(scores, {name: proxy(name).direction for name in names})
 

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -147,32 +148,8 @@ def by_perturbation(bench: Bench, seed: int) -> Selection:
         with statistics, seeded(derived(seed, "noise")):  # candidates that draw noise draw the same under every mask
             return accuracy_and_loss(lambda x: space(x, setting), prepared)
 
-    objective, sdarts = cross_entropy(space, params.search.precision), params.search.sdarts
     with Shown(bench.work.run, "select_") as watch:
-        tune = resume_mixture(
-            space,
-            bench.logits,
-            train,
-            valid,
-            objective=objective,
-            epochs=settings.tune_epochs,
-            lr=settings.tune_lr,
-            momentum=params.search.momentum,
-            weight_decay=params.search.weight_decay,
-            clip=params.search.clip,
-            logits_lr=params.search.logits_lr,
-            logits_weight_decay=params.search.logits_weight_decay,
-            parts=tuning(
-                params.search.strategy,
-                space,
-                objective,
-                seed,
-                noise=sdarts.noise,
-                epsilon=sdarts.epsilon,
-                keeper=bench.keeper,
-            ),
-            keeper=bench.keeper,
-        )
+        tune = _tuned_between(bench, train, valid, seed)
         watch.start("select (perturbation)", masks(space))
         bench.keeper.add(watch=watch)
         arch, rows = perturbation(
@@ -185,17 +162,38 @@ def by_perturbation(bench: Bench, seed: int) -> Selection:
             watch=watch.step,
             keeper=bench.keeper,
         )
-    return arch, [
-        {
-            "event": row.event,
-            "decision": row.decision,
-            "option": str(row.option),
-            "accuracy": row.accuracy,
-            "loss": row.loss,
-            "kept": row.kept,
-        }
-        for row in rows
-    ]
+    return arch, [{**asdict(row), "option": str(row.option)} for row in rows]
+
+
+def _tuned_between(bench: Bench, train: Batches, valid: Batches, seed: int) -> Callable[..., None]:
+    """Training of the supernet that goes on between decisions, by the strategy's own steps."""
+    params, settings, sdarts = bench.params, bench.params.select.perturbation, bench.params.search.sdarts
+    objective, keeper = cross_entropy(bench.space, params.search.precision), bench.keeper
+    parts = tuning(
+        params.search.strategy,
+        bench.space,
+        objective,
+        seed,
+        noise=sdarts.noise,
+        epsilon=sdarts.epsilon,
+        keeper=keeper,
+    )
+    return resume_mixture(
+        bench.space,
+        bench.logits,
+        train,
+        valid,
+        objective=objective,
+        epochs=settings.tune_epochs,
+        lr=settings.tune_lr,
+        momentum=params.search.momentum,
+        weight_decay=params.search.weight_decay,
+        clip=params.search.clip,
+        logits_lr=params.search.logits_lr,
+        logits_weight_decay=params.search.logits_weight_decay,
+        parts=parts,
+        keeper=keeper,
+    )
 
 
 def by_evolution(bench: Bench, seed: int) -> Selection:

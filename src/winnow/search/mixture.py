@@ -100,34 +100,46 @@ def train_mixture(
                 logits_optimiser.step()
                 valid_losses.append(loss)
             if now.learn_weights:
-                weights_optimiser.zero_grad()
-                with torch.no_grad():  # constants here: the weights step asks nothing of the logits
-                    setting = now.relax(logits) if now.attach is None else now.attach(logits, batch)
-                loss = objective(batch, setting)
+                loss = objective(batch, _constant(now, logits, batch))
                 check_finite(loss, epoch, training.taken - 1, lr, "search")
-                now.shape(loss).backward()
-                nn.utils.clip_grad_norm_(space.parameters(), clip)
-                weights_optimiser.step()
+                _descend(now.shape(loss), space, weights_optimiser, clip)
                 losses.append(loss.detach())
             watch.step()
             keeper.due()
-        with torch.no_grad():
-            if not valid_losses:
-                with batch_statistics(space):
-                    valid_losses.append(objective(validation.next(), now.relax(logits)))
-            told = (now.told or now.relax)(logits)
+        if not valid_losses:
+            with torch.no_grad(), batch_statistics(space):
+                valid_losses.append(objective(validation.next(), now.relax(logits)))
         metrics = {
             "train_loss": epoch_loss(losses or valid_losses, epoch, lr, "search"),
             "valid_loss": float(torch.stack(valid_losses).mean()),
             "lr": lr,
         }
-        stop = watch.epoch(epoch, metrics, {k: v for k, v in told.items() if isinstance(v, Tensor)})
+        stop = watch.epoch(epoch, metrics, _told(now, logits))
         if schedule is not None and now.learn_weights:
             schedule.step()
         losses.clear()
         valid_losses.clear()
         if stop:
             break
+
+
+@torch.no_grad()  # constants: the weights step asks nothing of the logits
+def _constant(now: Parts, logits: Logits, batch: Batch) -> Setting:
+    return now.relax(logits) if now.attach is None else now.attach(logits, batch)
+
+
+def _descend(loss: Tensor, space: Space, optimiser: torch.optim.Optimizer, clip: float) -> None:
+    optimiser.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(space.parameters(), clip)
+    optimiser.step()
+
+
+@torch.no_grad()
+def _told(now: Parts, logits: Logits) -> dict[str, Tensor]:
+    """The mixture weights to show."""
+    weights = (now.told or now.relax)(logits)
+    return {name: value for name, value in weights.items() if isinstance(value, Tensor)}
 
 
 class Recipe(TypedDict, total=False):

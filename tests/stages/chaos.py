@@ -2,10 +2,10 @@
 
     make chaos, or: python -m tests.chaos --kills 100 --seed 0
 
-Each run is a process of its own, killed by SIGKILL at a random moment of the time that the stage takes; a second and a
-third kill may follow before it is let through. Checkpoints are made as often as the machine allows. Counted are kills,
-and of them those after which the last run went on with a checkpoint or a study (resumed), those that came before there
-was any (anew), those that ended in the same bytes (identical) and the others (lost). Status 1 where any is lost.
+Each run is a process of its own, killed by SIGKILL at a random moment between its first step and its end; a second and
+a third kill may follow before it is let through. Checkpoints are made as often as the machine allows. Counted are
+kills, and of them those after which the last run went on with a checkpoint or a study (resumed), those that came before
+there was any (anew), those that ended in the same bytes (identical) and the others (lost). Status 1 where any is lost.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from tests.stages.tiny import tiny
 MEASURED = ("latency_ms", "latency_low", "latency_high")  # times, new for each run
 COUNTS = ("kills", "resumed", "anew", "identical", "lost")
 PATIENCE = 300.0  # seconds for a stage that takes two
+LOG, AT_WORK = "log", "at work"  # files: what a run says, and that it took its first step
 SEARCH = {"search.epochs": 3, "search.lr": 0.05, "search.collapse": "off", "select.methods": ["magnitude"]}
 DARTS = {"space.name": "darts", "space.darts.channels": 2, "space.darts.layers": 3}
 ONE = {"tune.trials": 0, "retrain.seeds": [0]}
@@ -88,7 +89,7 @@ CASES = [
 
 def run(case: Case, stage: str, folder: Path) -> None:
     """In a process of its own: the stage, its words in a log. Checkpoints without regard to what they cost."""
-    log = os.open(folder / "log", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    log = os.open(folder / LOG, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
     import importlib
@@ -96,7 +97,13 @@ def run(case: Case, stage: str, folder: Path) -> None:
     from winnow.stage import fingerprint
     from winnow.train import checkpoint
 
-    checkpoint.MOST = 0.5
+    due = checkpoint.Keeper.due
+
+    def marked(keeper):
+        (folder / AT_WORK).touch()
+        due(keeper)
+
+    checkpoint.Keeper.due, checkpoint.MOST = marked, 0.5
     os.fsync = lambda handle: None  # against power cuts; what is killed has given its bytes to the kernel
     fingerprint.code_digest = lambda: "under test"  # somebody may be editing beside us
     main = importlib.import_module(f"winnow.pipelines.{stage}").main
@@ -115,10 +122,13 @@ class Arena:
         self.context.set_forkserver_preload(["tests.stages.chaos", *(f"winnow.pipelines.{name}" for name in stages)])
 
     def start(self, case: Case, stage: str, folder: Path, seconds: float = PATIENCE) -> tuple[bool, float]:
-        """Whether the stage ended within so many seconds, and how long it took; killed otherwise."""
+        """Whether the stage ended within so many seconds of its first step, and how many it took; killed otherwise."""
+        (folder / AT_WORK).unlink(missing_ok=True)
         process = self.context.Process(target=run, args=(case, stage, folder))
-        began = time.monotonic()
         process.start()
+        while process.exitcode is None and not (folder / AT_WORK).exists():
+            process.join(0.002)
+        began = time.monotonic()
         process.join(seconds)
         ended = process.exitcode is not None
         if not ended:
@@ -154,7 +164,7 @@ class Arena:
         wrong = differing(folder, whole)
         for name in wrong:
             print(f"  {case.name}, killed {killed} times: {name} differs", file=sys.stderr)
-        went_on = "going on with" in (folder / "log").read_text()
+        went_on = "going on with" in (folder / LOG).read_text()
         return Counter(
             kills=killed,
             resumed=killed * went_on,
@@ -175,7 +185,7 @@ def differing(folder: Path, other: Path) -> list[str]:
 def counts(folder: Path, path: Path) -> bool:
     """Whether a path is an output that must be equal: not run ids, reports that hold them, state and the log."""
     parts = path.relative_to(folder).parts
-    excluded = parts[0] in (".winnow", "log") or parts[:2] == ("artifacts", "runs") or path.suffix == ".html"
+    excluded = parts[0] in (".winnow", LOG, AT_WORK) or parts[:2] == ("artifacts", "runs") or path.suffix == ".html"
     return path.is_file() and not excluded
 
 

@@ -16,18 +16,22 @@ RUN python3 -m venv /opt/winnow
 ENV PATH=/opt/winnow/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1
 COPY requirements.lock /build/
 RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep '^torch==' /build/requirements.lock)" && \
-    python -c "import sys, torch; cuda = torch.version.cuda is not None; \
+    python -W ignore -c "import sys, torch; cuda = torch.version.cuda is not None; \
 sys.exit(None if cuda == ('$VARIANT' == 'cuda') else f'this PyTorch is built for {torch.version.cuda or \"the CPU\"}, \
 VARIANT is $VARIANT: give --build-arg TORCH_INDEX=… with an index that has that build')"
-RUN pip install --requirement /build/requirements.lock
+# What winnow itself needs, in the locked versions: the tools of its developers stay out
 COPY pyproject.toml README.md LICENSE /build/
+RUN python -c "import tomllib; about = tomllib.load(open('/build/pyproject.toml', 'rb'))['project']; \
+print(*about['dependencies'], *sum((about['optional-dependencies'][name] for name in ('postgresql', 'dashboard')), []), sep='\n')" \
+    > /build/needed && pip install --constraint /build/requirements.lock --requirement /build/needed setuptools
 COPY src /build/src
 COPY pipelines /build/pipelines
 RUN pip install --no-deps --no-build-isolation /build && pip uninstall --yes --quiet pip && \
     find /opt/winnow -name __pycache__ -prune -exec rm -r {} +
 
 FROM ${BASE} AS runtime
-RUN useradd --create-home --uid 1000 winnow && install --directory --owner winnow --group winnow /project /artifacts
+RUN useradd --create-home --uid 1000 winnow && install --directory --owner winnow --group winnow /project /artifacts && \
+    find /usr \( -path '*-packages/pip*' -o -path '*/bin/pip*' \) -prune -exec rm -r {} +
 COPY --from=build /opt/winnow /opt/winnow
 ENV PATH=/opt/winnow/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     OMP_WAIT_POLICY=PASSIVE MPLCONFIGDIR=/tmp/matplotlib \
@@ -39,13 +43,15 @@ USER winnow
 ENTRYPOINT ["winnow"]
 CMD ["verify"]
 
-# The tests with what they need beside the pipeline: git, make, and the sources.
+# The tests with what they need beside the pipeline: git, make, the rest of the lock, and the sources.
 FROM runtime AS test
 USER root
 RUN apt-get update -qq && apt-get install --yes -qq --no-install-recommends git make && rm -rf /var/lib/apt/lists/*
+RUN python -m venv /tmp/pip && rm -rf /root/.cache && \
+    /tmp/pip/bin/pip --python /opt/winnow/bin/python install --no-cache-dir --requirement requirements.lock && rm -r /tmp/pip
 COPY --chown=winnow:winnow . /project
 USER winnow
 ENTRYPOINT []
-CMD ["python", "-m", "pytest", "-p", "no:cacheprovider"]
+CMD ["make", "test", "BIN=/opt/winnow/bin"]
 
 FROM runtime

@@ -181,6 +181,7 @@ def _write(work: Work, drawing: str, result: dict[str, Any], chances: list[Tenso
     write_report(folder, drawing, folder / reports / "report.html")
     numbers = {k: v for k, v in result.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     work.run.summary(numbers, note=result["verdict"])
+    work.run.tag("winnow.architecture", result["architecture"])
     for name in ("evaluate.json", "calibration.csv", "confusion.csv", "report.html"):
         work.run.artifact(folder / reports / name)
     work.picture("confusion", "confusion", _confusion(chances, test))

@@ -107,6 +107,7 @@ def _write(work: Work, bench: Bench, found: dict[str, Architecture], evidence: l
         f"{m}.{k}": v for m, row in metrics.items() if isinstance(row, dict) for k, v in row.items() if v is not None
     }
     work.run.metrics({"agreement": agreement, **flat})
+    work.run.tag("winnow.architecture", arch.digest)
     for path in (files.ARCHITECTURE, files.SELECTIONS, files.EVIDENCE, files.REPORTS / "select.csv"):
         work.run.artifact(folder / path)
     work.run.artifact(drawing, "drawings")

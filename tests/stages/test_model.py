@@ -7,10 +7,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.stages.tiny import tiny
 from winnow.core.errors import Refused
 from winnow.data.loaders import open_split
+from winnow.pipelines import retrain, select
 from winnow.stage import files
 from winnow.stage.model import load_model, prepared
+from winnow.stage.tracking.run import Run
+from winnow.stage.trust.revision import md5_of
 
 
 def rewritten(finished, tmp_path, change):
@@ -85,3 +89,19 @@ def test_a_model_says_what_it_was_made_from(finished):
     assert origin["recipe"] == json.loads((finished / files.RECIPE).read_text())["recipe"]
     assert origin["environment"]["device"].endswith("1 threads")
     assert origin["code"]["src/winnow/core"].endswith(".dir")
+
+
+def test_runs_are_tagged_with_what_they_are_of(finished, tmp_path, monkeypatch):
+    """What MLflow is searched by: the architecture, the data, the code."""
+    told: dict[str, object] = {}
+    monkeypatch.setattr(Run, "tag", lambda run, name, value: told.update({f"{run.stage}: {name}": value}))
+    folder = shutil.copytree(finished, tmp_path / "work")
+    retrain.main(tiny(), folder, 0)
+    _, about = load_model(folder / files.retrained(0))
+    origin = about["provenance"]
+    assert told["retrain-0: winnow.data"] == origin["data"]["digest"]
+    assert told["retrain-0: winnow.model"] == md5_of(folder / files.retrained(0))
+    assert told["retrain-0: winnow.architecture"] == about["digest"]
+    assert {name: told[f"retrain-0: winnow.code.{name}"] for name in origin["code"]} == origin["code"]
+    select.main(tiny(select__methods=["magnitude"]), folder)
+    assert told["select: winnow.architecture"] == json.loads((folder / files.ARCHITECTURE).read_text())["digest"]

@@ -2,14 +2,15 @@
 
     make chaos, or: python -m tests.chaos --kills 100 --seed 0
 
-Each run is a process of its own, killed by SIGKILL at a random moment between its first step and its end; a second and
-a third kill may follow before it is let through. Checkpoints are made as often as the machine allows. Counted are
-kills, and of them those after which the last run went on with a checkpoint or a study (resumed), those that came before
-there was any (anew), those that ended in the same bytes (identical) and the others (lost). Status 1 where any is lost.
+Each run is a process of its own, killed by SIGKILL up to 50 ms after a random step of its loops; a second and a third
+kill may follow before it is let through. Checkpoints are made as often as the machine allows. Counted are kills, and of
+them those after which the last run went on with a checkpoint or a study (resumed), those that came before there was any
+or after the end (anew), those that ended in the same bytes (identical), and the others (lost), which make the status 1.
 """
 
 import argparse
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -30,7 +31,11 @@ from tests.stages.tiny import tiny
 MEASURED = ("latency_ms", "latency_low", "latency_high")  # times, new for each run
 COUNTS = ("kills", "resumed", "anew", "identical", "lost")
 PATIENCE = 300.0  # seconds for a stage that takes two
-LOG, AT_WORK = "log", "at work"  # files: what a run says, and that it took its first step
+LOG, STEP, STEPS = (
+    "log",
+    "step",
+    "steps",
+)  # files: what a run says, that it came to the step asked for, its steps in all
 SEARCH = {"search.epochs": 3, "search.lr": 0.05, "search.collapse": "off", "select.methods": ["magnitude"]}
 DARTS = {"space.name": "darts", "space.darts.channels": 2, "space.darts.layers": 3}
 ONE = {"tune.trials": 0, "retrain.seeds": [0]}
@@ -87,7 +92,7 @@ CASES = [
 ]
 
 
-def run(case: Case, stage: str, folder: Path) -> None:
+def run(case: Case, stage: str, folder: Path, step: int) -> None:
     """In a process of its own: the stage, its words in a log. Checkpoints without regard to what they cost."""
     log = os.open(folder / LOG, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(log, 1)
@@ -97,19 +102,21 @@ def run(case: Case, stage: str, folder: Path) -> None:
     from winnow.stage import fingerprint
     from winnow.train import checkpoint
 
-    due = checkpoint.Keeper.due
+    due, taken = checkpoint.Keeper.due, itertools.count(1)
 
-    def marked(keeper):
-        (folder / AT_WORK).touch()
+    def counted(keeper):
+        if next(taken) == step:
+            (folder / STEP).touch()
         due(keeper)
 
-    checkpoint.Keeper.due, checkpoint.MOST = marked, 0.5
+    checkpoint.Keeper.due, checkpoint.MOST = counted, 0.5
     os.fsync = lambda handle: None  # against power cuts; what is killed has given its bytes to the kernel
     fingerprint.code_digest = lambda: "under test"  # somebody may be editing beside us
     main = importlib.import_module(f"winnow.pipelines.{stage}").main
     params = case.params()
     for seed in params.retrain.seeds if stage == "retrain" else (None,):
         main(params, folder, *([] if seed is None else [seed]))
+    (folder / STEPS).write_text(str(next(taken) - 1))
 
 
 class Arena:
@@ -119,44 +126,47 @@ class Arena:
         self.root = root
         self.context = multiprocessing.get_context("forkserver")
         stages = ("prepare", "search", "select", "tune", "retrain", "evaluate")
-        self.context.set_forkserver_preload(["tests.stages.chaos", *(f"winnow.pipelines.{name}" for name in stages)])
+        self.context.set_forkserver_preload(
+            ["tests.stages.chaos", "torch._dynamo", *(f"winnow.pipelines.{name}" for name in stages)]
+        )
 
-    def start(self, case: Case, stage: str, folder: Path, seconds: float = PATIENCE) -> tuple[bool, float]:
-        """Whether the stage ended within so many seconds of its first step, and how many it took; killed otherwise."""
-        (folder / AT_WORK).unlink(missing_ok=True)
-        process = self.context.Process(target=run, args=(case, stage, folder))
+    def start(self, case: Case, stage: str, folder: Path, step: int = 0, delay: float = 0.0) -> bool:
+        """Whether the stage ended; killed `delay` seconds after `step` if there is such, counted from 1."""
+        (folder / STEP).unlink(missing_ok=True)
+        process = self.context.Process(target=run, args=(case, stage, folder, step))
         process.start()
-        while process.exitcode is None and not (folder / AT_WORK).exists():
+        limit = time.monotonic() + PATIENCE
+        while process.exitcode is None and not (folder / STEP).exists():
             process.join(0.002)
-        began = time.monotonic()
-        process.join(seconds)
+            if time.monotonic() > limit:
+                raise RuntimeError(f"{case.name}: {stage} does not end")
+        process.join(delay if process.exitcode is None else None)
         ended = process.exitcode is not None
         if not ended:
             os.kill(process.pid, signal.SIGKILL)
             process.join()
-        took = time.monotonic() - began
         if ended and process.exitcode != 0:
-            raise RuntimeError(f"{case.name}: {(folder / 'log').read_text()}")
-        return ended, took
+            raise RuntimeError(f"{case.name}: {(folder / LOG).read_text()}")
+        return ended
 
-    def prepared(self, case: Case) -> tuple[Path, Path, float]:
-        """A folder in which the stage can start, one in which it has ended undisturbed, and the seconds it took."""
+    def prepared(self, case: Case) -> tuple[Path, Path, int]:
+        """A folder in which the stage can start, one in which it has ended undisturbed, and the steps it took."""
         ready, whole = (self.root / f"{case.name} {name}" for name in ("ready", "whole"))
         ready.mkdir()
         for stage in case.before:
             self.start(case, stage, ready)
         shutil.copytree(ready, whole, symlinks=True)
-        _, took = self.start(case, case.stage, whole)
-        return ready, whole, took
+        self.start(case, case.stage, whole)
+        return ready, whole, int((whole / STEPS).read_text())
 
-    def ordeal(self, case: Case, ready: Path, whole: Path, took: float, moments: list[float]) -> Counter:
-        """Kill the stage at `moments`, as shares of the time it takes, then let it end."""
+    def ordeal(self, case: Case, ready: Path, whole: Path, moments: list[tuple[int, float]]) -> Counter:
+        """Kill the stage at `moments`, steps and delays, then let it end."""
         folder, killed = self.root / "ordeal", 0
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(ready, folder, symlinks=True)
-        for moment in moments:
-            ended, _ = self.start(case, case.stage, folder, moment * took)
-            if ended:  # quicker than before
+        for step, delay in moments:
+            ended = self.start(case, case.stage, folder, step, delay)
+            if ended:  # went on so far that there were fewer steps left
                 break
             killed += 1
         if not ended:
@@ -185,7 +195,7 @@ def differing(folder: Path, other: Path) -> list[str]:
 def counts(folder: Path, path: Path) -> bool:
     """Whether a path is an output that must be equal: not run ids, reports that hold them, state and the log."""
     parts = path.relative_to(folder).parts
-    excluded = parts[0] in (".winnow", LOG, AT_WORK) or parts[:2] == ("artifacts", "runs") or path.suffix == ".html"
+    excluded = parts[0] in (".winnow", LOG, STEP, STEPS) or parts[:2] == ("artifacts", "runs") or path.suffix == ".html"
     return path.is_file() and not excluded
 
 
@@ -208,17 +218,18 @@ def main() -> int:
     draw, total = random.Random(asked.seed), Counter()
     with tempfile.TemporaryDirectory() as root:
         arena = Arena(Path(root))
-        print(f"{'':<22}{'seconds':>8}" + "".join(f"{name:>11}" for name in COUNTS), flush=True)
+        print(f"{'':<22}{'steps':>6}" + "".join(f"{name:>11}" for name in COUNTS), flush=True)
         cases = [case for case in CASES if case.name.startswith(asked.only)]
         for number, case in enumerate(cases, 1):
-            ready, whole, took = arena.prepared(case)
+            ready, whole, steps = arena.prepared(case)
             found: Counter = Counter()
             share = asked.kills * number // len(cases)
             while total["kills"] + found["kills"] < share:
                 left = share - total["kills"] - found["kills"]
-                moments = [draw.random() for _ in range(min(left, draw.choice((1, 1, 2, 3))))]
-                found += arena.ordeal(case, ready, whole, took, moments)
+                several = min(left, draw.choice((1, 1, 2, 3)))
+                moments = [(draw.randint(1, steps), draw.uniform(0, 0.05)) for _ in range(several)]
+                found += arena.ordeal(case, ready, whole, moments)
             total += found
-            print(f"{case.name:<22}{took:>8.1f}" + "".join(f"{found[name]:>11}" for name in COUNTS), flush=True)
-    print(f"{'all':<30}" + "".join(f"{total[name]:>11}" for name in COUNTS))
+            print(f"{case.name:<22}{steps:>6}" + "".join(f"{found[name]:>11}" for name in COUNTS), flush=True)
+    print(f"{'all':<28}" + "".join(f"{total[name]:>11}" for name in COUNTS))
     return int(total["lost"] > 0)

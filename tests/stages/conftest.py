@@ -16,7 +16,7 @@ def _torch_as_it_was():
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     yield
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(strict)
+    torch.set_deterministic_debug_mode("error" if strict else "default")
 
 
 @pytest.fixture(scope="session")

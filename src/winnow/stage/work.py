@@ -166,7 +166,7 @@ def promise(threads: int) -> None:
     """Equal bits from equal threads on equal hardware (docs/determinism.md), for this process from here on."""
     torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it first starts
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms(True) without its two seconds of imports
     torch.backends.cudnn.benchmark = False
 
 

@@ -21,9 +21,10 @@ sys.exit(None if cuda == ('$VARIANT' == 'cuda') else f'this PyTorch is built for
 VARIANT is $VARIANT: give --build-arg TORCH_INDEX=… with an index that has that build')"
 # What winnow itself needs, in the locked versions: the tools of its developers stay out
 COPY pyproject.toml README.md LICENSE /build/
-RUN python -c "import tomllib; about = tomllib.load(open('/build/pyproject.toml', 'rb'))['project']; \
-print(*about['dependencies'], *sum((about['optional-dependencies'][name] for name in ('postgresql', 'dashboard')), []), sep='\n')" \
-    > /build/needed && pip install --constraint /build/requirements.lock --requirement /build/needed setuptools
+RUN python -c "import tomllib; project = tomllib.load(open('/build/pyproject.toml', 'rb'))['project']; \
+extra = project['optional-dependencies']; \
+print(*project['dependencies'], *extra['postgresql'], *extra['dashboard'], sep='\n')" > /build/needed && \
+    pip install --constraint /build/requirements.lock --requirement /build/needed setuptools
 COPY src /build/src
 COPY pipelines /build/pipelines
 RUN pip install --no-deps --no-build-isolation /build && pip uninstall --yes --quiet pip && \
@@ -47,7 +48,7 @@ CMD ["verify"]
 FROM runtime AS test
 USER root
 RUN apt-get update -qq && apt-get install --yes -qq --no-install-recommends git make && rm -rf /var/lib/apt/lists/*
-RUN python -m venv /tmp/pip && rm -rf /root/.cache && \
+RUN python -m venv /tmp/pip && \
     /tmp/pip/bin/pip --python /opt/winnow/bin/python install --no-cache-dir --requirement requirements.lock && rm -r /tmp/pip
 COPY --chown=winnow:winnow . /project
 USER winnow

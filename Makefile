@@ -2,7 +2,8 @@
 # make ui      compare runs in MLflow      make bench  speed against the plain formulation
 SHELL := /bin/bash
 PYTHON ?= python3
-BIN := .venv/bin # make test BIN=/opt/winnow/bin: an environment that is there already, as in a container
+# make test BIN=/opt/winnow/bin uses an environment that is there already, as in a container
+BIN := .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1

@@ -11,7 +11,6 @@ import re
 import tarfile
 
 import pytest
-import yaml
 
 from tests.test_floors import REPOSITORY, calls, sources
 from winnow.core.errors import Refused
@@ -95,26 +94,6 @@ def test_an_archive_writes_nowhere(tmp_path, monkeypatch):
         with pytest.raises(Refused, match="has no"):
             read_members(archive, (name,))
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "hostile.tar.gz"]
-
-
-def test_only_this_machine_reaches_the_servers_of_compose():
-    services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
-    ports = [port for service in services.values() for port in service.get("ports", ())]
-    assert ports
-    assert all(port.startswith("127.0.0.1:") for port in ports)
-    assert not services["database"].get("ports")
-
-
-def test_the_image_runs_as_nobody_in_particular_and_holds_only_what_is_listed():
-    lines = (REPOSITORY / "Dockerfile").read_text().splitlines()
-    stages = "\n".join(lines).split("\nFROM ")
-    assert stages[-1].strip() == "runtime"
-    runtime = next(stage for stage in stages if "AS runtime" in stage.splitlines()[0])
-    assert re.findall(r"(?m)^USER (\S+)", runtime) == ["winnow"]
-    assert not re.search(r"(?i)secret|password|token|apt-get", runtime)
-    listed = [line for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
-    assert listed[0] == "*"
-    assert not {"!.git", "!.env", "!data", "!artifacts", "!.winnow"} & set(listed)
 
 
 def test_the_lock_names_one_version_of_everything():

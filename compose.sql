@@ -1,0 +1,1 @@
+CREATE DATABASE optuna; -- beside the one of MLflow, when compose.yaml's database is first set up

@@ -1,5 +1,6 @@
 """The commands about scores of untrained networks. Like the others, they import nothing heavy before they run."""
 
+import os
 from pathlib import Path
 
 import click
@@ -32,6 +33,7 @@ _shape = click.option(
 @click.option("--fidelity", type=float, help="Epochs of the results to compare with [default: the longest]")
 @click.option("--sample", type=click.IntRange(3), help="Only so many architectures, at random [default: all]")
 @click.option("--resamples", type=click.IntRange(1), default=200, show_default=True, help="Of the bootstrap.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that score, under 1 GB each [default: one a core]")
 @click.option("--out", type=_path, default=Path("rank"), show_default=True, help="Folder of scores, rows and picture.")
 @_proxies
 @_data
@@ -45,6 +47,7 @@ def rank(
     fidelity: float | None,
     sample: int | None,
     resamples: int,
+    workers: int | None,
     out: Path,
     proxies: str | None,
     data: Path | None,
@@ -70,7 +73,17 @@ def rank(
         f"{metric} at {', '.join(f'{key} {value:g}' for key, value in at.items()) or 'full'}, {len(truth):,} of {name}"
     )
     with tracked(out, asked | {"proxies": chosen}) as keep:
-        ranking = rank_proxies(space, truth, chosen, images, out, seed=seed, resamples=resamples, progress=_say)
+        ranking = rank_proxies(
+            space,
+            truth,
+            chosen,
+            images,
+            out,
+            seed=seed,
+            resamples=resamples,
+            workers=workers or os.cpu_count() or 1,
+            progress=_say,
+        )
         written = keep(ranking, title)
     click.echo(f"{title}; {ranking.swept.distinct:,} scored")
     click.echo(

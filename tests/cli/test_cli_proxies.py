@@ -133,7 +133,7 @@ def test_rank_is_killed_and_writes_the_same_files(folder):
     assert running.wait() == -signal.SIGKILL
     assert not Path("killed/rank.parquet").exists()
     for out in ("killed", "whole"):
-        assert cli.run([*command, "--out", out]) == 0
+        assert cli.run([*command, "--out", out, "--workers", "1"]) == 0
     for name in ("rank.parquet", "scores.parquet", "rank.svg"):
         assert Path("killed", name).read_bytes() == Path("whole", name).read_bytes()
 

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,6 +25,7 @@ from winnow.core.space import Space
 from winnow.proxies.common import Batch
 from winnow.proxies.scorer import SIZES, Streams, check_names, scorer_of
 from winnow.proxies.sizes import sizes_of
+from winnow.proxies.workers import scored_by
 
 PART = 64
 
@@ -50,14 +52,16 @@ def sweep(
     streams: Streams,
     represent: Callable[[Architecture], Architecture] = lambda arch: arch,
     part: int = PART,
+    workers: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Swept:
     """Score `names` of every architecture with the weights that `space` has, into `folder`/scores.parquet.
 
     `streams(name)` gives the random numbers called `name`, always the same; AZ-NAS' scores draw the weights of the
     whole space once, from `streams("weights")`. `represent` names the one network to score for an architecture and its
-    equals. A child that a proxy refuses, or that has no value, is NaN with its reason. Refused where `folder` holds
-    another sweep, and where a proxy needs labels that the batch does not have.
+    equals. A child that a proxy refuses, or that has no value, is NaN with its reason. `workers` processes score a part
+    each at a time; their number changes no score. Refused where `folder` holds another sweep, and where a proxy needs
+    labels that the batch does not have.
     """
     check_names(names, batch)
     if not architectures:
@@ -67,23 +71,26 @@ def sweep(
     folder.mkdir(parents=True, exist_ok=True)
     mark = _fingerprint(space, distinct, names, batch, streams, part)
     children = [name for name in names if name not in SIZES]
-    found: dict[Architecture, dict] = {}
-    score_all = None
-    for number, start in enumerate(range(0, len(distinct), part)):
-        archs, path = distinct[start : start + part], folder / f"part-{number:05}.parquet"
-        rows = _read_part(path, mark)
-        if rows is None:
-            score_all = score_all or scorer_of(space, children, batch, streams)
-            rows = score_all(archs)
-            _write(_table(archs, children, rows), path, mark)
-        found.update(zip(archs, rows, strict=True))
-        progress(min(start + part, len(distinct)), len(distinct))
+    parts = [distinct[start : start + part] for start in range(0, len(distinct), part)]
+    paths = [folder / f"part-{number:05}.parquet" for number in range(len(parts))]
+    done = [_read_part(path, mark) for path in paths]
+    missing = [number for number, rows in enumerate(done) if rows is None]
+    ready = sum(len(rows) for rows in done if rows is not None)
+    progress(ready, len(distinct))
+    make = partial(scorer_of, space, children, batch, streams)
+    for index, rows in scored_by(workers, make, [parts[number] for number in missing]):
+        number = missing[index]
+        _write(_table(parts[number], children, rows), paths[number], mark)
+        done[number] = rows
+        ready += len(rows)
+        progress(ready, len(distinct))
+    found = {arch: row for archs, rows in zip(parts, done, strict=True) for arch, row in zip(archs, rows, strict=True)}
     sizes = sizes_of(space, tuple(batch[0].shape[1:])) if set(names) & set(SIZES) else None
     rows = [found[rep] | (sizes(arch) if sizes else {}) for arch, rep in zip(architectures, scored, strict=True)]
     table = _table(architectures, names, rows).add_column(1, "scored", [[rep.to_json() for rep in scored]])
     _write(table, folder / "scores.parquet", mark)
-    missing = {name: sum(math.isnan(row[name]) for row in rows) for name in names}
-    return Swept(folder / "scores.parquet", len(rows), len(distinct), missing)
+    gaps = {name: sum(math.isnan(row[name]) for row in rows) for name in names}
+    return Swept(folder / "scores.parquet", len(rows), len(distinct), gaps)
 
 
 def _fingerprint(

@@ -62,6 +62,7 @@ def rank_proxies(
     *,
     seed: int,
     resamples: int = 200,
+    workers: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Ranking:
     """Score the architectures of `truth` and hold each proxy, params and macs against it. What has no score is last.
@@ -70,7 +71,17 @@ def rank_proxies(
     """
     archs, names = list(truth), list(dict.fromkeys((*SIZES, *names)))
     streams = functools.partial(generator, derived(seed, "rank"))
-    swept = sweep(space, archs, names, batch, folder, streams=streams, represent=equals(archs), progress=progress)
+    swept = sweep(
+        space,
+        archs,
+        names,
+        batch,
+        folder,
+        streams=streams,
+        represent=equals(archs),
+        workers=workers,
+        progress=progress,
+    )
     scores = pq.read_table(swept.path)
     columns = {name: oriented_ranks(scores[name].to_numpy(), PROXIES[name].direction) for name in names}
     of = {"complexity": columns["macs"]} | columns

@@ -1,8 +1,9 @@
-"""The study of DARTS-PT on real CIFAR-10, far smaller than published. At this size the published order does not show
-(docs/benchmarks.md): what is tested is that the study runs on real data and tells what the benchmark's table says.
+"""The study of DARTS-PT on real CIFAR-10, far smaller than published, shows its order (numbers: docs/benchmarks.md).
 
-NAS-Bench-201 with 4 channels and one cell a stage, 3,000 images of 16 x 16, 20 epochs whose logits move as far as in
-the published 100 (rate x steps). True accuracies are those of the benchmark's table.
+NAS-Bench-201 with 4 channels and one cell a stage, images of 8 x 8, 500 for the weights and 500 for the logits: few, so
+that the weights learn them by heart, which is when the mixture falls back on skip connections. 60 epochs of 15 steps
+whose logits move as far as published (rate x steps: 9; published 5.9 in 50 epochs, 11.7 in 100). Between two decisions
+the published five epochs. True accuracies are those of the benchmark's table.
 """
 
 import os
@@ -22,11 +23,12 @@ TABLE = DATA / "nasbench201/nasbench201.parquet"
 SMALL = {
     "runtime": {"threads": 1},
     "data": {
-        "source": "parquet", "path": str(DATA / "cifar10"), "limit_train": 3000, "limit_test": 500, "image_size": 16,
-        "fractions": {"weights": 0.5, "arch": 0.4, "select": 0.1},
+        "source": "parquet", "path": str(DATA / "cifar10"), "limit_train": 1100, "limit_test": 100, "image_size": 8,
+        "fractions": {"weights": 500 / 1100, "arch": 500 / 1100, "select": 100 / 1100},
     },
-    "search": {"epochs": 20, "lr": 0.05, "logits_lr": 0.025},
-    "select": {"batch": 512, "splits": ["arch"], "table": str(TABLE)},
+    "space": {"nas_bench_201": {"channels": 4, "cells": 1}},
+    "search": {"epochs": 60, "batch": 32, "lr": 0.05, "logits_lr": 0.01},
+    "select": {"batch": 512, "splits": ["arch"], "table": str(TABLE), "perturbation": {"tune_epochs": 5}},
     "tracking": {"enabled": False},
 }  # fmt: skip
 
@@ -43,16 +45,11 @@ def merged(content: dict, changes: dict) -> dict:
 @pytest.mark.skipif(
     not TABLE.is_file(), reason=f"no {TABLE}: set WINNOW_TEST_DATA to a folder with cifar10, nasbench201"
 )
-def test_the_study_tells_what_its_cells_are_worth(tmp_path):
-    content = merged(yaml.safe_load((ROOT / "params.yaml").read_text()), SMALL)
-    content["space"]["nas_bench_201"] = {"channels": 4, "cells": 1}
-    content["select"]["perturbation"]["tune_epochs"] = 1
-    params = check_params(content)
+def test_the_study_shows_the_published_order(tmp_path):
+    params = check_params(merged(yaml.safe_load((ROOT / "params.yaml").read_text()), SMALL))
     prepare.main(params, tmp_path)
     study.main(params, tmp_path)
     rows = pq.read_table(tmp_path / study.TABLE).to_pylist()
     told = summary(rows)
     assert [row["n"] for row in told] == [3] * 5
-    possible = pq.read_table(TABLE)["cifar10_valid_200"].to_pylist()
-    assert all(min(possible) <= row["mean"] <= max(possible) for row in told)
-    assert max(row["mean"] for row in told) > sum(possible) / len(possible), "no better than a cell at random"
+    mean = {(row["method"], row["selection"]): row["mean"] for row in told}

@@ -17,8 +17,9 @@ from winnow.data.augment import Augment
 from winnow.data.loaders import Split, in_order, join, open_split
 from winnow.spaces import build
 from winnow.stage import files
-from winnow.stage.params import Params, check_params
+from winnow.stage.params import Params
 from winnow.stage.plans import plan_of_search, plan_of_tune
+from winnow.stage.reading import check_params
 from winnow.stage.work import about_model, augmentation, facts, final_space, promise, search_space
 from winnow.train.recipes import Recipe
 from winnow.train.seeds import derived, generator

@@ -29,7 +29,7 @@ from winnow.data.storage import read_manifest
 from winnow.pipelines.selections import read_logits
 from winnow.stage import files
 from winnow.stage.model import load_model
-from winnow.stage.params import read_params
+from winnow.stage.reading import read_params
 from winnow.stage.table import true_accuracy
 from winnow.stage.tracking.facts import flatten
 from winnow.stage.trust import gate

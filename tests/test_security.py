@@ -15,7 +15,7 @@ import pytest
 from tests.test_floors import REPOSITORY, calls, sources
 from winnow.core.errors import Refused
 from winnow.data.cifar10 import TEST, TRAIN, read_members
-from winnow.stage.params import read_params
+from winnow.stage.reading import read_params
 from winnow.stage.trust.revision import read_lock
 
 UNPACKS = ("extractall", "extract", "unpack_archive", "Untar", "Unzip")

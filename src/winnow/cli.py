@@ -53,7 +53,7 @@ def _stage_command(name: str, text: str) -> None:
     @cli.command(name, help=text)
     @click.option("--folder", type=click.Path(path_type=Path), default=".", help="Folder with params.yaml [default: .]")
     def command(folder: Path, **options: int | None) -> None:
-        from winnow.stage.params import read_params
+        from winnow.stage.reading import read_params
 
         params = read_params(folder / "params.yaml")
         main = importlib.import_module(f"winnow.pipelines.{name}").main
@@ -78,7 +78,7 @@ for _name, _text in STAGES.items():
 def plan(folder: Path) -> None:
     """Say what the pipeline will cost: size of the space, seconds a step, wall time, memory."""
     from winnow.pipelines.plan import SAMPLE, plan
-    from winnow.stage.params import read_params
+    from winnow.stage.reading import read_params
 
     params = read_params(folder / "params.yaml")
     found = plan(params, folder, lambda text: click.echo(f"  {text} …", err=True))
@@ -102,7 +102,7 @@ def ui(folder: Path, port: int) -> None:
     """Open the tracking store of this folder in the MLflow UI, on 127.0.0.1."""
     import subprocess
 
-    from winnow.stage.params import read_params
+    from winnow.stage.reading import read_params
     from winnow.stage.tracking import ui_command, ui_environment, ui_url
 
     tracking = read_params(folder / "params.yaml").tracking
@@ -200,7 +200,7 @@ def _space(name: str | None):
     import torch
 
     from winnow.spaces import build
-    from winnow.stage.params import read_params
+    from winnow.stage.reading import read_params
 
     options = {}
     if name is None:

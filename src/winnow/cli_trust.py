@@ -97,7 +97,7 @@ def export(file: Path, out: Path, space: str | None, folder: Path) -> None:
 @_folder
 def promote(against: str, tolerances: dict[str, float], folder: Path) -> int:
     """Make the candidate in the MLflow registry the champion, if it passes the gate against REV."""
-    from winnow.stage.params import read_params
+    from winnow.stage.reading import read_params
     from winnow.stage.trust.gate import gate
     from winnow.stage.trust.gate_markdown import gate_markdown
     from winnow.stage.trust.promote import promote
@@ -127,7 +127,7 @@ def verify(stages: tuple[str, ...], out: Path, scratch: Path | None, folder: Pat
     import tempfile
 
     from winnow.core.errors import Refused
-    from winnow.stage.params import read_params
+    from winnow.stage.reading import read_params
     from winnow.stage.trust.certificate import as_markdown, write_certificate
     from winnow.stage.trust.verify import verify
 

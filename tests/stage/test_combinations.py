@@ -8,7 +8,7 @@ import yaml
 from winnow.core.errors import Refused
 from winnow.stage.combinations import changed, combinations, gains, ranks, summary, verdict
 from winnow.stage.look.standings import groups, standings
-from winnow.stage.params import check_params
+from winnow.stage.reading import check_params
 
 FILE = Path(__file__).parents[2] / "params.yaml"
 

@@ -7,7 +7,8 @@ import yaml
 
 from winnow.core.errors import Refused
 from winnow.search.pairs import NEEDS, OFFERS
-from winnow.stage.params import Params, check_params, read_params
+from winnow.stage.params import Params
+from winnow.stage.reading import check_params, read_params
 from winnow.train.recipes import RECIPES
 
 FILE = Path(__file__).parents[2] / "params.yaml"

@@ -7,7 +7,7 @@ import pytest
 from tests.fuzz import Target, attack
 from tests.fuzz_targets import targets
 from winnow.core.errors import Refused
-from winnow.stage.params import read_params
+from winnow.stage.reading import read_params
 
 PER_READER = 12
 

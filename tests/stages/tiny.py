@@ -6,7 +6,8 @@ import yaml
 
 from winnow.pipelines import evaluate, prepare, retrain, search, tune
 from winnow.pipelines import select as selecting
-from winnow.stage.params import Params, check_params
+from winnow.stage.params import Params
+from winnow.stage.reading import check_params
 
 ROOT = Path(__file__).parents[2]
 TINY = {

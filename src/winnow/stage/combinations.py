@@ -10,7 +10,8 @@ from typing import Any
 from winnow.core.errors import Refused
 from winnow.measure.compare import Estimate, mean_interval
 from winnow.search.pairs import objection
-from winnow.stage.params import Params, check_params
+from winnow.stage.params import Params
+from winnow.stage.reading import check_params
 
 Rows = Sequence[Mapping[str, Any]]
 

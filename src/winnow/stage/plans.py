@@ -1,19 +1,17 @@
 """Studies as params.yaml declares them: what is wrong with them before anything runs, and their plans."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
 from winnow.core.errors import Refused
+from winnow.stage.params import Params
 from winnow.stage.section import nearest
 from winnow.train.recipes import Recipe
 from winnow.trials.plan import Plan
 
-if TYPE_CHECKING:
-    from winnow.stage.params import Params
 
-
-def plan_of_search(params: "Params") -> Plan:
+def plan_of_search(params: Params) -> Plan:
     """The study of strategy trials; its seed is the stage's to set."""
     search = params.search.trials
     return Plan(
@@ -28,7 +26,7 @@ def plan_of_search(params: "Params") -> Plan:
     )
 
 
-def plan_of_tune(params: "Params", first: dict[str, Any]) -> Plan:
+def plan_of_tune(params: Params, first: dict[str, Any]) -> Plan:
     """The study of stage tune, whose trial 0 has the parameters `first`; its seed is the stage's to set."""
     tune = params.tune
     epochs = tune.epochs or params.retrain.recipe().epochs
@@ -44,8 +42,8 @@ def plan_of_tune(params: "Params", first: dict[str, Any]) -> Plan:
     )
 
 
-def check_tried(params: "Params") -> None:
-    """ValueError, which pydantic turns into a sentence, for what no study could be made of."""
+def check_tried(params: Params) -> None:
+    """ValueError for what no study could be made of."""
     _check_ranges(params)
     for key, section, count in (
         ("search.trials", params.search.trials, params.search.strategy == "trials"),
@@ -60,7 +58,7 @@ def check_tried(params: "Params") -> None:
         _check_search(params)
 
 
-def _check_ranges(params: "Params") -> None:
+def _check_ranges(params: Params) -> None:
     """A range is of a field of the recipe, and its ends are values that `retrain` would take."""
     tune = params.tune
     if tune.trials and not tune.ranges:
@@ -84,7 +82,7 @@ def _check_ranges(params: "Params") -> None:
                 raise ValueError(f"{place}.{name}: {message[0].lower() + message[1:]}, not {value!r}") from error
 
 
-def _check_search(params: "Params") -> None:
+def _check_search(params: Params) -> None:
     search = params.search.trials
     if search.evaluator == "table" and search.table.path is None:
         raise ValueError("search.trials.table.path: evaluator table takes the path of a trials table")

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 from winnow.stage.draw import save
 from winnow.stage.files import atomic
 from winnow.stage.look.ranking import draw_ranking
-from winnow.stage.params import TrackingParams, read_params
+from winnow.stage.params import TrackingParams
 from winnow.stage.ranking import Ranking
+from winnow.stage.reading import read_params
 from winnow.stage.tracking import track
 
 Keep = Callable[[Ranking, str], list[Path]]

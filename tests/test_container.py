@@ -51,6 +51,17 @@ def test_what_compose_mounts_is_there(services):
     assert [each for each in files if not (REPOSITORY / each).exists()] == []
 
 
+def test_the_password_of_compose_is_not_committed():
+    assert "/.env" in (REPOSITORY / ".gitignore").read_text().splitlines()
+
+
+def test_no_step_of_the_workflow_passes_because_the_last_of_a_pipe_does():
+    workflow = yaml.safe_load((REPOSITORY / ".github/workflows/ci.yml").read_text())
+    runs = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    assert any("| tee" in run for run in runs)
+    assert workflow["defaults"]["run"]["shell"] == "bash", "GitHub gives this one pipefail, and its default none"
+
+
 def test_the_image_runs_as_nobody_in_particular_and_holds_only_what_is_listed(stages):
     assert list(stages) == ["build", "runtime", "test", ""]
     assert stages[""].strip() == "runtime"

@@ -112,7 +112,11 @@ def _write(work: Work, bench: Bench, found: dict[str, Architecture], evidence: l
         work.run.artifact(folder / path)
     work.run.artifact(drawing, "drawings")
     for method, row in methods.items():
-        table = "".join(f", {name} {value:.2f}" for name, value in (row["table"] or {}).items())
+        true = {name: value for name, value in (row["table"] or {}).items() if not name.endswith("_beats")}
+        table = "".join(
+            f", {name} {value:.2f} (beats {row['table'][f'{name}_beats']:.1f} % of cells)"
+            for name, value in true.items()
+        )
         known = row["inherited_accuracy"] is not None
         inherited = f"inherited accuracy {row['inherited_accuracy']:.2f} %, " if known else ""
         mark = "→" if method == chosen else " "

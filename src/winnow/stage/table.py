@@ -12,7 +12,9 @@ from winnow.spaces.nas_bench_201 import to_string
 
 
 def true_accuracy(path: Path, arch: Architecture) -> dict[str, float]:
-    """Every numeric column of the row whose `arch_str` is this cell. Refused where there is no such table or row."""
+    """Every numeric column of the row whose `arch_str` is this cell, and as `<column>_beats` the percentage of the
+    table's cells that are below it. Refused where there is no such table or row.
+    """
     try:
         table = pq.read_table(path)
     except FileNotFoundError as error:
@@ -24,4 +26,8 @@ def true_accuracy(path: Path, arch: Architecture) -> dict[str, float]:
     rows = table.filter(pc.equal(table["arch_str"], to_string(arch)))
     if len(rows) != 1:
         raise Refused(f"select.table: {path} has {len(rows)} rows for {to_string(arch)}; it takes one a cell")
-    return {field.name: float(rows[field.name][0].as_py()) for field in rows.schema if pa.types.is_floating(field.type)}
+    told = {}
+    for name in [field.name for field in rows.schema if pa.types.is_floating(field.type)]:
+        told[name] = float(rows[name][0].as_py())
+        told[f"{name}_beats"] = 100 * pc.sum(pc.less(table[name], told[name])).as_py() / len(table)
+    return told

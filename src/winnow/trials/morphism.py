@@ -6,17 +6,14 @@ more than its parent adds nothing at first wherever the space allows that, and l
 
 import json
 import os
-import random
 import tempfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
-from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -25,15 +22,16 @@ from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.core.holes import Hole
 from winnow.core.space import Space
-from winnow.trials.draw import draw, draw_all, draw_other, key_of
+from winnow.trials.draw import draw_all, draw_other, key_of
 from winnow.trials.evolution import TRIES, fitness
 from winnow.trials.outcome import PARENT, Job
+from winnow.trials.own import Known, OwnSampler
 from winnow.trials.search import Search
 
 PATIENCE = 20  # children of one parent that were there before, after which the next best is tried
 
 
-class NetworkMorphism(BaseSampler):
+class NetworkMorphism(OwnSampler):
     """Changes one parameter of the best trial whose result is known; the first `startup` trials are random.
 
     The parent's number goes with the trial, and reaches its evaluator as `job.parent`.
@@ -42,21 +40,13 @@ class NetworkMorphism(BaseSampler):
     def __init__(self, search: Search, seed: int, startup: int = 4):
         if startup < 1:
             raise Refused(f"sampler 'network_morphism' takes a startup of 1 trial or more, not {startup}")
-        self.distributions, self.rng, self.startup = search.distributions, random.Random(seed), startup
+        super().__init__(search.distributions, seed)
+        self.startup = startup
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return dict(self.distributions)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-        seen = {key_of(t.params, self.distributions) for t in others}
-        complete = [t for t in others if t.state is TrialState.COMPLETE]
-        if len(complete) < self.startup:
-            return self._unseen(lambda attempt: self._one(), seen)
-        sign = 1 if study.direction is StudyDirection.MAXIMIZE else -1
-        ranked = sorted(complete, key=lambda t: fitness(t, sign), reverse=True)  # the earlier one where they are equal
+    def propose(self, known: Known, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+        if len(known.complete) < self.startup:
+            return self._unseen(lambda attempt: self._one(), known.seen)
+        ranked = sorted(known.complete, key=lambda t: fitness(t, known.sign), reverse=True)  # the earlier of equals
         parent = ranked[0]
 
         def change(attempt: int) -> dict[str, Any]:
@@ -64,12 +54,9 @@ class NetworkMorphism(BaseSampler):
             parent = ranked[min(attempt // PATIENCE, len(ranked) - 1)]
             return self._changed(parent.params)
 
-        child = self._unseen(change, seen)
+        child = self._unseen(change, known.seen)
         study._storage.set_trial_system_attr(trial._trial_id, PARENT, parent.number)
         return child
-
-    def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
-        return draw(distribution, self.rng)
 
     def _one(self) -> dict[str, Any]:
         return draw_all(self.distributions, self.rng)

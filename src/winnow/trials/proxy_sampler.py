@@ -7,14 +7,13 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler
-from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.distributions import CategoricalDistribution
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
-from winnow.trials.draw import draw
+from winnow.trials.own import Known, OwnSampler
 from winnow.trials.proxy_bo import Settings, next_codes
 from winnow.trials.search import Search, TableSearch
 from winnow.trials.surrogates import SURROGATES
@@ -22,7 +21,7 @@ from winnow.trials.surrogates import SURROGATES
 Proxy = Callable[[Architecture], float]  # larger is better, nan where it cannot be told
 
 
-class ProxyBO(BaseSampler):
+class ProxyBO(OwnSampler):
     """Trials in flight are not proposed again; what failed or was pruned teaches nothing.
 
     `proxies` are functions from an architecture to a number by dotted path, "package.module:function"; on a table its
@@ -44,7 +43,8 @@ class ProxyBO(BaseSampler):
         if surrogate not in SURROGATES:
             raise Refused(f"no surrogate {surrogate!r}: known are {', '.join(SURROGATES)}")
         self.search, self.settings, self.surrogate = search, Settings(**settings), SURROGATES[surrogate]
-        self.rng = np.random.default_rng(seed)
+        super().__init__(search.distributions, seed)
+        self.draws = np.random.default_rng(seed)
         self.choices: dict[str, tuple[Any, ...]] = {}
         for name, d in search.distributions.items():
             if not isinstance(d, CategoricalDistribution):
@@ -52,26 +52,13 @@ class ProxyBO(BaseSampler):
             self.choices[name] = d.choices
         self.proxies = [_proxy(name, search) for name in proxies]
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return dict(self.search.distributions)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-        complete = [t for t in others if t.state is TrialState.COMPLETE]
-        sign = 1 if study.direction is StudyDirection.MAXIMIZE else -1
-        observed = np.array([self._codes(t.params) for t in complete], int).reshape(-1, len(self.choices))
-        y = np.array([sign * t.values[0] for t in complete])
-        seen = {self._codes(t.params) for t in others}
+    def propose(self, known: Known, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+        observed = np.array([self._codes(t.params) for t in known.complete], int).reshape(-1, len(self.choices))
+        y = np.array([known.sign * t.values[0] for t in known.complete])
+        seen = {self._codes(dict(zip(self.choices, key, strict=True))) for key in known.seen}
         sizes = [len(choices) for choices in self.choices.values()]
-        codes = next_codes(sizes, observed, y, seen, self._scores, self.surrogate, self.rng, self.settings)
+        codes = next_codes(sizes, observed, y, seen, self._scores, self.surrogate, self.draws, self.settings)
         return self._parameters(codes)
-
-    def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
-        import random
-
-        return draw(distribution, random.Random(int(self.rng.integers(2**63))))
 
     def _codes(self, parameters: Mapping[str, Any]) -> tuple[int, ...]:
         return tuple(choices.index(parameters[name]) for name, choices in self.choices.items())

@@ -1,21 +1,21 @@
 """Samplers by name, as data: Optuna's and our own, each made anew for every trial from that trial's seed."""
 
-import random
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 from winnow.core.errors import Refused
 from winnow.trials.cma import CmaEs
-from winnow.trials.draw import draw, key_of
+from winnow.trials.draw import draw
 from winnow.trials.evolution import Member, fitness, next_child
 from winnow.trials.morphism import NetworkMorphism
+from winnow.trials.own import Known, OwnSampler
 from winnow.trials.plan import Plan
 from winnow.trials.proxy_sampler import ProxyBO
 from winnow.trials.search import Search
@@ -23,37 +23,24 @@ from winnow.trials.search import Search
 Distributions = Mapping[str, BaseDistribution]
 
 
-class RegularisedEvolution(BaseSampler):
-    """`evolution.next_child` over the complete trials of a study with one objective."""
+class RegularisedEvolution(OwnSampler):
+    """`evolution.next_child` over the complete trials of a study."""
 
     def __init__(self, distributions: Distributions, seed: int, population: int = 20, tournament: int = 10):
         if not 1 <= tournament <= population:
             raise Refused(f"regularised_evolution takes 1 ≤ tournament ≤ population, not {tournament}, {population}")
-        self.distributions, self.rng = distributions, random.Random(seed)
+        super().__init__(distributions, seed)
         self.options = {"population": population, "tournament": tournament}
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return dict(self.distributions)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-        seen = {key_of(t.params, self.distributions) for t in others}
-        living = [t for t in others if t.state is TrialState.COMPLETE][-self.options["population"] :]
-        sign = 1 if study.direction is StudyDirection.MAXIMIZE else -1
-        members = [Member(self._filled(t.params), fitness(t, sign)) for t in living]
-        return next_child(self.distributions, members, seen, self.rng, **self.options)
-
-    def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
-        return draw(distribution, self.rng)
+    def propose(self, known: Known, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+        living = known.complete[-self.options["population"] :]
+        members = [Member(self._filled(t.params), fitness(t, known.sign)) for t in living]
+        return next_child(self.distributions, members, known.seen, self.rng, **self.options)
 
     def _filled(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """With a value for what a conditional range left out."""
-        return {name: parameters[name] if name in parameters else draw(d, self.rng) for name, d in self._items()}
-
-    def _items(self) -> Sequence[tuple[str, BaseDistribution]]:
-        return list(self.distributions.items())
+        ranges = self.distributions.items()
+        return {name: parameters[name] if name in parameters else draw(d, self.rng) for name, d in ranges}
 
 
 def _evolution(search: Search, seed: int, **options: Any) -> BaseSampler:

@@ -32,10 +32,12 @@ def as_markdown(certificate: Certificate) -> str:
     around = certificate.circumstances
     head = "The promise was kept" if certificate.kept else "**The promise was not kept**"
     promised = "equal bits" if around.alike else "equal bits, metrics within the seed band, or the same decision"
+    # a commit's name is long, the words for none are not to be cut
+    commit = f"Commit {around.commit[:10]}" if " " not in around.commit else around.commit.capitalize()
     lines = [
         f"### {head}",
         "",
-        f"Commit {around.commit[:10]}, on {around.machine['processor']}. Promised: {promised}.",
+        f"{commit}, on {around.machine['processor']}. Promised: {promised}.",
         "",
     ]
     lines += ["| stage | verdict | outputs equal | seconds | |", "|---|---|---|---|---|"]

@@ -16,9 +16,11 @@ from winnow import cli
 from winnow.core.errors import Refused
 from winnow.stage import files
 from winnow.stage.trust import verify as verifying
+from winnow.stage.trust.certificate import as_markdown
+from winnow.stage.trust.circumstances import NO_REPOSITORY, Circumstances
 from winnow.stage.trust.revision import read_lock
 from winnow.stage.trust.same import ABSENT, CONTENT, DIFFERS, EQUAL, SKIPPED, same
-from winnow.stage.trust.verify import BAND, BITS, DECISION
+from winnow.stage.trust.verify import BAND, BITS, DECISION, Certificate
 
 METHODS = ["perturbation", "magnitude", "evolution"]
 
@@ -71,6 +73,14 @@ def test_the_command_runs_a_stage_in_its_own_process_and_writes_a_certificate(pr
     assert told["machine"]["device"].startswith("cpu")
     assert (out / "certificate.md").read_text() == capsys.readouterr().out
     assert cli.run(["verify", "prepare", "--folder", str(project), "--scratch", str(out)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("commit", "told"), [("0123456789abcdef", "Commit 0123456789, on"), (NO_REPOSITORY, "No repository, on")]
+)
+def test_a_certificate_says_of_which_commit_it_is(commit, told):
+    around = Circumstances(commit, {"processor": "an abacus"}, alike=True)
+    assert f"{told} an abacus." in as_markdown(Certificate(around, {}))
 
 
 def compared(project, tmp_path, stage, record):

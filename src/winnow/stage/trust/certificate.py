@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow.stage import files
+from winnow.stage.trust.circumstances import NO_REPOSITORY
 from winnow.stage.trust.same import EQUAL, EXCEPTIONS, FINE
 from winnow.stage.trust.verify import Certificate
 
@@ -32,8 +33,7 @@ def as_markdown(certificate: Certificate) -> str:
     around = certificate.circumstances
     head = "The promise was kept" if certificate.kept else "**The promise was not kept**"
     promised = "equal bits" if around.alike else "equal bits, metrics within the seed band, or the same decision"
-    # a commit's name is long, the words for none are not to be cut
-    commit = f"Commit {around.commit[:10]}" if " " not in around.commit else around.commit.capitalize()
+    commit = "No repository" if around.commit == NO_REPOSITORY else f"Commit {around.commit[:10]}"
     lines = [
         f"### {head}",
         "",

@@ -19,6 +19,8 @@ from winnow.stage.trust.provenance import environment
 from winnow.stage.trust.revision import commit_of, md5_of
 from winnow.stage.work import choose_device
 
+NO_REPOSITORY = "no repository"
+
 
 @dataclass
 class Circumstances:
@@ -40,7 +42,7 @@ def circumstances(params: Params, folder: Path, lock: Mapping[str, Any]) -> Circ
     try:
         commit = commit_of(folder, "HEAD")
     except Refused:
-        commit = "no repository"
+        commit = NO_REPOSITORY
     machine = {**now, **{name: value for name, value in facts.environment().items() if name in ("cpu", "isa", "os")}}
     return Circumstances(commit, machine, alike, differences)
 

@@ -148,3 +148,13 @@ def test_real_cifar10(real_cifar10):
     labels = pq.read_table(real_cifar10 / "train.parquet", columns=["label"])["label"].to_numpy()
     assert (labels[source.train.rows] == source.train.labels).all()
     assert 0.4 < source.train.images.mean() / 255 < 0.55
+
+
+@pytest.mark.parametrize(
+    "text", ["{x", "[1]", '{"info": 3}', '{"info": {"features": {"label": {"names": 7}}}}', "\xff"]
+)
+def test_damaged_class_names_are_a_sentence(write_parquet, tmp_path, text):
+    file = write_parquet(tmp_path / "some.parquet", LABELS)
+    table = pq.read_table(file)
+    pq.write_table(table.replace_schema_metadata({"huggingface": text}), file)
+    assert refusal(path=file) == "some.parquet: the names of its classes (schema metadata 'huggingface') are damaged"

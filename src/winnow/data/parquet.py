@@ -135,17 +135,20 @@ def _read_labels(
     if not pa.types.is_integer(values.type):
         raise Refused(f"{name}: column {column!r} holds {values.type}; labels are whole numbers or names")
     labels = values.to_numpy()
-    classes = classes or _class_names(_open(files[0]).schema_arrow, column)
+    classes = classes or _class_names(files[0], column)
     classes = classes or tuple(str(number) for number in range(max(int(labels.max()) + 1, 0)))
     check_labels(labels, len(classes), name)
     return labels, classes
 
 
-def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
-    """The names that Hugging Face keeps in the schema's metadata for a ClassLabel column."""
-    text = (schema.metadata or {}).get(b"huggingface")
-    feature = json.loads(text).get("info", {}).get("features", {}).get(column, {}) if text else {}
-    return tuple(feature["names"]) if "names" in feature else None
+def _class_names(file: Path, column: str) -> tuple[str, ...] | None:
+    """The names that Hugging Face keeps in the schema's metadata for a ClassLabel column; None where it keeps none."""
+    text = (_open(file).schema_arrow.metadata or {}).get(b"huggingface")
+    try:
+        feature = json.loads(text).get("info", {}).get("features", {}).get(column, {}) if text else {}
+        return tuple(str(name) for name in feature["names"]) if "names" in feature else None
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise Refused(f"{file.name}: the names of its classes (schema metadata 'huggingface') are damaged") from error
 
 
 def _read_images(files: Sequence[Path], column: str, rows: np.ndarray, size: int | None) -> np.ndarray:

@@ -4,7 +4,7 @@
 #   docker build --tag winnow:cuda --build-arg VARIANT=cuda .
 #   docker run --rm winnow                           rerun the pipeline and compare with what is committed
 #   docker run --rm winnow search --help             any other command
-#   docker build --target test --tag winnow:test . && docker run --rm winnow:test
+#   docker build --target test --tag winnow:test . && docker run --rm winnow:test     make test
 
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
@@ -49,7 +49,8 @@ FROM runtime AS test
 USER root
 RUN apt-get update -qq && apt-get install --yes -qq --no-install-recommends git make && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /tmp/pip && \
-    /tmp/pip/bin/pip --python /opt/winnow/bin/python install --no-cache-dir --requirement requirements.lock && rm -r /tmp/pip
+    /tmp/pip/bin/pip --python /opt/winnow/bin/python install --no-cache-dir --no-compile --requirement requirements.lock && \
+    rm -r /tmp/pip
 COPY --chown=winnow:winnow . /project
 USER winnow
 ENTRYPOINT []

@@ -16,7 +16,7 @@ import yaml
 from tests.stages.tiny import ROOT
 from winnow.pipelines import prepare, study
 from winnow.stage.combinations import summary
-from winnow.stage.params import check_params
+from winnow.stage.reading import check_params
 
 DATA = Path(os.environ.get("WINNOW_TEST_DATA", ROOT.parent / "shared" / "data"))
 TABLE = DATA / "nasbench201/nasbench201.parquet"

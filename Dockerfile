@@ -20,11 +20,12 @@ RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep '^torch==' /b
 sys.exit(None if cuda == ('$VARIANT' == 'cuda') else f'this PyTorch is built for {torch.version.cuda or \"the CPU\"}, \
 VARIANT is $VARIANT: give --build-arg TORCH_INDEX=… with an index that has that build')"
 # What winnow itself needs, in the locked versions: the tools of its developers stay out
-COPY pyproject.toml README.md LICENSE /build/
+COPY pyproject.toml /build/
 RUN python -c "import tomllib; project = tomllib.load(open('/build/pyproject.toml', 'rb'))['project']; \
 extra = project['optional-dependencies']; \
 print(*project['dependencies'], *extra['postgresql'], *extra['dashboard'], sep='\n')" > /build/needed && \
     pip install --constraint /build/requirements.lock --requirement /build/needed setuptools
+COPY README.md LICENSE /build/
 COPY src /build/src
 COPY pipelines /build/pipelines
 RUN pip install --no-deps --no-build-isolation /build && pip uninstall --yes --quiet pip && \

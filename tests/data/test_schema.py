@@ -99,3 +99,11 @@ def test_schema_of_something_else_is_refused(table):
     with pytest.raises(Refused, match=r"x.parquet: column 'label' must be int32, found nothing"):
         check_schema(table.drop_columns(["label"]).schema, "x.parquet")
     check_schema(table.schema, "x.parquet")
+
+
+@pytest.mark.parametrize("key", ["winnow.shape", "winnow.classes"])
+@pytest.mark.parametrize("text", ["{x", "7", "[null]", "[[1]]", "[0, -1, 1.5]", "ÿ", ""])
+def test_damaged_metadata_is_a_sentence(table, key, text):
+    damaged = table.replace_schema_metadata({**table.schema.metadata, key.encode(): text.encode()})
+    with pytest.raises(Refused, match=f"the metadata '{key}' of a split is damaged"):
+        check_schema(damaged.schema, "train.parquet")

@@ -7,7 +7,7 @@ say, so equal data has equal digests for as long as the format version stands.
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -41,12 +41,23 @@ def split_schema(shape: Sequence[int], classes: Sequence[str]) -> pa.Schema:
 
 def shape_of(schema: pa.Schema) -> tuple[int, ...]:
     """(channels, height, width) as the schema's metadata has it."""
-    return tuple(json.loads(schema.metadata[b"winnow.shape"]))
+    return _listed(schema, "winnow.shape", lambda size: type(size) is int and 0 < size < 2**15)
 
 
 def classes_of(schema: pa.Schema) -> tuple[str, ...]:
     """The class names as the schema's metadata has them; a label is an index into them."""
-    return tuple(json.loads(schema.metadata[b"winnow.classes"]))
+    return _listed(schema, "winnow.classes", lambda name: isinstance(name, str))
+
+
+def _listed(schema: pa.Schema, key: str, right: Callable[[object], bool]) -> tuple:
+    """A list in the metadata. Refused where it is none, or something in it is not `right`."""
+    try:
+        values = json.loads((schema.metadata or {})[key.encode()])
+    except (ValueError, KeyError, RecursionError) as error:
+        raise Refused(f"the metadata {key!r} of a split is damaged; run the prepare stage again") from error
+    if not isinstance(values, list) or not all(map(right, values)):
+        raise Refused(f"the metadata {key!r} of a split is damaged; run the prepare stage again")
+    return tuple(values)
 
 
 def fixed_binary(rows: np.ndarray) -> pa.FixedSizeBinaryArray:
@@ -75,7 +86,7 @@ def check_schema(schema: pa.Schema, name: str) -> None:
     """Refuse, in the name of the file `name`, a schema that is not that of a split."""
     metadata = schema.metadata or {}
     if metadata.get(b"winnow.format") != str(FORMAT).encode():
-        found = metadata.get(b"winnow.format", b"none").decode()
+        found = metadata.get(b"winnow.format", b"none").decode(errors="replace")
         raise Refused(f"{name} is not a split of format {FORMAT} (format found: {found}); run the prepare stage again")
     expected = split_schema(shape_of(schema), classes_of(schema))
     for field in expected:

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from winnow.core.errors import Refused
+from winnow.core.errors import Refused, blamed
 
 
 def function_at(path: str, what: str) -> Callable[..., Any]:
@@ -13,9 +13,14 @@ def function_at(path: str, what: str) -> Callable[..., Any]:
     if not all(part.isidentifier() for part in [*module.split("."), function]):
         raise Refused(f"{what} is no dotted path: write it like 'my_package.my_module:build'")
     try:
-        found: Callable[..., Any] | None = getattr(importlib.import_module(module), function, None)
-    except ModuleNotFoundError as error:
-        raise Refused(f"{what}: no module {error.name!r} on the path; is its folder on PYTHONPATH?") from error
+        with blamed(what):
+            imported = importlib.import_module(module)
+    except Refused as refusal:
+        missing = refusal.__cause__
+        if isinstance(missing, ModuleNotFoundError) and f"{module}.".startswith(f"{missing.name}."):
+            raise Refused(f"{what}: no module {missing.name!r} on the path; is its folder on PYTHONPATH?") from missing
+        raise
+    found: Callable[..., Any] | None = getattr(imported, function, None)
     if not callable(found):
         raise Refused(f"{what}: module {module!r} has no function {function!r}")
     return found

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 
 from winnow.core.dotted import function_at
-from winnow.core.errors import Refused
+from winnow.core.errors import Refused, blamed
 from winnow.core.space import Space
 from winnow.spaces.darts import darts
 from winnow.spaces.mobile import mobile
@@ -36,10 +36,8 @@ def build(name: str, options: Mapping[str, object], **facts: object) -> Space:
             taken = ", ".join(accepted) or "none"
             raise Refused(f"space {name!r} has no option {key!r}: it takes {taken}{_meant(key, accepted)}")
     known = {key: value for key, value in facts.items() if takes_all or key in accepted}
-    try:
+    with blamed(f"space {name!r}" + (f" with {dict(options)}" if options else "")):
         space = build_space(**{**known, **options})
-    except (TypeError, ValueError) as error:
-        raise Refused(f"space {name!r} with {dict(options)}: {error}") from error
     if not isinstance(space, Space):
         raise Refused(f"space {name!r} must return a winnow Space, not {type(space).__name__}")
     return space

@@ -10,7 +10,7 @@ from torch import nn
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
 from winnow.core.dotted import function_at
-from winnow.core.errors import Refused
+from winnow.core.errors import Refused, blamed
 from winnow.core.space import Space
 from winnow.proxies import PROXIES, score
 from winnow.proxies.aggregate import oriented_ranks
@@ -47,7 +47,7 @@ def module_at(path: str, seed: int) -> nn.Module:
     needed = [p.name for p in inspect.signature(build).parameters.values() if p.default is p.empty]
     if needed:
         raise Refused(f"network {path!r} needs arguments ({', '.join(needed)}): name a function that takes none")
-    with seeded(seed):
+    with seeded(seed), blamed(f"network {path!r}"):
         model = build()
     if not isinstance(model, nn.Module):
         raise Refused(f"network {path!r} must return a torch.nn.Module, not {type(model).__name__}")

@@ -24,7 +24,7 @@ def mean_interval(values: Sequence[float]) -> Estimate:
     n, mean = len(values), statistics.fmean(values)
     if n < 2:
         return Estimate(mean, -math.inf, math.inf, n)
-    half = _t(n - 1) * statistics.stdev(values) / math.sqrt(n)
+    half = t_quantile(n - 1) * statistics.stdev(values) / math.sqrt(n)
     return Estimate(mean, mean - half, mean + half, n)
 
 
@@ -37,7 +37,7 @@ def difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
     if va + vb == 0:
         return Estimate(gap, gap, gap, n)
     freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
-    half = _t(freedom) * math.sqrt(va + vb)
+    half = t_quantile(freedom) * math.sqrt(va + vb)
     return Estimate(gap, gap - half, gap + half, n)
 
 
@@ -61,7 +61,8 @@ def reliability(confidence: Tensor, right: Tensor, bins: int = 15) -> tuple[floa
     return error, rows
 
 
-def _t(freedom: float) -> float:
+def t_quantile(freedom: float, share: float = 0.975) -> float:
+    """Of Student's t; infinite `freedom` is the normal distribution."""
     from scipy.stats import t  # heavy, and needed once a pipeline
 
-    return float(t.ppf(0.975, freedom))
+    return float(t.ppf(share, freedom))

@@ -1,0 +1,219 @@
+"""measure.judgement: the false yes by simulation, against the rule it replaced; the rest against scipy and on paper."""
+
+import math
+import statistics
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from winnow.measure import compare
+from winnow.measure.judgement import (
+    CANNOT_TELL,
+    NO,
+    YES,
+    better_than_random,
+    detectable_gap,
+    difference,
+    fewest_controls,
+    foreseeable_gap,
+    image_variance,
+    mean_interval,
+    not_worse,
+)
+
+
+def omniglot(rng, n):
+    """Random networks of a hard task: mean 53, sd 18, a ceiling above, one in twelve disconnected and at chance."""
+    return np.where(rng.random(n) < 1 / 12, rng.normal(0.9, 0.2, n), 73 - rng.gamma(2.4, 6.5, n))
+
+
+def plain(rng, n):
+    return rng.normal(94, 0.8, n)
+
+
+def saturated(rng, n):  # many networks are equal to the last image
+    return np.round(100 - rng.exponential(0.4, n), 0)
+
+
+POOLS = {"omniglot": (omniglot, 2.4), "normal": (plain, 0.9), "saturated": (saturated, 0.0)}
+TRIES = 4000
+ABOVE = 0.05 + 3 * math.sqrt(0.05 * 0.95 / TRIES)  # 5 % and three standard errors of so many tries
+
+
+def welch(found, controls, mean=None):
+    """What winnow did before: a yes where the lower end of Welch's interval is above zero."""
+    return compare.difference(found, controls).low > 0
+
+
+def rank(found, controls, mean=None):
+    return better_than_random(found, controls, mean).outcome == YES
+
+
+def false_yes(rule, pool, k, m, seeds=1, seed=0):
+    """How often `rule` says yes to k random networks (`seeds` retrainings of one) against m others of the same pool."""
+    draw, noise = POOLS[pool]
+    rng, said = np.random.default_rng(seed), 0
+    for _ in range(TRIES):
+        found = np.repeat(draw(rng, k), seeds) + rng.normal(0, noise, k * seeds)
+        controls = draw(rng, m) + rng.normal(0, noise, m)
+        said += rule(found.tolist(), controls.tolist())
+    return said / TRIES
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize(("k", "m"), [(1, 19), (1, 20), (1, 40), (3, 10), (5, 20)])
+def test_random_networks_in_place_of_the_found_get_a_yes_in_at_most_one_case_of_twenty(pool, k, m):
+    assert false_yes(rank, pool, k, m) <= ABOVE
+
+
+def test_the_rule_before_this_one_fails_that():
+    assert false_yes(welch, "omniglot", 1, 20, seeds=3) > 0.3
+    assert false_yes(welch, "omniglot", 5, 20) > ABOVE
+
+
+def test_a_gain_is_seen_by_several_searches_and_a_single_network_must_be_exceptional():
+    rng = np.random.default_rng(0)
+
+    def power(k, m, gain):
+        tries = 1000
+        seen = 0
+        for _ in range(tries):
+            found = 52.8 + gain + rng.normal(0, 2.4, k)
+            controls = omniglot(rng, m) + rng.normal(0, 2.4, m)
+            seen += rank(found.tolist(), controls.tolist())
+        return seen / tries
+
+    assert power(5, 20, 15) > 0.9
+    assert power(1, 20, 15) < 0.5  # 52.8 + 15 is beaten by one random network in seven
+    assert power(1, 20, 30) > 0.9
+
+
+def test_one_network_among_twenty_is_a_rank_on_paper():
+    controls = [float(c) for c in range(20)]
+    assert better_than_random([19.5], controls).p == pytest.approx(1 / 21)
+    assert better_than_random([19.5], controls).outcome == YES
+    assert better_than_random([19.0], controls).p == pytest.approx(2 / 21)  # a tie counts against it
+    assert better_than_random([19.0], controls).outcome == CANNOT_TELL
+    assert better_than_random([9.5], controls).outcome == NO
+    assert better_than_random([9.5], controls, mean=18.0).outcome == CANNOT_TELL  # its other seeds disagree
+    assert better_than_random([1.0], []).outcome == CANNOT_TELL
+
+
+@pytest.mark.parametrize(("k", "fewest"), [(1, 19), (2, 5), (3, 3), (5, 2), (19, 1), (40, 1)])
+def test_too_few_controls_never_say_yes_or_no(k, fewest):
+    assert fewest_controls(k) == fewest
+    for m in range(1, fewest):
+        assert better_than_random([2.0] * k, [1.0] * m).outcome == CANNOT_TELL
+        assert better_than_random([0.0] * k, [1.0] * m).outcome == CANNOT_TELL
+    assert better_than_random([2.0] * k, [1.0] * fewest).outcome == YES
+    assert better_than_random([0.0] * k, [1.0] * fewest).outcome == NO
+
+
+@pytest.mark.parametrize(("k", "m"), [(1, 20), (2, 7), (5, 20), (8, 8)])
+def test_the_chance_is_mann_and_whitneys(k, m):
+    rng = np.random.default_rng(k * m)
+    for shift in (-1.0, 0.0, 1.0):
+        found, controls = rng.normal(shift, 1, k), rng.normal(0, 1, m)
+        expected = stats.mannwhitneyu(found, controls, alternative="greater", method="exact").pvalue
+        assert better_than_random(found.tolist(), controls.tolist()).p == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_the_detectable_gap_is_the_edge_of_a_yes(k):
+    controls = np.random.default_rng(k).normal(60, 10, 20).tolist()
+    edge = detectable_gap(k, controls) + statistics.fmean(controls)
+    assert better_than_random([edge + 1e-9] * k, controls).outcome == YES
+    assert better_than_random([edge] * k, controls).outcome != YES
+
+
+def test_no_gap_can_be_seen_beyond_perfection_or_with_few_controls():
+    assert detectable_gap(1, [100.0] + [90.0] * 19) is None
+    assert detectable_gap(1, [90.0] * 18) is None
+    assert detectable_gap(1, [90.0] * 19) == 0.0
+    assert detectable_gap(1, []) is None
+
+
+def test_intervals_end_where_percentages_do_and_take_three_values():
+    assert mean_interval([40.0, 41.0]) is None
+    assert difference([40.0, 41.0], [1.0, 2.0, 3.0]) is None
+    wide = mean_interval([5.0, 50.0, 99.0])
+    assert (wide.low, wide.high) == (0.0, 100.0)
+    gap = difference([0.0, 50.0, 100.0], [0.0, 50.0, 99.0])
+    assert (gap.low, gap.high) == (-100.0, 100.0)
+    assert mean_interval([0.5, 1.5, 2.5], bounds=(-math.inf, math.inf)).low < 0
+
+
+def test_the_difference_is_welchs_and_images_widen_it():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(94, 0.2, 3).tolist(), rng.normal(92, 1.5, 20).tolist()
+    expected = compare.difference(a, b)
+    found = difference(a, b)
+    assert (found.low, found.mean, found.high) == pytest.approx((expected.low, expected.mean, expected.high))
+    wider = difference(a, b, images=0.5)
+    assert wider.high - wider.low > found.high - found.low
+    only_images = difference([90.0] * 3, [89.0] * 3, images=0.25)
+    assert only_images.low == pytest.approx(1 - 1.959964 * 0.5)  # no spread between networks: the normal quantile
+
+
+def test_the_interval_covers_what_other_images_and_networks_would_show():
+    """Both sources at once: 95 % intervals hold the true gap, 4 points, in about 95 % of cases."""
+    rng, held, welchs, tries = np.random.default_rng(0), 0, 0, 400
+    for _ in range(tries):
+        hard = rng.normal(0, 1, 150)  # how hard each test image is, for everybody
+
+        def answers(skill, n, hard=hard):
+            return rng.normal(0, 0.6, (n, 150)) + rng.normal(0, 0.05, (n, 1)) + skill > hard
+
+        a, b = answers(GAPS[1], 3), answers(GAPS[0], 20)
+        of_a, of_b = (100 * a.mean(1)).tolist(), (100 * b.mean(1)).tolist()
+        found = difference(of_a, of_b, images=image_variance(a, b))
+        plain = difference(of_a, of_b)
+        held += found.low <= 4 <= found.high
+        welchs += plain.low <= 4 <= plain.high
+    assert held / tries > 0.93
+    assert held >= welchs
+
+
+def _skill(share):  # of a network that is right in `share` of all images: hardness and its own noise are both normal
+    return float(stats.norm.ppf(share)) * math.sqrt(1 + 0.6**2 + 0.05**2)
+
+
+GAPS = (_skill(0.70), _skill(0.74))
+
+
+def test_the_variance_of_images_on_paper():
+    a = [[True, True, False, True]]
+    b = [[True, False, False, True], [True, False, False, False]]
+    gaps = [0.0, 100.0, 0.0, 50.0]
+    assert image_variance(a, b) == pytest.approx(statistics.variance(gaps) / 4)
+    assert image_variance(a, a) == 0.0
+    assert image_variance([[True]], [[False]]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "outcome"),
+    [(-0.9, 3.0, YES), (-1.0, 3.0, CANNOT_TELL), (-9.0, 0.5, CANNOT_TELL), (-9.0, -1.1, NO), (0.1, 0.2, YES)],
+)
+def test_non_inferiority_has_three_outcomes(low, high, outcome):
+    assert not_worse(compare.Estimate((low + high) / 2, low, high, 6), 1.0) == outcome
+
+
+def test_noise_never_passes_for_equality():
+    """99.07 -> 93.75 (n = 2) and -> 95.87 (n = 3) once passed: the noisier the candidate, the more it might lose."""
+    before = [98.89, 99.44, 98.89]
+    assert not_worse(difference([95.5, 92.0], before), 1.0) == CANNOT_TELL
+    assert not_worse(difference([98.5, 97.2, 91.9], before), 1.0) == CANNOT_TELL
+    assert not_worse(difference([94.0, 94.1, 93.9], before), 1.0) == NO
+    assert not_worse(difference([99.0, 99.1, 99.0], before), 1.0) == YES
+
+
+def test_the_foreseeable_gap_is_found_in_four_of_five_cases():
+    rng, sd, tries = np.random.default_rng(2), 2.0, 600
+    paired, two = foreseeable_gap(sd, 5), foreseeable_gap(sd, 6, 8)
+    seen = sum(mean_interval(rng.normal(paired, sd, 5).tolist(), (-99, 99)).low > 0 for _ in range(tries))
+    assert 0.74 < seen / tries < 0.86
+    both = sum(difference(rng.normal(two, sd, 6).tolist(), rng.normal(0, sd, 8).tolist()).low > 0 for _ in range(tries))
+    assert 0.74 < both / tries < 0.86
+    assert foreseeable_gap(1.0, 2) is None
+    assert foreseeable_gap(1.0, 9, 2) is None

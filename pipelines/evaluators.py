@@ -15,7 +15,7 @@ from torch import nn
 from winnow.core.architecture import Architecture
 from winnow.data.augment import Augment
 from winnow.data.loaders import Split, in_order, join, open_split
-from winnow.spaces import build
+from winnow.spaces import build, facts_of, shape_of
 from winnow.stage import files
 from winnow.stage.params import Params
 from winnow.stage.plans import plan_of_search, plan_of_tune
@@ -28,7 +28,7 @@ from winnow.trials.evaluators import ByProxy, ByTable, Cost, Inherited, Training
 from winnow.trials.lookup import Table
 from winnow.trials.outcome import Evaluate
 from winnow.trials.plan import Plan
-from winnow.trials.reduce import reduced, reduced_options, reduced_split
+from winnow.trials.reduce import reduced_options, reduced_split
 
 TUNE_SPLITS = ("weights", "arch"), ("select",)  # trained on, judged on
 SEARCH_SPLITS = ("weights",), ("arch",)
@@ -58,7 +58,7 @@ class _Bench:
         promise(self.params.tune.threads if stage == "tune" else self.params.search.trials.threads)
         self.final = final_space(self.params, self.folder)
         self.fact = facts(self.folder)
-        self.shape = (self.fact["image_channels"], self.fact["image_size"], self.fact["image_size"])
+        self.shape = shape_of(self.fact)
         self.train, self.valid = (join([self._split(name, stage) for name in names]) for names in splits)
 
     def cost(self, plan: Plan) -> Cost:
@@ -71,7 +71,7 @@ class _Bench:
         valid = reduced_split(self.valid, settings.resolution, 1.0, stream)
         options = {**params.space.chosen(), **params.retrain.space}
         options = reduced_options(params.space.name, options, settings.channels)
-        fact = {**self.fact, "image_size": reduced(self.fact["image_size"], settings.resolution)}
+        fact = {**self.fact, **facts_of(train.images.shape[1:])}
         return self.training(train, valid, options, fact, models, plan_of_search(params))
 
     def training(

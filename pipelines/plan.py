@@ -17,6 +17,7 @@ from winnow.proxies import score
 from winnow.search.methods import METHODS
 from winnow.search.objective import cross_entropy
 from winnow.search.select import masks
+from winnow.spaces import shape_of
 from winnow.stage import files
 from winnow.stage.params import Params
 from winnow.stage.work import augmentation, choose_device, facts, final_space, search_space
@@ -49,8 +50,7 @@ def plan(params: Params, folder: Path, say: Callable[[str], None] = lambda text:
     with seeded(params.seed):
         space = search_space(params, folder).to(device, memory_format=torch.channels_last)
     final = final_space(params, folder)
-    fact = facts(folder)
-    shape = (fact["image_channels"], fact["image_size"], fact["image_size"])
+    shape = shape_of(facts(folder))
     say(f"sampling {SAMPLE} architectures")
     draw = rng(params.seed, "plan")
     children = [final.derive(space.decide(lambda d: draw.choice(d.values))) for _ in range(SAMPLE)]

@@ -10,7 +10,7 @@ from winnow.data.loaders import in_order, join
 from winnow.proxies.sizes import sizes_of
 from winnow.search.freenas import freenas
 from winnow.search.training_free import Evidence, Load, evolved, limits, proxy_judge, sampled
-from winnow.spaces import build
+from winnow.spaces import build, shape_of
 from winnow.stage.progress import Shown
 from winnow.stage.work import Work, facts
 from winnow.train.checkpoint import Keeper
@@ -26,7 +26,7 @@ def choose(work: Work, final: Space, method: str, seed: int, keeper: Keeper) -> 
     be retrained.
     """
     params, fact = work.params, facts(work.folder)
-    shape = (fact["image_channels"], fact["image_size"], fact["image_size"])
+    shape = shape_of(fact)
     load = limits(sizes_of(final, shape), params=params.select.max_params, macs=params.select.max_macs)
     with torch.device("meta"):
         space = build(params.space.name, params.space.chosen(), **fact, final=True)

@@ -164,11 +164,11 @@ def _images(data: Path | None, shape: tuple[int, ...] | None, batch: int, seed: 
 
 
 def _space(name: str, seed: int, images):
-    from winnow.spaces import build
+    from winnow.spaces import build, facts_of
     from winnow.train.seeds import seeded
 
     with seeded(seed):
-        return build(name, {}, image_channels=images[0].shape[1], image_size=images[0].shape[2], final=True)
+        return build(name, {}, **facts_of(images[0].shape[1:]), final=True)
 
 
 def _chosen(proxies: str | None, images) -> list[str]:

@@ -59,6 +59,17 @@ def test_resizing_cuts_the_centre_out(encode):
     assert (image[1] == 7).all()
 
 
+@pytest.mark.parametrize("size", [(4, 6), [4, 6]])
+def test_height_and_width_are_taken_in_that_order(encode, size):
+    grey = np.zeros((8, 24), np.uint8)
+    grey[:, 4:20] = 200  # the middle and what the filter sees beyond it
+    image = decoded([encode(grey)], size=size)
+    assert image.shape == (1, 1, 4, 6)
+    assert image.min() == 200
+    assert np.array_equal(resize_all(grey[None, None], size), image)
+    assert resize_all(image, size) is image, "already of that size"
+
+
 def test_two_sizes_are_refused_with_the_option_that_helps(encode):
     files = [encode(np.zeros((4, 4), np.uint8)), encode(np.zeros((5, 4), np.uint8))]
     with pytest.raises(Refused, match=r"row 1 is 5x4 pixels where row 0 is 4x4; set data.image_size"):

@@ -12,7 +12,7 @@ from winnow.search.likely import likeliest
 from winnow.search.methods import METHODS
 from winnow.search.mixture import resume_mixture
 from winnow.search.objective import cross_entropy
-from winnow.search.pairs import NEEDS, OFFERS, objection
+from winnow.search.pairs import KEEP_LIMITS, NEEDS, OFFERS, objection, unlimited
 from winnow.search.partial import partial_channels
 from winnow.search.relax import softmax
 from winnow.search.select import magnitude, perturbation, threshold
@@ -142,3 +142,14 @@ def test_what_is_tried_or_never_trained_is_selected_from_in_its_own_ways():
 def test_a_refused_pair_could_not_have_run():
     _, logits = supernet("spos", "nas_bench_201")
     assert logits is None
+
+
+def test_a_limit_is_kept_or_refused_with_a_selection_that_keeps_it():
+    for strategy, method in [pair for pair in PAIRS if objection(*pair) is None]:
+        text = unlimited(strategy, method)
+        assert (text is None) == (method in KEEP_LIMITS)
+        if text is not None and "select with" in text:
+            for word in text.split("select with ")[1].split(" or "):
+                assert objection(strategy, word) is unlimited(strategy, word) is None
+    without = {s for s in OFFERS if all(unlimited(s, m) for m in NEEDS if objection(s, m) is None)}
+    assert without == {"subset"}, "whose supernet leaves nothing but logits"

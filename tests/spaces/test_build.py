@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from winnow.core.errors import Refused
-from winnow.spaces import SPACES, build, builder
+from winnow.spaces import SPACES, build, builder, facts_of, shape_of
 
 FACTS = {"classes": 7, "image_channels": 1, "image_size": 16, "final": False}
 
@@ -119,3 +119,18 @@ def test_a_users_own_bug_shows_its_line(mine):
 def test_a_wrong_option_is_refused(name, options, message):
     with pytest.raises(Refused, match=message):
         build(name, options, **FACTS)
+
+
+def test_a_builder_is_told_the_shape_of_the_images():
+    assert facts_of([3, 16, 32]) == {"image_channels": 3, "image_height": 16, "image_width": 32, "image_size": (16, 32)}
+    assert facts_of((1, 8, 8))["image_size"] == 8
+    assert shape_of(facts_of([3, 16, 32])) == (3, 16, 32)
+
+
+def test_the_mobile_space_halves_by_the_shorter_side():
+    flat, square = (build("mobile", {"width": 0.1, "image_size": size}, **FACTS) for size in ((32, 8), 8))
+    assert [c.stride for c in flat.modules() if hasattr(c, "stride")] == [
+        c.stride for c in square.modules() if hasattr(c, "stride")
+    ]
+    with pytest.raises(Refused, match=r"image_size takes 8 or more, not \(32, 7\)"):
+        build("mobile", {"image_size": (32, 7)}, **FACTS)

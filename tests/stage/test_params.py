@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from winnow.core.errors import Refused
-from winnow.search.pairs import NEEDS, OFFERS
+from winnow.search.pairs import KEEP_LIMITS, NEEDS, OFFERS
 from winnow.stage.params import Params
 from winnow.stage.reading import check_params, read_params
 from winnow.train.recipes import RECIPES
@@ -79,6 +79,11 @@ def test_the_shipped_file_holds_every_key_and_the_defaults():
         ("tune.look_back", 1, "tune.look_back: 2 workers (trials.workers) need as many or more, not 1"),
         ("trials.executor", "threads", "trials.executor: input should be 'inline', 'processes' or 'ray'"),
         ("search.darts.order", "third", "search.darts.order: input should be 'first' or 'second', not 'third'"),
+        (
+            "search.trials.constraints",
+            {"macs": {"max": 9}},
+            "hold with strategy trials, not with 'darts': set select.max_",
+        ),
         ("search", None, "search: input should be a valid dictionary"),
         ("tracking.experiment", "", "tracking.experiment"),
     ],
@@ -88,6 +93,46 @@ def test_a_mistake_is_one_sentence(key, value, sentence):
         check_params(changed(key, value))
     assert sentence in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("key", ["select.max_params", "select.max_macs"])
+@pytest.mark.parametrize(
+    "value", ["50 %", "0%", "101%", "abc", "50", "-5%", "٥٠%", "nan%", 0, -1, 0.5, 1e6, True, [1], ""]
+)
+def test_a_limit_is_a_number_or_a_share(key, value):
+    content = changed(key, value)
+    content["select"]["methods"] = ["evolution"]
+    with pytest.raises(Refused) as refusal:
+        check_params(content)
+    assert f"{key}: takes a whole number of 1 or more, or a share of the largest network" in str(refusal.value)
+    assert str(refusal.value).endswith(f", not {value!r}")
+
+
+@pytest.mark.parametrize("value", ["50%", "12.5%", "100%", 1, 10**12, None])
+def test_limits_that_are_taken(value):
+    content = changed("select.max_macs", value)
+    content["select"]["methods"] = ["evolution"]
+    assert check_params(content).select.max_macs == value
+
+
+@pytest.mark.parametrize("key", ["max_params", "max_macs"])
+@pytest.mark.parametrize("method", NEEDS)
+@pytest.mark.parametrize("strategy", OFFERS)
+def test_a_limit_is_accepted_exactly_where_the_selection_keeps_it(strategy, method, key):
+    content = changed("search.strategy", strategy)
+    content["select"] |= {"methods": [method], key: "50%"}
+    if NEEDS[method][0] in OFFERS[strategy] and method in KEEP_LIMITS:
+        assert check_params(content)
+    else:
+        with pytest.raises(Refused):
+            check_params(content)
+
+
+@pytest.mark.parametrize("value", ["24x32", [24], [24, 32, 3], [24, 0], [24, 1.5], 0, 24.0, True, {"h": 3}, []])
+def test_a_size_is_a_side_or_height_and_width(value):
+    with pytest.raises(Refused, match=r"data.image_size: takes a number of pixels, like 32, or \[height, width\]"):
+        check_params(changed("data.image_size", value))
+    assert check_params(changed("data.image_size", [24, 32])).data.image_size == [24, 32]
 
 
 def test_several_mistakes_are_told_at_once():

@@ -13,7 +13,7 @@ import psutil
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from winnow.core.errors import Refused
-from winnow.data.source import with_channels
+from winnow.data.source import ImageSize, sides, with_channels
 
 GREY = {"1", "L", "LA", "I;16", "I;16L", "I;16B"}
 COLOUR = {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}
@@ -21,11 +21,12 @@ BLOCK = 2048  # images in flight: bounds the memory beside the result
 GROUP = 128  # images a task: amortises the hand-over to a thread
 
 
-def decode_all(encoded: Iterable[tuple[str, bytes]], count: int, size: int | None) -> np.ndarray:
+def decode_all(encoded: Iterable[tuple[str, bytes]], count: int, size: ImageSize) -> np.ndarray:
     """(count, channels, height, width) uint8 from `count` pairs of a place (for messages) and the file's bytes.
 
-    Three channels if any image has a colour mode, else one. With `size` the shorter side is resized to it and the
-    centre cut out; without, all images must have one size. Refused on bytes that are no image, naming the place.
+    Three channels if any image has a colour mode, else one. With `size`, a side or (height, width), an image is resized
+    until it just covers that and the centre cut out; without, all images must have one size. Refused on bytes that are
+    no image, naming the place.
     """
     result, first, done, stream = None, "", 0, iter(encoded)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -45,20 +46,20 @@ def decode_all(encoded: Iterable[tuple[str, bytes]], count: int, size: int | Non
     return result
 
 
-def resize_all(images: np.ndarray, size: int | None) -> np.ndarray:
+def resize_all(images: np.ndarray, size: ImageSize) -> np.ndarray:
     """Decoded images (n, channels, h, w) brought to `size` as `decode_all` does; None leaves them."""
-    if size is None or images.shape[2:] == (size, size):
+    if size is None or images.shape[2:] == sides(size):
         return images
     planes = (Image.fromarray(plane) for image in images for plane in image)
     resized = [np.asarray(_fitted(plane, size)) for plane in planes]
-    return np.stack(resized).reshape(*images.shape[:2], size, size)
+    return np.stack(resized).reshape(*images.shape[:2], *sides(size))
 
 
-def _decode_group(group: list[tuple[str, bytes]], size: int | None) -> list[np.ndarray]:
+def _decode_group(group: list[tuple[str, bytes]], size: ImageSize) -> list[np.ndarray]:
     return [_decode(place, data, size) for place, data in group]
 
 
-def _decode(place: str, data: bytes, size: int | None) -> np.ndarray:
+def _decode(place: str, data: bytes, size: ImageSize) -> np.ndarray:
     """One image as (channels, height, width) uint8."""
     try:
         image = Image.open(io.BytesIO(data))
@@ -89,10 +90,10 @@ def _room(count: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.empty((count, *shape), np.uint8)
 
 
-def _fitted(image: Image.Image, size: int | None) -> Image.Image:
-    if size is None or image.size == (size, size):
+def _fitted(image: Image.Image, size: ImageSize) -> Image.Image:
+    if size is None or image.size == (wanted := sides(size)[::-1]):  # Pillow says width first
         return image
-    return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    return ImageOps.fit(image, wanted, Image.Resampling.BILINEAR)
 
 
 def _reason(error: Exception) -> str:

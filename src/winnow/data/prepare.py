@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from winnow.data.source import Options
+from winnow.data.source import ImageSize, Options
 from winnow.data.sources import load_source
 from winnow.data.splits import check_leakage, make_splits
 from winnow.data.storage import build_manifest, write_splits
@@ -19,7 +19,7 @@ def prepare_splits(
     path: str | Path | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
-    image_size: int | None = None,
+    image_size: ImageSize = None,
     limit_train: int | None = None,
     limit_test: int | None = None,
 ) -> dict:

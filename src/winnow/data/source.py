@@ -8,15 +8,17 @@ import numpy as np
 
 from winnow.core.errors import Refused
 
+ImageSize = int | Sequence[int] | None  # the side of a square, or (height, width), in pixels; None: as they are
+
 
 @dataclass(frozen=True)
 class Options:
-    """What a source may be told; each takes what it needs. `image_size` is the side in pixels, None keeps the size."""
+    """What a source may be told; each takes what it needs."""
 
     path: str | Path | None = None
     image_column: str | None = None
     label_column: str | None = None
-    image_size: int | None = None
+    image_size: ImageSize = None
     limit_train: int | None = None
     limit_test: int | None = None
     seed: int = 0
@@ -43,6 +45,11 @@ class Source:
     classes: tuple[str, ...]
     symmetric: bool = True
     digest: str = ""
+
+
+def sides(size: int | Sequence[int]) -> tuple[int, ...]:
+    """Height and width of an image size."""
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def checked(source: Source) -> Source:

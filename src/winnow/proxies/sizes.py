@@ -1,6 +1,7 @@
-"""Parameters and multiply-accumulates of any architecture of a space, counted by walking it: no child is derived."""
+"""Parameters and multiply-accumulates of any architecture of a space, counted by walking it where that is possible."""
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import torch
@@ -9,34 +10,62 @@ from torch import nn
 from winnow.core.architecture import Architecture
 from winnow.core.holes import Hole
 from winnow.core.space import Space
+from winnow.measure import cost
 from winnow.proxies.common import Prunable, each_output
 
+Sizes = Callable[[Architecture], dict[str, float]]
 
-def sizes_of(space: Space, shape: tuple[int, ...]) -> Callable[[Architecture], dict[str, float]]:
-    """`params`, `macs` and `complexity` of an architecture for one image of `shape`.
+
+def sizes_of(space: Space, shape: tuple[int, ...]) -> Sizes:
+    """`params`, `macs` and `complexity` of an architecture for one image of `shape` (channels, height, width).
 
     Candidates of one hole return one shape, so a layer costs the same in every child: an architecture is run, on the
-    meta device, only if it holds a layer that none before it held. ValueError where a layer is called at two sizes.
+    meta device, only if it holds a layer that none before it held. A space in which layers are called from more places
+    than hold them, or that does not run on that device, has its children derived and counted one by one.
     """
+    walk = _walking(space, shape)
+    plain = False
+
+    def sizes(arch: Architecture) -> dict[str, float]:
+        nonlocal plain
+        if not plain:
+            try:
+                return walk(arch)
+            except Exception:  # whatever stops a walk stops no count; a child that cannot be counted says so itself
+                plain = True
+        child = space.derive(arch).eval()
+        macs = float(cost.macs(child, shape))
+        return {"params": float(cost.params(child)), "macs": macs, "complexity": macs}
+
+    return sizes
+
+
+def _walking(space: Space, shape: tuple[int, ...]) -> Sizes:
+    """ValueError from the first architecture whose layers do not cost the same wherever they are held."""
     space = copy.deepcopy(space).to("meta").eval()
-    cost: dict[nn.Module, int] = {}
+    known: dict[nn.Module, int] = {}
+    calls: Counter[nn.Module] = Counter()
 
     def keep(layer: nn.Module, _: torch.Tensor, output: torch.Tensor) -> None:
         elements = output.shape[1:].numel() if isinstance(layer, nn.Conv2d) else output[0].numel()
         macs = elements * layer.weight[0].numel()
-        if cost.setdefault(layer, macs) != macs:
-            raise ValueError("a layer is shared between places of two sizes: count its children one by one")
+        calls[layer] += 1
+        if known.setdefault(layer, macs) != macs:
+            raise ValueError("a layer is called at two sizes")
 
     each_output(space, Prunable, keep)
 
     def sizes(arch: Architecture) -> dict[str, float]:
         reached = list(_reached(space.model, arch))
         layers = [module for module in reached if isinstance(module, Prunable)]
-        if any(layer not in cost for layer in layers):
+        if any(layer not in known for layer in layers):
+            calls.clear()
             with torch.no_grad():
                 space(torch.empty(1, *shape, device="meta"), arch)
+            if any(calls[layer] not in (0, times) for layer, times in Counter(layers).items()):
+                raise ValueError("a layer is called more often than it is held")
         held = {p for module in reached for p in module.parameters(recurse=False)}
-        macs = float(sum(cost.get(layer, 0) for layer in layers))
+        macs = float(sum(known.get(layer, 0) for layer in layers))
         return {"params": float(sum(p.numel() for p in held)), "macs": macs, "complexity": macs}
 
     return sizes

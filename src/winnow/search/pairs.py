@@ -27,6 +27,7 @@ NEEDS = {  # what a selection asks of it, and why
     "random": ("initialised", "scores untrained children"),
     "prune": ("initialised", "prunes a network that nobody trained"),
 }
+KEEP_LIMITS = ("likeliest", "evolution", "best", "random", "prune")  # the others answer decision by decision
 
 
 def objection(strategy: str, method: str) -> str | None:
@@ -40,3 +41,12 @@ def objection(strategy: str, method: str) -> str | None:
         f"{method!r} {reason}, which strategy {strategy!r} does not leave: "
         f"select with {' or '.join(selections)}, or search with {' or '.join(strategies)}"
     )
+
+
+def unlimited(strategy: str, method: str) -> str | None:
+    """Why `method` keeps no limit on params or MACs, with what would after `strategy`; None where it does."""
+    if method in KEEP_LIMITS:
+        return None
+    able = [name for name in KEEP_LIMITS if objection(strategy, name) is None]
+    remedy = f"select with {' or '.join(able)}" if able else "set it to null, or search with another strategy"
+    return f"{method!r} decides one question after the other and keeps no limit on the whole: {remedy}"

@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from winnow.core.dotted import function_at
 from winnow.core.errors import Refused, blamed
@@ -22,6 +22,21 @@ def builder(name: str) -> Callable[..., Space]:
         known = ", ".join(SPACES)
         raise Refused(f"no space {name!r}: known are {known}, and 'my_package.my_module:build'{_meant(name, SPACES)}")
     return function_at(name, f"space {name!r}")
+
+
+def facts_of(shape: Sequence[int]) -> dict[str, object]:
+    """What a builder is told of images of `shape` (channels, height, width); the one place where a size is made of it.
+
+    `image_size` is the side where images are square, else (height, width).
+    """
+    channels, height, width = shape
+    size = height if height == width else (height, width)
+    return {"image_channels": channels, "image_height": height, "image_width": width, "image_size": size}
+
+
+def shape_of(facts: Mapping[str, object]) -> tuple[int, int, int]:
+    """(channels, height, width) of the images that `facts`, as `facts_of` makes them, tell of."""
+    return facts["image_channels"], facts["image_height"], facts["image_width"]  # type: ignore[return-value]
 
 
 def build(name: str, options: Mapping[str, object], **facts: object) -> Space:

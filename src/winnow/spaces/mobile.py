@@ -16,23 +16,25 @@ STEM, HEAD = 16, 1024
 
 def mobile(
     width: float = 1.0,
-    image_size: int = 224,
+    image_size: int | tuple[int, int] = 224,
     classes: int = 1000,
     image_channels: int = 3,
     final: bool = False,
 ) -> Space:
-    """Stem, twenty decisions "block/0" ... "block/19", head; x is (batch, image_channels, image_size, image_size).
+    """Stem, twenty decisions "block/0" ... "block/19", head; x is (batch, image_channels, height, width).
 
     4^20 architectures. `width` multiplies the channels of stem and stages. The published network halves the image five
-    times, to 7 x 7; a smaller `image_size` skips the earliest halvings so that at least 4 x 4 remain. BatchNorms are
-    affine in a `final` network only, as published. ValueError where image or width are too small for the blocks.
+    times, to 7 x 7; a smaller `image_size`, a side or (height, width), skips the earliest halvings so that at least
+    4 x 4 remain. BatchNorms are affine in a `final` network only, as published. ValueError where image or width are too
+    small for the blocks.
     """
-    positive(classes=classes, image_channels=image_channels, image_size=image_size)
-    if image_size < 8:
+    side = min(image_size) if isinstance(image_size, tuple | list) else image_size
+    positive(classes=classes, image_channels=image_channels, image_size=side)
+    if side < 8:
         raise ValueError(f"image_size takes 8 or more, not {image_size}")
     if not isinstance(width, int | float) or not 0 < width < math.inf:
         raise ValueError(f"width takes a positive number, not {width!r}")
-    halvings = min(5, (image_size // 4).bit_length() - 1)
+    halvings = min(5, (side // 4).bit_length() - 1)
     strides = [1] * (5 - halvings) + [2] * halvings
     c_last = _even(STEM * width)
     stem = [nn.Conv2d(image_channels, c_last, 3, strides[0], 1, bias=False), nn.BatchNorm2d(c_last, affine=final)]

@@ -4,8 +4,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from winnow.search.pairs import NEEDS, OFFERS, objection
-from winnow.stage.section import Distinct, Fraction, NotNegative, Positive, Rate, Section, Weight, nearest
+from winnow.search.pairs import NEEDS, OFFERS, objection, unlimited
+from winnow.stage.section import (
+    Distinct,
+    Fraction,
+    ImageSize,
+    Limit,
+    NotNegative,
+    Positive,
+    Rate,
+    Section,
+    Weight,
+    nearest,
+)
 from winnow.stage.strategies import Strategies
 from winnow.stage.trial_params import SearchTrials, Trials, Tune
 from winnow.train.recipes import RECIPES, Recipe
@@ -42,7 +53,7 @@ class Data(Section):
     path: str | None = None
     image_column: str | None = None
     label_column: str | None = None
-    image_size: Positive | None = None
+    image_size: ImageSize = None
     limit_train: Positive | None = None
     limit_test: Positive | None = None
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -153,8 +164,8 @@ class Select(Section):
     splits: Annotated[list[TrainingSplit], Distinct] = ["arch", "select"]
     batch: Annotated[int, Field(ge=2)] = 256
     table: str | None = None
-    max_params: Positive | None = None
-    max_macs: Positive | None = None
+    max_params: Limit = None
+    max_macs: Limit = None
     perturbation: Perturbation = Perturbation()
     threshold: Threshold = Threshold()
     likeliest: Likeliest = Likeliest()
@@ -261,6 +272,14 @@ class Params(Section):
         for method in self.select.methods:
             if reason := objection(self.search.strategy, method):
                 raise ValueError(f"select.methods: {reason}")
+            for name, value in (("max_params", self.select.max_params), ("max_macs", self.select.max_macs)):
+                if value is not None and (reason := unlimited(self.search.strategy, method)):
+                    raise ValueError(f"select.{name}: {reason}")
+        if self.search.trials.constraints and self.search.strategy != "trials":
+            raise ValueError(
+                f"search.trials.constraints: these hold with strategy trials, not with {self.search.strategy!r}: "
+                "set select.max_params or select.max_macs, or leave them out"
+            )
         if self.search.precision == "bf16" and self.search.strategy == "darts" and self.search.darts.order == "second":
             raise ValueError("search.darts.order: second takes differences that bf16 rounds away; use fp32")
         if self.retrain.recipe().auxiliary and self.space.name != "darts":

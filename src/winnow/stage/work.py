@@ -19,7 +19,7 @@ from winnow.data.augment import Augment
 from winnow.data.loaders import Split, open_split
 from winnow.data.storage import read_manifest
 from winnow.search.partial import partial_channels
-from winnow.spaces import build
+from winnow.spaces import build, facts_of
 from winnow.stage import files
 from winnow.stage.params import Params
 from winnow.stage.progress import console
@@ -90,10 +90,9 @@ def working(
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """What a space's builder needs to know of the data: classes, image_channels, image_size."""
+    """What a space's builder needs to know of the data, as `facts_of` has it."""
     manifest = read_manifest(folder / files.SPLITS)
-    channels, height, _ = manifest["shape"]
-    return {"classes": len(manifest["classes"]), "image_channels": channels, "image_size": height}
+    return {"classes": len(manifest["classes"]), **facts_of(manifest["shape"])}
 
 
 def search_space(params: Params, folder: Path) -> Space:

@@ -1,39 +1,38 @@
 """Stage study: reads the splits; writes artifacts/study.parquet, reports/study.csv, reports/study.json and a picture.
 
 Every combination of study.spaces, methods, selections and seeds. Supernets and selections are kept in .winnow/study by
-a fingerprint of what they stand on, so that the same command goes on after a kill and computes nothing twice.
+a fingerprint of what they stand on, so that the same command goes on after a kill and computes nothing twice. A cell
+that fails does so alone.
 """
 
-import json
+import math
 import re
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from winnow.core.errors import Refused
-from winnow.data.storage import read_manifest
-from winnow.pipelines import search
-from winnow.pipelines import select as selecting
+from winnow.pipelines.study_cell import SPLITS, is_there, result
 from winnow.stage import files
-from winnow.stage.combinations import Cell, combinations, ranks, summary, verdict
+from winnow.stage.combinations import Cell, combinations
+from winnow.stage.comparisons import baseline_of, gains, power, ranks, summary, verdict
 from winnow.stage.draw import save
-from winnow.stage.fingerprint import fingerprint
 from winnow.stage.look.standings import standings
 from winnow.stage.params import Params
-from winnow.stage.report import collapsed
-from winnow.stage.tracking import state_folder
+from winnow.stage.progress import duration
+from winnow.stage.table import columns
 from winnow.stage.work import Work, working
 
-SPLITS = ("weights", "arch", "select")
 TABLE, PICTURE = Path("artifacts/study.parquet"), Path("reports/study.svg")
-INHERITED = "accuracy with inherited weights, percent"
 SCHEMA = pa.schema(
     [
         *[(name, pa.string()) for name in ("space", "method", "selection")],
         ("seed", pa.int64()),
-        ("score", pa.float64()),
+        ("score", pa.float64()),  # null where the cell failed
+        ("unit", pa.string()),  # of the score; two units do not compare
         ("architecture", pa.string()),
         ("digest", pa.string()),
         ("inherited_accuracy", pa.float64()),
@@ -43,87 +42,61 @@ SCHEMA = pa.schema(
         ("macs", pa.int64()),
         ("seconds", pa.float64()),  # of this cell alone; a supernet counts for the first selection on it
         ("table", pa.string()),  # JSON: the columns of the benchmark table, where one is given
+        ("error", pa.string()),  # why the cell failed
     ]
 )
 
 
 def main(params: Params, folder: Path) -> None:
     cells, left_out = combinations(params, folder)
-    score = params.study.column if params.select.table else INHERITED
+    _check_columns(cells)
     with working("study", params, folder, splits=SPLITS, upstream=("prepare",)) as work:
         for reason in left_out:
             work.say(f"  left out: {reason}")
-        rows = []
-        for number, cell in enumerate(cells):
-            row = _cell(work, cell)
-            rows.append(row)
-            work.say(f"[{number + 1}/{len(cells)}] {cell.name}: {row['score']:.2f}")
-            _tell(work, cell, row)
-        _write(work, rows, score)
+        for sentence in power(*counted(cells)):
+            work.say(f"  {sentence}")
+        rows = _all(work, cells)
+        _write(work, rows)
+        if failed := [row for row in rows if row["error"]]:
+            raise Refused(
+                f"{len(failed)} of {len(rows)} cells failed, first {_name(failed[0])}: {failed[0]['error']}; all "
+                "others are in the table, and the same command tries these again"
+            )
 
 
-def _cell(work: Work, cell: Cell) -> dict[str, Any]:
-    """The result of a cell: read where it was computed before."""
-    splits = {name: read_manifest(work.folder / files.SPLITS)["splits"][name]["digest"] for name in SPLITS}
-    basis = {name: cell.params.model_dump()[name] for name in ("seed", "data", "space", "search")}
-    basis["runtime"] = cell.params.runtime.arithmetic()
-    supernet = _place(work, "supernet", splits=splits, basis=basis)
-    chosen = cell.params.model_dump()
-    selection = _place(work, "select", splits=splits, basis={**basis, **{n: chosen[n] for n in ("select", "retrain")}})
-    began = time.monotonic()
-    if not (selection / "cell.json").is_file():
-        if not (supernet / "done").is_file():
-            search.main(cell.params, supernet)
-            (supernet / "done").touch()
-        artifacts = selection / files.SEARCH
-        if not artifacts.is_symlink():
-            artifacts.parent.mkdir(parents=True, exist_ok=True)
-            artifacts.symlink_to(supernet / files.SEARCH, target_is_directory=True)
-        selecting.main(cell.params, selection)
-        collapse = files.read_json(supernet / files.REPORTS / "search.json", "search").get("collapse", "")
-        result = _result(selection, collapse)
-        files.write_json(selection / "cell.json", {**result, "seconds": time.monotonic() - began})
-    row = files.read_json(selection / "cell.json", "study")
-    table = json.loads(row["table"])
-    column = cell.params.study.column
-    if table and column not in table:
-        raise Refused(f"study.column: the table has no column {column!r}; it has {', '.join(table)}")
-    value = table[column] if table else row["inherited_accuracy"]
-    if value is None:
-        raise Refused(f"study: {cell.name} leaves no supernet to judge its find with: give select.table")
-    return {
-        "space": cell.space,
-        "method": cell.method,
-        "selection": cell.selection,
-        "seed": cell.seed,
-        "score": value,
-        **row,
-    }
+def counted(cells: list[Cell]) -> tuple[int, int, int]:
+    """Seeds, combinations of method and selection, and spaces."""
+    pairs = {(cell.method, cell.selection) for cell in cells}
+    return len({cell.seed for cell in cells}), len(pairs), len({cell.space for cell in cells})
 
 
-def _place(work: Work, kind: str, **basis: Any) -> Path:
-    """The folder of a cell, with the splits of the study in it."""
-    place = state_folder(work.folder) / "study" / f"{kind}-{fingerprint(**basis)}"
-    place.mkdir(parents=True, exist_ok=True)
-    if not (place / "data").is_symlink():
-        (place / "data").symlink_to((work.folder / "data").resolve(), target_is_directory=True)
-    return place
+def _check_columns(cells: list[Cell]) -> None:
+    """Refused before anything is trained where a table lacks the column of the score."""
+    for cell in cells:
+        path, column = cell.params.select.table, cell.params.study.column
+        if path is not None and column not in (known := columns(Path(path))):
+            raise Refused(f"study.column: the table has no column {column!r}; it has {', '.join(known)}")
 
 
-def _result(folder: Path, collapse: str) -> dict[str, Any]:
-    found = files.read_json(folder / files.SELECTIONS, "select")
-    best = found["methods"][found["chosen"]]
-    share = collapsed(best["choices"])
-    return {
-        "architecture": json.dumps(best["choices"]),
-        "digest": best["digest"],
-        "inherited_accuracy": best["inherited_accuracy"],
-        "parameter_free": 0.0 if share is None else share,
-        "collapse": collapse,
-        "params": best["params"],
-        "macs": best["macs"],
-        "table": json.dumps(best["table"]),
-    }
+def _all(work: Work, cells: list[Cell]) -> list[dict[str, Any]]:
+    """The rows of all cells, told one by one with the time that is left, from those computed now."""
+    there = sum(is_there(work, cell) for cell in cells)
+    if there:
+        work.say(f"  {there} of {len(cells)} cells are there from before")
+    rows, began, computed = [], time.monotonic(), 0
+    for number, cell in enumerate(cells, 1):
+        new = not is_there(work, cell)
+        row = result(work, cell)
+        rows.append(row)
+        computed += new
+        left = ""
+        if new and number < len(cells):
+            seconds = (time.monotonic() - began) / computed * (len(cells) - there - computed)
+            left = f" (about {duration(max(seconds, 0))} left)"
+        told = f"failed: {row['error']}" if row["error"] else f"{row['score']:.2f}"
+        work.say(f"[{number}/{len(cells)}] {cell.name}: {told}{left}")
+        _tell(work, cell, row)
+    return rows
 
 
 def _tell(work: Work, cell: Cell, row: dict[str, Any]) -> None:
@@ -131,31 +104,52 @@ def _tell(work: Work, cell: Cell, row: dict[str, Any]) -> None:
     numbers = ("score", "inherited_accuracy", "parameter_free", "params", "macs", "seconds")
     work.run.child(
         cell.name,
-        params={name: row[name] for name in ("space", "method", "selection", "seed", "digest")},
+        params={name: row[name] for name in ("space", "method", "selection", "seed", "digest", "unit")},
         metrics={name: row[name] for name in numbers if row[name] is not None},
-        tags={"winnow.study": "methods", "winnow.collapse": row["collapse"]},
+        tags={"winnow.study": "methods", "winnow.collapse": row["collapse"], "winnow.error": row["error"]},
     )
 
 
-def _write(work: Work, rows: list[dict[str, Any]], score: str) -> None:
-    folder, table, told = work.folder, summary(rows), verdict(rows, score)
+def _write(work: Work, rows: list[dict[str, Any]]) -> None:
+    folder, table = work.folder, summary(rows)
+    baseline = baseline_of(rows, work.params.study.baseline)
+    told, compared = verdict(rows, baseline), gains(rows, baseline)
     mean_ranks, blocks, difference = ranks(rows)
     files.write_table(folder / TABLE, rows, SCHEMA)
     files.write_rows(folder / files.REPORTS / "study.csv", table)
-    best = {f"{r['space']}, {r['method']}, {r['selection']}": {k: r[k] for k in ("mean", "sd", "n")} for r in table}
-    files.write_json(folder / files.REPORTS / "study.json", {"score": score, "verdict": told, "cells": best})
-    save(standings(rows, mean_ranks, blocks, difference, score), folder / PICTURE)
-    for path in (TABLE, files.REPORTS / "study.csv", PICTURE):
+    cells = {f"{r['space']}, {r['method']}, {r['selection']}": {k: r[k] for k in ("mean", "sd", "n")} for r in table}
+    content = {
+        "units": {row["space"]: row["unit"] for row in table},
+        "verdict": told,
+        "baseline": ", ".join(baseline),
+        "cells": cells,
+        "gains": [{**asdict(gain), "over": ", ".join(gain.over)} for gain in compared],
+        "ranks": mean_ranks,
+        "rank_blocks": blocks,
+        "critical_difference": difference if math.isfinite(difference) else None,
+        "failed": {_name(row): row["error"] for row in rows if row["error"]},
+    }
+    files.write_json(folder / files.REPORTS / "study.json", content)
+    save(standings(rows, mean_ranks, blocks, difference), folder / PICTURE)
+    for path in (TABLE, files.REPORTS / "study.csv", files.REPORTS / "study.json", PICTURE):
         work.run.artifact(folder / path)
-    plain = {re.sub(r"[^\w\-. :/]", "", name): value["mean"] for name, value in best.items()}  # what MLflow takes
-    work.run.summary({f"score {name}": mean for name, mean in plain.items()}, told)
+    plain = {re.sub(r"[^\w\-. :/]", "", name): value["mean"] for name, value in cells.items()}  # what MLflow takes
+    work.run.summary({f"score {name}": mean for name, mean in plain.items() if mean is not None}, told)
     for row in table:
-        spread = f" ± {row['sd']:.2f}" if row["sd"] is not None else ""
-        collapse = f", {row['collapsed']} collapsed" if row["collapsed"] else ""
-        name = f"{row['space']}  {row['method']:<12} {row['selection']:<14}"
-        work.say(f"  {name} {row['mean']:6.2f}{spread} (n = {row['n']}{collapse})")
+        work.say(f"  {_line(row)}")
     work.say(told)
     work.say(f"  wrote {TABLE}, {files.REPORTS / 'study.csv'} and {PICTURE}")
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['space']} {row['method']} {row['selection']} {row['seed']}"
+
+
+def _line(row: dict[str, Any]) -> str:
+    spread = f" ± {row['sd']:.2f}" if row["sd"] is not None else ""
+    mean = f"{row['mean']:6.2f}{spread}" if row["n"] else "     –"
+    more = "".join(f", {row[what]} {what}" for what in ("collapsed", "failed") if row[what])
+    return f"{row['space']}  {row['method']:<12} {row['selection']:<14} {mean} (n = {row['n']}{more})"
 
 
 if __name__ == "__main__":

@@ -78,6 +78,7 @@ for _name, _text in STAGES.items():
 def plan(folder: Path) -> None:
     """Say what the pipeline will cost: size of the space, seconds a step, wall time, memory."""
     from winnow.pipelines.plan import SAMPLE, plan
+    from winnow.stage.progress import duration
     from winnow.stage.reading import read_params
 
     params = read_params(folder / "params.yaml")
@@ -91,8 +92,8 @@ def plan(folder: Path) -> None:
     steps = f"{found.search_steps} {found.unit} of {found.step_seconds:.3g} s"
     click.echo(f"search {params.search.strategy}: {steps}, peak memory {found.peak_mib:.0f} MiB")
     for name, seconds in found.seconds.items():
-        click.echo(f"  {name:<9} about {_duration(seconds)}")
-    click.echo(f"  together  about {_duration(sum(found.seconds.values()))}; start with: dvc repro")
+        click.echo(f"  {name:<9} about {duration(seconds)}")
+    click.echo(f"  together  about {duration(sum(found.seconds.values()))}; start with: dvc repro")
 
 
 @cli.command()
@@ -208,12 +209,6 @@ def _space(name: str | None):
         name, options = params.space.name, params.space.chosen()
     with torch.device("meta"):
         return name, build(name, options)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def run(arguments: list[str] | None = None) -> int:

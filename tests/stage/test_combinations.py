@@ -1,4 +1,4 @@
-"""stage.combinations: the cells of a study, and what their results say together."""
+"""stage.combinations: the cells of a study."""
 
 from pathlib import Path
 
@@ -6,8 +6,7 @@ import pytest
 import yaml
 
 from winnow.core.errors import Refused
-from winnow.stage.combinations import changed, combinations, gains, ranks, summary, verdict
-from winnow.stage.look.standings import groups, standings
+from winnow.stage.combinations import INHERITED, changed, combinations
 from winnow.stage.reading import check_params
 
 FILE = Path(__file__).parents[2] / "params.yaml"
@@ -17,18 +16,6 @@ def study(**parts):
     content = yaml.safe_load(FILE.read_text())
     content["study"] |= parts
     return check_params(content)
-
-
-def row(method: str, selection: str, seed: int, score: float, **more) -> dict:
-    plain = {"space": "nb", "parameter_free": 0.5, "collapse": "", "params": 1000, "seconds": 1.0}
-    return {**plain, "method": method, "selection": selection, "seed": seed, "score": score, **more}
-
-
-ROWS = [
-    row("darts", "magnitude", 0, 40.0, collapse="6 of the 6"), row("darts", "perturbation", 0, 88.0),
-    row("darts", "magnitude", 1, 42.0, collapse="6 of the 6"), row("darts", "perturbation", 1, 86.0),
-    row("blank", "perturbation", 0, 90.0), row("blank", "perturbation", 1, 90.0),
-]  # fmt: skip
 
 
 def test_every_combination_that_means_something_is_a_cell(tmp_path):
@@ -70,46 +57,36 @@ def test_changes_leave_the_original_alone():
     assert content["a"]["b"]["c"] == 1
 
 
-def test_means_over_seeds_best_first():
-    table = summary(ROWS)
-    assert [(r["method"], r["selection"], r["mean"], r["n"], r["collapsed"]) for r in table] == [
-        ("blank", "perturbation", 90.0, 2, 0),
-        ("darts", "perturbation", 87.0, 2, 0),
-        ("darts", "magnitude", 41.0, 2, 2),
-    ]  # fmt: skip
-    assert table[1]["sd"] == pytest.approx(2**0.5)
-    assert summary(ROWS[:1])[0]["sd"] is None
+def test_a_unit_is_that_of_the_cell_not_of_the_file(tmp_path):
+    spaces = {"bare": {}, "known": {"select.table": "t.parquet", "study.column": "c100"}}
+    cells, _ = combinations(study(spaces=spaces), tmp_path)
+    assert {cell.space: cell.unit for cell in cells} == {
+        "bare": INHERITED,
+        "known": "c100 of the benchmark's table, percent",
+    }
 
 
-def test_ranks_over_complete_blocks_and_the_critical_difference():
-    mean, blocks, difference = ranks(ROWS)
-    assert mean == {"darts, magnitude": 3.0, "darts, perturbation": 2.0, "blank, perturbation": 1.0}
-    assert blocks == 2
-    assert difference == pytest.approx(2.343 * (3 * 4 / 6 / 2) ** 0.5, abs=2e-3)  # q of Demšar 2006, table 5
-    assert ranks(ROWS[:4] + ROWS[5:])[1] == 1
-    tied = ranks([row("a", "m", 0, 1.0), row("b", "m", 0, 1.0)])[0]
-    assert tied == {"a, m": 1.5, "b, m": 1.5}
+def test_a_cell_stands_on_what_it_uses_and_on_nothing_else(tmp_path):
+    """Another option of a strategy, space or selection that does not run computes nothing again."""
+
+    def bases(**changes):
+        content = changed(yaml.safe_load(FILE.read_text()), changes)
+        cells, _ = combinations(check_params(content), tmp_path)
+        return {cell.name: (cell.searched(), cell.selected()) for cell in cells if cell.seed == 0}
+
+    plain = bases()
+    changes = {"search.gdas.temperature": 3.0, "space.darts.layers": 8, "select.likeliest.count": 5}
+    assert bases(**{**changes, "search.training_free.batch": 8, "search.trials.count": 99}) == plain
+    stronger = bases(**{"search.beta_darts.strength": 1.0})
+    assert {name for name in plain if stronger[name] != plain[name]} == {n for n in plain if "beta_darts" in n}
+    other = bases(**{"select.perturbation.tune_epochs": 9})
+    assert {n for n in plain if other[n] != plain[n]} == {n for n in plain if "perturbation" in n}
+    assert all(other[name][0] == plain[name][0] for name in plain)
+    for key in ("search.epochs", "space.nas_bench_201.channels", "data.limit_train"):
+        moved = bases(**{key: 7})
+        assert all(moved[name] != plain[name] for name in plain)
 
 
-def test_gains_are_paired_by_supernet():
-    gain = gains(ROWS, "magnitude")["perturbation"]
-    assert (gain.mean, gain.n) == (46.0, 2)  # the blank supernets have no magnitude to compare with
-
-
-def test_the_verdict_names_the_best_and_says_whether_selection_mattered():
-    text = verdict(ROWS, "accuracy")
-    assert text.startswith("nb: the best is blank with perturbation: 90.00 ± 0.00 (accuracy, n = 2).")
-    assert "perturbation gains 46.00 over magnitude" in text
-    assert "undecided" in verdict(ROWS[:2], "accuracy")
-
-
-def test_neighbours_within_the_critical_difference_are_joined():
-    assert groups({"a": 1.0, "b": 1.5, "c": 2.6, "d": 4.0}, 1.2) == [("a", "b"), ("b", "c")]
-    assert groups({"a": 1.0, "b": 3.0}, 1.2) == []
-
-
-@pytest.mark.parametrize("rows", [ROWS, ROWS[:1]])
-def test_the_picture_is_drawn(rows):
-    figure = standings(rows, *ranks(rows), "accuracy")
-    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert "nb: darts, magnitude" in labels
+def test_a_baseline_that_is_no_combination_names_the_nearest():
+    with pytest.raises(Refused, match=r"no combination 'darts, perturbatio'.*did you mean 'darts, perturbation'"):
+        study(baseline="darts, perturbatio")

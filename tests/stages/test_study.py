@@ -1,8 +1,10 @@
 """Stage study end to end: killed once, it goes on; its table, verdict and picture."""
 
+import errno
 import json
 import os
 import re
+import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,12 +13,13 @@ import yaml
 
 from tests.stages.tiny import ROOT, tiny
 from winnow.core.errors import Refused
-from winnow.pipelines import search, study
+from winnow.pipelines import search, study, study_cell
 from winnow.pipelines import select as selecting
 from winnow.pipelines.supernet import load_pretrained
 from winnow.spaces import build
 from winnow.spaces.nas_bench_201 import to_string
 from winnow.stage import files, report
+from winnow.stage.combinations import INHERITED
 from winnow.stage.work import search_space
 
 PARTS = {
@@ -50,8 +53,8 @@ def test_a_killed_study_goes_on_and_computes_nothing_twice(prepared, monkeypatch
 
         return main
 
-    monkeypatch.setattr(study.search, "main", counted("search"))
-    monkeypatch.setattr(study.selecting, "main", counted("select"))
+    monkeypatch.setattr(study_cell.search, "main", counted("search"))
+    monkeypatch.setattr(study_cell.selecting, "main", counted("select"))
     with pytest.raises(KeyboardInterrupt):
         study.main(params, prepared)
     assert calls == ["search", "select", "select"]
@@ -63,9 +66,72 @@ def test_a_killed_study_goes_on_and_computes_nothing_twice(prepared, monkeypatch
     rows = pq.read_table(prepared / study.TABLE).to_pylist()
     assert [(row["method"], row["selection"]) for row in rows] == [("darts", "magnitude"), ("darts", "likely")]
     told = json.loads((prepared / "reports/study.json").read_text())
-    assert told["score"].startswith("accuracy with inherited weights")
-    assert "undecided" in told["verdict"]
+    assert told["units"] == {"as above": INHERITED}
+    assert told["baseline"] == "darts, magnitude"
+    assert [(g["over"], g["outcome"]) for g in told["gains"]] == [("darts, magnitude", "cannot tell")]
     assert (prepared / study.PICTURE).stat().st_size > 1000
+
+
+def test_a_failing_cell_fails_alone_and_is_tried_again(prepared, monkeypatch, capsys):
+    params, plain = parameters(), selecting.main
+
+    def main(params, folder):
+        if params.select.methods == ["likeliest"]:
+            raise ZeroDivisionError("of all things")
+        plain(params, folder)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(study_cell.selecting, "main", main)
+        with pytest.raises(
+            Refused, match=r"1 of 2 cells failed, first as above darts likely 0: ZeroDivisionError: of all"
+        ):
+            study.main(params, prepared)
+    rows = pq.read_table(prepared / study.TABLE).to_pylist()
+    assert [row["score"] is None for row in rows] == [False, True]
+    assert "of all things" in rows[1]["error"]
+    told = json.loads((prepared / "reports/study.json").read_text())
+    assert list(told["failed"]) == ["as above darts likely 0"]
+    assert "1 of 2 cells failed" in told["verdict"]
+    assert "cells are there from before" not in capsys.readouterr().out
+    study.main(params, prepared)
+    assert all(row["score"] is not None for row in pq.read_table(prepared / study.TABLE).to_pylist())
+    assert "1 of 2 cells are there from before" in capsys.readouterr().out
+
+
+def test_a_full_disk_and_ctrl_c_end_the_study(prepared, monkeypatch):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    for error, cause in ((full, None), (Refused("the disk is full"), full), (KeyboardInterrupt(), None)):
+
+        def main(params, folder, error=error, cause=cause):
+            raise error from cause
+
+        monkeypatch.setattr(study_cell.search, "main", main)
+        with pytest.raises((Refused, KeyboardInterrupt)) as told:
+            study.main(parameters(), prepared)
+        assert "cells failed" not in str(told.value)
+
+
+def test_a_copied_study_reads_its_own_data_and_a_moved_one_goes_on(finished, tmp_path):
+    """Links lead where the project lies now, never to where it lay."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    shutil.copytree(finished / "data", first / "data")
+    study.main(parameters(), first)
+    shutil.copytree(first, second, symlinks=True)
+    first.rename(tmp_path / "away")
+    cells = second / ".winnow/study"
+    for link in (path for path in cells.rglob("*") if path.is_symlink()):
+        assert second in link.resolve(strict=True).parents
+    for mark in [*cells.glob("supernet-*/done"), *cells.glob("select-*/cell.json")]:
+        mark.unlink()
+    study.main(parameters(), second)
+    stale = next(cells.glob("supernet-*")) / "data"
+    stale.unlink()
+    stale.symlink_to(tmp_path / "away/data")  # as an older release left them
+    (stale.parent / "done").unlink()
+    for mark in cells.glob("select-*/cell.json"):
+        mark.unlink()
+    study.main(parameters(), second)
+    assert stale.resolve() == (second / "data").resolve()
 
 
 def test_the_scores_of_a_table_are_those_of_its_column(prepared, tmp_path):

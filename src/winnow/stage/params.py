@@ -233,6 +233,15 @@ class Study(Section):
     }
     seeds: Annotated[list[NotNegative], Distinct] = [0, 1, 2]
     column: str = "cifar10_valid_200"
+    baseline: str | None = None
+
+    @model_validator(mode="after")
+    def there(self) -> Self:
+        names = [f"{method}, {selection}" for method in self.methods for selection in self.selections]
+        if self.baseline is not None and self.baseline not in names:
+            hint = nearest(self.baseline, names)
+            raise ValueError(f"baseline: no combination {self.baseline!r}{hint}; null, or one of {'; '.join(names)}")
+        return self
 
 
 class Evaluate(Section):

@@ -14,6 +14,13 @@ console = Console(highlight=False, soft_wrap=True)
 PLAIN_EVERY = 10.0  # seconds between two lines where there is no terminal
 
 
+def duration(seconds: float) -> str:
+    """For people: 45 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 class Shown(Watch):
     """Shows a loop and keeps its curves: `rows` for a CSV, `weights` for the picture of the logits over time.
 

@@ -49,7 +49,7 @@ SCHEMA = pa.schema(
 
 def main(params: Params, folder: Path) -> None:
     cells, left_out = combinations(params, folder)
-    _check_columns(cells)
+    check_columns(cells)
     with working("study", params, folder, splits=SPLITS, upstream=("prepare",)) as work:
         for reason in left_out:
             work.say(f"  left out: {reason}")
@@ -70,7 +70,7 @@ def counted(cells: list[Cell]) -> tuple[int, int, int]:
     return len({cell.seed for cell in cells}), len(pairs), len({cell.space for cell in cells})
 
 
-def _check_columns(cells: list[Cell]) -> None:
+def check_columns(cells: list[Cell]) -> None:
     """Refused before anything is trained where a table lacks the column of the score."""
     for cell in cells:
         path, column = cell.params.select.table, cell.params.study.column
@@ -80,12 +80,12 @@ def _check_columns(cells: list[Cell]) -> None:
 
 def _all(work: Work, cells: list[Cell]) -> list[dict[str, Any]]:
     """The rows of all cells, told one by one with the time that is left, from those computed now."""
-    there = sum(is_there(work, cell) for cell in cells)
+    there = sum(is_there(work.folder, cell) for cell in cells)
     if there:
         work.say(f"  {there} of {len(cells)} cells are there from before")
     rows, began, computed = [], time.monotonic(), 0
     for number, cell in enumerate(cells, 1):
-        new = not is_there(work, cell)
+        new = not is_there(work.folder, cell)
         row = result(work, cell)
         rows.append(row)
         computed += new

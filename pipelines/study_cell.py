@@ -41,7 +41,7 @@ def result(work: Work, cell: Cell) -> dict[str, Any]:
     """
     named = {"space": cell.space, "method": cell.method, "selection": cell.selection, "seed": cell.seed}
     began = time.monotonic()
-    supernet, selection = places(work, cell)
+    supernet, selection = places(work.folder, cell)
     try:
         row = {**_computed(work, cell, supernet, selection), "error": ""}
         row["score"] = _score(cell, row)
@@ -53,14 +53,14 @@ def result(work: Work, cell: Cell) -> dict[str, Any]:
     return {**named, "unit": cell.unit, **row}
 
 
-def is_there(work: Work, cell: Cell) -> bool:
-    return (places(work, cell)[1] / "cell.json").is_file()
+def is_there(folder: Path, cell: Cell) -> bool:
+    return (places(folder, cell)[1] / "cell.json").is_file()
 
 
-def places(work: Work, cell: Cell) -> tuple[Path, Path]:
+def places(folder: Path, cell: Cell) -> tuple[Path, Path]:
     """The folders of the supernet and of the selection, by all that each stands on."""
-    splits = {name: read_manifest(work.folder / files.SPLITS)["splits"][name]["digest"] for name in SPLITS}
-    root = state_folder(work.folder) / "study"
+    splits = {name: read_manifest(folder / files.SPLITS)["splits"][name]["digest"] for name in SPLITS}
+    root = state_folder(folder) / "study"
     searched = {"splits": splits, **cell.searched()}
     supernet, selection = fingerprint(**searched), fingerprint(**searched, **cell.selected())
     return root / f"supernet-{supernet}", root / f"select-{selection}"

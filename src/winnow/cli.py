@@ -74,12 +74,20 @@ for _name, _text in STAGES.items():
 
 
 @cli.command()
+@click.argument("what", type=click.Choice(["pipeline", "study"]), default="pipeline")
 @click.option("--folder", type=click.Path(path_type=Path), default=".", help="Folder with params.yaml [default: .]")
-def plan(folder: Path) -> None:
-    """Say what the pipeline will cost: size of the space, seconds a step, wall time, memory."""
-    from winnow.pipelines.plan import SAMPLE, plan
+def plan(what: str, folder: Path) -> None:
+    """Say what the pipeline will cost: size of the space, seconds a step, wall time, memory.
+
+    `winnow plan study` says what `winnow study` will cost, and which differences it will be able to see.
+    """
     from winnow.stage.progress import duration
     from winnow.stage.reading import read_params
+
+    if what == "study":
+        _plan_study(folder)
+        return
+    from winnow.pipelines.plan import SAMPLE, plan
 
     params = read_params(folder / "params.yaml")
     found = plan(params, folder, lambda text: click.echo(f"  {text} …", err=True))
@@ -94,6 +102,22 @@ def plan(folder: Path) -> None:
     for name, seconds in found.seconds.items():
         click.echo(f"  {name:<9} about {duration(seconds)}")
     click.echo(f"  together  about {duration(sum(found.seconds.values()))}; start with: dvc repro")
+
+
+def _plan_study(folder: Path) -> None:
+    from winnow.pipelines.plan_study import plan_study
+    from winnow.stage.progress import duration
+    from winnow.stage.reading import read_params
+
+    found = plan_study(read_params(folder / "params.yaml"), folder, lambda text: click.echo(f"  {text} …", err=True))
+    click.echo(f"{found.cells} cells, {found.there} of them there from before; {found.supernets} supernets to train")
+    for reason in found.left_out:
+        click.echo(f"  left out: {reason}")
+    for name, seconds in found.seconds.items():
+        click.echo(f"  {name:<30} about {duration(seconds)}")
+    click.echo(f"  together about {duration(sum(found.seconds.values()))}; start with: winnow study")
+    for sentence in found.power:
+        click.echo(f"  {sentence}")
 
 
 @cli.command()

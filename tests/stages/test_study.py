@@ -15,6 +15,7 @@ from tests.stages.tiny import ROOT, tiny
 from winnow.core.errors import Refused
 from winnow.pipelines import search, study, study_cell
 from winnow.pipelines import select as selecting
+from winnow.pipelines.plan_study import plan_study
 from winnow.pipelines.supernet import load_pretrained
 from winnow.spaces import build
 from winnow.spaces.nas_bench_201 import to_string
@@ -146,6 +147,19 @@ def test_the_scores_of_a_table_are_those_of_its_column(prepared, tmp_path):
         assert names[int(row["score"])] == to_string(choices)
     with pytest.raises(Refused, match=r"the table has no column 'top1'; it has cifar10_valid_200"):
         study.main(parameters(select__table="bench.parquet", study__column="top1"), prepared)
+
+
+def test_plan_counts_what_is_not_there_yet(prepared):
+    params = parameters(study__seeds=[0, 1])
+    before = plan_study(params, prepared)
+    assert (before.cells, before.there, before.supernets) == (4, 0, 2)
+    assert "decide nothing" in before.power[0]
+    assert list(before.seconds) == ["as above, darts"]
+    study.main(parameters(study__seeds=[0]), prepared)
+    after = plan_study(params, prepared)
+    assert (after.cells, after.there, after.supernets) == (4, 2, 1)
+    study.main(params, prepared)
+    assert plan_study(params, prepared).seconds == {}
 
 
 def test_the_stage_stands_beside_the_pipeline_and_names_what_exists():

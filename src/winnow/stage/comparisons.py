@@ -10,13 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from winnow.measure.compare import mean_interval
+from winnow.measure.judgement import CANNOT_TELL, FEWEST, NO, YES, foreseeable_gap, mean_interval
 
 Rows = Sequence[Mapping[str, Any]]
 Name = tuple[str, str]  # method and selection: a combination
-ENOUGH = 3  # pairs below which no interval is shown
-POWER = 0.8
-YES, NO, UNKNOWN = "yes", "no", "cannot tell"
+ANY = (-math.inf, math.inf)  # a table's column may have any unit
 
 
 @dataclass(frozen=True)
@@ -151,11 +149,11 @@ def _judged(space: str, compared: list[tuple[Name, Name, list[float]]]) -> list[
     seen = _holm([_chance(pairs) for _, _, pairs in tested])
     found = []
     for (name, over, pairs), significant in zip(tested, seen, strict=True):
-        estimate, enough = mean_interval(pairs), len(pairs) >= ENOUGH
-        outcome = (YES if estimate.mean > 0 else NO) if significant else UNKNOWN
-        gap = _factor(len(pairs)) * statistics.stdev(pairs) if enough else None
-        low, high = (estimate.low, estimate.high) if enough else (None, None)
-        found.append(Gain(space, *name, over, estimate.mean, low, high, len(pairs), gap, outcome))
+        mean, interval = statistics.fmean(pairs), mean_interval(pairs, ANY)
+        outcome = (YES if mean > 0 else NO) if significant else CANNOT_TELL
+        gap = foreseeable_gap(statistics.stdev(pairs), len(pairs)) if interval else None
+        low, high = (interval.low, interval.high) if interval else (None, None)
+        found.append(Gain(space, *name, over, mean, low, high, len(pairs), gap, outcome))
     return found
 
 
@@ -165,7 +163,7 @@ def _chance(pairs: list[float]) -> float:
     Pairs that are all equal, as of two architectures found again and again, are judged by their signs: they have no
     spread to reckon with, and that is no certainty.
     """
-    if len(pairs) < ENOUGH:
+    if len(pairs) < FEWEST:
         return 1.0
     mean, sd = statistics.fmean(pairs), statistics.stdev(pairs)
     if sd == 0:
@@ -185,18 +183,11 @@ def _holm(chances: list[float]) -> list[bool]:
     return found
 
 
-def _factor(n: int) -> float:
-    """A gain of so many standard deviations of the paired differences is seen in four cases of five, with n pairs."""
-    from scipy.stats import t
-
-    return float(t.ppf(0.975, n - 1) + t.ppf(POWER, n - 1)) / math.sqrt(n)
-
-
 def power(seeds: int, combinations: int, spaces: int) -> list[str]:
     """What a study of so many seeds will be able to see, before it runs; a sentence each."""
-    if seeds < ENOUGH:
-        return [f"{seeds} seeds show no interval and decide nothing: give study.seeds {ENOUGH} or more"]
-    factor = _factor(seeds)
+    factor = foreseeable_gap(1.0, seeds)
+    if factor is None:
+        return [f"{seeds} seeds show no interval and decide nothing: give study.seeds {FEWEST} or more"]
     told = [
         f"{seeds} seeds see a gain of {factor:.1f} standard deviations of a paired difference in four cases of five "
         f"(where pairs differ by 2 points: {2 * factor:.1f} points)"
@@ -243,8 +234,8 @@ def _told(gain: Gain) -> str:
     name = f"{gain.method} with {gain.selection}"
     over = " with ".join(gain.over)
     if gain.low is None:
-        return f"{name} over {over}: {gain.mean:+.2f} (n = {gain.n}): cannot tell, an interval takes {ENOUGH} seeds."
+        return f"{name} over {over}: {gain.mean:+.2f} (n = {gain.n}): cannot tell, an interval takes {FEWEST} seeds."
     interval = f"{gain.mean:+.2f}, 95 % interval {gain.low:+.2f} to {gain.high:+.2f}, n = {gain.n}"
-    seen = f"; {gain.detectable:.2f} would have been seen" if gain.outcome == UNKNOWN else ""
-    word = {YES: "better", NO: "worse", UNKNOWN: "cannot tell"}[gain.outcome]
+    seen = f"; {gain.detectable:.2f} would have been seen" if gain.outcome == CANNOT_TELL else ""
+    word = {YES: "better", NO: "worse", CANNOT_TELL: "cannot tell"}[gain.outcome]
     return f"{name} over {over}: {word} ({interval}{seen})."

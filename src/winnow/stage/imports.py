@@ -97,15 +97,15 @@ def _on_the_way(name: str, places: Roots) -> list[tuple[str, Path]]:
     """
     parts = name.split(".")
     if parts[-1] == "*":
-        inside = _file(".".join(parts[:-1]), places)
+        inside = file_of(".".join(parts[:-1]), places)
         if inside is None or inside.name != "__init__.py":
             return []
         return [(f"{name[:-2]}.{file.stem}", file) for file in inside.parent.glob("*.py") if file != inside]
     names = [".".join(parts[: i + 1]) for i in range(len(parts))]
-    return [(each, file) for each in names if (file := _file(each, places)) is not None]
+    return [(each, file) for each in names if (file := file_of(each, places)) is not None]
 
 
-def _file(name: str, places: Roots) -> Path | None:
+def file_of(name: str, places: Roots) -> Path | None:
     """The file of one module; None where it lies in none of the places, or is a folder without `__init__.py`."""
     for folder, package in places.items():
         if package and name != package and not name.startswith(f"{package}."):

@@ -12,7 +12,7 @@ from torch import nn
 
 from winnow.proxies import targets
 from winnow.proxies.common import working_copy
-from winnow.proxies.eproxy import PUBLISHED, Branch, Regression, evaluation_loss, fit, losses, target, weighed
+from winnow.proxies.eproxy import INITS, PUBLISHED, Branch, Regression, evaluation_loss, fit, losses, target, weighed
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cases import FULL, NONE, batch, cell, draws
@@ -29,7 +29,7 @@ def test_the_score_by_hand():
 
 def test_the_barrier_stays_and_the_rest_learns():
     x, _ = batch()
-    regression = Regression(working_copy(cell(FULL)), x, SMALL.branches, draws(), None)
+    regression = Regression(working_copy(cell(FULL)), x, SMALL.branches, draws())
     before = copy.deepcopy(dict(regression.named_parameters()))
     maps = targets.draw(["wave_h"], x, draws(), 16)
     first, *_, last = fit(regression, x, [target(b, maps, x) for b in SMALL.branches], 0.1)
@@ -53,7 +53,7 @@ def test_without_a_step_every_loss_is_the_same():
 
 def test_taps_are_the_ends_of_the_three_stages_deepest_first():
     x, _ = batch(2, 16)
-    regression = Regression(working_copy(cell(FULL)), x, SMALL.branches, draws(), None)
+    regression = Regression(working_copy(cell(FULL)), x, SMALL.branches, draws())
     assert [tuple(tap.shape[1:]) for tap in regression.taps(x)] == [(16, 4, 4), (8, 8, 8), (4, 16, 16)]
     assert [tuple(o.shape) for o in regression(x)] == [(2, 16, 8, 8)] * 3
 
@@ -78,11 +78,11 @@ def test_a_dead_network_would_win_by_answering_zeros_and_is_last():
     x, _ = batch(8, 16)
     maps = targets.draw(["wave_h"], x, draws(), 16)
     wanted = [target(b, maps, x) for b in SMALL.branches]
-    regression = Regression(working_copy(cell(NONE)), x, SMALL.branches, draws(), None)
+    regression = Regression(working_copy(cell(NONE)), x, SMALL.branches, draws())
     assert regression.dead
     by_loss = list(fit(regression, x, wanted, 0.1))[-1]
     assert by_loss == pytest.approx(0.875, abs=0.05)
-    live = Regression(working_copy(cell(FULL)), x, SMALL.branches, draws(), None)
+    live = Regression(working_copy(cell(FULL)), x, SMALL.branches, draws())
     assert not live.dead
     assert by_loss < list(fit(live, x, wanted, 0.1))[-1]
     assert losses(cell(NONE), (x, None), draws(), SMALL)[-1] == math.inf
@@ -117,3 +117,32 @@ def test_the_maps_hang_on_the_generator_alone():
 def test_a_learning_rate_that_diverges_gives_no_score():
     worst = losses(nn.Sequential(*copy.deepcopy(list(cell(FULL).children()))), batch(), draws(), replace(SMALL, lr=1e9))
     assert not worst[-1] < 1e6
+
+
+@pytest.mark.parametrize(
+    ("init", "deviation", "bias"),
+    [
+        ("kaiming_normal", math.sqrt(2 / 512), 0.0),  # of 16 to 512 channels by 1 x 1: fan out 512
+        ("xavier_normal", math.sqrt(2 / (16 + 512)), 0.01),
+        (None, 1 / math.sqrt(3 * 16), None),  # torch's own: uniform within 1 / 4
+    ],
+)
+def test_heads_are_initialised_as_the_network_is(init, deviation, bias):
+    """Standard deviations by hand. The authors' code initialises backbone and heads alike, Xavier with biases 0.01."""
+    x, _ = batch(2, 16)
+    regression = Regression(working_copy(cell(FULL)), x, (Branch(512, 16),), draws(), init)
+    head = regression.heads[0][0]
+    assert float(head.weight.detach().std()) == pytest.approx(deviation, rel=0.03)
+    if bias is None:
+        assert 0 < float(head.bias.detach().abs().max()) <= 1 / 4
+    else:
+        assert torch.equal(head.bias, torch.full_like(head.bias, bias))
+
+
+def test_an_initialisation_reaches_the_network_and_its_biases():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    INITS["xavier_uniform"](model, draws())
+    assert torch.equal(model[0].bias, torch.full((4,), 0.01))
+    assert torch.equal(model[3].bias, torch.full((2,), 0.01))
+    bound = math.sqrt(6 / (3 * 9 + 4 * 9))  # Glorot & Bengio 2010, equation 16
+    assert 0.8 * bound < float(model[0].weight.detach().abs().max()) <= bound

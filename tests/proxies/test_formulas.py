@@ -91,6 +91,19 @@ def test_epe_of_one_class():
     assert abs(float(jacobian.from_class(correlation))) == pytest.approx(1.3862, rel=1e-4)
 
 
+@pytest.mark.parametrize(("classes", "value"), [(100, 4.60500), (101, 0.91626)])
+def test_epe_of_many_classes_leaves_single_images_out(classes, value):
+    """By hand, after the authors' code. Correlations 0.5 and 0.2 in the classes of two images, nothing to correlate in
+    the third: s = 2 ln 1.00001 + 2 ln 0.50001 = -1.38625 and 2 ln 0.20001 + 2e-5 = -3.21876, halved above 100 classes:
+    (|a - b| + |b - a|) / 2 = 0.91626. Up to 100 classes the single image counts ln 1.00001."""
+    rows = torch.randn(5, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rows = torch.linalg.qr(rows.T - rows.T.mean(0))[0].T  # uncorrelated, of mean 0
+    rows[1] = 0.5 * rows[0] + math.sqrt(0.75) * rows[1]
+    rows[3] = 0.2 * rows[2] + math.sqrt(0.96) * rows[3]
+    y = torch.tensor([7, 7, 2, 2, 5])
+    assert jacobian.epe_of(rows, classes, y) == pytest.approx(value, abs=1e-4)
+
+
 def test_epe_needs_a_pair():
     with pytest.raises(Refused, match="one image only"):
         of["epe"](linear([[1.0, 2.0]]), (torch.randn(2, 2), torch.tensor([0, 1])))

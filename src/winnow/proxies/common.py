@@ -109,20 +109,36 @@ def each_output(model: nn.Module, kinds: type | tuple[type, ...], keep: Callable
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, draw: Callable[[Tensor], None]) -> None:
-    """Give every convolution and linear weight to `draw`; biases 0, normalisation scales 1 and shifts 0."""
+def initialise(
+    model: nn.Module,
+    draw: Callable[[Tensor], object],
+    biases: Callable[[Tensor, Tensor], object] = lambda bias, weight: bias.zero_(),
+) -> None:
+    """Give every convolution and linear weight to `draw`, biases to `biases(bias, weight)`; normalisation 1 and 0."""
     for module in model.modules():
         if isinstance(module, Prunable):
             fresh = torch.empty(module.weight.shape)  # on the CPU, so that devices get equal values
             draw(fresh)
             module.weight.copy_(fresh)
             if module.bias is not None:
-                module.bias.zero_()
+                fresh_bias = torch.empty(module.bias.shape)
+                biases(fresh_bias, fresh)
+                module.bias.copy_(fresh_bias)
         elif isinstance(module, BatchNorm):
             module.reset_running_stats()
             if module.affine:
                 module.weight.fill_(1)
                 module.bias.zero_()
+
+
+def as_built(model: nn.Module, generator: torch.Generator) -> None:
+    """Weights and biases as torch draws them for new layers: uniform within 1 / sqrt(fan in)."""
+
+    def uniform(tensor: Tensor, weight: Tensor) -> None:
+        bound = 1 / math.sqrt(weight[0].numel())
+        nn.init.uniform_(tensor, -bound, bound, generator=generator)
+
+    initialise(model, lambda weight: uniform(weight, weight), uniform)
 
 
 def kaiming(mode: str) -> Initialise:

@@ -9,8 +9,9 @@ alone dead networks are the best of all. Here a network whose deepest features a
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from winnow.core.errors import Refused
 from winnow.proxies import targets
 from winnow.proxies.az_nas import block_features, blocks
-from winnow.proxies.common import Batch, initialise, settled, several, working_copy
+from winnow.proxies.common import Batch, Initialise, as_built, initialise, settled, several, working_copy
 from winnow.proxies.size import macs
 
 
@@ -37,7 +38,8 @@ class Branch:
 
 @dataclass(frozen=True)
 class Setting:
-    """Published for NAS-Bench-201. `init` of the network None: the weights it has.
+    """Published for NAS-Bench-201. `init` is of network and heads, as in the authors' code; None: the weights that the
+    network has, and heads as torch builds them.
 
     With `mac_factor` a, the loss is multiplied by 1 - a * macs / `most_macs`, the latter fixed for a space. Beside it
     the score is largely size: report it with a = 0 as well.
@@ -53,11 +55,20 @@ class Setting:
 
 PUBLISHED = Setting()
 ITERATIONS, MOMENTUM, DECAY = 10, 0.9, 4e-5
-INITS = {
-    "xavier_uniform": nn.init.xavier_uniform_,
-    "xavier_normal": nn.init.xavier_normal_,
-    "kaiming_uniform": lambda w, generator: nn.init.kaiming_uniform_(w, mode="fan_out", generator=generator),
-    "kaiming_normal": lambda w, generator: nn.init.kaiming_normal_(w, mode="fan_out", generator=generator),
+
+
+def _drawing(fill: Callable[..., Tensor], bias: float) -> Initialise:
+    def draw_all(model: nn.Module, generator: torch.Generator) -> None:
+        initialise(model, lambda weight: fill(weight, generator=generator), lambda b, weight: b.fill_(bias))
+
+    return draw_all
+
+
+INITS: dict[str, Initialise] = {
+    "xavier_uniform": _drawing(nn.init.xavier_uniform_, 0.01),
+    "xavier_normal": _drawing(nn.init.xavier_normal_, 0.01),
+    "kaiming_uniform": _drawing(partial(nn.init.kaiming_uniform_, mode="fan_out"), 0.0),
+    "kaiming_normal": _drawing(partial(nn.init.kaiming_normal_, mode="fan_out"), 0.0),
 }
 
 
@@ -95,8 +106,8 @@ def losses(
         features = targets.draw((f for branch in setting.branches for f in branch.features), x, generator, most)
     model = working_copy(model)
     if setting.init is not None:
-        initialise(model, lambda weight: INITS[setting.init](weight, generator=generator))
-    regression = Regression(model, x, setting.branches, generator, setting.barrier_init)
+        INITS[setting.init](model, generator)
+    regression = Regression(model, x, setting.branches, generator, setting.init, setting.barrier_init)
     wanted = [target(branch, features, x) for branch in setting.branches]
     return [math.inf] * ITERATIONS if regression.dead else list(fit(regression, x, wanted, setting.lr))
 
@@ -105,7 +116,13 @@ class Regression(nn.Module):
     """A network with heads and barriers behind its taps: the last feature of each resolution, deepest first."""
 
     def __init__(
-        self, model: nn.Module, x: Tensor, branches: Sequence[Branch], generator: torch.Generator, init: str | None
+        self,
+        model: nn.Module,
+        x: Tensor,
+        branches: Sequence[Branch],
+        generator: torch.Generator,
+        init: str | None = None,
+        barrier_init: str | None = None,
     ):
         super().__init__()
         self.model, self.blocks = model, blocks(model)
@@ -115,12 +132,12 @@ class Regression(nn.Module):
         self.heads, self.barriers = nn.ModuleList(), nn.ModuleList()
         for tap, b in zip(taps, branches, strict=False):
             head = nn.Sequential(
-                _conv(tap.shape[1], b.head_channels, b.head_kernel, generator),
+                _conv(tap.shape[1], b.head_channels, b.head_kernel, generator, init),
                 nn.ReLU(),
                 nn.BatchNorm2d(b.head_channels),
             )
             self.heads.append(head)
-            self.barriers.append(_conv(b.head_channels, b.target_channels, b.barrier_kernel, generator, init))
+            self.barriers.append(_conv(b.head_channels, b.target_channels, b.barrier_kernel, generator, barrier_init))
         self.heads.to(x)
         self.barriers.to(x).requires_grad_(False)
 
@@ -169,15 +186,8 @@ def target(branch: Branch, features: Mapping[str, Tensor], x: Tensor) -> Tensor:
     return branch.level * total
 
 
-@torch.no_grad()
-def _conv(c_in: int, c_out: int, kernel: int, generator: torch.Generator, init: str | None = None) -> nn.Conv2d:
-    """With torch's own initialisation, or one of `INITS`; drawn on the CPU from `generator`."""
+def _conv(c_in: int, c_out: int, kernel: int, generator: torch.Generator, init: str | None) -> nn.Conv2d:
+    """Drawn on the CPU from `generator` by one of `INITS`, or as torch does."""
     conv = nn.utils.skip_init(nn.Conv2d, c_in, c_out, kernel, padding=kernel // 2)
-    if init is None:
-        bound = 1 / math.sqrt(conv.weight[0].numel())
-        nn.init.uniform_(conv.weight, -bound, bound, generator=generator)
-        nn.init.uniform_(conv.bias, -bound, bound, generator=generator)
-    else:
-        INITS[init](conv.weight, generator=generator)
-        nn.init.constant_(conv.bias, 0.01 if init.startswith("xavier") else 0.0)
+    (as_built if init is None else INITS[init])(conv, generator)
     return conv

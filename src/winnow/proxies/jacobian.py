@@ -25,7 +25,8 @@ def epe(model: nn.Module, batch: Batch) -> float:
     """EPE-NAS (Lopes et al. 2021): the logarithms of the Jacobians' correlations, class by class.
 
     Up to 100 classes: the sum of |s_c|, s_c the sum of ln(|correlation| + k) over the pairs of class c. Above: s_c per
-    image, and the mean over classes seen of |s_c - s_d| summed over d. Refused where no class has two images.
+    image, the sum of |s_c - s_d| over all c and d divided by the number of classes, of those with two images or more:
+    the authors' code drops the others there. Refused where no class has two images.
     """
     _, y = labelled(batch)
     return epe_of(*_jacobian(model, several(batch)), y)
@@ -43,6 +44,8 @@ def epe_of(rows: Tensor, classes: int, y: Tensor) -> float:
         raise Refused("epe compares images of one class: every class has one image only; use a larger batch")
     if not _varied(rows):
         return _worst(rows)
+    if classes > 100:  # one image has no correlation with another of its class
+        members = [m for m in members if len(m) > 1]
     sums = torch.stack([from_class(torch.atleast_2d(torch.corrcoef(m))) for m in members])
     if classes <= 100:
         return settled(sums.abs().sum())

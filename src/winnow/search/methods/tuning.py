@@ -2,9 +2,6 @@
 
 from collections.abc import Callable, Mapping
 
-import torch
-import torch.nn.functional as F
-
 from winnow.core.decision import Value
 from winnow.core.space import Space
 from winnow.search.gradients import Objective
@@ -27,8 +24,8 @@ def tuning(
 ) -> Callable[[Mapping[str, Value]], Parts]:
     """The parts after some decisions are made, for `resume_mixture`.
 
-    "blank" trains weights alone; "sdarts" disturbs all mixture weights by `epsilon`, those of decided options too
-    (Wang et al. 2021, public code). `keeper` keeps the stream of the noise.
+    "blank" trains weights alone; "sdarts" disturbs the mixture weights of what is still open by `epsilon`: a decided
+    option is exactly itself whenever weights train (Wang et al. 2021, public code). `keeper` keeps the noise's stream.
     """
     draws = generator(seed, "tuning")
     (keeper or Keeper()).add(draws=draws)
@@ -42,14 +39,8 @@ def tuning(
             return Parts(relax=relax)
 
         def attach(logits, batch):
-            weights, kept = dict(softmax(logits)), {}
-            for name, value in decided.items():
-                if name in weights:
-                    options = space.decisions[name].options
-                    weights[name] = F.one_hot(torch.tensor(options.index(value)), len(options)).to(weights[name])
-                else:
-                    kept[name] = value
-            return {**disturb(weights, batch, kept), **kept}
+            still_open = {name: row for name, row in softmax(logits).items() if name not in decided}
+            return {**disturb(still_open, batch, decided), **decided}
 
         return Parts(relax=relax, attach=attach)
 

@@ -1,5 +1,6 @@
 """Each proxy against numbers worked out by hand, and against another way to compute it."""
 
+import copy
 import math
 
 import numpy as np
@@ -36,7 +37,28 @@ def half_square(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 )
 def test_gradient_scores_of_one_weight(name, value):  # y = 2 * 3, target 1: g = 5 * 3, H = 9
     batch = torch.tensor([[3.0]]), torch.tensor([[1.0]])
-    assert of[name](linear([[2.0]]), batch, loss=half_square) == pytest.approx(value)
+    options = {"generator": None, "init": None} if name == "plain" else {}
+    assert of[name](linear([[2.0]]), batch, loss=half_square, **options) == pytest.approx(value)
+
+
+def test_plain_has_weights_of_its_own():
+    """Two networks that share their weights are two draws to `plain`; a network that stays itself keeps its score."""
+    with seeded(0):
+        model, x = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), torch.randn(8, 4)
+    scaled = copy.deepcopy(model)
+    for weight in scaled.parameters():
+        weight.data *= 3
+    draws = lambda: torch.Generator().manual_seed(1)  # noqa: E731
+    batch = x, torch.arange(8) % 3
+    assert of["plain"](model, batch, draws()) == of["plain"](scaled, batch, draws())
+    assert of["plain"](model, batch, draws(), init=None) != of["plain"](scaled, batch, draws(), init=None)
+
+
+@pytest.mark.parametrize("name", ["grad_norm", "snip", "fisher", "grasp", "plain", "zico", "grad_sign"])
+def test_a_label_without_a_logit_is_a_sentence(name):
+    batch = torch.randn(4, 2), torch.tensor([0, 1, 2, 1])
+    with pytest.raises(Refused, match="the network has 2 logits, and the images have labels up to 2"):
+        of[name](linear([[1.0, 2.0], [3.0, 4.0]]), batch, *[torch.Generator()] * PROXIES[name].draws)
 
 
 def test_layers_are_summed_not_concatenated():

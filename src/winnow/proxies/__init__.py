@@ -49,7 +49,7 @@ PROXIES = {
     "snip": Proxy(snip, 1, "labels", False, True),
     "grasp": Proxy(grasp, 1, "labels", False, True),
     "fisher": Proxy(fisher, 1, "labels", False, True),
-    "plain": Proxy(plain, -1, "labels", False, True),
+    "plain": Proxy(plain, -1, "labels", True, False),
     "synflow": Proxy(synflow, 1, "nothing", False, True),
     "jacob_cov": Proxy(jacob_cov, 1, "images", False, True),
     "epe": Proxy(epe, 1, "labels", False, True),

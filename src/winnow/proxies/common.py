@@ -12,6 +12,7 @@ from winnow.nn.drop_path import DropPath
 
 Batch = tuple[Tensor, Tensor | None]  # images (n, channels, height, width), labels (n,) or None
 Initialise = Callable[[nn.Module, torch.Generator], None]
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 WORST = 1e8  # the finite score of a network that computes nothing: -WORST, or +WORST where small is good
 BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -88,6 +89,13 @@ def labelled(batch: Batch) -> tuple[Tensor, Tensor]:
     if len(y) != len(x):
         raise Refused(f"the batch has {len(x)} images but {len(y)} labels")
     return x, y
+
+
+def loss_of(loss: Loss, output: Tensor, y: Tensor) -> Tensor:
+    """`loss` of logits and labels. Refused where a label has no logit."""
+    if not y.is_floating_point() and int(y.max()) >= output.shape[-1]:
+        raise Refused(f"the network has {output.shape[-1]} logits, and the images have labels up to {int(y.max())}")
+    return loss(output, y)
 
 
 def settled(value: Tensor | float, direction: int = 1) -> float:

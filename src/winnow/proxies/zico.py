@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from winnow.core.errors import Refused
-from winnow.proxies.common import Batch, gradients, labelled, layers, logits, settled, working_copy
-from winnow.proxies.gradient import Loss
+from winnow.proxies.common import Batch, Loss, gradients, labelled, layers, logits, loss_of, settled, working_copy
 
 
 def zico(model: nn.Module, batch: Batch, loss: Loss = F.cross_entropy, parts: int = 2) -> float:
@@ -24,7 +23,7 @@ def zico(model: nn.Module, batch: Batch, loss: Loss = F.cross_entropy, parts: in
     model = working_copy(model)
     weights = [layer.weight for layer in layers(model)]
     pairs = zip(x.chunk(parts), y.chunk(parts), strict=True)
-    return from_gradients([gradients(loss(logits(model, part), labels), weights) for part, labels in pairs])
+    return from_gradients([gradients(loss_of(loss, logits(model, part), labels), weights) for part, labels in pairs])
 
 
 def from_gradients(batches: list[list[Tensor]]) -> float:

@@ -64,8 +64,8 @@ def rank(
     from winnow.trials.lookup import Table
 
     asked = click.get_current_context().params
-    images = _images(data, shape, batch, seed)
-    space, table = _space(name, seed, images), Table.read(path)
+    images, classes = _images(data, shape, batch, seed)
+    space, table = _space(name, seed, images, classes), Table.read(path)
     at = {"epochs": fidelity} if fidelity is not None else dict((table.fidelities(metric) or [()])[-1])
     truth = truth_of(space, table, metric, at, sample, seed)
     chosen = _chosen(proxies, images)
@@ -131,7 +131,7 @@ def score(
     from winnow.stage.files import read_architecture
     from winnow.stage.standing import module_at, scores_of, standing
 
-    images = _images(data, shape, batch, seed)
+    images, classes = _images(data, shape, batch, seed)
     chosen = _chosen(proxies, images)
     if ":" in network and not Path(network).exists():
         sample, rows = 0, scores_of(module_at(network, seed), chosen, images, seed)
@@ -140,7 +140,7 @@ def score(
             f"an architecture has a space: say --space for {network}, or name a module like 'my_module:build'"
         )
     else:
-        space = _space(name, seed, images)
+        space = _space(name, seed, images, classes)
         rows = standing(space, read_architecture(Path(network), space, name), chosen, images, sample, seed)
     click.echo(f"{'proxy':<16}{'score':>16}{f'beats of {sample}' if sample else '':>14}".rstrip())
     for row in rows:
@@ -149,26 +149,29 @@ def score(
 
 
 def _images(data: Path | None, shape: tuple[int, ...] | None, batch: int, seed: int):
-    """A batch of the split `weights` with labels, or noise without."""
+    """A batch of the split `weights` with labels and how many classes the split has, or noise without either."""
     from winnow.core.errors import Refused
     from winnow.stage.ranking import noise_batch
 
     if data is None:
-        return noise_batch(batch, shape or (3, 32, 32), seed)
+        return noise_batch(batch, shape or (3, 32, 32), seed), None
     if shape is not None:
         raise Refused("--input-shape is that of noise: images of --data have their own, so leave one of the two out")
     from winnow.data.loaders import Batches, open_split
     from winnow.train.seeds import generator
 
-    return next(iter(Batches(open_split(data, "weights", stage="search"), batch, generator=generator(seed, "score"))))
+    split = open_split(data, "weights", stage="search")
+    return next(iter(Batches(split, batch, generator=generator(seed, "score")))), len(split.classes)
 
 
-def _space(name: str, seed: int, images):
+def _space(name: str, seed: int, images, classes: int | None):
+    """The space for these images; for noise, of as many classes as it has by itself."""
     from winnow.spaces import build, facts_of
     from winnow.train.seeds import seeded
 
+    known = {} if classes is None else {"classes": classes}
     with seeded(seed):
-        return build(name, {}, **facts_of(images[0].shape[1:]), final=True)
+        return build(name, {}, **facts_of(images[0].shape[1:]), **known, final=True)
 
 
 def _chosen(proxies: str | None, images) -> list[str]:

@@ -16,6 +16,7 @@ import torch
 
 from winnow import cli
 from winnow.core.choosers import uniform
+from winnow.data.prepare import prepare_splits
 from winnow.spaces.darts import darts
 from winnow.spaces.nas_bench_201 import nas_bench_201
 from winnow.stage import ranking_files
@@ -24,13 +25,26 @@ from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import Row, as_table, write_table
 
 MODULES = """
+import numpy as np
 import torch
 from torch import nn
+from winnow.data.source import Part, Source
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.spaces.nas_bench_201 import nas_bench_201
 
 def tiny(image_channels=3): return nas_bench_201(channels=4, cells=1, classes=4, final=True)
+
+def sized(classes, image_channels): return nas_bench_201(channels=4, cells=1, classes=classes, final=True,
+                                                         image_channels=image_channels)
+
+def photos(count):
+    labels = np.arange(12 * count) % count
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), 1, 8, 8), dtype=np.uint8)
+    return Source(Part(images, labels), None, tuple(f"kind {i:03}" for i in range(count)))
+
+def three(options): return photos(3)
+def many(options): return photos(120)
 
 class Odd(nn.Module):
     def __init__(self, change):
@@ -46,6 +60,7 @@ def odd():
 
 def stem(): return nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
 def network(): return nn.Sequential(*stem(), nn.Linear(4, 4))
+def gray(): return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
 def fixed(): return nn.Sequential(nn.Flatten(), nn.Linear(48, 4))
 """
 
@@ -136,6 +151,35 @@ def test_rank_is_killed_and_writes_the_same_files(folder):
         assert cli.run([*command, "--out", out, "--workers", "1"]) == 0
     for name in ("rank.parquet", "scores.parquet", "rank.svg"):
         assert Path("killed", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+@pytest.mark.parametrize(("source", "classes"), [("three", 3), ("many", 120)])
+def test_networks_have_as_many_logits_as_the_split_has_classes(source, classes, capsys):
+    fractions = {"weights": 0.5, "arch": 0.3, "select": 0.2}
+    prepare_splits(Path("splits"), source=f"my_things:{source}", seed=0, fractions=fractions, test_fraction=0.2)
+    space = nas_bench_201(channels=4, cells=1, classes=classes, final=True, image_channels=1)
+    arch = space.decide(lambda d: "nor_conv_3x3")
+    table_of([arch, space.decide(lambda d: "skip_connect"), space.decide(lambda d: "nor_conv_1x1")])
+    asked = ["--space", "my_things:sized", "--data", "splits", "--proxies", "params,snip,epe"]
+    asked += ["--batch", "12" if classes == 3 else "48"]
+    assert cli.run(["rank", "--table", "table.parquet", "--metric", "accuracy", "--resamples", "5", *asked]) == 0
+    rows = pq.read_table("rank/scores.parquet").to_pylist()
+    assert all(np.isfinite([row[name] for name in ("snip", "epe")]).all() for row in rows)
+    size = float(sum(p.numel() for p in space.derive(arch).parameters()))
+    assert {row["architecture"]: row["params"] for row in rows}[arch.to_json()] == size
+    capsys.readouterr()
+    write_architecture(Path("a.json"), arch, space, "my_things:sized")
+    assert cli.run(["score", "a.json", "--sample", "0", *asked]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert float(lines[0][1].replace(",", "")) == size
+    assert all(np.isfinite(float(line[1].replace(",", ""))) for line in lines)
+
+
+def test_a_network_of_too_few_logits_is_a_sentence(capsys):
+    fractions = {"weights": 0.5, "arch": 0.3, "select": 0.2}
+    prepare_splits(Path("splits"), source="my_things:many", seed=0, fractions=fractions, test_fraction=0.2)
+    assert cli.run(["score", "my_things:gray", "--data", "splits", "--proxies", "snip,naswot"]) == 0
+    assert "the network has 10 logits, and the images have labels up to 11" in capsys.readouterr().out
 
 
 def test_no_value_is_last_counted_and_told_with_the_architecture(capsys):

@@ -109,3 +109,47 @@ def test_a_decided_subset_is_an_ordinary_sum_in_the_mode_of_its_parts():
     assert (total.training, frozen.training) == (True, False)
     assert torch.equal(total(X), frozen(X) + X)
     assert not choice.eval().decided(("bn", "id")).training
+
+
+NAMES = ["half", "keys", "type", "ratio_0.5", "%", "a%2Eb", "", "forward", 0, -3]
+
+
+def test_an_option_may_have_any_name():
+    candidates = {name: Times(float(i)) for i, name in enumerate(NAMES)}
+    space = Space(Choice("a", candidates))
+    assert space.decisions["a"].options == tuple(NAMES)
+    for i, name in enumerate(NAMES):
+        assert torch.equal(space(X, {"a": name}), i * X)
+        assert torch.equal(space.derive(space.decide(lambda d, name=name: name))(X), i * X)
+    assert torch.equal(space(X, {"a": {"half": torch.tensor(2.0), "keys": torch.tensor(1.0)}}), X)
+    assert torch.equal(space(X, {"a": torch.ones(len(NAMES))}), sum(range(len(NAMES))) * X)
+
+
+def test_the_keys_of_ordinary_options_are_their_names():
+    space = Space(Choice("a", {"conv_3x3": nn.Linear(1, 1), 5: nn.Linear(1, 1), "half": nn.Linear(1, 1)}))
+    keys = {name.split(".")[2] for name in space.state_dict()}
+    assert keys == {"conv_3x3", "5", "%half"}
+
+
+@pytest.mark.parametrize("option", [0.5, True, None, (1, 2), torch.tensor(1)])
+def test_an_option_that_no_architecture_can_hold_is_refused_at_once(option):
+    with pytest.raises(ValueError, match=r"decision 'a': an option is text or a whole number, not .*: write text"):
+        Choice("a", {option: Times(1.0), "b": Times(2.0)})
+
+
+def test_keywords_reach_the_candidate():
+    class Scaled(nn.Module):
+        def forward(self, x: torch.Tensor, *, scale: float) -> torch.Tensor:
+            return x * scale
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = Choice("a", {"x": Scaled(), "y": Scaled(), "z": Scaled()}, pick=2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.block(x, scale=3.0)
+
+    space = Space(Net())
+    assert torch.equal(space(X, {}), 9 * X)
+    assert torch.equal(space.derive(space.decide(lambda d: d.values[0]))(X), 6 * X)

@@ -5,10 +5,12 @@ import random
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from winnow.core.choosers import uniform
 from winnow.core.holes import Choice
 from winnow.core.space import Space
+from winnow.train.seeds import seeded
 
 
 def choice(name: str, inner: dict[str, nn.Module] | str, **options) -> Choice:
@@ -213,3 +215,47 @@ def test_the_digest_tells_spaces_of_other_questions_apart():
 def test_every_random_architecture_is_among_the_enumerated():
     space, rng = nested(), random.Random(0)
     assert {space.decide(uniform(rng)) for _ in range(400)} == set(space.every())
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_forward_pass_that_is_computed_again_has_the_setting_that_it_had(reentrant):
+    """Activation checkpointing around holes; two graphs with two settings are alive at once."""
+
+    def made() -> Space:
+        with seeded(0):
+            return Space(nn.Sequential(nn.Linear(4, 4), Choice("a", {"x": nn.Linear(4, 4), "y": nn.Linear(4, 4)})))
+
+    class Checkpointed(nn.Module):
+        def __init__(self, inner: nn.Module):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return checkpoint(self.inner, x, use_reentrant=reentrant)
+
+    x = torch.ones(2, 4, requires_grad=True)
+    plain = made()
+    kept = made()
+    settings = [{"a": "x"}, {"a": torch.tensor([0.25, 0.75])}]
+    again = Space(Checkpointed(kept.model))
+    losses = [[space(x, setting).square().sum() for setting in settings] for space in (plain, again)]
+    for first, second in losses:
+        second.backward()
+        first.backward()
+    for expected, found in zip(plain.parameters(), kept.parameters(), strict=True):
+        assert torch.equal(expected.grad, found.grad)
+    assert again.board.setting == {}
+    with pytest.raises(LookupError, match="no value for decision 'a'"):
+        again.model(x)
+
+
+def test_a_child_of_a_network_with_computed_weights_can_be_derived():
+    """The weight of `weight_norm` is an attribute with a gradient function, which copy.deepcopy refuses."""
+    space = Space(
+        nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 3)), Choice("a", {"x": nn.Identity(), "y": nn.ReLU()}))
+    )
+    space(torch.ones(1, 3), {"a": "x"}).sum().backward()
+    child = space.derive(space.decide(lambda d: "x"))
+    assert torch.equal(child(torch.ones(1, 3)), space(torch.ones(1, 3), {"a": "x"}))
+    child(torch.ones(1, 3)).sum().backward()
+    assert child[0].weight_g.grad is not None

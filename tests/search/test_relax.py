@@ -193,3 +193,10 @@ def test_decided_decisions_are_constants_of_any_relaxation():
     setting = deciding(softmax, {"a": "skip"})(logits)
     assert setting["a"] == "skip"
     assert setting["b"].requires_grad
+
+
+def test_a_decision_may_be_called_what_a_dict_has():
+    modules = [Choice(name, {"x": nn.Identity(), "y": nn.Identity()}) for name in ("keys", "half", "items", "a")]
+    logits = Logits(Space(nn.Sequential(*modules)), torch.Generator())
+    assert set(softmax(logits)) == {"keys", "half", "items", "a"}
+    assert "a" in logits.state_dict()

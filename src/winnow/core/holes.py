@@ -3,8 +3,10 @@
 import functools
 import operator
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
+from torch.autograd import Variable
 
 from winnow.core.decision import Decision, Value
 
@@ -21,6 +23,17 @@ class Board:
     def __init__(self) -> None:
         self.setting: Setting = {}
         self.plain = False
+
+    def recall(self, setting: Setting, _: Tensor) -> None:
+        """Post `setting` once more until the running backward pass ends: a hook of what a forward pass returned.
+
+        Activation checkpointing runs parts of that forward pass again, and each graph has a setting of its own.
+        """
+        self.setting = setting
+        Variable._execution_engine.queue_callback(self.clear)
+
+    def clear(self) -> None:
+        self.setting = {}
 
 
 class Hole(nn.Module):
@@ -67,20 +80,20 @@ class Choice(Hole):
         mixture_only: tuple[str | int, ...] = (),
     ):
         super().__init__(Decision(name, tuple(candidates), pick, mixture_only))
-        self.candidates = nn.ModuleDict({str(option): module for option, module in candidates.items()})
+        self.candidates = nn.ModuleDict({key_of(option): module for option, module in candidates.items()})
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Any, **named: Any) -> Tensor:
         value = self.posted()
         if isinstance(value, Tensor):
-            terms = (w * c(*inputs) for w, c in zip(value, self.candidates.values(), strict=True))
+            terms = (w * c(*inputs, **named) for w, c in zip(value, self.candidates.values(), strict=True))
         elif isinstance(value, Mapping):
-            terms = (w * self.candidates[str(option)](*inputs) for option, w in value.items())
+            terms = (w * self.candidates[key_of(option)](*inputs, **named) for option, w in value.items())
         else:
-            terms = (c(*inputs) for c in self.kept(value))
+            terms = (c(*inputs, **named) for c in self.kept(value))
         return _summed(terms)
 
     def kept(self, value: Value) -> list[nn.Module]:
-        return [self.candidates[str(option)] for option in (value if isinstance(value, tuple) else (value,))]
+        return [self.candidates[key_of(option)] for option in (value if isinstance(value, tuple) else (value,))]
 
     def decided(self, value: Value) -> nn.Module:
         if self.decision.pick == 1:
@@ -93,8 +106,18 @@ class Choice(Hole):
 class Sum(nn.ModuleList):
     """The sum of what its modules return; all take the same inputs."""
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return _summed(term(*inputs) for term in self)
+    def forward(self, *inputs: Any, **named: Any) -> Tensor:
+        return _summed(term(*inputs, **named) for term in self)
+
+
+_TAKEN = nn.ModuleDict()  # its attributes are no keys: "keys", "half", "type"
+
+
+@functools.cache
+def key_of(option: str | int) -> str:
+    """The key of an option in a `ModuleDict` and in files: its own name, but where PyTorch does not take that."""
+    name = str(option).replace("%", "%25").replace(".", "%2E")
+    return f"%{name}" if not name or hasattr(_TAKEN, name) else name
 
 
 def _summed(terms: Iterable[Tensor]) -> Tensor:

@@ -1,6 +1,7 @@
 """A search space: an ordinary network with holes."""
 
 import copy
+import functools
 import hashlib
 import json
 import math
@@ -18,7 +19,13 @@ class Space(nn.Module):
 
     `decisions` maps each name to its `Decision`; `space.parameters()` are exactly the weights of all candidates.
     Raises ValueError where one name stands for two different decisions, or `model` has no hole.
+
+    `again` builds it once more, where the values of its builder are to be kept; `image` is the shape of one image that
+    it was built for. Who builds a space sets them (train.building).
     """
+
+    again: Callable[[], "Space"] | None = None
+    image: tuple[int, ...] | None = None
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -37,9 +44,12 @@ class Space(nn.Module):
         self.board.setting = setting
         try:
             output: Tensor = self.model(x)
-            return output
         finally:
-            self.board.setting = {}
+            self.board.clear()
+        for part in output if isinstance(output, tuple | list) else (output,):
+            if isinstance(part, Tensor) and part.grad_fn is not None:
+                part.register_hook(functools.partial(self.board.recall, setting))
+        return output
 
     def decide(self, choose: Callable[[Decision], Value]) -> Architecture:
         """Walk the space, ask `choose` once for every decision that is reached; ValueError on a foreign value."""
@@ -82,6 +92,9 @@ class Space(nn.Module):
 
         def settle(module: nn.Module) -> None:  # inner before outer; what is not kept is never copied
             hole = module if isinstance(module, Hole) else None
+            for value in vars(module).values():  # computed from weights, as hooks of weight_norm do: not to be copied
+                if isinstance(value, Tensor) and value.grad_fn is not None:
+                    memo[id(value)] = value.detach()
             for child in module.children() if hole is None else hole.kept(arch[hole.decision.name]):
                 settle(child)
             if hole is not None and id(hole) not in memo:

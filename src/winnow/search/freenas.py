@@ -12,6 +12,7 @@ import operator
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from winnow.core.architecture import Architecture
 from winnow.core.choosers import Chooser
 from winnow.core.decision import Decision, Value
 from winnow.core.errors import Refused
-from winnow.core.holes import Choice
+from winnow.core.holes import Choice, key_of
 from winnow.core.space import Space
 from winnow.proxies.common import gradients, initialise, logits, working_copy
 from winnow.proxies.once import Once
@@ -148,8 +149,9 @@ class Weighted(nn.Module):
         super().__init__()
         self.name, self.candidates, self.weights = choice.decision.name, choice.candidates, weights
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        terms = (w * self.candidates[str(option)](*inputs) for option, w in self.weights[self.name].items())
+    def forward(self, *inputs: Any, **named: Any) -> Tensor:
+        weights = self.weights[self.name]
+        terms = (w * self.candidates[key_of(option)](*inputs, **named) for option, w in weights.items())
         return functools.reduce(operator.add, terms)
 
 

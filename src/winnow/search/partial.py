@@ -1,6 +1,8 @@
 """Partial channels: only a share of a map passes the candidates, the rest passes by (PC-DARTS)."""
 
 import copy
+import functools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 
 from winnow.core.decision import Value
 from winnow.core.errors import Refused
-from winnow.core.holes import Choice, Hole
+from winnow.core.holes import Choice, Hole, key_of
 from winnow.core.replace import replace
 from winnow.core.space import Space
 
@@ -33,12 +35,12 @@ class Partial(Choice):
 
     def __init__(self, choice: Choice, share: int):
         d = choice.decision
-        candidates = {option: narrowed(choice.candidates[str(option)], share) for option in d.options}
+        candidates = {option: narrowed(choice.candidates[key_of(option)], share) for option in d.options}
         super().__init__(d.name, candidates, mixture_only=d.mixture_only)
         self.share = share
 
-    def forward(self, x: Tensor) -> Tensor:
-        return _around(super().forward, x, self.share)
+    def forward(self, x: Tensor, **named: Any) -> Tensor:
+        return _around(functools.partial(super().forward, **named), x, self.share)
 
     def decided(self, value: Value) -> nn.Module:
         child = PartialChild(super().decided(value), self.share)
@@ -53,8 +55,8 @@ class PartialChild(nn.Module):
         super().__init__()
         self.module, self.share = module, share
 
-    def forward(self, x: Tensor) -> Tensor:
-        return _around(self.module, x, self.share)
+    def forward(self, x: Tensor, **named: Any) -> Tensor:
+        return _around(functools.partial(self.module, **named), x, self.share)
 
 
 def narrowed(module: nn.Module, share: int) -> nn.Module:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from winnow.core.decision import Value
 from winnow.core.errors import Refused
-from winnow.core.holes import Setting
+from winnow.core.holes import Setting, key_of
 from winnow.core.space import Space
 
 Relax = Callable[[Mapping[str, Tensor]], Setting]
@@ -33,6 +33,9 @@ class Logits(nn.ParameterDict):
             if d.pick == 1 or subsets
         }
         super().__init__(start)
+
+    def _key_to_attr(self, key: str) -> str:
+        return key_of(key)  # a decision may be called "keys"
 
 
 def softmax(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,11 +1,14 @@
 """One cell of a study: its supernet and its selection, in folders of .winnow/study named by what they stand on."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
 import time
 import traceback
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,29 @@ from winnow.core.errors import Refused
 from winnow.data.storage import read_manifest
 from winnow.pipelines import search
 from winnow.pipelines import select as selecting
+from winnow.search.methods import METHODS
+from winnow.spaces import SPACES
 from winnow.stage import files
 from winnow.stage.combinations import Cell
 from winnow.stage.fingerprint import fingerprint
+from winnow.stage.imports import closure, winnow_roots
+from winnow.stage.outside import READS, digests
 from winnow.stage.report import collapsed
 from winnow.stage.tracking import state_folder
 from winnow.stage.work import Work
 
 SPLITS = ("weights", "arch", "select")
+LISTS = (  # of strategies, selections, spaces and proxies, and what params.yaml may say of all of them
+    "winnow.search.methods",
+    "winnow.search.pairs",
+    "winnow.spaces",
+    "winnow.proxies",
+    "winnow.predictors",
+    "winnow.stage.params",
+    "winnow.stage.strategies",
+    "winnow.stage.trial_params",
+)
+SHOWS = ("winnow.cli*", "winnow.stage.look*", "winnow.stage.tracking*", "winnow.stage.draw", "winnow.stage.report")
 NOTHING = {  # the columns of a cell that failed
     "score": None,
     "architecture": "",
@@ -41,9 +59,9 @@ def result(work: Work, cell: Cell) -> dict[str, Any]:
     """
     named = {"space": cell.space, "method": cell.method, "selection": cell.selection, "seed": cell.seed}
     began = time.monotonic()
-    supernet, selection = places(work.folder, cell)
+    selection = places(work.folder, cell)[1]
     try:
-        row = {**_computed(work, cell, supernet, selection), "error": ""}
+        row = {**_computed(work, cell), "error": ""}
         row["score"] = _score(cell, row)
     except Exception as error:
         cause = error.__cause__ if isinstance(error, Refused) else error  # a stage made a sentence of it
@@ -59,16 +77,69 @@ def is_there(folder: Path, cell: Cell) -> bool:
 
 def places(folder: Path, cell: Cell) -> tuple[Path, Path]:
     """The folders of the supernet and of the selection, by all that each stands on."""
+    supernet, selection = (place for place, _ in _standing(folder, cell))
+    return supernet, selection
+
+
+def _standing(folder: Path, cell: Cell) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The two folders, each with what it stands on: `rest`, a fingerprint, and `code`, digests by file."""
     splits = {name: read_manifest(folder / files.SPLITS)["splits"][name]["digest"] for name in SPLITS}
-    root = state_folder(folder) / "study"
-    searched = {"splits": splits, **cell.searched()}
-    supernet, selection = fingerprint(**searched), fingerprint(**searched, **cell.selected())
-    return root / f"supernet-{supernet}", root / f"select-{selection}"
+    parts: dict[str, Any] = {"splits": splits, **cell.searched()}
+    for kind, stage in (("supernet", "search"), ("select", "select")):
+        parts |= {f"outside {stage}": digests(cell.params, folder, READS[stage])}
+        parts |= cell.selected() if kind == "select" else {}
+        code = code_of(cell, stage)
+        place = state_folder(folder) / "study" / f"{kind}-{fingerprint(**parts, code=code)}"
+        yield place, {"rest": fingerprint(**parts, code=""), "code": code}
 
 
-def _computed(work: Work, cell: Cell, supernet: Path, selection: Path) -> dict[str, Any]:
+def _begin(work: Work, place: Path, stands_on: dict[str, Any]) -> None:
+    """Make the folder of a cell and say, where the same was computed by other code, which files have changed."""
+    kind = place.name.partition("-")[0]
+    for other in place.parent.glob(f"{kind}-*/stands_on.json"):
+        before = files.read_json(other, "study")
+        if other.parent != place and before["rest"] == stands_on["rest"] and not (place / "stands_on.json").is_file():
+            code = stands_on["code"]
+            changed = [name for name in sorted(code | before["code"]) if code.get(name) != before["code"].get(name)]
+            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            work.say(f"  this {kind} was there, but {', '.join(changed[:3])}{more} changed: it is computed again")
+            break
+    files.write_json(place / "stands_on.json", stands_on)
+
+
+def code_of(cell: Cell, stage: str) -> dict[str, str]:
+    """The files of winnow that a stage of a cell runs, by name, with their digests.
+
+    By import statements, but through no list of everything: what stands in such a list beside the strategy and the
+    space of the cell is not run. Code that shows and tracks changes no result, and is left out as dvc.yaml leaves it.
+    """
+    strategy = cell.params.search.strategy
+    scored = strategy in ("training_free", "trials")  # by proxies, which are reached through their list
+    return _digests(
+        stage, strategy, cell.params.space.name, tuple(n for n in LISTS if not scored or "proxies" not in n)
+    )
+
+
+@cache
+def _digests(stage: str, strategy: str, space: str, lists: tuple[str, ...]) -> dict[str, str]:
+    starts = [f"winnow.pipelines.{stage}"]
+    starts += [each.__module__ for each in (METHODS.get(strategy), SPACES.get(space)) if each is not None]
+    roots = winnow_roots()
+    found = closure(starts, roots, (*lists, *SHOWS))
+    below = {file: next(root for root in roots if file.is_relative_to(root)) for file in found}
+    return {
+        f"{roots[root]}/{file.relative_to(root).as_posix()}": hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+        for file, root in below.items()
+    }
+
+
+def _computed(work: Work, cell: Cell) -> dict[str, Any]:
+    (supernet, searched), (selection, selected) = _standing(work.folder, cell)
     if not (selection / "cell.json").is_file():
         began = time.monotonic()
+        if not (supernet / "done").is_file():
+            _begin(work, supernet, searched)
+        _begin(work, selection, selected)
         _link(supernet / "data", work.folder / "data")
         if not (supernet / "done").is_file():
             search.main(cell.params, supernet)

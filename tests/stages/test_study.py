@@ -20,7 +20,7 @@ from winnow.pipelines.supernet import load_pretrained
 from winnow.spaces import build
 from winnow.spaces.nas_bench_201 import to_string
 from winnow.stage import files, report
-from winnow.stage.combinations import INHERITED
+from winnow.stage.combinations import INHERITED, combinations
 from winnow.stage.work import search_space
 
 PARTS = {
@@ -110,6 +110,51 @@ def test_a_full_disk_and_ctrl_c_end_the_study(prepared, monkeypatch):
         with pytest.raises((Refused, KeyboardInterrupt)) as told:
             study.main(parameters(), prepared)
         assert "cells failed" not in str(told.value)
+
+
+def test_a_cell_is_keyed_by_the_code_that_it_runs(tmp_path, monkeypatch):
+    """A new method, or another one's code, computes that method alone."""
+    methods = {name: {"search.strategy": name} for name in ("darts", "sgas")}
+    params = parameters(study__methods=methods, study__selections={"m": {"select.methods": ["magnitude"]}})
+    darts, sgas = combinations(params, tmp_path)[0]
+    for stage in ("search", "select"):
+        assert "winnow/search/methods/darts.py" in study_cell.code_of(darts, stage)
+        assert "winnow/search/methods/sgas.py" not in study_cell.code_of(darts, stage)
+        assert "winnow/search/methods/sgas.py" in study_cell.code_of(sgas, stage)
+        assert "winnow/search/mixture.py" in study_cell.code_of(darts, stage)
+        assert "winnow/spaces/nas_bench_201.py" in study_cell.code_of(darts, stage)
+        for name in study_cell.code_of(darts, stage):
+            assert not name.startswith(("winnow/stage/look", "winnow/stage/tracking", "winnow/cli"))
+    assert "winnow.pipelines/selections.py" in study_cell.code_of(darts, "select")
+
+
+def test_code_that_changed_is_named_and_only_its_cells_are_computed_again(prepared, monkeypatch, capsys):
+    params, trained = parameters(study__selections={"magnitude": {"select.methods": ["magnitude"]}}), []
+    plain, code = search.main, study_cell.code_of
+    monkeypatch.setattr(study_cell.search, "main", lambda *given: (trained.append(1), plain(*given)))
+    study.main(params, prepared)
+    study.main(params, prepared)
+    assert len(trained) == 1
+    changed = {"winnow/search/mixture.py": "0" * 12}
+    monkeypatch.setattr(study_cell, "code_of", lambda *given: {**code(*given), **changed})
+    study.main(params, prepared)
+    assert len(trained) == 2
+    assert "this supernet was there, but winnow/search/mixture.py changed" in capsys.readouterr().out
+
+
+def test_a_changed_table_computes_selections_again_and_no_supernet(prepared, tmp_path, monkeypatch):
+    space = search_space(tiny(), prepared)
+    names = [to_string(arch) for arch in space.every()]
+    params, calls = parameters(select__table="bench.parquet"), []
+    plain = {"search": search.main, "select": selecting.main}
+    for kind in plain:
+        module = getattr(study_cell, {"search": "search", "select": "selecting"}[kind])
+        monkeypatch.setattr(module, "main", lambda *given, kind=kind: (calls.append(kind), plain[kind](*given)))
+    for first in (0.0, 1.0):
+        values = [first + i for i in range(len(names))]
+        pq.write_table(pa.table({"arch_str": names, "cifar10_valid_200": values}), prepared / "bench.parquet")
+        study.main(params, prepared)
+    assert calls == ["search", "select", "select", "select", "select"]
 
 
 def test_a_copied_study_reads_its_own_data_and_a_moved_one_goes_on(finished, tmp_path):

@@ -1,12 +1,13 @@
 """The study of methods and selections: its cells as parameters of their own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from winnow.core.errors import Refused
 from winnow.search.pairs import objection
+from winnow.stage.outside import OUTSIDE, PATH, resolved
 from winnow.stage.params import Params
 from winnow.stage.reading import check_params
 from winnow.stage.section import Section
@@ -35,20 +36,27 @@ class Cell:
         return INHERITED if self.params.select.table is None else f"{column} of the benchmark's table, percent"
 
     def searched(self) -> dict[str, Any]:
-        """What its supernet stands on: nothing that another strategy or another space takes."""
-        whole, params = self.params.model_dump(mode="json"), self.params
+        """The parameters that its supernet stands on: nothing that another strategy or another space takes.
+
+        Without paths: what they lead to counts by its content (`outside.digests`), wherever the project lies.
+        """
+        whole, params = self._without_paths(), self.params
         return {
             "seed": params.seed,
             "runtime": params.runtime.arithmetic(),
-            "data": whole["data"],
+            "data": {"pad": params.data.pad, "flip": params.data.flip},
             "space": {"name": params.space.name, "options": params.space.chosen()},
             "search": _used(params.search, whole["search"], [params.search.strategy]),
         }
 
     def selected(self) -> dict[str, Any]:
-        """What its selection stands on beside that; images for recalibration are evolution's, and everyone's."""
-        whole, select = self.params.model_dump(mode="json"), self.params.select
+        """Those that its selection stands on as well; images for recalibration are evolution's, and everyone's."""
+        whole, select = self._without_paths(), self.params.select
         return {"select": _used(select, whole["select"], [*select.methods, "evolution"]), "retrain": whole["retrain"]}
+
+    def _without_paths(self) -> dict[str, Any]:
+        whole = self.params.model_dump(mode="json")
+        return changed(whole, {key: None for key, _ in _paths(whole)})
 
 
 def _used(section: Section, content: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
@@ -70,9 +78,7 @@ def combinations(params: Params, folder: Path) -> tuple[list[Cell], list[str]]:
                 for selection, of_selection in study.selections.items():
                     changes = {**of_space, **of_method, **of_selection, "seed": seed}
                     content = changed({**params.model_dump(), **plain}, changes)
-                    content["select"]["table"] = _absolute(folder, content["select"]["table"])
-                    subset = content["search"]["subset"]
-                    content["search"]["subset"] = {**subset, "pretrained": _absolute(folder, subset["pretrained"])}
+                    content = absolute(content, folder)
                     strategy, chosen = content["search"]["strategy"], content["select"]["methods"]
                     if reason := next(filter(None, (objection(strategy, each) for each in chosen)), None):
                         left_out.append(f"{space} {method} {selection}: {reason}")
@@ -83,8 +89,19 @@ def combinations(params: Params, folder: Path) -> tuple[list[Cell], list[str]]:
     return cells, list(dict.fromkeys(left_out))
 
 
-def _absolute(folder: Path, path: str | None) -> str | None:
-    return None if path is None else str((folder / path).resolve())
+def absolute(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A copy of the parameters in which files named by a path relative to `folder` are named by an absolute one."""
+    return changed(content, {key: str(resolved(folder, path, key).resolve()) for key, path in _paths(content)})
+
+
+def _paths(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The keys that hold a path outside, with it."""
+    for each in OUTSIDE:
+        value: Any = content
+        for part in each.key.split("."):
+            value = value[part]
+        if each.kind == PATH and value is not None:
+            yield each.key, value
 
 
 def changed(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

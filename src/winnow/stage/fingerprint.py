@@ -11,8 +11,11 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def fingerprint(**parts: Any) -> str:
-    """Of JSON by name, and of the code: what was begun is gone on with by the code that began it, or not at all."""
-    text = json.dumps({**parts, "code": code_digest()}, sort_keys=True)
+    """Of JSON by name, and of the code: what was begun is gone on with by the code that began it, or not at all.
+
+    All of winnow's code, unless `code` is among the parts: whoever knows better what a result stands on.
+    """
+    text = json.dumps({"code": code_digest(), **parts}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -13,7 +13,10 @@ from winnow.cli_predictors import predict
 from winnow.cli_proxies import rank, score
 from winnow.cli_trials import replay, table
 from winnow.cli_trust import export, gate, promote, verify, why
+from winnow.core import disk
 from winnow.core.errors import Refused
+from winnow.core.stop import stoppable
+from winnow.core.streams import loosen
 
 STAGES = {
     "prepare": "Cut a data set into the splits weights, arch, select and test.",
@@ -236,11 +239,12 @@ def _space(name: str | None):
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run a command line; what is refused is printed as a sentence and gives status 2, Ctrl-C gives 130."""
+    """Run a command line; what is refused is printed as a sentence and gives status 2, Ctrl-C 130, SIGTERM 143."""
     # Threads that wait for work by spinning take the cores from whatever else runs, the tracker for one
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        status = cli.main(arguments, prog_name="winnow", standalone_mode=False)
+        with stoppable():
+            status = cli.main(arguments, prog_name="winnow", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except Refused as refusal:
         click.echo(f"winnow: {refusal}", err=True)
@@ -248,15 +252,21 @@ def run(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except OSError as error:
+        if (told := disk.sentence(error)) is None:
+            raise
+        click.echo(f"winnow: {told}", err=True)
+        return 2
+    except (KeyboardInterrupt, click.Abort) as error:  # click makes the second of the first
         click.echo("winnow: stopped; what was finished is kept, the same command goes on from there", err=True)
-        return 130
+        return getattr(error.__cause__ or error, "status", 130)
 
 
-def main() -> None:
-    sys.exit(run())
+def main(arguments: list[str] | None = None) -> None:
+    loosen()  # a reader that went away, or a terminal without our letters, ends no work
+    sys.exit(run(arguments))
 
 
 def run_stage(name: str) -> None:
     """`python pipelines/search.py` is `winnow search`."""
-    sys.exit(run([name, *sys.argv[1:]]))
+    main([name, *sys.argv[1:]])

@@ -1,6 +1,5 @@
 """The commands about scores of untrained networks. Like the others, they import nothing heavy before they run."""
 
-import os
 from pathlib import Path
 
 import click
@@ -59,6 +58,7 @@ def rank(
 
     Scores go to disk in parts: killed anywhere, the same command goes on from there, to the same files.
     """
+    from winnow.core.machine import usable_cores
     from winnow.stage.ranking import rank_proxies, truth_of
     from winnow.stage.ranking_files import tracked
     from winnow.trials.lookup import Table
@@ -81,7 +81,7 @@ def rank(
             out,
             seed=seed,
             resamples=resamples,
-            workers=workers or os.cpu_count() or 1,
+            workers=workers or usable_cores(),
             progress=_say,
         )
         written = keep(ranking, title)

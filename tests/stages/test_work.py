@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 from dataclasses import asdict
 
 import pytest
@@ -10,7 +11,8 @@ import torch
 from tests.stages.tiny import tiny
 from winnow.core.errors import Refused
 from winnow.pipelines.plan import plan
-from winnow.stage.work import augmentation, choose_device, working
+from winnow.stage.tracking import Run
+from winnow.stage.work import Work, augmentation, choose_device, working
 
 
 def test_a_plan_counts_measures_and_adds_up(finished):
@@ -63,12 +65,41 @@ def test_a_gpu_that_is_not_there_is_a_sentence(device):
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore"),
             "out of GPU memory: lower search.b",
         ),
-        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x.parquet"), "the disk is full writing x.parquet"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x.parquet"), "the disk is full writing x.parquet: free"),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "the disk is full: free"),
+        (OSError(errno.ENOSPC, "", f"{tempfile.gettempdir()}/x.png"), "x.png, a temporary file: set TMPDIR"),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS), "a/b"), "a/b cannot be used .Read-only file system"),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/x']"), "set TMPDIR to one"),
     ],
 )
 def test_what_the_machine_refuses_becomes_a_sentence(finished, error, sentence):
     with pytest.raises(Refused, match=sentence), working("search", tiny(), finished, splits=("weights",)):
         raise error
+
+
+@pytest.mark.parametrize("place", ["full", "missing"])
+def test_a_picture_ends_no_work(finished, monkeypatch, capsys, place):
+    params = tiny(tracking__enabled=True)
+
+    def full(figure, path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    if place == "full":
+        monkeypatch.setattr("winnow.stage.draw.save", full)
+    else:
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+        monkeypatch.setenv("TMPDIR", "/nowhere")
+    work = Work("evaluate", params, finished, torch.device("cpu"), Run("evaluate", None))
+    work.picture("confusion", "confusion", [{"actual": "a", "predicted": "a", "count": 1}])
+    told = capsys.readouterr().out
+    assert "no picture 'confusion' in MLflow" in told
+    assert (tempfile.gettempdir() if place == "full" else "now /nowhere") in told
+
+
+def test_without_a_tracker_no_picture_is_drawn(finished, monkeypatch):
+    monkeypatch.setattr("winnow.stage.draw.save", lambda *_: pytest.fail("drawn"))
+    Work("evaluate", tiny(), finished, torch.device("cpu"), Run("evaluate", None)).picture("confusion", "confusion", [])
 
 
 def test_another_operating_system_error_keeps_its_traceback(finished):

@@ -39,6 +39,16 @@ def test_three_workers_give_the_trials_of_one_process_and_what_dies_dies_alone(t
     assert told(rows) == told(alone(tmp_path / "one.log", 30, fail=[4, 7, 9]))
 
 
+@pytest.mark.parametrize("stranger", ["winnow/__init__", "queue", "types", "inspect", "numpy", "torch"])
+def test_modules_in_the_present_folder_hide_none_of_ours(tmp_path, monkeypatch, stranger):
+    """As a folder of the clone's name above it, or a user's file that is called like one of Python's."""
+    (tmp_path / f"{stranger}.py").parent.mkdir(exist_ok=True)
+    (tmp_path / f"{stranger}.py").write_text("raise SystemExit('the stranger')")
+    monkeypatch.chdir(tmp_path)
+    (row,) = parallel(tmp_path / "s.log", 1, workers=1)
+    assert row.state == "complete"
+
+
 def test_a_trial_that_is_always_killed_fails_in_the_end(tmp_path, monkeypatch):
     monkeypatch.setattr("winnow.trials.processes.LIVES", 2)
     killer = Processes("tests.trials.scores:make_suicidal", {}, 1)

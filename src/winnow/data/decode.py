@@ -3,7 +3,6 @@
 import io
 import itertools
 import math
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,6 +12,7 @@ import psutil
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from winnow.core.errors import Refused
+from winnow.core.machine import usable_cores
 from winnow.data.source import ImageSize, sides, with_channels
 
 GREY = {"1", "L", "LA", "I;16", "I;16L", "I;16B"}
@@ -29,7 +29,7 @@ def decode_all(encoded: Iterable[tuple[str, bytes]], count: int, size: ImageSize
     no image, naming the place.
     """
     result, first, done, stream = None, "", 0, iter(encoded)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, usable_cores())) as pool:
         while block := list(itertools.islice(stream, BLOCK)):
             groups = [block[i : i + GROUP] for i in range(0, len(block), GROUP)]
             pixels = itertools.chain.from_iterable(pool.map(partial(_decode_group, size=size), groups))

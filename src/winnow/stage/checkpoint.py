@@ -6,7 +6,6 @@ the same stage that nobody works in; `winnow clean` removes the rest. The name o
 """
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import os
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 
+from winnow.core import locks
 from winnow.data.storage import read_manifest
 from winnow.stage import files
 from winnow.stage.fingerprint import fingerprint
@@ -87,12 +87,12 @@ def hold(folder: Path) -> Iterator[bool]:
     """Whether this process alone works in `folder`, which is made; ends with the process, however that ends."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as handle:
+        ours = locks.take(handle)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+            yield ours
+        finally:
+            if ours:
+                locks.let_go(handle)
 
 
 def remove(folder: Path, *, busy: bool = False) -> bool:

@@ -3,12 +3,14 @@
 Nothing in it is a result. Without it, work that was stopped begins anew, and a study of trials cannot be extended.
 """
 
-import fcntl
+import os
 import re
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from winnow.core import locks
 
 STUDY = re.compile(r"(.+-[0-9a-f]{12}(?:-\d+)?)(?:\.done|\.log.*)?")  # of trials: journal, lock, networks, mark
 
@@ -52,9 +54,8 @@ def _left(kind: str, name: str, paths: tuple[Path, ...]) -> Left:
 
 
 def _held(lock: Path) -> bool:
-    with lock.open("rb") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    with lock.open("r+b" if os.access(lock, os.W_OK) else "rb") as handle:
+        free = locks.take(handle)
+        if free:
+            locks.let_go(handle)
+    return not free

@@ -1,13 +1,9 @@
 """What each file holds, where it lies, and how it is written: whole or not at all."""
 
-import contextlib
 import csv
-import glob
 import io
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +17,7 @@ from torch import Tensor, nn
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.core.space import Space
+from winnow.core.whole import atomic
 from winnow.train.recipes import Recipe
 
 SPLITS = Path("data/splits")
@@ -43,23 +40,6 @@ RECIPE_FORMAT = "winnow.recipe/1"
 
 def retrained(seed: int) -> Path:
     return Path(f"artifacts/retrain/{seed}/model.safetensors")
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well and goes away when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.????????"):  # by a process that was killed
-        left.unlink(missing_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,7 +1,6 @@
 """What every stage stands on while it runs: device, threads, splits, space, tracking."""
 
 import contextlib
-import errno
 import os
 import tempfile
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from winnow.core import disk, machine
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.core.space import Space
@@ -41,15 +41,24 @@ class Work:
         return open_split(self.folder / files.SPLITS, name, stage=self.stage, device=self.device)
 
     def picture(self, name: str, chart: str, *arguments: Any) -> None:
-        """A chart of `look.charts` or `look.trials` for the run alone, as `name`; the report draws its own."""
-        from winnow.stage.draw import save  # matplotlib must not hold up the first training step
-        from winnow.stage.look import charts, trials
+        """A chart of `look.charts` or `look.trials` for the run alone, as `name`; the report draws its own.
 
-        figure = getattr(charts if hasattr(charts, chart) else trials, chart)(*arguments)
-        with tempfile.TemporaryDirectory() as passing:
-            path = Path(passing) / f"{name}.png"
-            save(figure, path)
-            self.run.artifact(path, "drawings")
+        It ends no work: without a place for it, a line says so.
+        """
+        if not self.params.tracking.enabled:
+            return
+        try:
+            from winnow.stage.draw import save  # matplotlib must not hold up the first training step
+            from winnow.stage.look import charts, trials
+
+            figure = getattr(charts if hasattr(charts, chart) else trials, chart)(*arguments)
+            with tempfile.TemporaryDirectory() as passing:
+                path = Path(passing) / f"{name}.png"
+                save(figure, path)
+                self.run.artifact(path, "drawings")
+        except OSError as error:
+            why = error.strerror or error
+            self.say(f"  no picture {name!r} in MLflow: {why} (temporary files go to TMPDIR, now {_passing()})")
 
     def say(self, text: str) -> None:
         console.print(text)
@@ -157,7 +166,7 @@ def choose_device(params: Params) -> torch.device:
     device = torch.device(name)
     if device.index is not None and device.index >= torch.cuda.device_count():
         raise Refused(f"runtime.device is {name!r}, but there are {torch.cuda.device_count()} CUDA devices")
-    promise(params.runtime.threads or os.cpu_count() or 1)
+    promise(params.runtime.threads or machine.threads())
     return device
 
 
@@ -167,6 +176,13 @@ def promise(threads: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it first starts
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms(True) without its two seconds of imports
     torch.backends.cudnn.benchmark = False
+
+
+def _passing() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return os.environ.get("TMPDIR", "not set")
 
 
 def _inputs(folder: Path, splits: tuple[str, ...]) -> list[Dataset]:
@@ -185,7 +201,6 @@ def _refusals(params: Params) -> Iterator[None]:
             f"bf16, or a smaller space (space.{params.space.name}); the device said: {str(error).splitlines()[0]}"
         ) from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            place = f" writing {error.filename}" if error.filename else ""
-            raise Refused(f"the disk is full{place}: free some space and run the same command again") from error
+        if told := disk.sentence(error):
+            raise Refused(told) from error
         raise

@@ -1,7 +1,6 @@
 """The journal file of a study: Optuna's format, one JSON line an operation, opened by optuna-dashboard as it is."""
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -11,6 +10,7 @@ from typing import Any
 
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+from winnow.core import locks
 from winnow.core.errors import Refused
 
 SYNC_SECONDS = 1.0  # how much a power cut may take; a killed process loses nothing, the kernel has its lines
@@ -25,19 +25,35 @@ class Journal(JournalFileBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        self._file_lock.acquire()
+        with self._refusals():
+            self._file_lock.acquire()
+            try:
+                with open(self._path, "r+b", buffering=0) as file:  # a journal that is gone is not made anew
+                    _write_whole(file, lines.encode())
+                    if time.monotonic() - self._synced > SYNC_SECONDS:
+                        os.fsync(file.fileno())
+                        self._synced = time.monotonic()
+            finally:
+                with contextlib.suppress(RuntimeError):  # its lock was removed as well
+                    self._file_lock.release()
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        with self._refusals():
+            yield from super().read_logs(log_number_from)
+
+    @contextlib.contextmanager
+    def _refusals(self) -> Iterator[None]:
         try:
-            with open(self._path, "ab", buffering=0) as file:
-                _write_whole(file, lines.encode())
-                if time.monotonic() - self._synced > SYNC_SECONDS:
-                    os.fsync(file.fileno())
-                    self._synced = time.monotonic()
+            yield
+        except FileNotFoundError as error:
+            raise Refused(
+                f"{self._path} was removed while its study ran, and the trials in it with it: the same command begins "
+                "them anew"
+            ) from error
         except OSError as error:
             raise Refused(
                 f"{self._path} cannot be written ({error.strerror}): make room; the same command goes on from there"
             ) from error
-        finally:
-            self._file_lock.release()
 
 
 def _write_whole(file: Any, content: bytes) -> None:
@@ -98,13 +114,14 @@ def only_driver(path: Path, what: str) -> Iterator[None]:
     except OSError as error:
         raise Refused(f"{path} cannot be written: {error.strerror}") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not locks.take(file):
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            raise Refused(f"{what} is driven by process {holder}: wait for it or end it, then try again") from error
+            raise Refused(f"{what} is driven by process {holder}: wait for it or end it, then try again")
         with contextlib.suppress(OSError):  # on a full disk the lock holds all the same; what needs room says so
             os.ftruncate(file.fileno(), 0)
             os.write(file.fileno(), f"{os.getpid()}\n".encode())
-        yield
+        try:
+            yield
+        finally:
+            locks.let_go(file)

@@ -5,8 +5,6 @@ more than its parent adds nothing at first wherever the space allows that, and l
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.core.holes import Hole
 from winnow.core.space import Space
+from winnow.core.whole import atomic
 from winnow.trials.draw import draw_all, draw_other, key_of
 from winnow.trials.evolution import TRIES, fitness
 from winnow.trials.outcome import PARENT, Job
@@ -117,16 +116,11 @@ def keep(folder: Path, number: int, architecture: Architecture, model: nn.Module
     own = torch.contiguous_format  # a copy of each: the format takes no tensors that share memory
     plain = {name: t.detach().cpu().clone(memory_format=own) for name, t in model.state_dict().items()}
     path = _path(folder, number)
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
-    os.close(handle)
     try:
-        save_file(plain, temporary, {"architecture": architecture.to_json(), "seed": json.dumps(seed)})
-        os.replace(temporary, path)
+        with atomic(path) as temporary:
+            save_file(plain, temporary, {"architecture": architecture.to_json(), "seed": json.dumps(seed)})
     except (OSError, SafetensorError) as error:
         raise Refused(f"{path} cannot be written: {error}") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def kept(folder: Path, number: int) -> tuple[dict[str, Tensor], Architecture]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from winnow.core.errors import Refused
+from winnow.core.machine import usable_cores
 from winnow.trials.executors import Ask, leases
 from winnow.trials.outcome import FAILED, Outcome
 
@@ -128,12 +129,12 @@ class Worker:
         self._rest = b""
         self.answers, theirs = os.pipe()
         environment = dict(os.environ)
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // workers)))
         if device is not None:
             environment["CUDA_VISIBLE_DEVICES"] = device
         described = json.dumps({"factory": factory, "settings": settings, "device": self.device, "path": sys.path})
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "winnow.trials.worker", str(theirs), described],
+            [sys.executable, "-P", "-m", "winnow.trials.worker", str(theirs), described],
             stdin=subprocess.PIPE,
             stdout=sys.stderr.fileno() if _has_file(sys.stderr) else subprocess.DEVNULL,
             pass_fds=(theirs,),

@@ -101,6 +101,7 @@ def opened(where: str, name: str, plan: Plan, search: str, evaluator: Any) -> It
 
 @contextlib.contextmanager
 def _database(url: str) -> Iterator[BaseStorage]:
+    from optuna.storages._rdb.models import NOT_FOUND_MSG
     from sqlalchemy.exc import DBAPIError
 
     shown, dialect = public(url)
@@ -118,6 +119,10 @@ def _database(url: str) -> Iterator[BaseStorage]:
     except (optuna.exceptions.StorageInternalError, DBAPIError) as error:
         why = _first_line(error.__cause__ or error)
         raise Refused(f"{shown} was lost ({why}): once it is back, the same command goes on") from error
+    except KeyError as error:  # what Optuna raises of a row that it wrote itself
+        if error.args != (NOT_FOUND_MSG,):
+            raise
+        raise Refused(f"the study in {shown} was deleted while it ran: the same command begins it anew") from error
     finally:
         storage.remove_session()
         storage.engine.dispose()

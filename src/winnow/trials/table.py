@@ -1,7 +1,5 @@
 """The trials table, one row a trial, as Arrow and Parquet: what every study ends as, and what benchmarks are."""
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from winnow.core.errors import Refused
+from winnow.core.whole import atomic
 from winnow.trials.outcome import COMPLETE
 
 FORMAT = "winnow.trials/1"
@@ -76,17 +75,11 @@ def as_rows(table: pa.Table) -> list[Row]:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Whole or not at all. Growing tables are written anew each time: the storage is the record, this is its image."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
     try:
-        pq.write_table(table, temporary, compression="zstd")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with atomic(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
     except OSError as error:
-        raise Refused(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+        raise Refused(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

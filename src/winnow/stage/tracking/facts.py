@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from winnow.core.machine import usable_cores
+
 LONGEST_PARAM, LONGEST_NAME = 6000, 250  # characters that MLflow takes
 LONGEST_DIFF = 1_000_000  # characters of `git diff` kept with a run
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "PYTHONHASHSEED")
@@ -97,7 +99,7 @@ def environment() -> dict[str, Any]:
         "cpu": _cpu_model(),
         "isa": _isa(),
         "cores": os.cpu_count(),
-        "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores_usable": usable_cores(),
         "versions": {name: _version(name) for name in PACKAGES},
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }

@@ -1,12 +1,12 @@
 """Whether a shipper serves a state folder, and starting one where none does. Standard library only."""
 
-import fcntl
 import hashlib
 import os
 import sys
 from pathlib import Path
 from typing import TextIO
 
+from winnow.core import locks
 from winnow.stage.tracking.store import split_credentials
 
 SHIPPER = "winnow.stage.tracking.shipper"
@@ -23,9 +23,7 @@ def lock_path(state: Path, uri: str) -> Path:
 def hold(path: Path) -> TextIO | None:
     """The lock, for as long as what is returned stays open; None where another process has it."""
     handle = open(path, "w")  # noqa: SIM115 - the caller keeps it
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not locks.take(handle):
         handle.close()
         return None
     return handle
@@ -41,6 +39,7 @@ def ensure_shipper(state: Path, uri: str) -> bool:
     handle = hold(lock)
     if handle is None:
         return False
+    locks.let_go(handle)
     handle.close()
     clean, credentials = split_credentials(uri)
     environment = {key: value for key, value in os.environ.items() if key not in NOT_OURS}

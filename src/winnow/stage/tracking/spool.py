@@ -9,7 +9,6 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import secrets
@@ -17,6 +16,8 @@ import shutil
 import time
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from winnow.core import locks
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -35,7 +36,7 @@ class Spool:
         hidden, self.folder = state / "runs" / f".{name}", state / "runs" / name
         (hidden / "files").mkdir(parents=True)
         self._log = open(hidden / "events.jsonl", "ab", buffering=0)  # noqa: SIM115 - held for the life of the run
-        fcntl.flock(self._log, fcntl.LOCK_SH)
+        locks.take(self._log, shared=True)
         os.rename(hidden, self.folder)
         self._files = 0
 
@@ -58,6 +59,7 @@ class Spool:
         return shipped(self.folder)
 
     def close(self) -> None:
+        locks.let_go(self._log, self.folder / "events.jsonl")
         self._log.close()
 
     def remove(self) -> None:
@@ -71,21 +73,18 @@ class Reader:
     def __init__(self, folder: Path):
         """BlockingIOError where somebody ships this folder already, FileNotFoundError where it has just gone."""
         self.folder = folder
-        self._log: BinaryIO = open(folder / "events.jsonl", "rb")  # noqa: SIM115 - held as long as it is shipped
+        self._log: BinaryIO = open(folder / "events.jsonl", "r+b")  # noqa: SIM115 - held as long as it is shipped
         self._lock = open(folder / "shipping.lock", "w")  # noqa: SIM115 - likewise
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        self._ours = locks.take(self._lock)
+        if not self._ours:
             self.close()
-            raise
+            raise BlockingIOError(f"{folder} is being shipped")
 
     def stage_lives(self) -> bool:
         """Whether the stage still holds its lock: true across containers too, where process numbers mean nothing."""
-        try:
-            fcntl.flock(self._log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locks.take(self._log):
             return True
-        fcntl.flock(self._log, fcntl.LOCK_UN)
+        locks.let_go(self._log)
         return False
 
     def start(self) -> dict[str, Any]:
@@ -111,6 +110,8 @@ class Reader:
 
     def close(self) -> None:
         self._log.close()
+        if self._ours:
+            locks.let_go(self._lock)
         self._lock.close()
 
 

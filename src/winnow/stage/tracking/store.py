@@ -1,7 +1,6 @@
 """Where runs are kept: the state folder, the tracking address, and whether anything answers there."""
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -12,6 +11,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
+from winnow.core import locks
 from winnow.stage.tracking.facts import redact
 
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -108,5 +108,8 @@ def _reason(error: object) -> str:
 def locked(path: Path) -> Iterator[None]:
     """Hold a file lock; it ends with the process, however that ends."""
     with open(path, "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        locks.take(handle, wait=True)
+        try:
+            yield
+        finally:
+            locks.let_go(handle)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from winnow.data.prepare import prepare_splits
 from winnow.stage import files
+from winnow.stage.outside import resolved
 from winnow.stage.params import Params
 from winnow.stage.work import working
 
@@ -22,7 +23,7 @@ def main(params: Params, folder: Path) -> None:
             seed=params.seed,
             fractions=data.fractions.model_dump(),
             test_fraction=data.test_fraction,
-            path=_resolved(folder, data.path),
+            path=None if data.path is None else resolved(folder, data.path, "data.path"),
             image_column=data.image_column,
             label_column=data.label_column,
             image_size=data.image_size,
@@ -37,19 +38,18 @@ def main(params: Params, folder: Path) -> None:
             "classes": len(manifest["classes"]),
             "shape": manifest["shape"],
             "duplicates": manifest["duplicates"],
-        }
+        } | {key: manifest[key] for key in ("left_out",) if key in manifest}
         files.write_json(folder / files.REPORTS / "prepare.json", metrics)
         work.run.metrics({f"images_{name}": count for name, count in rows.items()})
         work.run.artifact(folder / files.SPLITS / "manifest.json")
         shape = "x".join(str(side) for side in manifest["shape"])
         counts = ", ".join(f"{name} {count}" for name, count in rows.items())
         work.say(f"prepared {data.source}: {shape}, {len(manifest['classes'])} classes; {counts}")
+        if left_out := manifest.get("left_out"):
+            work.say(f"  left out: {', '.join(f'{count} {reason}' for reason, count in left_out.items())}")
+        for note in manifest.get("notes", ()):
+            work.say(f"  {note}")
         work.say(f"  wrote {files.SPLITS}/; next: winnow search")
-
-
-def _resolved(folder: Path, path: str | None) -> Path | None:
-    """Paths in params.yaml are seen from its folder."""
-    return None if path is None else folder / path
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from winnow.data.decode import decode_all, resize_all
 
 
 def decoded(files: list[bytes], size: int | None = None) -> np.ndarray:
-    return decode_all(((f"row {i}", data) for i, data in enumerate(files)), len(files), size)
+    return decode_all(((f"row {i}", data) for i, data in enumerate(files)), len(files), size)[0]
 
 
 def saved(image: Image.Image, kind: str = "PNG", **settings) -> bytes:

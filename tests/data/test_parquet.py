@@ -4,7 +4,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from winnow.core.errors import Refused
-from winnow.data.parquet import find_shards, parquet
+from winnow.data.parquet import parquet
+from winnow.data.shards import NO_SPLIT, find_shards
 from winnow.data.source import Options
 
 LABELS = [0, 1, 2] * 4
@@ -38,15 +39,16 @@ def test_shards_are_read_in_order_and_the_test_set_apart(write_parquet, tmp_path
 
 def test_roles_of_files(write_parquet, tmp_path):
     root = tmp_path / "train"  # the folder's own name says nothing
-    names = ["train/0.parquet", "validation/0.parquet", "training.parquet"]
+    names = ["train/0.parquet", "Validation/0.parquet", "trainer.parquet"]
     files = [write_parquet(root / name, [0]) for name in names]
-    assert find_shards(root) == ([files[0]], [files[1]])
-    test = write_parquet(root / "train" / "test.parquet", [0])  # the file's name before the folder's, test before
-    assert find_shards(root) == ([files[0]], [test])
+    found = find_shards(root)
+    assert (found.train, found.tests, found.left_out) == (files[:1], {"validation": files[1:2]}, {NO_SPLIT: 1})
+    test = write_parquet(root / "train" / "TEST.parquet", [0])  # the file's name before the folder's, test before
+    assert list(find_shards(root).tests.items()) == [("test", [test]), ("validation", files[1:2])]
 
 
 def test_limits_decode_the_chosen_rows_only(write_parquet, tmp_path, random_images, monkeypatch):
-    monkeypatch.setattr("winnow.data.parquet.ROWS_AT_ONCE", 5)
+    monkeypatch.setattr("winnow.data.columns.ROWS_AT_ONCE", 5)
     write_parquet(tmp_path / "train-0.parquet", LABELS, seed=1)
     write_parquet(tmp_path / "train-1.parquet", LABELS, seed=2)
     write_parquet(tmp_path / "test.parquet", LABELS, seed=3)

@@ -49,8 +49,8 @@ def test_own_source(own_module):
     [
         ("digit", "no data.source 'digit'; nearest: 'digits' (known: digits, parquet, cifar10, image_folder"),
         ("own_source_for_a_test:wrong", "must return a winnow.data.source.Source, not int"),
-        ("own_source_for_a_test:missing", "cannot be imported"),
-        ("no_such_module:build", "cannot be imported"),
+        ("own_source_for_a_test:missing", "module 'own_source_for_a_test' has no function 'missing'"),
+        ("no_such_module:build", "no module 'no_such_module' on the path"),
     ],
 )
 def test_wrong_names_are_refused(own_module, name, message):

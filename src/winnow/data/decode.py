@@ -1,49 +1,58 @@
 """Encoded images (JPEG, PNG, …) to uint8 arrays with Pillow, on a few threads and with one buffer for the result."""
 
-import io
 import itertools
 import math
-from collections.abc import Iterable
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 import psutil
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from winnow.core.errors import Refused
 from winnow.core.machine import usable_cores
+from winnow.data.pixels import FRAMES, TRANSPARENT, UPPER, Picture, Unusable, read_picture
 from winnow.data.source import ImageSize, sides, with_channels
 
-GREY = {"1", "L", "LA", "I;16", "I;16L", "I;16B"}
-COLOUR = {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}
-BLOCK = 2048  # images in flight: bounds the memory beside the result
+BLOCK, HELD = 2048, 256 << 20  # images and bytes in flight: bounds the memory beside the result
 GROUP = 128  # images a task: amortises the hand-over to a thread
+NAMED = 20  # images named in one refusal
+SAID = {
+    TRANSPARENT: "{} image(s) with transparent parts: laid over mid-grey (128)",
+    FRAMES: "{} file(s) of several pages or frames: the first of each is read",
+    UPPER: "{} image(s) of 16-bit colour: the upper 8 bits are read",
+}
+
+Encoded = tuple[str, bytes | Unusable]  # a place, for messages, and the bytes of a file or why there are none
 
 
-def decode_all(encoded: Iterable[tuple[str, bytes]], count: int, size: ImageSize) -> np.ndarray:
-    """(count, channels, height, width) uint8 from `count` pairs of a place (for messages) and the file's bytes.
+def decode_all(encoded: Iterable[Encoded], count: int, size: ImageSize) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(count, channels, height, width) uint8 from `count` encoded images, and what was done to them, in sentences.
 
     Three channels if any image has a colour mode, else one. With `size`, a side or (height, width), an image is resized
-    until it just covers that and the centre cut out; without, all images must have one size. Refused on bytes that are
-    no image, naming the place.
+    until it just covers that and the centre cut out; without, all images must have one size. 16-bit grey keeps the
+    upper 8 of the bits that the largest value of all these images needs. Refused on bytes that are no image, naming the
+    places of all such.
     """
-    result, first, done, stream = None, "", 0, iter(encoded)
-    with ThreadPoolExecutor(min(8, usable_cores())) as pool:
-        while block := list(itertools.islice(stream, BLOCK)):
-            groups = [block[i : i + GROUP] for i in range(0, len(block), GROUP)]
-            pixels = itertools.chain.from_iterable(pool.map(partial(_decode_group, size=size), groups))
-            for (place, _), image in zip(block, pixels, strict=True):
-                if result is None:
-                    result, first = _room(count, image.shape), place
-                if image.shape[1:] != result.shape[2:]:
-                    raise Refused(_two_sizes(first, result.shape, place, image.shape))
-                result = with_channels(result, len(image))  # the first colour image after grey ones
-                result[done] = image  # a grey image broadcasts to all channels
-                done += 1
-    if result is None or done != count:
-        raise Refused(f"{done} images came where {count} were expected")
-    return result
+    pile, bad, threads = _Pile(count), [], min(8, usable_cores())
+    with ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, on tags that are not read
+        for block in _blocks(encoded):
+            each = min(GROUP, math.ceil(len(block) / threads))
+            groups = [block[i : i + each] for i in range(0, len(block), each)]
+            pictures = itertools.chain.from_iterable(pool.map(partial(_decode_group, size=size), groups))
+            for (place, _), picture in zip(block, pictures, strict=True):
+                if isinstance(picture, Unusable):
+                    bad.append(f"{place}: {picture}")
+                elif not bad:
+                    pile.add(place, picture)
+    if bad:
+        more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+        raise Refused(bad[0] if len(bad) == 1 else f"{len(bad)} images: {'; '.join(bad[:NAMED])}{more}")
+    return pile.finished()
 
 
 def resize_all(images: np.ndarray, size: ImageSize) -> np.ndarray:
@@ -55,49 +64,86 @@ def resize_all(images: np.ndarray, size: ImageSize) -> np.ndarray:
     return np.stack(resized).reshape(*images.shape[:2], *sides(size))
 
 
-def _decode_group(group: list[tuple[str, bytes]], size: ImageSize) -> list[np.ndarray]:
-    return [_decode(place, data, size) for place, data in group]
+class _Pile:
+    """The images so far, in one array; `deep` marks those of 16 bits, which share one scale in the end."""
+
+    def __init__(self, count: int):
+        self.count, self.done, self.first, self.seen, self.largest = count, 0, "", Counter(), 0
+        self.images: np.ndarray | None = None
+        self.deep = np.zeros(count, bool)
+
+    def add(self, place: str, picture: Picture) -> None:
+        pixels = picture.pixels
+        if self.images is None:
+            self.images, self.first = _room(self.count, pixels), place
+        if pixels.shape[1:] != self.images.shape[2:]:
+            raise Refused(_two_sizes(self.first, self.images.shape, place, pixels.shape))
+        if self.done == self.count:
+            raise Refused(f"more than the {self.count} expected images came")
+        if pixels.dtype == np.uint16:
+            self.images = self.images.astype(np.uint16, copy=False)
+            self.deep[self.done], self.largest = True, max(self.largest, int(pixels.max()))
+        self.images = with_channels(self.images, len(pixels))  # the first colour image after grey ones
+        self.images[self.done] = pixels  # a grey image broadcasts to all channels
+        self.seen.update(picture.seen)
+        self.done += 1
+
+    def finished(self) -> tuple[np.ndarray, tuple[str, ...]]:
+        if self.images is None or self.done != self.count:
+            raise Refused(f"{self.done} images came where {self.count} were expected")
+        said = tuple(SAID[fact].format(n) for fact, n in sorted(self.seen.items()))
+        if self.images.dtype == np.uint8:
+            return self.images, said
+        shift = max(self.largest.bit_length() - 8, 0)
+        np.right_shift(self.images, shift, out=self.images, where=self.deep[:, None, None, None])
+        said += (f"{self.deep.sum()} image(s) of 16-bit grey, up to {self.largest}: divided by {2**shift}",)
+        return self.images.astype(np.uint8), said
 
 
-def _decode(place: str, data: bytes, size: ImageSize) -> np.ndarray:
-    """One image as (channels, height, width) uint8."""
+def _blocks(encoded: Iterable[Encoded]) -> Iterator[list[Encoded]]:
+    block, held = [], 0
+    for pair in encoded:
+        block.append(pair)
+        held += 0 if isinstance(pair[1], Unusable) else len(pair[1])
+        if len(block) == BLOCK or held >= HELD:
+            yield block
+            block, held = [], 0
+    if block:
+        yield block
+
+
+def _decode_group(group: list[Encoded], size: ImageSize) -> list[Picture | Unusable]:
+    return [_decode(data, size) for _, data in group]
+
+
+def _decode(data: bytes | Unusable, size: ImageSize) -> Picture | Unusable:
+    if isinstance(data, Unusable):
+        return data
     try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except (UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Refused(f"{place}: the image cannot be decoded ({_reason(error)})") from error
-    if "exif" in image.info:
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):  # convert("L") would clip, not scale
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    if image.mode not in GREY | COLOUR:
-        raise Refused(f"{place}: pixels of mode {image.mode!r} are not supported; store 8 or 16 bit grey or colour")
-    if image.mode == "P":
-        image = image.convert("RGBA")  # straight to RGB warns about transparency
-    image = _fitted(image.convert("L" if image.mode in GREY else "RGB"), size)
-    pixels = np.asarray(image)
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        image, seen = read_picture(data)
+        pixels = np.asarray(_fitted(image, size))
+    except Unusable as why:
+        return why
+    if image.mode == "I":
+        pixels = pixels.astype(np.uint16)
+    return Picture(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1), seen)
 
 
-def _room(count: int, shape: tuple[int, ...]) -> np.ndarray:
+def _room(count: int, pixels: np.ndarray) -> np.ndarray:
     """An empty array for all images; Refused where it and the splits made of it cannot fit into memory."""
-    needed, free = count * math.prod(shape), psutil.virtual_memory().available
+    needed, free = count * pixels.nbytes, psutil.virtual_memory().available
     if 2 * needed > free:
         raise Refused(
-            f"{count:,} images of shape {shape} take {2 * needed / 2**30:.1f} GiB of memory to prepare, "
+            f"{count:,} images of shape {pixels.shape} take {2 * needed / 2**30:.1f} GiB of memory to prepare, "
             f"{free / 2**30:.1f} GiB are free; set data.image_size, or data.limit_train and data.limit_test"
         )
-    return np.empty((count, *shape), np.uint8)
+    return np.empty((count, *pixels.shape), pixels.dtype)
 
 
 def _fitted(image: Image.Image, size: ImageSize) -> Image.Image:
     if size is None or image.size == (wanted := sides(size)[::-1]):  # Pillow says width first
         return image
     return ImageOps.fit(image, wanted, Image.Resampling.BILINEAR)
-
-
-def _reason(error: Exception) -> str:
-    return "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
 def _two_sizes(first: str, shape: tuple[int, ...], place: str, other: tuple[int, ...]) -> str:

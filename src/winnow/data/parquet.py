@@ -1,63 +1,62 @@
 """Parquet files in the Hugging Face image-classification schema: one file, or a folder of train and test shards."""
 
-import difflib
 import hashlib
-import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from winnow.core.errors import Refused
-from winnow.data.decode import decode_all
-from winnow.data.source import Options, Part, Source, check_labels, limited
+from winnow.data.columns import nearest_column, opened, read_batches
+from winnow.data.decode import Encoded, decode_all
+from winnow.data.labels import number, numbers_of, read_labels
+from winnow.data.pixels import Unusable
+from winnow.data.shards import find_shards
+from winnow.data.source import Options, Part, Source, limited
 
 IMAGE_NAMES = ("image", "img")
 LABEL_NAMES = ("label", "labels", "fine_label")
-TEST_NAMES = ("test", "validation", "valid", "val")  # the first of these that has files is the test set
-ROWS_AT_ONCE = 2048
+SUPPORTED = "images must be encoded (JPEG, PNG), as struct<bytes, path> or binary, one a row"
 
 
 def parquet(options: Options) -> Source:
     """Images as `struct<bytes, path>` or binary (JPEG, PNG, …), labels as whole numbers or names.
 
-    `path` is a file (all of it is training data) or a folder with `train*.parquet` and, if there is one, a test set
-    `test*.parquet` (else `validation*`), also in subfolders. Class names come from the `huggingface` schema metadata,
-    from text labels, or are the numbers. A mirrored image is taken to keep its label.
+    `path` is a file (all of it is training data) or a folder of one data set: `find_shards` says which files are
+    training and test. Class names come from the `huggingface` schema metadata, from text labels, or are the numbers.
+    A test set without labels is left out. A mirrored image is taken to keep its label.
     """
     if options.path is None:
         raise Refused("data.source is 'parquet' and data.path is not set; give a Parquet file or a folder of them")
-    train, test = find_shards(Path(options.path))
-    columns = _columns(train[0], options)
-    labels, classes = _read_labels(train, columns[1])
-    rows = limited(labels, options.limit_train, "limit_train", options.seed)
-    parts = [Part(_read_images(train, columns[0], rows, options.image_size), labels[rows], rows)]
-    if test:
-        labels, _ = _read_labels(test, columns[1], classes)
-        rows = limited(labels, options.limit_test, "limit_test", options.seed)
-        parts.append(Part(_read_images(test, columns[0], rows, options.image_size), labels[rows], rows))
-    return Source(parts[0], parts[1] if test else None, classes, digest=files_digest([*train, *test]))
-
-
-def find_shards(path: Path) -> tuple[list[Path], list[Path]]:
-    """The training files and the test files (maybe none) at `path`, each in the order of their names."""
-    if path.is_file():
-        return [path], []
-    if not path.is_dir():
-        raise Refused(f"data.path {path} does not exist; give a Parquet file or a folder of them")
-    files = sorted(path.rglob("*.parquet"))
-    roles = {file: _role(file.relative_to(path)) for file in files}
-    train = [file for file in files if roles[file] == "train"]
-    name = next((name for name in TEST_NAMES if name in roles.values()), None)
-    test = [file for file in files if name and roles[file] == name]
-    if not train:
-        seen = ", ".join(f.name for f in files[:5]) or "no .parquet file"
-        raise Refused(f"{path} has no train*.parquet (found: {seen}); name the training files train.parquet or so")
-    return train, test
+    shards = find_shards(Path(options.path))
+    image, label = _columns(shards.train[0], options)
+    train = read_labels(shards.train, label)
+    if train is None:
+        raise Refused(f"{shards.train[0].name}: no image is labelled: column {label!r} holds nothing but null or -1")
+    numbers, classes, notes = number(train, label)
+    rows = limited(numbers, options.limit_train, "limit_train", options.seed)
+    sets, left_out = [(shards.train, numbers, rows)], shards.left_out
+    for role, files in shards.tests.items():
+        test = read_labels(files, label, train) if len(sets) == 1 else None
+        if test is None:
+            why = f"{sets[1][0][0].name} is the test set" if len(sets) > 1 else "it has no labels"
+            left_out[f"file of {role}"] += len(files)
+            notes += (f"{role} is left out: {why}",)
+        else:
+            numbers = numbers_of(test, classes, files[0].name)
+            sets.append((files, numbers, limited(numbers, options.limit_test, "limit_test", options.seed)))
+            notes += test.notes
+    encoded = (each for files, _, rows in sets for each in _encoded(files, image, rows))
+    images, said = decode_all(encoded, sum(len(rows) for *_, rows in sets), options.image_size)
+    count = len(sets[0][2])
+    parts = [
+        Part(pixels, numbers[rows], rows)
+        for (_, numbers, rows), pixels in zip(sets, (images[:count], images[count:]), strict=False)
+    ]
+    digest = files_digest([file for files, *_ in sets for file in files])
+    test_part = parts[1] if len(parts) > 1 else None
+    return Source(parts[0], test_part, classes, digest=digest, left_out=dict(left_out), notes=(*notes, *said))
 
 
 def files_digest(files: Sequence[Path]) -> str:
@@ -70,126 +69,58 @@ def files_digest(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def nearest_column(wanted: str | None, names: Sequence[str], known: Sequence[str], file: str, option: str) -> str:
-    """The column `wanted`, or the first of the `known` names that is there; Refused with the nearest name if none."""
-    for name in (wanted,) if wanted else known:
-        if name in names:
-            return name
-    close = difflib.get_close_matches(wanted or known[0], names, 1)
-    hint = f"; nearest: {close[0]!r}" if close else ""
-    what = repr(wanted) if wanted else " or ".join(map(repr, known))
-    raise Refused(f"{file} has no column {what}{hint} (columns: {', '.join(names)}); set {option}")
-
-
-def _role(file: Path) -> str | None:
-    """ "train" or one of TEST_NAMES: what the file's name begins with, or else the nearest folder's."""
-    for part in (file.stem, *reversed(file.parent.parts)):
-        if match := re.match(rf"({'|'.join(('train', *TEST_NAMES))})([^a-zA-Z]|$)", part):
-            return match[1]
-    return None
-
-
-def _open(file: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
-        raise Refused(f"{file} is no whole Parquet file ({_first_line(error)}); fetch or write it again") from error
-
-
 def _columns(file: Path, options: Options) -> tuple[str, str]:
-    names = _open(file).schema_arrow.names
+    names = opened(file).schema_arrow.names
     return (
         nearest_column(options.image_column, names, IMAGE_NAMES, file.name, "data.image_column"),
         nearest_column(options.label_column, names, LABEL_NAMES, file.name, "data.label_column"),
     )
 
 
-def _read_labels(
-    files: Sequence[Path], column: str, classes: tuple[str, ...] | None = None
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """All labels of the files as numbers, with the class names (those given, or found out)."""
-    chunks = []
-    for file in files:
-        opened = _open(file)
-        nearest_column(column, opened.schema_arrow.names, (), file.name, "data.label_column")
-        try:
-            chunks.append(opened.read([column])[column])
-        except (pa.ArrowException, OSError) as error:
-            raise Refused(f"{file} is damaged ({_first_line(error)}); fetch or write it again") from error
-    if len(kinds := {str(chunk.type) for chunk in chunks}) > 1:
-        raise Refused(f"column {column!r} is {' in one and '.join(sorted(kinds))} in another of {len(files)} files")
-    name, values = files[0].name, pa.chunked_array([part for chunk in chunks for part in chunk.chunks], chunks[0].type)
-    if len(values) == 0:
-        raise Refused(f"{name} has no rows")
-    if values.null_count:
-        raise Refused(f"{name}: {values.null_count} of {len(values)} values in column {column!r} are null; label them")
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        classes = classes or tuple(sorted(pc.unique(values).to_pylist()))
-        found = pc.index_in(values, pa.array(classes, values.type))
-        if found.null_count:
-            unknown = values.filter(pc.is_null(found))[0].as_py()
-            raise Refused(f"{name}: the label {unknown!r} is no class of the training data ({', '.join(classes)})")
-        return found.to_numpy(), classes
-    if not pa.types.is_integer(values.type):
-        raise Refused(f"{name}: column {column!r} holds {values.type}; labels are whole numbers or names")
-    labels = values.to_numpy()
-    classes = classes or _class_names(files[0], column)
-    classes = classes or tuple(str(number) for number in range(max(int(labels.max()) + 1, 0)))
-    check_labels(labels, len(classes), name)
-    return labels, classes
-
-
-def _class_names(file: Path, column: str) -> tuple[str, ...] | None:
-    """The names that Hugging Face keeps in the schema's metadata for a ClassLabel column; None where it keeps none."""
-    text = (_open(file).schema_arrow.metadata or {}).get(b"huggingface")
-    try:
-        feature = json.loads(text).get("info", {}).get("features", {}).get(column, {}) if text else {}
-        return tuple(str(name) for name in feature["names"]) if "names" in feature else None
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise Refused(f"{file.name}: the names of its classes (schema metadata 'huggingface') are damaged") from error
-
-
-def _read_images(files: Sequence[Path], column: str, rows: np.ndarray, size: int | None) -> np.ndarray:
-    return decode_all(_encoded(files, column, rows), len(rows), size)
-
-
-def _encoded(files: Sequence[Path], column: str, rows: np.ndarray) -> Iterator[tuple[str, bytes]]:
-    """(place, bytes) of the wanted rows, numbered through all files; a row group is read at a time."""
+def _encoded(files: Sequence[Path], column: str, rows: np.ndarray) -> Iterator[Encoded]:
+    """(place, bytes) of the wanted rows, numbered through all files; some thousand rows are read at a time."""
     start = 0
     for file in files:
-        opened = _open(file)
-        nearest_column(column, opened.schema_arrow.names, (), file.name, "data.image_column")
-        _check_image_type(opened.schema_arrow.field(column).type, column, file.name)
-        batches, offset = opened.iter_batches(ROWS_AT_ONCE, columns=[column]), start
-        while batch := _next(batches, file):
-            values = batch.column(0)
-            values = values.field("bytes") if pa.types.is_struct(values.type) else values
+        schema = opened(file).schema_arrow
+        nearest_column(column, schema.names, (), file.name, "data.image_column")
+        if opened(file).metadata.num_rows:  # an empty shard may have any type
+            _check_image_type(schema.field(column).type, column, file.name)
+        offset = start
+        for values in read_batches(file, column):
             for row in rows[np.searchsorted(rows, offset) : np.searchsorted(rows, offset + len(values))]:
-                data = values[int(row) - offset].as_py()
+                value = values[int(row) - offset].as_py()
+                path = value.get("path") if isinstance(value, dict) else None
+                data = value["bytes"] if isinstance(value, dict) else value
                 if data is None:
-                    raise Refused(f"{file.name}, row {row - start}: the image is null; leave such rows out")
+                    data = Unusable(
+                        f"only its path was stored, {path!r}; store the images themselves in the file"
+                        if path
+                        else "the image is null; leave such rows out"
+                    )
                 yield f"{file.name}, row {row - start}", data
             offset += len(values)
         start = offset
 
 
-def _next(batches: Iterator[pa.RecordBatch], file: Path) -> pa.RecordBatch | None:
-    try:
-        return next(batches, None)
-    except (pa.ArrowException, OSError) as error:
-        raise Refused(f"{file} is damaged ({_first_line(error)}); fetch or write it again") from error
-
-
 def _check_image_type(kind: pa.DataType, column: str, file: str) -> None:
-    encoded = kind.field("bytes").type if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
-    if not (pa.types.is_binary(encoded) or pa.types.is_large_binary(encoded)):
-        raise Refused(
-            f"{file}: column {column!r} holds {kind}; images must be encoded (JPEG, PNG) as struct<bytes, path> or "
-            "binary, not as bare numbers, which may be NaN or of any range"
-        )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+    """Refuse a column that holds no encoded images, in words that fit what it holds."""
+    inner = kind
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        inner = kind.field("bytes").type
+    if pa.types.is_dictionary(inner):
+        inner = inner.value_type
+    binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
+    if any(test(inner) for test in binary):
+        return
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        element = kind.value_type
+        what = "several images a row" if pa.types.is_struct(element) or pa.types.is_binary(element) else "bare numbers"
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        what = "text; if these are paths, store the images themselves in the file"
+    elif pa.types.is_struct(kind):
+        what = "no bytes; if there is only a path, store the images themselves in the file"
+    elif pa.types.is_null(kind):
+        what = "nothing but null"
+    else:
+        what = "bare numbers"
+    raise Refused(f"{file}: column {column!r} holds {kind}; {SUPPORTED}; this is {what}")

@@ -1,10 +1,10 @@
 """The sources by name, and the door for a user's own."""
 
 import difflib
-import importlib
 from collections.abc import Callable
 
-from winnow.core.errors import Refused
+from winnow.core.dotted import function_at
+from winnow.core.errors import Refused, blamed
 from winnow.data.cifar10 import cifar10
 from winnow.data.digits import digits
 from winnow.data.image_folder import image_folder
@@ -24,7 +24,9 @@ def load_source(name: str, options: Options) -> Source:
 
     The function takes `Options` and returns a `Source`. Raises Refused on an unknown name and on unusable data.
     """
-    source = find_source(name)(options)
+    found = find_source(name)
+    with blamed(f"data.source {name!r}"):
+        source = found(options)
     if not isinstance(source, Source):
         raise Refused(f"data.source {name!r} must return a winnow.data.source.Source, not {type(source).__name__}")
     return checked(source)
@@ -33,11 +35,7 @@ def load_source(name: str, options: Options) -> Source:
 def find_source(name: str) -> Callable[[Options], Source]:
     """The function behind a name or a dotted path; Refused where there is none."""
     if ":" in name:
-        module, _, function = name.partition(":")
-        try:
-            return getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError) as error:
-            raise Refused(f"data.source {name!r} cannot be imported ({error}); is it on PYTHONPATH?") from error
+        return function_at(name, f"data.source {name!r}")
     if name not in SOURCES:
         close = difflib.get_close_matches(name, SOURCES, 1)
         hint = f"; nearest: {close[0]!r}" if close else ""

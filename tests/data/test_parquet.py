@@ -132,8 +132,10 @@ def test_bad_images_are_refused(write_parquet, tmp_path, encode):
     assert with_images([good, {"bytes": b"junk"}]).startswith("x.parquet, row 1: the image cannot be decoded")
     assert with_images([good, {"bytes": None}]).startswith("x.parquet, row 1: the image is null")
     assert with_images([good, None]).startswith("x.parquet, row 1: the image is null")
-    assert "holds list<element: double>; images must be encoded" in with_images([[0.5, float("nan")], [1.0, 2.0]])
-    assert "holds struct<path: string>" in with_images([{"path": "a.png"}, {"path": "b.png"}])
+    assert "holds list<element: double>, bare numbers; images must be encoded" in with_images(
+        [[0.5, float("nan")], [1.0, 2.0]]
+    )
+    assert "holds struct<path: string>, perhaps paths" in with_images([{"path": "a.png"}, {"path": "b.png"}])
 
 
 def test_bare_binary_images_work(write_parquet, tmp_path, encode):

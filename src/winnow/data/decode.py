@@ -19,7 +19,7 @@ from winnow.data.source import ImageSize, sides, with_channels
 
 BLOCK, HELD = 2048, 256 << 20  # images and bytes in flight: bounds the memory beside the result
 GROUP = 128  # images a task: amortises the hand-over to a thread
-NAMED = 20  # images named in one refusal
+NAMED = 20  # images named for one reason
 SAID = {
     TRANSPARENT: "{} image(s) with transparent parts: laid over mid-grey (128)",
     FRAMES: "{} file(s) of several pages or frames: the first of each is read",
@@ -37,7 +37,7 @@ def decode_all(encoded: Iterable[Encoded], count: int, size: ImageSize) -> tuple
     upper 8 of the bits that the largest value of all these images needs. Refused on bytes that are no image, naming the
     places of all such.
     """
-    pile, bad, threads = _Pile(count), [], min(8, usable_cores())
+    pile, bad, threads = _Pile(count), {}, min(8, usable_cores())
     with ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, on tags that are not read
         for block in _blocks(encoded):
@@ -46,12 +46,11 @@ def decode_all(encoded: Iterable[Encoded], count: int, size: ImageSize) -> tuple
             pictures = itertools.chain.from_iterable(pool.map(partial(_decode_group, size=size), groups))
             for (place, _), picture in zip(block, pictures, strict=True):
                 if isinstance(picture, Unusable):
-                    bad.append(f"{place}: {picture}")
+                    bad.setdefault(str(picture), []).append(place)
                 elif not bad:
                     pile.add(place, picture)
     if bad:
-        more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
-        raise Refused(bad[0] if len(bad) == 1 else f"{len(bad)} images: {'; '.join(bad[:NAMED])}{more}")
+        raise Refused(_all_bad(bad))
     return pile.finished()
 
 
@@ -144,6 +143,18 @@ def _fitted(image: Image.Image, size: ImageSize) -> Image.Image:
     if size is None or image.size == (wanted := sides(size)[::-1]):  # Pillow says width first
         return image
     return ImageOps.fit(image, wanted, Image.Resampling.BILINEAR)
+
+
+def _all_bad(places: dict[str, list[str]]) -> str:
+    """One sentence on every image that cannot be used, by the reason."""
+    count = sum(map(len, places.values()))
+    if count == 1:
+        return next(f"{place}: {why}" for why, (place,) in places.items())
+    said = []
+    for why, named in places.items():
+        more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+        said.append(f"{why}: {', '.join(named[:NAMED])}{more}")
+    return f"{count} images cannot be used; {'; '.join(said)}"
 
 
 def _two_sizes(first: str, shape: tuple[int, ...], place: str, other: tuple[int, ...]) -> str:

@@ -116,11 +116,11 @@ def _check_image_type(kind: pa.DataType, column: str, file: str) -> None:
         element = kind.value_type
         what = "several images a row" if pa.types.is_struct(element) or pa.types.is_binary(element) else "bare numbers"
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        what = "text; if these are paths, store the images themselves in the file"
+        what = "text, perhaps paths, not the images themselves"
     elif pa.types.is_struct(kind):
-        what = "no bytes; if there is only a path, store the images themselves in the file"
+        what = "perhaps paths, not the images themselves"
     elif pa.types.is_null(kind):
         what = "nothing but null"
     else:
         what = "bare numbers"
-    raise Refused(f"{file}: column {column!r} holds {kind}; {SUPPORTED}; this is {what}")
+    raise Refused(f"{file}: column {column!r} holds {kind}, {what}; {SUPPORTED}")

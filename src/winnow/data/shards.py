@@ -99,7 +99,7 @@ def _whole(root: str, files: Sequence[Sequence[str]]) -> None:
             raise Refused(f"{root}: {what} is there in {lengths[0]} and in {lengths[1]} shards; keep one of the two")
         if missing := sorted(set(range(lengths[0])) - {number for number, _ in shards}):
             raise Refused(
-                f"{root}: {len(missing)} of the {lengths[0]} shards of {what} are missing, the first is number "
+                f"{root}: of the {lengths[0]} shards of {what}, {len(missing)} missing, the first is "
                 f"{missing[0]:05}-of-{lengths[0]:05}; fetch the rest"
             )
     names = [shown(f"{key[-2]}-…") for key in sorted(series)] + [shown(name) for name in alone]

@@ -118,7 +118,12 @@ def _checked_part(part: Part, name: str, classes: Sequence[str]) -> Part:
     labels = _as_array(part.labels, f"the {name} labels")
     _check_pixels(images, name)
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
-        raise Refused(f"{len(images)} {name} images need as many integer labels; got {labels.dtype} {labels.shape}")
+        hint = ""
+        if labels.ndim == 2:
+            hint = ": write labels.argmax(1)" if labels.shape[1] > 1 else ": write labels[:, 0]"
+        raise Refused(
+            f"{len(images)} {name} images need as many integer labels; got {labels.dtype} {labels.shape}{hint}"
+        )
     check_labels(labels, len(classes), name)
     rows = np.arange(len(images)) if part.rows is None else _as_array(part.rows, f"the {name} rows")
     if rows.shape != (len(images),) or rows.dtype.kind not in "iu":

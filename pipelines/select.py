@@ -44,6 +44,7 @@ def main(params: Params, folder: Path) -> None:
         checkpoints(work, files.SUPERNET, files.LOGITS, files.TRIALS) as keeper,
     ):
         bench = Bench(work, keeper)
+        bench.limits.check()
         choices, evidence = _select(bench)
         bench.restore()
         _write(work, bench, {method: Architecture.of(chosen) for method, chosen in choices.items()}, evidence)
@@ -82,6 +83,7 @@ def _write(work: Work, bench: Bench, found: dict[str, Architecture], evidence: l
     methods = {}
     for method, arch in found.items():
         params_count, macs = bench.cost(arch)
+        bench.limits.refuse(f"{method} chose {arch.digest}, which", {"params": params_count, "macs": macs})
         methods[method] = {
             "digest": arch.digest,
             "inherited_accuracy": bench.inherited_accuracy(arch),
@@ -97,7 +99,7 @@ def _write(work: Work, bench: Bench, found: dict[str, Architecture], evidence: l
     files.write_table(folder / files.EVIDENCE, evidence, EVIDENCE)
     files.write_rows(folder / files.REPORTS / "select.csv", rows)
     agreement = 100 * sum(row["agree"] for row in rows) / len(rows)
-    metrics = {"agreement": agreement}
+    metrics = {"agreement": agreement} | ({"limits": bench.limits.record()} if bench.limits else {})
     for method, row in methods.items():
         metrics[method] = {key: row[key] for key in ("inherited_accuracy", "params", "macs")} | (row["table"] or {})
     files.write_json(folder / files.REPORTS / "select.json", metrics)
@@ -111,6 +113,8 @@ def _write(work: Work, bench: Bench, found: dict[str, Architecture], evidence: l
     for path in (files.ARCHITECTURE, files.SELECTIONS, files.EVIDENCE, files.REPORTS / "select.csv"):
         work.run.artifact(folder / path)
     work.run.artifact(drawing, "drawings")
+    if bench.limits:
+        work.say(f"  limits: {bench.limits}")
     for method, row in methods.items():
         true = {name: value for name, value in (row["table"] or {}).items() if not name.endswith("_beats")}
         table = "".join(

@@ -23,6 +23,7 @@ from winnow.search.objective import cross_entropy
 from winnow.search.relax import Logits, gates, softmax
 from winnow.search.select import magnitude, masks, perturbation, threshold
 from winnow.stage import files
+from winnow.stage.limits import Limits
 from winnow.stage.plans import plan_of_search
 from winnow.stage.progress import Shown
 from winnow.stage.work import Work, augmentation, final_space, search_space
@@ -30,7 +31,7 @@ from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics, calibrate
 from winnow.train.seeds import derived, generator, rng, seeded
 from winnow.trials.front import best
-from winnow.trials.table import as_rows, read_table
+from winnow.trials.table import Row, as_rows, read_table
 
 SPLITS = ("weights", "arch", "select")
 Selection = tuple[Architecture, list[dict[str, Any]]]  # and rows of evidence
@@ -61,6 +62,7 @@ class Bench:
         self.final = final_space(self.params, self.folder)
         self.splits = {name: work.split(name) for name in SPLITS}
         self.judged = join([self.splits[name] for name in self.params.select.splits])
+        self.limits = Limits.of(self.params, self.folder, self.final)
         self.costs: dict[str, tuple[int, int]] = {}
 
     def _supernet(self) -> dict[str, torch.Tensor] | None:
@@ -92,7 +94,7 @@ class Bench:
             return relax(self.logits)
 
     def cost(self, arch: Architecture) -> tuple[int, int]:
-        """Parameters and MACs of the network that would be retrained."""
+        """Parameters and MACs of the network that would be retrained, which is built for it."""
         if arch.digest not in self.costs:
             child = self.final.derive(arch).eval()
             shape = tuple(self.judged.images.shape[1:])
@@ -199,17 +201,10 @@ def _tuned_between(bench: Bench, train: Batches, valid: Batches, seed: int) -> C
 def by_evolution(bench: Bench, seed: int) -> Selection:
     """By inherited accuracy; by the proxies of strategy training_free where nothing was trained."""
     if bench.params.search.strategy == "training_free":
-        return choose(bench.work, bench.final, "evolution", seed, bench.keeper)
+        return choose(bench.work, bench.limits, "evolution", seed, bench.keeper)
     settings = bench.params.select.evolution
-    limits = (bench.params.select.max_params or math.inf, bench.params.select.max_macs or math.inf)
-
-    def allowed(arch: Architecture) -> bool:
-        return limits == (math.inf, math.inf) or all(
-            value <= limit for value, limit in zip(bench.cost(arch), limits, strict=True)
-        )
-
     scores: dict[str, float] = {}
-    with Shown(bench.work.run) as watch, bench.keeper.piece(scores=scores, costs=bench.costs):
+    with Shown(bench.work.run) as watch, bench.keeper.piece(scores=scores):
         watch.start("select (evolution)", settings.population * (settings.generations + 1))
 
         def score(arch: Architecture) -> float:
@@ -224,7 +219,7 @@ def by_evolution(bench: Bench, seed: int) -> Selection:
             generations=settings.generations,
             parents=settings.parents,
             mutation=settings.mutation,
-            allowed=allowed,
+            allowed=bench.limits.allows,
         )
     rows = [_child(each.generation, each.architecture.digest, each.score, each is ranked[0]) for each in ranked]
     return ranked[0].architecture, rows
@@ -236,9 +231,9 @@ def _child(event: int, digest: str, accuracy: float | None, kept: bool) -> dict[
 
 
 def by_best(bench: Bench, seed: int) -> Selection:
-    """Of the study's front, the trial with the best first objective."""
+    """Of the study's front, the trial with the best first objective; of those within the limits of section select."""
     rows = as_rows(read_table(bench.folder / files.TRIALS))
-    winner = best(plan_of_search(bench.params), rows)
+    winner = best(plan_of_search(bench.params), _within(bench, rows))
     shown = [
         {
             "event": row.number,
@@ -253,6 +248,21 @@ def by_best(bench: Bench, seed: int) -> Selection:
     return Architecture.from_json(str(winner.architecture)), shown
 
 
+def _within(bench: Bench, rows: list[Row]) -> list[Row]:
+    """The trials without those that would be feasible and are beyond a limit. Refused where that leaves none feasible.
+
+    A trial that took over the result of another has an architecture of its own, which is what counts.
+    """
+    feasible = [row for row in rows if row.feasible]
+    beyond = {row.number for row in feasible if not bench.limits.allows(Architecture.from_json(str(row.architecture)))}
+    if feasible and len(beyond) == len(feasible):
+        raise Refused(
+            f"none of {len(feasible)} finished trials is within {bench.limits}: raise what stands in the way, or set "
+            "search.trials.constraints, under which trials look for smaller ones"
+        )
+    return [row for row in rows if row.number not in beyond]
+
+
 def by_threshold(bench: Bench, seed: int) -> Selection:
     gates_of_half = 0.5 if bench.params.search.strategy == "subset" else None
     least = bench.params.select.threshold.least
@@ -260,9 +270,9 @@ def by_threshold(bench: Bench, seed: int) -> Selection:
 
 
 def by_likeliest(bench: Bench, seed: int) -> Selection:
-    """The best by inherited accuracy of those that the logits make likeliest (SETN)."""
+    """The best by inherited accuracy of those within the limits that the logits make likeliest (SETN)."""
     count = bench.params.select.likeliest.count
-    architectures = likeliest(bench.space, bench.weights(), count, rng(seed, "likeliest"))
+    architectures = likeliest(bench.space, bench.weights(), count, rng(seed, "likeliest"), bench.limits.allows)
     known: dict[str, float] = {}
     with Shown(bench.work.run) as watch, bench.keeper.piece(known=known):
         watch.start("select (likeliest)", len(architectures))
@@ -277,12 +287,12 @@ def by_likeliest(bench: Bench, seed: int) -> Selection:
 
 def by_random(bench: Bench, seed: int) -> Selection:
     """The best of select.random.samples by the proxies."""
-    return choose(bench.work, bench.final, "random", seed, bench.keeper)
+    return choose(bench.work, bench.limits, "random", seed, bench.keeper)
 
 
 def by_prune(bench: Bench, seed: int) -> Selection:
     """What is left of a supernet pruned at initialisation (FreeNAS)."""
-    return choose(bench.work, bench.final, "prune", seed, bench.keeper)
+    return choose(bench.work, bench.limits, "prune", seed, bench.keeper)
 
 
 METHODS: dict[str, Callable[[Bench, int], Selection]] = {

@@ -7,10 +7,10 @@ import torch
 from winnow.core.architecture import Architecture
 from winnow.core.space import Space
 from winnow.data.loaders import in_order, join
-from winnow.proxies.sizes import sizes_of
 from winnow.search.freenas import freenas
-from winnow.search.training_free import Evidence, Load, evolved, limits, proxy_judge, sampled
+from winnow.search.training_free import Evidence, Load, evolved, proxy_judge, sampled
 from winnow.spaces import build, shape_of
+from winnow.stage.limits import Limits
 from winnow.stage.progress import Shown
 from winnow.stage.work import Work, facts
 from winnow.train.checkpoint import Keeper
@@ -19,20 +19,18 @@ from winnow.train.seeds import derived, generator, materialise, rng
 Rows = list[dict[str, Any]]
 
 
-def choose(work: Work, final: Space, method: str, seed: int, keeper: Keeper) -> tuple[Architecture, Rows]:
-    """The architecture that `method` (evolution, random, prune) finds, and rows of evidence.
+def choose(work: Work, limits: Limits, method: str, seed: int, keeper: Keeper) -> tuple[Architecture, Rows]:
+    """The architecture that `method` (evolution, random, prune) finds within `limits`, and rows of evidence.
 
-    Networks are scored in the form that is retrained, at the size that is searched; limits are of `final`, what would
-    be retrained.
+    Networks are scored in the form that is retrained, at the size that is searched; limits are of what would be
+    retrained, at its own size.
     """
-    params, fact = work.params, facts(work.folder)
-    shape = shape_of(fact)
-    load = limits(sizes_of(final, shape), params=params.select.max_params, macs=params.select.max_macs)
+    params, fact, load = work.params, facts(work.folder), limits.load
     with torch.device("meta"):
         space = build(params.space.name, params.space.chosen(), **fact, final=True)
     materialise(space, work.device, derived(params.seed, "search", "initialise"))
     if method == "prune":
-        return _pruned(work, space, shape, seed, load)
+        return _pruned(work, space, shape_of(fact), seed, load if limits else None)
     settings = params.search.training_free
     batch = next(iter(in_order(join([work.split("weights")]), settings.batch)))
     judge = proxy_judge(space, settings.proxies, batch, derived(params.seed, "search"))
@@ -71,8 +69,9 @@ def _scored(row: Evidence) -> dict[str, Any]:
     return {"event": row.event, "decision": "", "option": row.option, "score": row.score, "kept": row.kept}
 
 
-def _pruned(work: Work, space: Space, shape: tuple[int, ...], seed: int, load: Load) -> tuple[Architecture, Rows]:
-    constrained = work.params.select.max_params or work.params.select.max_macs
+def _pruned(
+    work: Work, space: Space, shape: tuple[int, ...], seed: int, load: Load | None
+) -> tuple[Architecture, Rows]:
     with Shown() as watch:
         watch.start("select (prune)", sum(len(d.options) - d.pick for d in space.decisions.values()))
         arch, rows = freenas(
@@ -80,7 +79,7 @@ def _pruned(work: Work, space: Space, shape: tuple[int, ...], seed: int, load: L
             shape,
             generator(seed, "prune"),
             random_alpha=work.params.select.prune.random_alpha,
-            load=load if constrained else None,
+            load=load,
             watch=lambda passes: watch.step(),
         )
     return arch, [

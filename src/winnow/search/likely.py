@@ -1,27 +1,40 @@
 """The architectures that mixture weights make likeliest (SETN)."""
 
 import heapq
+import itertools
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from torch import Tensor
 
 from winnow.core.architecture import Architecture
 from winnow.core.decision import Decision, Value
+from winnow.core.errors import Refused
 from winnow.core.space import Space
 
+TRIES = 1000  # architectures looked at, or twenty for each that is asked for where that is more
 
-def likeliest(space: Space, weights: Mapping[str, Tensor], count: int, rng: random.Random) -> list[Architecture]:
-    """`count` different architectures, likeliest first by the product of their weights (SETN).
+
+def likeliest(
+    space: Space,
+    weights: Mapping[str, Tensor],
+    count: int,
+    rng: random.Random,
+    allowed: Callable[[Architecture], bool] = lambda arch: True,
+) -> list[Architecture]:
+    """`count` different architectures that are `allowed`, likeliest first by the product of their weights (SETN).
 
     Exact where every architecture answers the same single-option decisions; otherwise `count` draws from the weights,
-    subsets uniform. Source: Dong & Yang 2019, arXiv:1910.05733, public code.
+    subsets uniform. Fewer where so many are not found; Refused where none is. Source: Dong & Yang 2019,
+    arXiv:1910.05733, public code.
     """
     numbers = {name: vector.tolist() for name, vector in weights.items()}
     flat = all(d.pick == 1 and not any(space.below(d, o) for o in d.options) for d in space.decisions.values())
+    tries = max(TRIES, 20 * count)
     if flat:
-        return [space.decide(lambda d, a=a: a[d.name]) for a in _best_products(space, numbers, count)]
+        ranked = (space.decide(lambda d, a=a: a[d.name]) for a in _best_products(space, numbers, tries))
+        return _some(itertools.islice(filter(allowed, ranked), count), tries)
     drawn: dict[str, Architecture] = {}
 
     def choose(d: Decision) -> Value:
@@ -29,16 +42,26 @@ def likeliest(space: Space, weights: Mapping[str, Tensor], count: int, rng: rand
             return rng.choice(d.values)
         return rng.choices(d.values, [numbers[d.name][d.options.index(v)] for v in d.values])[0]
 
-    for _ in range(20 * count):
+    for _ in range(tries):
         arch = space.decide(choose)
-        drawn[arch.digest] = arch
+        if arch.digest not in drawn and allowed(arch):
+            drawn[arch.digest] = arch
         if len(drawn) == count:
             break
-    return sorted(drawn.values(), key=lambda arch: -_log_weight(space, numbers, arch))
+    return _some(sorted(drawn.values(), key=lambda arch: -_log_weight(space, numbers, arch)), tries)
 
 
-def _best_products(space: Space, numbers: Mapping[str, list[float]], count: int) -> list[dict[str, str | int]]:
-    """Best first: from a choice of ranks, the next ones are those with one rank more."""
+def _some(found: Iterable[Architecture], tries: int) -> list[Architecture]:
+    if architectures := list(found):
+        return architectures
+    raise Refused(
+        f"none of the {tries} likeliest architectures is within the limits: raise select.max_params or "
+        "select.max_macs, or select with evolution"
+    )
+
+
+def _best_products(space: Space, numbers: Mapping[str, list[float]], count: int) -> Iterator[dict[str, str | int]]:
+    """The first `count`, best first: from a choice of ranks, the next ones are those with one rank more."""
     ranked = {
         d.name: sorted(((numbers[d.name][d.options.index(o)], o) for o in d.values), key=lambda pair: -pair[0])
         for d in space.decisions.values()
@@ -49,16 +72,17 @@ def _best_products(space: Space, numbers: Mapping[str, list[float]], count: int)
         return sum(_log(ranked[name][rank][0]) for name, rank in zip(names, ranks, strict=True))
 
     start = (0,) * len(names)
-    queue, seen, found = [(-weight(start), start)], {start}, []
-    while queue and len(found) < count:
+    queue, seen = [(-weight(start), start)], {start}
+    for _ in range(count):
+        if not queue:
+            return
         _, ranks = heapq.heappop(queue)
-        found.append({name: ranked[name][rank][1] for name, rank in zip(names, ranks, strict=True)})
+        yield {name: ranked[name][rank][1] for name, rank in zip(names, ranks, strict=True)}
         for i, name in enumerate(names):
             following = (*ranks[:i], ranks[i] + 1, *ranks[i + 1 :])
             if following[i] < len(ranked[name]) and following not in seen:
                 seen.add(following)
                 heapq.heappush(queue, (-weight(following), following))
-    return found
 
 
 def _log_weight(space: Space, numbers: Mapping[str, list[float]], arch: Architecture) -> float:

@@ -51,7 +51,10 @@ def build(name: str, options: Mapping[str, object], **facts: object) -> Space:
             taken = ", ".join(accepted) or "none"
             raise Refused(f"space {name!r} has no option {key!r}: it takes {taken}{_meant(key, accepted)}")
     known = {key: value for key, value in facts.items() if takes_all or key in accepted}
-    with blamed(f"space {name!r}" + (f" with {dict(options)}" if options else "")):
+    said = f" with {dict(options)}" if options else ""
+    if isinstance(size := known.get("image_size"), tuple) and "image_size" not in options:
+        said += f" for images of {size[0]} x {size[1]} pixels, which image_size is: (height, width)"
+    with blamed(f"space {name!r}{said}"):
         space = build_space(**{**known, **options})
     if not isinstance(space, Space):
         raise Refused(f"space {name!r} must return a winnow Space, not {type(space).__name__}")

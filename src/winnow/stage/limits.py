@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
@@ -16,6 +15,7 @@ from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.proxies.sizes import sizes_of
 from winnow.search.extremes import cheapest, dearest
+from winnow.search.training_free import limits
 from winnow.spaces import shape_of
 from winnow.stage.params import Params
 from winnow.stage.section import share_of
@@ -96,9 +96,8 @@ class Limits:
 
     def load(self, arch: Architecture) -> float:
         """The largest share of an upper limit that `arch` takes: within them up to 1; 0 without any."""
-        most = [bound for bound in self.bounds if bound.kind == "max"]
-        sizes = self.sizes(arch) if most else {}
-        return max((sizes[bound.metric] / max(bound.value, 1) for bound in most), default=0.0)
+        told = self.record()
+        return limits(self.sizes, params=told.get("max_params"), macs=told.get("max_macs"))(arch)
 
     def describe(self) -> str:
         """In words, with the parameter that each comes from."""
@@ -128,7 +127,7 @@ class Limits:
                 word = "smallest" if bound.kind == "max" else "largest"
                 raise Refused(
                     f"none can: the {word} architecture of the space has {self.sizes(arch)[bound.metric]:,.0f} "
-                    f"{bound.metric}, and the limit is {bound}"
+                    f"{bound.metric}, and the limit is {bound}: loosen it, or take another space"
                 )
         most = [bound for bound in self.bounds if bound.kind == "max"]
 
@@ -138,7 +137,7 @@ class Limits:
         nearest = cheapest(self.space, taken)
         if taken(nearest) > len(most):
             has = " and ".join(f"{self.sizes(nearest)[metric]:,.0f} {metric}" for metric in SIZES)
-            raise Refused(f"none can: the nearest architecture of the space has {has}, and the limits are {self}")
+            raise Refused(f"none can: the nearest architecture of the space has {has}, and the limits are {self}: loosen one")
 
     def refuse(self, what: str, sizes: Mapping[str, float]) -> None:
         """Refused where `what`, a network of these `sizes`, is beyond them."""
@@ -150,7 +149,7 @@ class Limits:
         return self.describe()
 
 
-def given(params: Params) -> dict[str, Any]:
-    """The limits of section select as they are written, by dotted name; those left out are not there."""
-    told = {"select.max_params": params.select.max_params, "select.max_macs": params.select.max_macs}
-    return {name: value for name, value in told.items() if value is not None}
+def check_limits(params: Params, folder: Path) -> None:
+    """Refused where the parameters set limits that no architecture of the space keeps."""
+    if params.select.max_params or params.select.max_macs or params.search.trials.constraints:
+        Limits.of(params, folder).check()

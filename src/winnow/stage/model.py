@@ -53,5 +53,6 @@ def _space(path: Path, about: Mapping[str, Any], trusted: str | None) -> Space:
     name = about["space"]
     if name not in SPACES and name != trusted:
         raise Refused(f"{path} is of space {name!r}, which is not winnow's: name it as `space` if you trust that code")
+    facts = {key: tuple(value) if isinstance(value, list) else value for key, value in about["facts"].items()}
     with torch.device("meta"):
-        return build(name, about["options"], **about["facts"], final=True, auxiliary=about["auxiliary"])
+        return build(name, about["options"], **facts, final=True, auxiliary=about["auxiliary"])

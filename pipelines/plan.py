@@ -10,17 +10,19 @@ from pathlib import Path
 
 import torch
 
+from winnow.core.architecture import Architecture
+from winnow.core.choosers import uniform
 from winnow.core.space import Space
 from winnow.data.loaders import Batches, in_order, open_split
-from winnow.measure import cost
 from winnow.proxies import score
+from winnow.search.extremes import cheapest, dearest
 from winnow.search.methods import METHODS
 from winnow.search.objective import cross_entropy
 from winnow.search.select import masks
-from winnow.spaces import shape_of
 from winnow.stage import files
+from winnow.stage.limits import Limits
 from winnow.stage.params import Params
-from winnow.stage.work import augmentation, choose_device, facts, final_space, search_space
+from winnow.stage.work import augmentation, choose_device, final_space, search_space
 from winnow.train.evaluate import Batch, accuracy_and_loss
 from winnow.train.fit import fit
 from winnow.train.seeds import generator, materialise, rng, seeded
@@ -30,13 +32,21 @@ SAMPLE = 100  # architectures behind the quantiles of params and MACs
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Counts are exact, costs of children are of a sample, seconds are measured on this machine and extrapolated."""
+class Size:
+    """How large the space is and its networks are, in retraining form; counts are exact, medians are of a sample."""
 
     architectures: int
     decisions: int
-    params: tuple[int, int, int]  # smallest, median, largest of the sampled children, in retraining form
+    params: tuple[int, int, int]  # of the smallest network, the median, and of the largest
     macs: tuple[int, int, int]
+    limits: str  # as `Limits` describes them
+    within: int  # of `SAMPLE` random children, those that keep them
+
+
+@dataclass(frozen=True)
+class Plan(Size):
+    """Seconds are measured on this machine and extrapolated."""
+
     unit: str  # what the search counts: "steps" of a supernet, "trials", or "scores" of untrained networks
     step_seconds: float  # one of them
     search_steps: int
@@ -44,26 +54,40 @@ class Plan:
     peak_mib: float  # memory while searching: of the device where it is a GPU, else of the process
 
 
-def plan(params: Params, folder: Path, say: Callable[[str], None] = lambda text: None) -> Plan:
-    """Refused where `prepare` has not run: what a step costs depends on the images."""
+def plan(
+    params: Params,
+    folder: Path,
+    say: Callable[[str], None] = lambda text: None,
+    show: Callable[[Size], None] = lambda size: None,
+) -> Plan:
+    """`show` gets the first half before the second is measured.
+
+    Refused where `prepare` has not run: what a step costs depends on the images. After `show`, also where no network of
+    the space keeps the limits.
+    """
     device = choose_device(params)
     with seeded(params.seed):
         space = search_space(params, folder).to(device, memory_format=torch.channels_last)
     final = final_space(params, folder)
-    shape = shape_of(facts(folder))
-    say(f"sampling {SAMPLE} architectures")
-    draw = rng(params.seed, "plan")
-    children = [final.derive(space.decide(lambda d: draw.choice(d.values))) for _ in range(SAMPLE)]
-    sizes, macs = (
-        sorted(values)
-        for values in zip(*((cost.params(child), cost.macs(child, shape)) for child in children), strict=True)
+    say(f"counting, and sampling {SAMPLE} architectures")
+    limits, draw = Limits.of(params, folder, final), rng(params.seed, "plan")
+    drawn = [space.decide(uniform(draw)) for _ in range(SAMPLE)]
+    size = Size(
+        architectures=space.count(),
+        decisions=len(space.decisions),
+        params=_range(limits, "params", drawn),
+        macs=_range(limits, "macs", drawn),
+        limits=str(limits),
+        within=sum(map(limits.allows, drawn)),
     )
+    show(size)
+    limits.check()
     say("timing a few steps")
     splits = {
         name: open_split(folder / files.SPLITS, name, stage="select", device=device)
         for name in ("weights", "arch", "select")
     }
-    child = children[SAMPLE // 2]
+    child = final.derive(drawn[SAMPLE // 2])
     image = _image_seconds(params, child, splits, device)
     unit, step, steps, beforehand = _search(params, space, child, splits, image, device)
     recipe, images = params.retrain.recipe(), sum(len(splits[name]) for name in params.retrain.splits)
@@ -75,10 +99,7 @@ def plan(params: Params, folder: Path, say: Callable[[str], None] = lambda text:
     }
     seconds["evaluate"] = seconds["retrain"] / len(params.retrain.seeds) * params.evaluate.controls
     return Plan(
-        architectures=space.count(),
-        decisions=len(space.decisions),
-        params=_range(sizes),
-        macs=_range(macs),
+        **vars(size),
         unit=unit,
         step_seconds=step,
         search_steps=steps,
@@ -217,8 +238,13 @@ def _image_seconds(params: Params, child: torch.nn.Module, splits, device: torch
     return watch.median() / batch
 
 
-def _range(values: list[int]) -> tuple[int, int, int]:
-    return values[0], values[len(values) // 2], values[-1]
+def _range(limits: Limits, metric: str, drawn: Sequence[Architecture]) -> tuple[int, int, int]:
+    def size(arch: Architecture) -> int:
+        return int(limits.sizes(arch)[metric])
+
+    sizes = sorted(map(size, drawn))
+    smallest, largest = (size(extreme(limits.space, size)) for extreme in (cheapest, dearest))
+    return min(smallest, sizes[0]), sizes[len(sizes) // 2], max(largest, sizes[-1])
 
 
 def _peak_mib(device: torch.device) -> float:

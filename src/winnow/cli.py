@@ -90,16 +90,21 @@ def plan(what: str, folder: Path) -> None:
     if what == "study":
         _plan_study(folder)
         return
-    from winnow.pipelines.plan import SAMPLE, plan
+    from winnow.pipelines.plan import SAMPLE, Size, plan
 
     params = read_params(folder / "params.yaml")
-    found = plan(params, folder, lambda text: click.echo(f"  {text} …", err=True))
-    smallest, median, largest = found.params
-    macs = [value / 1e6 for value in found.macs]
-    click.echo(f"space {params.space.name}: {found.architectures:,} architectures of {found.decisions} decisions")
-    click.echo(f"  of {SAMPLE} sampled children, as retrained:")
-    click.echo(f"  params  min {smallest:,}  median {median:,}  max {largest:,}")
-    click.echo(f"  M MACs  min {macs[0]:.2f}  median {macs[1]:.2f}  max {macs[2]:.2f}")
+
+    def show(size: Size) -> None:
+        smallest, median, largest = size.params
+        macs = [value / 1e6 for value in size.macs]
+        click.echo(f"space {params.space.name}: {size.architectures:,} architectures of {size.decisions} decisions")
+        click.echo(f"  as retrained; medians of {SAMPLE} sampled children:")
+        click.echo(f"  params  min {smallest:,}  median {median:,}  max {largest:,}")
+        click.echo(f"  M MACs  min {macs[0]:.4g}  median {macs[1]:.4g}  max {macs[2]:.4g}")
+        kept = f"; {size.within} of {SAMPLE} sampled children keep them" if size.limits != "none" else ""
+        click.echo(f"  limits: {size.limits}{kept}")
+
+    found = plan(params, folder, lambda text: click.echo(f"  {text} …", err=True), show)
     steps = f"{found.search_steps} {found.unit} of {found.step_seconds:.3g} s"
     click.echo(f"search {params.search.strategy}: {steps}, peak memory {found.peak_mib:.0f} MiB")
     for name, seconds in found.seconds.items():

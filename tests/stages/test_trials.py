@@ -99,7 +99,7 @@ def test_a_finished_study_is_a_benchmark_for_the_next(folder):
 
 def test_limits_that_nothing_meets_end_in_a_sentence(folder):
     with pytest.raises(Refused, match=r"none of 5 trials meets the constraints; nearest is trial \d, whose params is"):
-        search.main(trying(constraints={"params": {"max": 10}}), folder)
+        search.main(trying(constraints={"params": {"max": 4822}}), folder)  # the smallest has just that
     with pytest.raises(Refused, match="objective 'beauty' is not among what the evaluator returns: accuracy, loss"):
         search.main(trying(objectives={"beauty": "maximize"}), folder)
 

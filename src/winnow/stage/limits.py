@@ -101,7 +101,7 @@ class Limits:
 
     def describe(self) -> str:
         """In words, with the parameter that each comes from."""
-        return " and ".join(map(str, self.bounds)) or "no limits"
+        return " and ".join(map(str, self.bounds)) or "none"
 
     def record(self) -> dict[str, float]:
         """As reports and runs have them: {"max_params": 50000}; of two on one metric the stricter."""
@@ -114,8 +114,9 @@ class Limits:
     def check(self) -> None:
         """Refused, before anything is trained, where no architecture of the space is within them.
 
-        Each bound is held against the least (or most) that any architecture has. Several that only together leave
-        nothing are found where the sum of what is taken of them is above their number for every architecture.
+        Each bound is held against the least (or most) that any architecture has, and against those on the same metric.
+        Several that only together leave nothing are found where the sum of what is taken of them is above their number
+        for every architecture.
         """
         draw = rng(0, "limits")
         if any(self.allows(self.space.decide(uniform(draw))) for _ in range(DRAWS if self.bounds else 1)):
@@ -130,6 +131,10 @@ class Limits:
                     f"{bound.metric}, and the limit is {bound}: loosen it, or take another space"
                 )
         most = [bound for bound in self.bounds if bound.kind == "max"]
+        for low in (bound for bound in self.bounds if bound.kind == "min"):
+            for high in most:
+                if low.metric == high.metric and low.value > high.value:
+                    raise Refused(f"none can: {low} and {high} leave nothing between")
 
         def taken(arch: Architecture) -> float:
             return sum(self.sizes(arch)[bound.metric] / max(bound.value, 1) for bound in most)
@@ -137,7 +142,9 @@ class Limits:
         nearest = cheapest(self.space, taken)
         if taken(nearest) > len(most):
             has = " and ".join(f"{self.sizes(nearest)[metric]:,.0f} {metric}" for metric in SIZES)
-            raise Refused(f"none can: the nearest architecture of the space has {has}, and the limits are {self}: loosen one")
+            raise Refused(
+                f"none can: the nearest architecture of the space has {has}, and the limits are {self}: loosen one"
+            )
 
     def refuse(self, what: str, sizes: Mapping[str, float]) -> None:
         """Refused where `what`, a network of these `sizes`, is beyond them."""

@@ -104,6 +104,8 @@ def wrong_calls(module: str, call: ast.Call, name: str) -> Iterator[str]:
         yield "calls torch.load without weights_only=True"
     if keywords.get("allow_pickle"):
         yield f"calls {name} with allow_pickle"
+    if function in ("read_text", "write_text") and stream not in ("files", "") and "encoding" not in keywords:
+        yield f"calls {function} without an encoding: the locale's may know no umlaut"
     if function == "cuda":
         yield "calls .cuda(): say .to(device)"
 
@@ -179,6 +181,7 @@ def test_every_source_was_read():
         ("winnow.train.fit", "torch.load(path, weights_only=False)", "without weights_only"),
         ("winnow.data.parquet", "np.load(path, allow_pickle=True)", "with allow_pickle"),
         ("winnow.train.fit", "model = build().cuda()", r"calls .cuda\(\)"),
+        ("winnow.stage.report", "text = path.read_text()", "read_text without an encoding"),
     ],
 )
 def test_a_planted_fault_is_found(module, source, message):
@@ -198,6 +201,7 @@ def test_a_planted_fault_is_found(module, source, message):
         ("winnow.train.seeds", "torch.manual_seed(0)"),
         ("winnow.train.fit", "g = torch.Generator().manual_seed(0)\nr = random.Random(0)\ntorch.cuda.synchronize()"),
         ("winnow.train.fit", "torch.load(path, weights_only=True)"),
+        ("winnow.stage.report", "from winnow.stage import files\nfiles.write_text(out, text)"),
         ("winnow.pipelines.search", "if __name__ == '__main__':\n    from winnow.cli import run_stage"),
         ("winnow.pipelines.search", "from winnow.stage import params\nfrom winnow.search.methods import METHODS"),
     ],

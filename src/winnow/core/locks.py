@@ -56,7 +56,7 @@ def _noted(path: Path) -> bool:
             return True
         except FileExistsError:
             with contextlib.suppress(OSError, ValueError):
-                named = path.read_text()
+                named = path.read_text(encoding="utf-8")
                 if not named or named == _name(int(named.split()[1])):  # empty: just being written
                     return False
             path.unlink(missing_ok=True)  # of a process that is gone, or of another machine
@@ -75,7 +75,7 @@ def _name(pid: int) -> str:
         pass
     began = ""
     with contextlib.suppress(OSError, IndexError):  # outside Linux the number alone
-        began = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        began = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     return f"{socket.gethostname()} {pid} {began}"
 
 

@@ -28,7 +28,7 @@ def quota(root: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")) -> float:
     Of version 2 (`cpu.max`: "150000 100000") and version 1 (`cpu.cfs_quota_us`, -1 for none).
     """
     try:
-        lines = own.read_text().splitlines()
+        lines = own.read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
         return math.inf
     least = math.inf
@@ -46,9 +46,9 @@ def quota(root: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")) -> float:
 def _limit(group: Path) -> float:
     try:
         if (group / "cpu.max").is_file():
-            time, period = (group / "cpu.max").read_text().split()
+            time, period = (group / "cpu.max").read_text(encoding="utf-8").split()
         else:
-            time, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+            time, period = ((group / f"cpu.cfs_{name}_us").read_text(encoding="utf-8") for name in ("quota", "period"))
         return float(time) / float(period) if time.strip() not in ("max", "-1") else math.inf
     except (OSError, ValueError):  # no such group here, as in a container that sees only its own
         return math.inf

@@ -28,7 +28,7 @@ def write_splits(tables: Mapping[str, pa.Table], manifest: dict, folder: Path) -
     try:
         for table, part in zip(tables.values(), waiting.values(), strict=False):
             write_table(table, part)
-        waiting[folder / MANIFEST].write_text(json.dumps(manifest, indent=2) + "\n")
+        waiting[folder / MANIFEST].write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         for final, part in waiting.items():
             os.replace(part, final)
     except OSError as error:
@@ -51,7 +51,7 @@ def read_manifest(folder: Path) -> dict:
     """What `build_manifest` made; Refused where it is missing, unreadable or of another format."""
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise Refused(f"{path} is missing; run the prepare stage first") from error
     except (ValueError, RecursionError) as error:

@@ -243,7 +243,11 @@ def _lineage(folder: Path) -> str:
     records = [_json(path) for path in sorted((folder / files.RUNS).glob("*.json"))]
     rows = [[r["stage"], r.get("run_id") or "not tracked", r.get("tracking_uri") or ""] for r in records]
     params = folder / "params.yaml"
-    text = yaml.safe_dump(yaml.safe_load(params.read_text()), sort_keys=False) if params.is_file() else "no params.yaml"
+    text = (
+        yaml.safe_dump(yaml.safe_load(params.read_text(encoding="utf-8")), sort_keys=False)
+        if params.is_file()
+        else "no params.yaml"
+    )
     folded = f"<details><summary>Parameters</summary><pre>{_text(text)}</pre></details>"
     return _table(["stage", "MLflow run", "store"], rows) + folded
 

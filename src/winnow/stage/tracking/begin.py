@@ -29,6 +29,7 @@ def first_event(
 ) -> dict[str, Any]:
     """All that is known of a run before it works; no passwords."""
     git, environment = facts.git(root), facts.environment()
+    refused = git.pop("refused", None)
     digest = facts.pipeline_id(params, git.get("commit"), Path(os.environ.get("DVC_ROOT") or root))
     records = {path.stem: _read_record(path) for path in upstream if path.is_file()}
     models = [model for record in records.values() for model in record.get("models") or []]
@@ -41,6 +42,9 @@ def first_event(
     }
     if lock := facts.file_digest(root / "dvc.lock"):
         tags["winnow.dvc_lock"] = lock
+    if refused:
+        tags["winnow.git.refused"] = refused
+        say(f"warning: this run names no commit, git refuses: {refused}")
     if name := os.environ.get("DVC_EXP_NAME"):
         tags["winnow.dvc_experiment"] = name
     return {
@@ -78,7 +82,7 @@ def usable_uri(tracking: Tracking, state: Path) -> tuple[str, str]:
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(record, dict):
             return record
     except (ValueError, RecursionError):

@@ -7,12 +7,12 @@ import os
 import platform
 import re
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from winnow.core.git import asked, nothing_wrong
 from winnow.core.machine import usable_cores
 
 LONGEST_PARAM, LONGEST_NAME = 6000, 250  # characters that MLflow takes
@@ -65,18 +65,17 @@ def title(params: Mapping[str, Any], digest: str) -> str:
 
 
 def git(root: Path) -> dict[str, Any]:
-    """`commit`, `branch`, `dirty` and the `diff` against the commit; empty where `root` is in no repository."""
+    """`commit`, `branch`, `dirty` and the `diff` against the commit; empty where `root` is in no repository.
+
+    Where there is one that git does not open, `refused` is git's own reason and nothing else is known.
+    """
 
     def ask(*words: str) -> str | None:
-        try:
-            done = subprocess.run(("git", "-C", str(root), *words), capture_output=True, timeout=30, check=True)
-        except (OSError, subprocess.SubprocessError):  # no git here, no repository, no commit yet
-            return None
-        return done.stdout.decode(errors="replace")
+        return asked(root, *words)[0]
 
-    commit = ask("rev-parse", "--verify", "HEAD")
+    commit, reason = asked(root, "rev-parse", "--verify", "HEAD")
     if commit is None:
-        return {}
+        return {} if nothing_wrong(reason) else {"refused": reason}
     status = ask("status", "--porcelain", "--untracked-files=no") or ""
     facts = {"commit": commit.strip(), "branch": (ask("rev-parse", "--abbrev-ref", "HEAD") or "").strip()}
     diff = redact(ask("diff", "HEAD") or "") if status else ""
@@ -135,7 +134,7 @@ def _version(package: str) -> str | None:
 
 def _cpu_info() -> dict[str, str]:
     path = Path("/proc/cpuinfo")
-    lines = path.read_text().split("\n\n")[0].splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8").split("\n\n")[0].splitlines() if path.is_file() else []
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 

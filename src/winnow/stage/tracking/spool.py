@@ -24,7 +24,7 @@ def write_json(path: Path, content: Any) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, path)
 
 
@@ -122,4 +122,6 @@ def state_of(folder: Path) -> Path:
 
 def shipped(folder: Path) -> dict[str, Any]:
     path = folder / "shipped.json"
-    return json.loads(path.read_text()) if path.is_file() else {"offset": 0, "problems": [], "models": []}
+    return (
+        json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"offset": 0, "problems": [], "models": []}
+    )

@@ -131,7 +131,7 @@ class MlflowRun:
 
     def _attach(self, name: str, text: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / name).write_text(text)
+            (Path(folder) / name).write_text(text, encoding="utf-8")
             self.client.log_artifact(self.run_id, str(Path(folder) / name))
 
     def save(self) -> None:

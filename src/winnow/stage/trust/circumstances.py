@@ -65,7 +65,9 @@ def _hardware(folder: Path, now: Mapping[str, str]) -> list[str]:
 def _versions(folder: Path) -> list[str]:
     """What is installed in another version than the project locks."""
     lock, found = folder / "requirements.lock", []
-    for name, version in re.findall(r"(?m)^([\w.\-]+)==([^\s;]+)", lock.read_text() if lock.is_file() else ""):
+    for name, version in re.findall(
+        r"(?m)^([\w.\-]+)==([^\s;]+)", lock.read_text(encoding="utf-8") if lock.is_file() else ""
+    ):
         try:
             here = importlib.metadata.version(name).split("+")[0]
         except importlib.metadata.PackageNotFoundError:

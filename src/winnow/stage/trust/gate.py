@@ -172,7 +172,7 @@ def _same_test(folder: Path, commit: str) -> Row | None:
     """Accuracies on another test split do not compare; None where a lock file does not say which split it is."""
     here = folder / LOCK
     then = outs_of(read_lock(text_at(folder, commit, LOCK))).get(TEST)
-    now = outs_of(read_lock(here.read_text(errors="replace") if here.is_file() else None)).get(TEST)
+    now = outs_of(read_lock(here.read_text(encoding="utf-8", errors="replace") if here.is_file() else None)).get(TEST)
     if then is None or now is None:
         return None
     why = "" if then == now else "another test split: accuracies do not compare"

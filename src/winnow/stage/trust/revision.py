@@ -2,26 +2,33 @@
 
 import hashlib
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from winnow.core.errors import Refused
+from winnow.core.git import NO_REPOSITORY, NO_SUCH, asked
 
 LOCK = "dvc.lock"
 
 
 def commit_of(folder: Path, revision: str) -> str:
-    """The full name of the commit; Refused where there is no repository or no such revision."""
-    try:
-        return _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
-    except Refused as error:
+    """The full name of the commit; Refused, with git's own reason, where git does not tell one."""
+    commit, reason = asked(folder, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+    if commit is not None:
+        return commit.strip()
+    name = folder.resolve().name
+    if reason.startswith(NO_REPOSITORY):
         raise Refused(
-            f"no revision {revision!r} in a git repository at {folder.resolve().name}/: name a branch, tag or commit; "
-            "a shallow clone may have to fetch it first"
-        ) from error
+            f"{name}/ is in no git repository, as a copy or an archive of one: there is no {revision!r} in it"
+        )
+    if reason.startswith(NO_SUCH):
+        raise Refused(
+            f"no revision {revision!r} in the git repository of {name}/: name a branch, tag or commit; a shallow clone "
+            "may have to fetch it first"
+        )
+    raise Refused(f"git does not tell what {revision!r} is in {name}/: {reason}")
 
 
 def files_at(folder: Path, commit: str, below: str) -> list[str]:
@@ -83,10 +90,7 @@ def md5_of(path: Path) -> str:
 
 
 def _git(folder: Path, *words: str) -> str:
-    try:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, timeout=60, check=True)
-    except FileNotFoundError as error:
-        raise Refused("git is not installed, and without it there is no revision to compare with") from error
-    except subprocess.SubprocessError as error:
-        raise Refused(f"git {words[0]} failed in {folder}") from error
-    return done.stdout.decode(errors="replace")
+    answer, reason = asked(folder, *words)
+    if answer is None:
+        raise Refused(f"git {words[0]} failed in {folder.resolve().name}/: {reason}")
+    return answer

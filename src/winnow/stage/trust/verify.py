@@ -157,7 +157,7 @@ def _run(name: str, folder: Path, scratch: Path) -> str:
     log = scratch / f"{name}.log"
     with log.open("w") as out:
         status = subprocess.run(command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT).returncode
-    lines = log.read_text(errors="replace").strip().splitlines()
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return f"status {status}: {lines[-1] if lines else 'nothing said'}" if status else ""
 
 

@@ -35,8 +35,9 @@ FROM ${BASE} AS runtime
 RUN useradd --create-home --uid 1000 winnow && install --directory --owner winnow --group winnow /project /artifacts && \
     find /usr \( -path '*-packages/pip*' -o -path '*/bin/pip*' \) -prune -exec rm -r {} +
 COPY --from=build /opt/winnow /opt/winnow
+# USER, LOGNAME, HOME: for `docker run --user`, where a number has neither a name, which DVC asks for, nor a home
 ENV PATH=/opt/winnow/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    OMP_WAIT_POLICY=PASSIVE MPLCONFIGDIR=/tmp/matplotlib \
+    OMP_WAIT_POLICY=PASSIVE MPLCONFIGDIR=/tmp/matplotlib USER=winnow LOGNAME=winnow HOME=/tmp \
     MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=1
 WORKDIR /project
 COPY --chown=winnow:winnow params.yaml dvc.yaml dvc.lock requirements.lock ./

@@ -72,6 +72,17 @@ def test_the_image_runs_as_nobody_in_particular_and_holds_only_what_is_listed(st
     assert not {"!.git", "!.env", "!data", "!artifacts", "!.winnow"} & set(listed)
 
 
+def test_a_number_without_a_name_has_what_is_asked_of_a_user(stages):
+    """DVC and torch look the user up, by these variables first; its home takes caches."""
+    told = dict(re.findall(r"(?m)\b(USER|LOGNAME|HOME)=(\S+)", stages["runtime"]))
+    assert told == {"USER": "winnow", "LOGNAME": "winnow", "HOME": "/tmp"}
+
+
+def test_what_is_stopped_in_a_container_hears_of_it(services, stages):
+    assert all(one.get("init") for name, one in services.items() if name != "database")  # PostgreSQL has handlers
+    assert 'ENTRYPOINT ["winnow"]' in stages["runtime"], "winnow itself is process 1 and has handlers, no shell is"
+
+
 def test_the_lock_binds_what_is_installed_but_brings_no_tools_of_developers(stages):
     assert "--constraint /build/requirements.lock" in stages["build"]
     assert "--requirement /build/requirements.lock" not in stages["build"]

@@ -7,6 +7,8 @@ if __name__ == "__main__":  # a script's folder heads the path, where select.py 
 
 from pathlib import Path
 
+from rich.markup import escape
+
 from winnow.data.prepare import prepare_splits
 from winnow.stage import files
 from winnow.stage.outside import resolved
@@ -38,17 +40,18 @@ def main(params: Params, folder: Path) -> None:
             "classes": len(manifest["classes"]),
             "shape": manifest["shape"],
             "duplicates": manifest["duplicates"],
-        } | {key: manifest[key] for key in ("left_out",) if key in manifest}
+        }
+        left_out = [f"{count} {reason}" for reason, count in manifest.get("left_out", {}).items()]
+        if left_out:  # a list: words for people, which no gate compares
+            metrics["left_out"] = left_out
         files.write_json(folder / files.REPORTS / "prepare.json", metrics)
         work.run.metrics({f"images_{name}": count for name, count in rows.items()})
         work.run.artifact(folder / files.SPLITS / "manifest.json")
         shape = "x".join(str(side) for side in manifest["shape"])
         counts = ", ".join(f"{name} {count}" for name, count in rows.items())
         work.say(f"prepared {data.source}: {shape}, {len(manifest['classes'])} classes; {counts}")
-        if left_out := manifest.get("left_out"):
-            work.say(f"  left out: {', '.join(f'{count} {reason}' for reason, count in left_out.items())}")
-        for note in manifest.get("notes", ()):
-            work.say(f"  {note}")
+        for note in [f"left out: {', '.join(left_out)}"] * bool(left_out) + manifest.get("notes", []):
+            work.say(f"  {escape(note)}")
         work.say(f"  wrote {files.SPLITS}/; next: winnow search")
 
 

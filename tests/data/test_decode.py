@@ -1,8 +1,10 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from winnow.core.errors import Refused
 from winnow.data import decode
@@ -10,7 +12,11 @@ from winnow.data.decode import decode_all, resize_all
 
 
 def decoded(files: list[bytes], size: int | None = None) -> np.ndarray:
-    return decode_all(((f"row {i}", data) for i, data in enumerate(files)), len(files), size)[0]
+    return described(files, size)[0]
+
+
+def described(files: list[bytes], size: int | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
+    return decode_all(((f"row {i}", data) for i, data in enumerate(files)), len(files), size)
 
 
 def saved(image: Image.Image, kind: str = "PNG", **settings) -> bytes:
@@ -100,3 +106,143 @@ def test_resize_all_does_as_decoding_does(encode, random_images):
     files = [encode(image.transpose(1, 2, 0)) for image in images]
     assert (resize_all(images, 4) == decoded(files, 4)).all()
     assert resize_all(images, None) is images
+
+
+def icon(stroke: int, mode: str = "RGBA") -> Image.Image:
+    """A line of one grey on a transparent ground."""
+    image = Image.new(mode, (8, 8))
+    for i in range(8):
+        image.putpixel((i, i), (stroke, 255) if mode == "LA" else (stroke, stroke, stroke, 255))
+    return image
+
+
+@pytest.mark.parametrize("stroke", [0, 255])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_strokes_on_a_transparent_ground_are_seen_in_black_and_in_white(stroke, mode):
+    images, notes = described([saved(icon(stroke, mode)), saved(Image.new("L", (8, 8)))])
+    assert images.shape[1] == (1 if mode == "LA" else 3)
+    assert sorted(np.unique(images[0])) == sorted({stroke, 128})
+    assert notes == ("1 image(s) with transparent parts: laid over mid-grey (128)",)
+
+
+def test_half_transparent_pixels_are_mixed_and_opaque_ones_are_left():
+    half = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
+    half.putpixel((1, 0), (255, 0, 0, 128))
+    assert decoded([saved(half)])[0, :, 0].T.tolist() == [[255, 0, 0], [192, 64, 64]]
+    full = Image.new("RGBA", (2, 1), (9, 8, 7, 255))
+    assert described([saved(full)])[1] == ()
+
+
+def test_a_transparent_colour_of_a_palette_and_of_a_key():
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([0, 0, 0, 250, 250, 250])
+    palette.putpixel((1, 0), 1)
+    assert decoded([saved(palette, transparency=0)])[0, 0].tolist() == [[128, 250]]
+    keyed = Image.fromarray(np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8))
+    assert decoded([saved(keyed, transparency=(1, 2, 3))])[0, 0].tolist() == [[128, 4]]
+
+
+@pytest.mark.parametrize(("largest", "shift"), [(15, 0), (255, 0), (256, 1), (4095, 4), (4096, 5), (65535, 8)])
+def test_sixteen_bit_grey_is_scaled_by_the_range_of_all_images(encode, largest, shift):
+    dim, bright = np.full((2, 2), largest // 2, np.uint16), np.full((2, 2), largest, np.uint16)
+    eight = np.full((2, 2), 77, np.uint8)
+    images, notes = described([encode(dim), encode(bright), encode(eight)])
+    assert images[:, 0, 0, 0].tolist() == [(largest // 2) >> shift, largest >> shift, 77]
+    assert images.dtype == np.uint8
+    assert notes == (f"2 image(s) of 16-bit grey, up to {largest}: divided by {2**shift}",)
+    assert decoded([encode(eight), encode(bright)], size=1)[1, 0, 0, 0] == largest >> shift
+
+
+def test_sixteen_bits_in_other_files():
+    assert decoded([b"P5 2 1 65535\n" + bytes([0, 0, 255, 255])])[0, 0].tolist() == [[0, 255]]
+    assert decoded([saved(Image.fromarray(np.array([[0, 4095]], np.uint16)), "TIFF")])[0, 0].tolist() == [[0, 255]]
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    colour = zlib.compress(b"\0" + struct.pack(">6H", 256, 512, 768, 65535, 0, 0))
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", colour) + chunk(b"IEND", b"")
+    images, notes = described([png])
+    assert images[0, :, 0].T.tolist() == [[1, 2, 3], [255, 0, 0]]
+    assert notes == ("1 image(s) of 16-bit colour: the upper 8 bits are read",)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG", "WEBP", "MPO"])
+def test_files_of_several_frames_are_counted(kind, random_images):
+    frames = [Image.fromarray(image) for image in random_images(2, (8, 8, 3))]
+    settings = {"lossless": True} if kind == "WEBP" else {}
+    several = saved(frames[0], kind, save_all=True, append_images=frames[1:], **settings)
+    alone = saved(frames[0], kind.replace("MPO", "JPEG"), **settings)
+    images, notes = described([several, alone])
+    assert (images[0] == images[1]).all()
+    assert notes == ("1 file(s) of several pages or frames: the first of each is read",)
+
+
+def tag(number: int, kind: int, count: int, value: bytes) -> bytes:
+    return struct.pack("<HHI", number, kind, count) + value
+
+
+def turned(how: str, orientation: int, kind: str) -> bytes:
+    """A file of 4x6 whose EXIF or XMP says how the camera was held, beside what confuses careful readers."""
+    image = Image.fromarray(np.arange(72, dtype=np.uint8).reshape(4, 6, 3) * 3)
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    value = struct.pack("<HH", orientation, 0)
+    broken = {
+        "a negative fraction": tag(282, 10, 1, struct.pack("<I", 38)) + b"\0" * 4 + struct.pack("<ii", -1, 0),
+        "text for a number": tag(282, 2, 4, b"abc\0") + b"\0" * 4,
+        "a place outside": tag(282, 5, 1, struct.pack("<I", 2**31)) + b"\0" * 4,
+        "cut off": b"",
+    }
+    if how == "xmp":
+        key = {"PNG": "pnginfo", "WEBP": "xmp", "JPEG": "xmp"}[kind]
+        text = f'<x xmlns:tiff="t" tiff:Orientation="{orientation}"/>'
+        packet = PngImagePlugin.PngInfo()
+        packet.add_itxt("XML:com.adobe.xmp", text)
+        return saved(image, kind, **{key: packet if kind == "PNG" else text.encode()}, **lossless)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + tag(274, 3, 1, value) + broken[how]
+    return saved(image, kind, exif=exif, **lossless)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("how", ["a negative fraction", "text for a number", "a place outside", "cut off", "xmp"])
+def test_the_camera_is_turned_whatever_else_its_tags_say(kind, how):
+    plain = decoded([turned(how, 1, kind)])[0]
+    assert plain.shape == (3, 4, 6)
+    assert (decoded([turned(how, 9, kind)])[0] == plain).all()
+    upright = {  # EXIF 2.32, tag 274: which sides of the stored rows and columns are the top and the left
+        2: plain[:, :, ::-1],
+        3: plain[:, ::-1, ::-1],
+        4: plain[:, ::-1],
+        5: plain.transpose(0, 2, 1),
+        6: plain[:, ::-1].transpose(0, 2, 1),
+        7: plain[:, ::-1, ::-1].transpose(0, 2, 1),
+        8: plain.transpose(0, 2, 1)[:, ::-1],
+    }
+    for orientation, expected in upright.items():
+        assert (decoded([turned(how, orientation, kind)])[0] == expected).all(), orientation
+
+
+def test_all_damaged_images_are_named_in_one_sentence(encode):
+    good = encode(np.zeros((8, 8), np.uint8))
+    floats = saved(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF")
+    with pytest.raises(Refused) as refused:
+        decoded([b"junk", good, b"", floats] + [b"x"] * 30)
+    message = str(refused.value)
+    assert message.startswith(
+        "33 images cannot be used; the image cannot be decoded (no known image format): row 0, row 2"
+    )
+    assert " and 12 more; pixels of mode 'F' are not supported" in message
+    assert message.endswith(": row 3")
+
+
+def test_an_image_of_too_many_pixels_says_what_helps():
+    header = b"P5 20000 10000 255\n"
+    with pytest.raises(Refused, match=r"it has more than 178 million pixels; shrink it beforehand"):
+        decoded([header + bytes(100)])
+
+
+def test_no_reader_that_runs_programs_is_asked():
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n"
+    with pytest.raises(Refused, match="no known image format"):
+        decoded([eps])

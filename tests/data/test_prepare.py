@@ -6,6 +6,7 @@ import pytest
 from winnow.core.errors import Refused
 from winnow.data.loaders import open_split
 from winnow.data.prepare import prepare_splits
+from winnow.data.storage import read_manifest
 
 FRACTIONS = {"weights": 0.4, "arch": 0.4, "select": 0.2}
 
@@ -32,6 +33,29 @@ def test_bad_data_leaves_the_folder_alone(digits_folder):
     with pytest.raises(Refused, match="does not exist"):
         prepare_splits(digits_folder, source="parquet", path="no/where", **settings)
     assert {entry.name: entry.read_bytes() for entry in digits_folder.iterdir()} == before
+
+
+def test_what_was_left_out_and_done_is_in_the_manifest(tmp_path, write_parquet, encode, random_images):
+    pixels = random_images(24, (8, 8, 3))
+    pixels[7], pixels[9] = pixels[5], pixels[0]
+    data = [{"bytes": encode(image)} for image in pixels]
+    write_parquet(tmp_path / "raw/train.parquet", [1, 2] * 12, data=data)
+    write_parquet(tmp_path / "raw/test.parquet", [1], data=data[3:4])
+    write_parquet(tmp_path / "raw/more.parquet", [1])
+    settings = {"fractions": FRACTIONS, "test_fraction": 0.0, "seed": 1}
+    manifest = prepare_splits(tmp_path / "out", source="parquet", path=tmp_path / "raw", **settings)
+    assert manifest["left_out"] == {"Parquet file(s) of no split": 1}
+    assert manifest["notes"] == [
+        "labels 1, 2 of column 'label' are numbered 0 to 1",
+        "1 training image(s) are in the test set too: left out of training",
+        "2 training image(s) are there more than once: kept in one split",
+        "4 image(s) have an equal one with another label",
+    ]
+    assert read_manifest(tmp_path / "out") == manifest
+
+
+def test_data_without_remarks_have_none_in_the_manifest(digits_folder):
+    assert not {"left_out", "notes"} & set(read_manifest(digits_folder))
 
 
 @pytest.mark.slow

@@ -17,6 +17,14 @@ def build(options):
 
 def wrong(options):
     return 7
+
+def broken(options):
+    return {}["no such key"]
+
+def leaves(options):
+    raise SystemExit(1)
+
+NUMBER = 3
 """
 
 
@@ -49,6 +57,11 @@ def test_own_source(own_module):
     [
         ("digit", "no data.source 'digit'; nearest: 'digits' (known: digits, parquet, cifar10, image_folder"),
         ("own_source_for_a_test:wrong", "must return a winnow.data.source.Source, not int"),
+        ("own_source_for_a_test:broken", "KeyError: 'no such key'\n  "),
+        ("own_source_for_a_test:broken", ': return {}["no such key"]'),
+        ("own_source_for_a_test:leaves", ": raise SystemExit(1)"),
+        ("own_source_for_a_test:NUMBER", "has no function 'NUMBER'"),
+        ("own_source_for_a_test:", "is no dotted path"),
         ("own_source_for_a_test:missing", "module 'own_source_for_a_test' has no function 'missing'"),
         ("no_such_module:build", "no module 'no_such_module' on the path"),
     ],

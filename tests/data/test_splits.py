@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -96,6 +97,33 @@ def test_too_few_images_of_a_class_are_refused(make_source):
     source.train.images[:] = source.train.images[0]  # twelve times the same
     with pytest.raises(Refused, match=r"class 'a' has 1 distinct"):
         split(source)
+
+
+def test_all_small_classes_and_a_limit_are_named(make_source):
+    source = make_source(3, 2)
+    with pytest.raises(Refused, match=r"class 'a' has 2 .*; so it is with 3 of 3 classes \('b' 2, 'c' 2\)$"):
+        split(source)
+    with pytest.raises(Refused, match=r"data.limit_train is 6: raise it to about 12, or set it to null"):
+        make_splits(source, seed=0, fractions=FRACTIONS, test_fraction=0.25, limit_train=6)
+
+
+def test_equal_images_with_other_labels_are_counted(make_source):
+    source = make_source(with_test=True)
+    assert split(source).contradicted == 0
+    source.train.images[[3, 30]] = source.test.images[5]  # labels 0 and 0 in training, 1 in test
+    source.train.images[7] = source.train.images[8]  # labels 1 and 2
+    result = split(source)
+    assert (result.dropped, result.repeated, result.contradicted) == (2, 1, 5)
+
+
+def test_very_many_classes_are_dealt_in_time():
+    labels = np.repeat(np.arange(20_000), 4)
+    images = np.arange(len(labels), dtype=np.uint32).view(np.uint8).reshape(-1, 1, 2, 2)
+    source = Source(Part(images, labels, np.arange(len(labels))), None, tuple(map(str, range(20_000))))
+    began = time.perf_counter()
+    result = split(source)
+    assert time.perf_counter() - began < 20  # a look through all labels for each class takes minutes
+    assert [len(table) for table in result.tables.values()] == [20_000] * 4
 
 
 def test_a_class_without_images_is_refused(make_source):

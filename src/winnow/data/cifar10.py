@@ -42,6 +42,8 @@ def read_members(archive: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     Raises Refused where the archive is missing, damaged or truncated, or has no such member of a sane size.
     """
     found = {}
+    if archive.exists() and not archive.is_file():  # a pipe would wait for ever
+        raise Refused(f"data.path {archive} is no regular file; give cifar-10-binary.tar.gz, or null to fetch it")
     try:
         with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in tar:

@@ -1,7 +1,9 @@
 """A folder of image files, one subfolder a class."""
 
+import difflib
 import hashlib
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,9 +40,7 @@ def image_folder(options: Options) -> Source:
     classes, empty = _classes(root, found, layout)
     sets = [(layout.train, *_chosen(layout.train_images, layout.train, classes, options.limit_train, "train", options))]
     if layout.test:
-        if unknown := {parts[len(layout.test)] for parts in layout.test_images} - set(classes):
-            where = shown(root.joinpath(*layout.test))
-            raise Refused(f"{where} has the class {shown(min(unknown))!r} that the training images have not")
+        _check_known(root, layout, classes)
         sets.append(
             (layout.test, *_chosen(layout.test_images, layout.test, classes, options.limit_test, "test", options))
         )
@@ -83,17 +83,34 @@ def _classes(root: Path, found: Walk, layout: Layout) -> tuple[list[str], tuple[
             f"{shown(root.joinpath(*layout.train))} has no image files below its subfolders (a subfolder a class); "
             f"known endings: {', '.join(sorted(endings()))}"
         )
+    if twice := [name for name, n in Counter(map(_same, classes)).items() if n > 1]:
+        raise Refused(f"{shown(root)} has two class folders {twice[0]!r} that differ in their bytes alone; rename one")
     said = f"empty class folder(s) left out: {', '.join(map(shown, sorted(beside)))}"
     return classes, (said,) if beside else ()
+
+
+def _check_known(root: Path, layout: Layout, classes: Sequence[str]) -> None:
+    known = {_same(name): name for name in classes}
+    for name in sorted({parts[len(layout.test)] for parts in layout.test_images}):
+        if _same(name) not in known:
+            close = difflib.get_close_matches(_same(name).lower(), {each.lower() for each in known}, 1)
+            hint = f"; nearest: {close[0]!r}" if close else ""
+            where = shown(root.joinpath(*layout.test))
+            raise Refused(f"{where} has the class {shown(name)!r} that the training images have not{hint}")
+
+
+def _same(name: str) -> str:
+    """A class's name as it is compared: macOS writes "é" as two characters, others as one."""
+    return unicodedata.normalize("NFC", text_of(name))
 
 
 def _chosen(
     images: Sequence[Parts], top: Parts, classes: Sequence[str], limit: int | None, name: str, options: Options
 ) -> tuple[list[Parts], np.ndarray, np.ndarray]:
     """The files that are read, their labels, and their places among all images of the set, class after class."""
-    numbers = {label: number for number, label in enumerate(classes)}
-    files = sorted(images)  # by class, since that is the first part that differs
-    labels = np.array([numbers[parts[len(top)]] for parts in files], np.int32)
+    numbers = {_same(name): number for number, name in enumerate(classes)}
+    files = sorted(images)  # so by class, the first part that differs
+    labels = np.array([numbers[_same(parts[len(top)])] for parts in files], np.int32)
     rows = limited(labels, limit, f"limit_{name}", options.seed)
     return [files[row] for row in rows], labels[rows], rows
 

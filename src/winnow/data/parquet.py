@@ -12,7 +12,7 @@ from winnow.data.columns import nearest_column, opened, read_batches
 from winnow.data.decode import Encoded, decode_all
 from winnow.data.labels import number, numbers_of, read_labels
 from winnow.data.pixels import Unusable
-from winnow.data.shards import find_shards
+from winnow.data.shards import check_whole, find_shards
 from winnow.data.source import Options, Part, Source, limited
 
 IMAGE_NAMES = ("image", "img")
@@ -38,7 +38,10 @@ def parquet(options: Options) -> Source:
     rows = limited(numbers, options.limit_train, "limit_train", options.seed)
     sets, left_out = [(shards.train, numbers, rows)], shards.left_out
     for role, files in shards.tests.items():
-        test = read_labels(files, label, train) if len(sets) == 1 else None
+        test = None
+        if len(sets) == 1:
+            check_whole(Path(options.path), files)
+            test = read_labels(files, label, train)
         if test is None:
             why = f"{sets[1][0][0].name} is the test set" if len(sets) > 1 else "it has no labels"
             left_out[f"file of {role}"] += len(files)

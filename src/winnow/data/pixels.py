@@ -56,9 +56,10 @@ def _read(data: bytes) -> tuple[Image.Image, frozenset[str]]:
     image.load()
     if _has_frames(image, data):
         seen.add(FRAMES)
-    if image.format != "TIFF" and (turn := TURNS.get(orientation(image.info))):  # a TIFF is turned as it is loaded
-        image = image.transpose(turn)
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+    held, scaled = orientation(image.info), image.mode == "I" and image.format == "PPM"  # to 16 bits, by its reader
+    if held in TURNS and image.format != "TIFF":  # a TIFF is turned as it is loaded
+        image = image.transpose(TURNS[held])
+    if image.mode.startswith("I;16") or scaled:
         return Image.fromarray(np.asarray(image).astype(np.int32)), frozenset(seen)  # mode I: it can be resized
     if image.mode not in GREY | COLOUR:
         raise Unusable(f"pixels of mode {image.mode!r} are not supported; store 8 or 16 bit grey or colour")

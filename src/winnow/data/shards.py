@@ -29,12 +29,13 @@ def find_shards(path: Path) -> Shards:
     """`path` itself, as training data, or the files below it: the role is what a file's name begins with (`role_of`),
     or else the nearest folder's.
 
-    Refused where there are several data sets, where a shard of `-of-N` is missing, and where there is no training set.
+    Refused where there are several data sets, where training data are missing, and where a shard of theirs is.
     """
     if path.is_file():
         return Shards([path])
     if not path.is_dir():
-        raise Refused(f"data.path {shown(path)} does not exist; give a Parquet file or a folder of them")
+        gone = "is no regular file" if path.exists() else "does not exist"
+        raise Refused(f"data.path {shown(path)} {gone}; give a Parquet file or a folder of them")
     found, files = Walk(), []
     for parts, kind in walk(path, found):
         if kind is not None and parts[-1].lower().endswith(".parquet"):
@@ -52,9 +53,8 @@ def find_shards(path: Path) -> Shards:
             f"{shown(path)} has no train*.parquet (found: {seen}); name the training files train.parquet or so"
         )
     _one_set(shown(path), sets)
-    for shards in sets.values():
-        _whole(shown(path), shards)
     paths = {role: [path.joinpath(*parts) for parts in shards] for role, shards in sets.items()}
+    check_whole(path, paths["train"])
     return Shards(paths["train"], {role: paths[role] for role in TESTS if role in paths}, left)
 
 
@@ -85,10 +85,10 @@ def _depth(parts: Sequence[str]) -> int:
     return next(number for number, part in enumerate(parts) if role_of(part))
 
 
-def _whole(root: str, files: Sequence[Sequence[str]]) -> None:
+def check_whole(path: Path, files: Sequence[Path]) -> None:
     """Refuse a series name-00000-of-00003 with a shard missing, two series of other lengths, and one beside others."""
-    series, alone = defaultdict(set), []
-    for parts in files:
+    root, series, alone = shown(path), defaultdict(set), []
+    for parts in [file.relative_to(path).parts for file in files if file != path]:
         if match := re.fullmatch(r"(.*?)-?(\d+)-of-(\d+)(.*)", parts[-1], re.IGNORECASE):
             series[(*parts[:-1], match[1], match[4].lower())].add((int(match[2]), int(match[3])))
         else:

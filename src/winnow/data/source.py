@@ -191,7 +191,10 @@ def limited(labels: np.ndarray, limit: int | None, option: str, seed: int) -> np
         return np.arange(len(labels))
     kinds, counts = np.unique(labels, return_counts=True)
     if limit < len(kinds):
-        raise Refused(f"data.{option} is {limit}, fewer than the {len(kinds)} classes; give at least one image a class")
+        each, why = (4, "four images a class, one a split") if option == "limit_train" else (1, "one image a class")
+        raise Refused(
+            f"data.{option} is {limit}, fewer than the {len(kinds)} classes; give at least {each * len(kinds)}: {why}"
+        )
     rng = np.random.default_rng(seed)
     take = shares(limit, counts / counts.sum())
     chosen = [

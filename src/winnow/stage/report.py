@@ -236,6 +236,9 @@ def _data(folder: Path) -> str:
     dropped = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in manifest["duplicates"].items())
     shape = " x ".join(str(side) for side in manifest["shape"])
     what = f"{manifest['source']}: {shape}, {len(manifest['classes'])} classes; duplicates: {dropped}."
+    if left_out := manifest.get("left_out"):
+        what += f" Left out: {', '.join(f'{count} {reason}' for reason, count in left_out.items())}."
+    what = " ".join([what, *(f"{note}." for note in manifest.get("notes", []))])
     return f"<p>{_text(what)}</p>" + _table(["split", "images", "digest of the content"], rows)
 
 

@@ -14,6 +14,7 @@ from winnow.cli_proxies import rank, score
 from winnow.cli_trials import replay, table
 from winnow.cli_trust import export, gate, promote, verify, why
 from winnow.core import disk
+from winnow.core.addresses import redact, redacted_traceback
 from winnow.core.errors import Refused
 from winnow.core.stop import stoppable
 from winnow.core.streams import loosen
@@ -133,15 +134,13 @@ def _plan_study(folder: Path) -> None:
 @click.option("--port", type=int, default=5000, show_default=True)
 def ui(folder: Path, port: int) -> None:
     """Open the tracking store of this folder in the MLflow UI, on 127.0.0.1."""
-    import subprocess
-
     from winnow.stage.reading import read_params
-    from winnow.stage.tracking import ui_command, ui_environment, ui_url
+    from winnow.stage.tracking import serve, ui_command, ui_environment, ui_url
 
     tracking = read_params(folder / "params.yaml").tracking
     command = ui_command(folder, tracking.uri, port)
     click.echo(f"{ui_url(folder, tracking.experiment, port)}\n(ready in some seconds; Ctrl-C ends it)")
-    raise SystemExit(subprocess.call(command, env=ui_environment()))
+    raise SystemExit(serve(command, ui_environment(folder, tracking.uri)))
 
 
 cli.add_command(table)
@@ -252,7 +251,7 @@ def run(arguments: list[str] | None = None) -> int:
             status = cli.main(arguments, prog_name="winnow", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except Refused as refusal:
-        click.echo(f"winnow: {refusal}", err=True)
+        click.echo(f"winnow: {redact(str(refusal))}", err=True)
         return 2
     except click.ClickException as error:
         error.show()
@@ -260,7 +259,7 @@ def run(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if (told := disk.sentence(error)) is None:
             raise
-        click.echo(f"winnow: {told}", err=True)
+        click.echo(f"winnow: {redact(told)}", err=True)
         return 2
     except (KeyboardInterrupt, click.Abort) as error:  # click makes the second of the first
         click.echo("winnow: stopped; what was finished is kept, the same command goes on from there", err=True)
@@ -269,6 +268,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 def main(arguments: list[str] | None = None) -> None:
     loosen()  # a reader that went away, or a terminal without our letters, ends no work
+    sys.excepthook = redacted_traceback
     sys.exit(run(arguments))
 
 

@@ -86,6 +86,10 @@ def test_the_shipped_file_holds_every_key_and_the_defaults():
         ),
         ("search", None, "search: input should be a valid dictionary"),
         ("tracking.experiment", "", "tracking.experiment"),
+        ("tracking.registered_model", "team/winnow", "takes no / or : in the name of a model"),
+        ("tracking.registered_model", "winnow:2", "takes no / or : in the name of a model"),
+        ("tracking.uri", "http://u:hun/ter2@h", "tracking.uri: it is http://…, which is no address as it stands"),
+        ("trials.storage", "postgresql://u:hun#ter2@h/db", "trials.storage: it is postgresql://…, which is no address"),
     ],
 )
 def test_a_mistake_is_one_sentence(key, value, sentence):

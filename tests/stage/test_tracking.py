@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from winnow.stage.tracking import launch as launch_module
-from winnow.stage.tracking import store, ui_command, ui_environment
+from winnow.stage.tracking import ui_command, ui_environment
 from winnow.stage.tracking.spool import shipped
 
 AWAY = "http://me:secret@127.0.0.1:1"
@@ -72,6 +72,13 @@ def client_of(root: Path):
     return MlflowClient(f"sqlite:///{root}/.winnow/mlflow.db")
 
 
+def pipelines(root: Path) -> list[str]:
+    """The states of pipeline runs."""
+    with sqlite3.connect(root / ".winnow/mlflow.db") as database:
+        query = "SELECT status FROM runs JOIN tags USING (run_uuid) WHERE key = 'winnow.stage' AND value = 'pipeline'"
+        return [row[0] for row in database.execute(query)]
+
+
 @pytest.fixture(scope="session")
 def scene(tmp_path_factory):
     root = tmp_path_factory.mktemp("project")
@@ -102,6 +109,10 @@ def scene(tmp_path_factory):
     stages["stop"].send_signal(signal.SIGINT)
     done = {name: finish(stage) for name, stage in stages.items()}
     wait_for(lambda: not list((root / ".winnow/runs").iterdir()))
+    between = []
+    for name in ("select", "evaluate"):
+        done[name] = finish(launch(root, name))
+        between = between or pipelines(root)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow imports what SQLAlchemy 2.1 calls deprecated
@@ -124,10 +135,11 @@ def test_every_stage_has_one_parent_and_none_runs_for_ever(scene):
     children = [run for run in scene.runs if run is not parent and run.data.tags["winnow.stage"] != "trial"]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert sorted((run.info.run_name.split(" ")[0], run.info.status) for run in children) == [
-        ("fail", "FAILED"), ("good", "FINISHED"), ("hang", "KILLED"), ("hang", "KILLED"),
-        ("stop", "KILLED"),
+        ("evaluate", "FINISHED"), ("fail", "FAILED"), ("good", "FINISHED"), ("hang", "KILLED"), ("hang", "KILLED"),
+        ("select", "FINISHED"), ("stop", "KILLED"),
     ]  # fmt: skip
-    assert parent.info.status == "FINISHED", "the pipeline run follows the stage that ended last"
+    assert parent.info.status == "FINISHED", "the last stage of the pipeline ended well"
+    assert scene.between == ["RUNNING"], "until then a stage that ends well leaves the pipeline's run open"
     assert parent.info.run_name.endswith(" · digits · nas_bench_201 · darts")
 
 
@@ -261,12 +273,14 @@ def server(scene):
     running: list[subprocess.Popen] = []
 
     def start() -> str:
+        from winnow.stage.tracking.answers import trouble
+
         with mock.patch.dict(os.environ):
             os.environ.pop("MLFLOW_TRACKING_URI", None)
-            command = ui_command(scene.root, port=port)
+            command, environment = ui_command(scene.root, port=port), ui_environment(scene.root)
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
-        running.append(subprocess.Popen(command, cwd=scene.root, env=ui_environment(), **quiet))
-        wait_for(lambda: store.trouble(f"http://127.0.0.1:{port}") is None)
+        running.append(subprocess.Popen(command, cwd=scene.root, env=environment, **quiet))
+        wait_for(lambda: trouble(f"http://127.0.0.1:{port}") is None)
         return f"http://127.0.0.1:{port}"
 
     def stop() -> None:

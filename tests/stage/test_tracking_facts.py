@@ -4,16 +4,16 @@ import contextlib
 import errno
 import json
 import os
+import socket
 import sqlite3
 import subprocess
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
 
 from winnow.core.errors import Refused
-from winnow.stage.tracking import facts, local, store, to_wandb, track, ui_command, ui_url
+from winnow.stage.tracking import facts, local, store, to_wandb, track, ui_command, ui_environment, ui_url
 from winnow.stage.tracking import run as run_module
 from winnow.stage.tracking.spool import Reader, Spool
 
@@ -30,21 +30,6 @@ def test_long_parameters_are_cut_but_still_told_apart():
     one, other = ({"x": "a" * 7000 + end} for end in "bc")
     assert len(facts.flatten(one)["x"]) <= facts.LONGEST_PARAM
     assert facts.flatten(one) != facts.flatten(other)
-
-
-@pytest.mark.parametrize(
-    ("text", "clean"),
-    [
-        ("http://me:secret@host:5000/x", "http://host:5000/x"),
-        ("postgresql+psycopg://me:se%40cret@host/db", "postgresql+psycopg://host/db"),
-        ("https://token@host", "https://host"),
-        ("two: http://a:b@c and http://d:e@f", "two: http://c and http://f"),
-        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
-        ("http://host/a:b@c", "http://host/a:b@c"),
-    ],
-)
-def test_passwords_are_taken_out_of_addresses(text, clean):
-    assert facts.redact(text) == clean
 
 
 def test_a_pipeline_run_is_its_parameters_commit_and_project(tmp_path):
@@ -110,51 +95,117 @@ def test_credentials_leave_the_address_for_the_variables():
     assert store.split_credentials("postgresql://me:s@host/db") == ("postgresql://me:s@host/db", {})
 
 
-class Answers(BaseHTTPRequestHandler):
-    """As an MLflow server with a password would, or as what is named by the first part of the path."""
+def serve_bytes(answer):
+    """A server on loopback that reads what comes and sends `answer`, or nothing at all where it is None."""
+    listener = socket.create_server(("127.0.0.1", 0))
 
-    def do_GET(self):
-        kind = self.path.split("/")[1]
-        allowed = self.headers.get("Authorization") == "Basic bWU6c2VjcmV0"  # me:secret
-        code = {"broken": 500, "absent": 404}.get(kind, 200 if allowed else 401)
-        self.send_response(code)
-        self.end_headers()
-        self.wfile.write(b"<html>" if kind == "other" else b'{"experiments": []}')
+    def run():
+        kept = []
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            kept.append(connection)
+            if answer is not None:
+                connection.recv(65536)
+                connection.sendall(answer)
+                connection.close()
 
-    def log_message(self, *_):
-        pass
+    threading.Thread(target=run, daemon=True).start()
+    return listener
 
 
-@pytest.fixture(scope="module")
-def server():
-    with HTTPServer(("127.0.0.1", 0), Answers) as made:
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"127.0.0.1:{made.server_port}"
-        made.shutdown()
-        thread.join()
+def http(status, body=b"{}"):
+    return b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (http(200), None),
+        (http(401, b"no"), "does not accept our credentials"),
+        (http(403, b"no"), "does not accept our credentials"),
+        (http(404, b"<html>"), "not MLflow"),
+        (http(500), "answers HTTP 500"),
+        (http(200, b"<html>"), "not MLflow"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "not MLflow"),
+        (http(200)[:-2] + b"{", "not MLflow"),  # breaks off
+        (None, "no answer within 1 second"),
+    ],
+    ids=["well", "401", "403", "404", "500", "html", "ssh", "torn", "silent"],
+)
+def test_a_server_is_asked_by_mlflows_own_client(answer, said, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    from winnow.stage.tracking import answers
+
+    monkeypatch.setattr(answers, "PATIENCE", 1.0)
+    with contextlib.closing(serve_bytes(answer)) as listener:
+        told = answers.trouble(f"http://127.0.0.1:{listener.getsockname()[1]}/mlflow")
+    assert told is None if said is None else said in told
 
 
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("http://me:secret@{}/mlflow", None),
-        ("http://{}/mlflow", "does not accept our credentials"),
-        ("http://me:wrong@{}/mlflow", "does not accept our credentials"),
-        ("http://{}/broken", "answers HTTP 500"),
-        ("http://me:secret@{}/other", "not MLflow"),
         ("http://127.0.0.1:1", "refused"),
-        ("postgresql+psycopg://me:secret@127.0.0.1:1/db", "refused"),
-        ("sqlite:////no/such/folder/mlflow.db", "not writable"),
-        ("./mlruns", "no plain folders"),
-        ("file:///tmp/mlruns", "no plain folders"),
+        ("http://no-such-host.invalid", "no host of this name"),
+        ("postgresql+psycopg://me:hunter2@127.0.0.1:1/db", "refused"),
+        ("sqlite:////no/such/folder/mlflow.db", "unable to open"),
+        ("file:///tmp/mlruns", "maintenance mode"),
+        ("nosuchplugin://x", "unsupported URI"),
     ],
 )
-def test_an_address_is_tried_before_work_starts(server, address, said, monkeypatch):
-    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    trouble = store.trouble(address.format(server))
-    assert trouble is None if said is None else said in trouble
+def test_an_address_is_what_mlflow_takes(address, said, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    from winnow.stage.tracking import answers
+
+    told = answers.trouble(address)
+    assert said in told
+    assert "hunter2" not in told
+
+
+def test_what_may_get_through_later_is_told_from_what_was_refused():
+    import requests
+    from mlflow.exceptions import MlflowException, RestException
+
+    from winnow.stage.tracking.answers import transient
+
+    def answered(status):
+        response = requests.Response()
+        response.status_code = status
+        return requests.HTTPError(f"{status}", response=response)
+
+    def said(status):
+        return MlflowException(f"API request to endpoint /x failed with error code {status} != 200. Response body: ''")
+
+    later = (408, 429, 500, 502, 503, 504)
+    for status in (*later, 400, 401, 403, 404, 405, 413, 422, 501):
+        assert transient(answered(status)) == transient(said(status)) == (status in later), status
+    assert transient(MlflowException("API request to http://h failed with exception Max retries exceeded"))
+    assert transient(ConnectionResetError())
+    assert transient(OSError(errno.ENOSPC, "full"))
+    assert transient(requests.ConnectionError("no"))
+    for code in ("PERMISSION_DENIED", "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "ENDPOINT_NOT_FOUND"):
+        assert not transient(RestException({"error_code": code, "message": "no"}))
+    assert not transient(FileNotFoundError(errno.ENOENT, "gone"))
+    assert not transient(KeyError("x"))
+
+
+@pytest.mark.parametrize("name", ["a?b=c", "100% #1", "ä ö&x", "it's", "a%3Fb", "semi;colon"])
+def test_any_folder_name_can_hold_the_store(name, tmp_path):
+    import sqlalchemy
+
+    state = tmp_path / name / ".winnow"
+    state.mkdir(parents=True)
+    uri = store.local_uri(state)
+    engine = sqlalchemy.create_engine(uri)
+    engine.connect().close()
+    engine.dispose()
+    assert (state / "mlflow.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name], "nothing beside it"
+    assert store.portable_uri(uri, state) == "sqlite:///.winnow/mlflow.db"
+    assert store.absolute_uri("sqlite:///.winnow/mlflow.db", state) == uri
 
 
 def test_looking_for_the_page_makes_no_store(tmp_path, monkeypatch):
@@ -169,14 +220,39 @@ def tracking(**changes):
     return SimpleNamespace(**usual | {"system_metrics": False, "registered_model": "winnow-test"} | changes)
 
 
-def test_a_required_server_that_is_away_refuses_the_stage_at_once(tmp_path, monkeypatch):
+def test_a_required_server_that_is_away_refuses_the_stage_before_it_works(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    away = tracking(uri="http://me:secret@127.0.0.1:1")
-    told = r"http://127\.0\.0\.1:1 cannot be used.*tracking\.required: false"
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.setenv("WINNOW_SHIPPER_LINGER", "1")
+    away = tracking(uri="http://me:hunter2@127.0.0.1:1")
+    told = r"http://127\.0\.0\.1:1 cannot be used: connection refused.*tracking\.required: false"
     with pytest.raises(Refused, match=told) as refusal, track("search", params={}, root=tmp_path, tracking=away):
         pytest.fail("the stage must not start")
-    assert "secret" not in str(refusal.value)
+    assert "hunter2" not in str(refusal.value)
     assert not list((tmp_path / ".winnow").glob("runs/*"))
+
+
+@pytest.mark.parametrize("variable", [True, False])
+def test_a_raw_password_refuses_the_stage_and_is_shown_nowhere(variable, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    raw = "postgresql://me:hun#ter2@127.0.0.1/db"
+    if variable:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", raw)
+    asked = tracking(uri=None if variable else raw)
+    told = rf"{'MLFLOW_TRACKING_URI' if variable else 'tracking.uri'} is postgresql://….*encoded"
+    with pytest.raises(Refused, match=told) as refusal, track("search", params={}, root=tmp_path, tracking=asked):
+        pytest.fail("the stage must not start")
+    assert "hun" not in str(refusal.value)
+
+
+def test_blanks_around_an_address_are_no_part_of_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", " http://u:p@127.0.0.1:5000\n")
+    assert store.choose_uri(None, tmp_path) == "http://u:p@127.0.0.1:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "databricks")
+    assert store.choose_uri(None, tmp_path) == "databricks"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
+    assert store.choose_uri(None, tmp_path / ".winnow") == f"{tmp_path}/mlruns"
 
 
 def test_without_tracking_nothing_is_started_and_a_record_is_still_written(tmp_path, monkeypatch):
@@ -272,5 +348,8 @@ def test_the_page_is_refused_where_there_is_none(tmp_path, monkeypatch):
     (tmp_path / ".winnow" / "mlflow.db").touch()
     command = ui_command(tmp_path, port=5001)
     assert command[command.index("--host") + 1] == "127.0.0.1"
-    assert f"sqlite:///{tmp_path}/.winnow/mlflow.db" in command
+    assert ui_environment(tmp_path)["MLFLOW_BACKEND_STORE_URI"] == f"sqlite:///{tmp_path}/.winnow/mlflow.db"
+    database = "postgresql://me:hunter2@h/db"
+    assert "hunter2" not in " ".join(ui_command(tmp_path, database)), "arguments are seen by everybody"
+    assert ui_environment(tmp_path, database)["MLFLOW_BACKEND_STORE_URI"] == database
     assert ui_url(tmp_path, port=5001).startswith("http://127.0.0.1:5001/#/experiments?")

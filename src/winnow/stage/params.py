@@ -1,8 +1,9 @@
 """params.yaml, checked at the door: what each section takes, and sentences for what it does not."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from winnow.search.pairs import NEEDS, OFFERS, objection, unlimited
 from winnow.stage.section import (
@@ -11,6 +12,7 @@ from winnow.stage.section import (
     ImageSize,
     Limit,
     NotNegative,
+    Place,
     Positive,
     Rate,
     Section,
@@ -252,12 +254,19 @@ class Evaluate(Section):
 
 class TrackingParams(Section):
     enabled: bool = True
-    uri: str | None = None
+    uri: Place | None = None
     experiment: Annotated[str, Field(min_length=1)] = "winnow"
     required: bool = False
     system_metrics: bool = True
     registered_model: Annotated[str, Field(min_length=1)] = "winnow"
     wandb: bool = False
+
+    @field_validator("registered_model")
+    @classmethod
+    def a_name_mlflow_takes(cls, name: str) -> str:
+        if not name.strip() or re.search("[/:]", name) or name in (".", ".."):
+            raise ValueError(f"MLflow takes no / or : in the name of a model, and no blank one: not {name!r}")
+        return name
 
 
 class Params(Section):

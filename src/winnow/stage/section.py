@@ -5,7 +5,10 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from winnow.core.addresses import read_address
+from winnow.core.errors import Refused
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -44,6 +47,20 @@ def _image_size(value: Any) -> Any:
 
 Limit = Annotated[int | str | None, BeforeValidator(_limit)]
 ImageSize = Annotated[int | list[int] | None, BeforeValidator(_image_size)]
+
+
+def _readable(text: str) -> str:
+    """Blanks around it, as secrets of CI have them, go; what parsers would read differently is refused."""
+    text = text.strip()
+    if "://" in text:
+        try:
+            read_address(text, "it")
+        except Refused as refusal:
+            raise ValueError(str(refusal)) from None
+    return text
+
+
+Place = Annotated[str, AfterValidator(_readable)]  # the address of a server or database, or a path
 
 
 class Section(BaseModel):

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from winnow.stage.section import Distinct, NotNegative, Positive, Rate, Section
+from winnow.stage.section import Distinct, NotNegative, Place, Positive, Rate, Section
 from winnow.trials.plan import DIRECTIONS, SAMPLERS, STOPPERS
 
 
@@ -108,11 +108,11 @@ class SearchTrials(Section):
 class Trials(Section):
     executor: Literal["inline", "processes", "ray"] = "processes"
     workers: Positive = 2
-    storage: str | None = None
+    storage: Place | None = None
     log: Literal["all", "top", "none"] = "top"
     top: Positive = 3
     resources: dict[str, float | int] = {}
-    address: str | None = None
+    address: Place | None = None
 
 
 class Tune(Section):

@@ -13,6 +13,7 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from winnow.core.addresses import read_address, redact
 from winnow.core.errors import Refused
 from winnow.trials.journal import Journal, drop_stale_lock, mend, only_driver
 from winnow.trials.outcome import Outcome
@@ -152,22 +153,21 @@ def _owned(storage: BaseStorage, url: str, name: str) -> Iterator[None]:
 
 def public(url: str) -> tuple[str, str]:
     """`url` without name, password and options, and what kind of database it is of. Refused where we have none."""
-    from sqlalchemy.engine import URL, make_url
+    from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
+    shown = read_address(url, "trials.storage").shown
     try:
-        parsed = make_url(url)
+        dialect = make_url(url).get_backend_name()
     except (ArgumentError, ValueError) as error:
-        raise Refused(f"{url.partition('://')[0]}://… is no URL of a database, as sqlite:///study.db is") from error
-    shown = URL.create(parsed.drivername, host=parsed.host, port=parsed.port, database=parsed.database)
-    dialect = parsed.get_backend_name()
+        raise Refused(f"{shown} is no URL of a database, as sqlite:///study.db is") from error
     if dialect not in ("sqlite", "postgresql"):
         raise Refused(f"{shown}: trials go to a journal file, SQLite or PostgreSQL, not {dialect}")
-    return str(shown), dialect
+    return shown, dialect
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0]
+    return redact((str(error).splitlines() or [type(error).__name__])[0])
 
 
 def _study(storage: BaseStorage, name: str, plan: Plan, described: Mapping[str, Any]) -> int:

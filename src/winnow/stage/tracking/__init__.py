@@ -6,7 +6,8 @@ its run is finished: at once by the shipper, or at the next start if the shipper
 
     begin.py facts.py run.py    the stage's side: what is said first, and then
     spool.py launch.py          what lies between: the folder of a run, and whether a shipper is there
-    shipper.py to_mlflow.py to_wandb.py system.py   the other side
+    shipper.py to_mlflow.py models.py to_wandb.py system.py   the other side
+    answers.py                  what a store answers, and whether asking again may help
     store.py ui.py              addresses, and MLflow's page
 
     with track("search", params=everything, root=root, tracking=params.tracking) as run:
@@ -16,6 +17,6 @@ its run is finished: at once by the shipper, or at the next start if the shipper
 
 from winnow.stage.tracking.run import Dataset, Run, track
 from winnow.stage.tracking.store import state_folder
-from winnow.stage.tracking.ui import ui_command, ui_environment, ui_url
+from winnow.stage.tracking.ui import serve, ui_command, ui_environment, ui_url
 
-__all__ = ["Dataset", "Run", "state_folder", "track", "ui_command", "ui_environment", "ui_url"]
+__all__ = ["Dataset", "Run", "serve", "state_folder", "track", "ui_command", "ui_environment", "ui_url"]

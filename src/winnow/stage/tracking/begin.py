@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from winnow.core.addresses import redact
 from winnow.core.errors import Refused
-from winnow.stage.tracking import facts, store
+from winnow.stage.tracking import facts
+
+LAST = ("evaluate", "study")  # stages with which a pipeline has ended
 
 
 class Tracking(Protocol):
@@ -52,32 +55,18 @@ def first_event(
         "title": facts.title(params, digest),
         "pipeline_id": digest,
         "experiment": tracking.experiment,
+        "last": stage in LAST,
+        "required": tracking.required,
         "wandb": tracking.wandb,
         "system_metrics": tracking.system_metrics,
         "user": _user(),
-        "command": facts.redact(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
+        "command": redact(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         "params": facts.flatten(params),
         "model_id": next((model["model_id"] for model in models if model.get("registered")), None),
         "git": git,
         "environment": environment,
         "tags": tags,
     }
-
-
-def usable_uri(tracking: Tracking, state: Path) -> tuple[str, str]:
-    """The address to use, and why it is the local store although another was asked for (empty if it was not)."""
-    uri = store.choose_uri(tracking.uri, state)
-    trouble = store.trouble(uri)
-    if trouble is None:
-        return uri, ""
-    told = f"the tracking server {facts.redact(uri)} cannot be used: {trouble}"
-    if tracking.required:
-        raise Refused(
-            f"{told}; start it, correct MLFLOW_TRACKING_URI or tracking.uri, or set tracking.required: false to go on "
-            "with a local store"
-        )
-    say(f"warning: {told}; this run goes to the local store {store.portable_uri(store.local_uri(state), state)}")
-    return store.local_uri(state), told
 
 
 def _read_record(path: Path) -> dict[str, Any]:
@@ -98,4 +87,4 @@ def _user() -> str:
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(redact(text), file=sys.stderr, flush=True)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from winnow.core.addresses import public, redact
 from winnow.core.git import asked, nothing_wrong
 from winnow.core.machine import usable_cores
 
@@ -20,13 +21,6 @@ LONGEST_DIFF = 1_000_000  # characters of `git diff` kept with a run
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "PYTHONHASHSEED")
 PACKAGES = ("torch", "numpy", "pyarrow", "mlflow", "optuna", "dvc", "winnow")
 ISA = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "neon", "asimd", "sve")
-
-_PASSWORD = re.compile(r"(?<=://)[^/\s:@'\"]*:[^/\s@'\"]*@|(?<=://)[^/\s:@'\"]+@")
-
-
-def redact(text: str) -> str:
-    """The text without the `user:password@` of any URI in it."""
-    return _PASSWORD.sub("", text)
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -65,7 +59,7 @@ def title(params: Mapping[str, Any], digest: str) -> str:
 
 
 def git(root: Path) -> dict[str, Any]:
-    """`commit`, `branch`, `dirty` and the `diff` against the commit; empty where `root` is in no repository.
+    """`commit`, `branch`, `remote`, `dirty`, the `diff` against the commit; empty where `root` is in no repository.
 
     Where there is one that git does not open, `refused` is git's own reason and nothing else is known.
     """
@@ -78,6 +72,7 @@ def git(root: Path) -> dict[str, Any]:
         return {} if nothing_wrong(reason) else {"refused": reason}
     status = ask("status", "--porcelain", "--untracked-files=no") or ""
     facts = {"commit": commit.strip(), "branch": (ask("rev-parse", "--abbrev-ref", "HEAD") or "").strip()}
+    facts["remote"] = public(ask("remote", "get-url", "origin") or "")
     diff = redact(ask("diff", "HEAD") or "") if status else ""
     if len(diff) > LONGEST_DIFF:
         diff = f"{diff[:LONGEST_DIFF]}\n… cut here; {len(diff)} characters\n"

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -10,13 +11,18 @@ from winnow.core import locks
 from winnow.stage.tracking.store import split_credentials
 
 SHIPPER = "winnow.stage.tracking.shipper"
-NOT_OURS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")  # they would beat explicit ids
-WHO = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "WANDB_API_KEY", "WANDB_MODE")
+# Run and experiment would beat explicit ids; warnings of other people's packages must not become errors.
+NOT_OURS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "PYTHONWARNINGS")
+# What a connection may depend on: a shipper that was started with other settings is no help.
+SETTINGS = re.compile(
+    r"(?i)(MLFLOW|WANDB|DATABRICKS|AWS|AZURE|GOOGLE|PG|SSL|REQUESTS|CURL|HTTPS?_PROXY|ALL_PROXY|NO_PROXY)"
+)
 
 
 def lock_path(state: Path, uri: str) -> Path:
-    """One shipper for one store as one user."""
-    told = "\0".join([uri, sys.executable, *(os.environ.get(name, "") for name in WHO)])
+    """One shipper for one store as one user with the same settings."""
+    settings = sorted(f"{k}={v}" for k, v in os.environ.items() if SETTINGS.match(k) and k not in NOT_OURS)
+    told = "\0".join([uri, sys.executable, *settings])
     return state / f"shipper-{hashlib.sha256(told.encode()).hexdigest()[:10]}.lock"
 
 
@@ -43,7 +49,7 @@ def ensure_shipper(state: Path, uri: str) -> bool:
     handle.close()
     clean, credentials = split_credentials(uri)
     environment = {key: value for key, value in os.environ.items() if key not in NOT_OURS}
-    environment |= {"MLFLOW_TRACKING_URI": clean, **credentials}
+    environment |= {"MLFLOW_TRACKING_URI": clean, "PYTHONUTF8": "1", **credentials}
     log, write = str(lock.with_suffix(".log")), os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     os.posix_spawn(
         sys.executable,

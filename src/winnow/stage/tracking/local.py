@@ -4,6 +4,8 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
+from winnow.stage.tracking.store import sqlite_uri
+
 ADDRESSES = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -22,7 +24,7 @@ def create_local_store(state: Path) -> None:
 
     temporary = state / ".mlflow.db.new"
     temporary.unlink(missing_ok=True)
-    SqlAlchemyStore(f"sqlite:///{temporary}", (state / "mlartifacts").as_uri()).engine.dispose()
+    SqlAlchemyStore(sqlite_uri(temporary), (state / "mlartifacts").as_uri()).engine.dispose()
     temporary.replace(path)
 
 

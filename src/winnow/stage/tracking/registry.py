@@ -9,11 +9,12 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from winnow.core.addresses import public
 from winnow.core.errors import Refused
+from winnow.stage.tracking.answers import checked, one_line
 from winnow.stage.tracking.begin import Tracking
-from winnow.stage.tracking.facts import redact
 from winnow.stage.tracking.local import create_local_store
-from winnow.stage.tracking.store import choose_uri, local_uri, locked, state_folder, trouble
+from winnow.stage.tracking.store import choose_uri, local_uri, locked, state_folder
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 
@@ -28,8 +29,8 @@ def promote(root: Path, tracking: Tracking, version: str, tags: Mapping[str, str
     name = tracking.registered_model
     if uri == local_uri(state) and not (state / "mlflow.db").is_file():
         raise Refused("there are no runs yet, and so no candidate: run `make repro` with tracking.enabled first")
-    if problem := trouble(uri):
-        raise Refused(f"the tracking server {redact(uri)} cannot be used: {problem}")
+    if uri != local_uri(state):
+        checked(uri, public(uri))
     with locked(state / "tracking.lock"):
         if uri == local_uri(state):
             create_local_store(state)
@@ -54,4 +55,4 @@ def _version(client: MlflowClient, name: str, alias: str) -> str | None:
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no model, no such alias
             return None
-        raise Refused(f"the model registry does not answer: {str(error).splitlines()[0][:200]}") from error
+        raise Refused(f"the model registry does not answer: {one_line(error)}") from error

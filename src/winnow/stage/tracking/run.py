@@ -2,21 +2,27 @@
 
 import contextlib
 import math
+import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from winnow.core.addresses import public, redact
 from winnow.core.errors import Refused
-from winnow.stage.tracking import facts, store
-from winnow.stage.tracking.begin import Tracking, first_event, say, usable_uri
+from winnow.stage.tracking import store
+from winnow.stage.tracking.begin import Tracking, first_event, say
 from winnow.stage.tracking.launch import SHIPPER, ensure_shipper, lock_path
 from winnow.stage.tracking.spool import Spool, state_of, write_json
 
 QUIET = 2.0  # seconds of waiting for the shipper before a line says so
 RESTARTS = 3  # of a shipper that does not stay
+ANSWER_PATIENCE = 60.0  # seconds a required server has, the shipper's start included
+PATIENCE = 15.0  # seconds a stage waits at its end once the record is complete; the shipper goes on beside the next
+RECORD_PATIENCE = 75.0  # seconds it waits for what its record holds: the run's ids and models
 CTRL_C_PATIENCE = 3.0  # seconds Ctrl-C waits for the shipper, which finishes on its own anyway
+SIGNALLED = (130, 143)  # exit statuses of Ctrl-C and of SIGTERM
 
 
 class Dataset(NamedTuple):
@@ -35,7 +41,7 @@ class Run:
 
     def __init__(self, stage: str, spool: Spool | None, registered_model: str = ""):
         self.stage, self.record = stage, {"stage": stage, "run_id": None, "parent_run_id": None}
-        self._spool, self._registered_model = spool, registered_model
+        self._spool, self._registered_model, self.models = spool, registered_model, 0
 
     def metric(self, name: str, value: float, step: int = 0) -> None:
         self.metrics({name: value}, step)
@@ -50,7 +56,7 @@ class Run:
         self._write("summary", values=finite, note=note)
 
     def tag(self, name: str, value: object) -> None:
-        self._write("tags", values={name: facts.redact(str(value))})
+        self._write("tags", values={name: redact(str(value))})
 
     def note(self, markdown: str) -> None:
         """The description on the run's page."""
@@ -87,6 +93,7 @@ class Run:
             registered = self._registered_model if register else ""
             what = {"build": build, "arguments": dict(arguments or {}), "files": kept, "search_path": sys.path}
             shown = {"name": name, "input_shape": list(input_shape), "details": dict(details or {})}
+            self.models += 1
             self._write("model", **what, **shown, register=registered, alias=alias)
 
     def child(
@@ -100,7 +107,7 @@ class Run:
     ) -> None:
         """A finished run nested below this one; `model` has `build`, `files`, `input_shape`, `arguments`, `details`."""
         if self._spool:
-            shown = {key: facts.redact(str(value)) for key, value in params.items()}
+            shown = {key: redact(str(value)) for key, value in params.items()}
             finite = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
             if model is not None:
                 kept = [self._keep(Path(path)) for path in model["files"]]
@@ -146,40 +153,61 @@ def track(
     state = store.state_folder(root)
     with _spool_errors():
         state.mkdir(parents=True, exist_ok=True)
-    uri, fallback = usable_uri(tracking, state)
+    uri = store.choose_uri(tracking.uri, state)
     start = first_event(stage, params, root, tracking, upstream)
     start |= {"uri": store.portable_uri(uri, state), "shipper": lock_path(state, uri).name}
     start["inputs"] = [{**each._asdict(), "path": str(each.path)} for each in inputs]
-    if fallback:
-        start["tags"]["winnow.tracking_fallback"] = fallback
     with _spool_errors():
         spool = Spool(state, stage)
         spool.write("start", **start)
         ensure_shipper(state, uri)
+    if tracking.required and uri != store.local_uri(state):
+        _insist(spool, state, uri)
     run = Run(stage, spool, tracking.registered_model)
     try:
         yield run
     except BaseException as error:
         status = _status(error)
         with contextlib.suppress(Refused):  # the first error is the one to show
-            run._write("end", status=status, error=facts.redact(_one_line(error)))
-        _finish(run, spool, start, uri, CTRL_C_PATIENCE if status == "KILLED" else math.inf)
+            run._write("end", status=status, error=redact(_one_line(error)))
+        _finish(run, spool, start, uri, hurry=status == "KILLED")
         raise
     run._write("end", status="FINISHED", error=None)
-    _finish(run, spool, start, uri, math.inf)
+    _finish(run, spool, start, uri, hurry=False)
     write_json(record_path, run.record)
 
 
-def _finish(run: Run, spool: Spool, start: dict[str, Any], uri: str, patience: float) -> None:
-    """Wait for the shipper, take over the ids, say what went wrong."""
+def _insist(spool: Spool, state: Path, uri: str) -> None:
+    """Wait until the run is there, so that nothing is computed that a required server would not record."""
     with _spool_errors():
-        shipped = _wait(spool, state_of(spool.folder), uri, patience)
+        shipped = _wait(spool, state, uri, lambda now, s: "run_id" in now or "refused" in now or s > ANSWER_PATIENCE)
+    if "run_id" in shipped:
+        return
+    spool.remove()
+    told = shipped.get("refused") or shipped.get("gave_up") or f"no answer within {ANSWER_PATIENCE:g} seconds"
+    raise Refused(
+        f"the tracking server {public(uri)} cannot be used: {told}; start it, correct MLFLOW_TRACKING_URI or "
+        "tracking.uri, or set tracking.required: false to go on with a local store"
+    )
+
+
+def _finish(run: Run, spool: Spool, start: dict[str, Any], uri: str, hurry: bool) -> None:
+    """Wait for the shipper, take over the ids, say what went wrong."""
+
+    def enough(shipped: dict[str, Any], waited: float) -> bool:
+        if hurry:
+            return waited > CTRL_C_PATIENCE
+        recorded = shipped.get("settled", -1) >= run.models
+        return waited > PATIENCE and (recorded or waited > RECORD_PATIENCE)
+
+    with _spool_errors():
+        shipped = _wait(spool, state_of(spool.folder), uri, enough)
     keys = ("run_id", "parent_run_id", "experiment_id", "models")
     run.record = {
         "stage": run.stage,
         "pipeline_id": start["pipeline_id"],
         "experiment": start["experiment"],
-        "tracking_uri": start["uri"],
+        "tracking_uri": shipped.get("uri", start["uri"]),
         **{key: shipped.get(key) for key in keys},
     }
     for problem in shipped["problems"]:
@@ -188,23 +216,34 @@ def _finish(run: Run, spool: Spool, start: dict[str, Any], uri: str, patience: f
         spool.remove()
         return
     spool.close()
+    later = f"`{shlex.join([_near(sys.executable), '-m', SHIPPER, 'replay', _near(spool.folder)])}`"
     if "gave_up" in shipped:
         say(
             f"warning: not everything of this run got through ({shipped['gave_up']}); nothing is lost: the next stage "
-            f"sends the rest, or do it now with `{_near(sys.executable)} -m {SHIPPER} replay {_near(spool.folder)}`"
+            f"sends the rest, or do it now with {later}"
+        )
+    elif not hurry:
+        say(
+            f"tracking: not all of this run is in {run.record['tracking_uri']} yet; the rest is sent while you go on "
+            f"(should this machine go down meanwhile: by the next stage, or with {later})"
         )
 
 
-def _wait(spool: Spool, state: Path, uri: str, patience: float) -> dict[str, Any]:
-    """What the shipper made of this run, once it is done, has given up, or `patience` is at an end (seconds)."""
+def _wait(
+    spool: Spool,
+    state: Path,
+    uri: str,
+    enough: Callable[[dict[str, Any], float], bool],
+) -> dict[str, Any]:
+    """What the shipper made of this run once it is done, has given up, or has done `enough` (of that, and seconds)."""
     began = asked = time.monotonic()
     told, started = False, 0
     while True:
         shipped, now = spool.shipped(), time.monotonic()
-        if shipped.get("done") or "gave_up" in shipped or now - began > patience:
+        if shipped.get("done") or "gave_up" in shipped or enough(shipped, now - began):
             return shipped
         if now - began > QUIET and not told:
-            say("tracking: sending the last of this run to MLflow …")
+            say("tracking: waiting for MLflow …")
             told = True
         if now - asked > 2**started:  # in case it was killed
             started, asked = started + ensure_shipper(state, uri), now
@@ -223,7 +262,8 @@ def _near(path: Path | str) -> str:
 def _status(error: BaseException) -> str:
     if isinstance(error, SystemExit) and error.code in (0, None):
         return "FINISHED"
-    return "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+    stopped = isinstance(error, SystemExit) and error.code in SIGNALLED
+    return "KILLED" if stopped or isinstance(error, KeyboardInterrupt) else "FAILED"
 
 
 def _one_line(error: BaseException) -> str:

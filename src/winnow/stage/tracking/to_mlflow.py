@@ -1,24 +1,26 @@
-"""Events into MLflow: one parent run a pipeline run, one child a stage, every call by explicit id."""
+"""Events into MLflow: one parent run a pipeline run, one child a stage, every call by explicit id.
 
-import contextlib
-import hashlib
-import importlib
-import importlib.metadata
+What the store refuses is told as a problem of the run, once, and not sent again. What may get through later raises:
+the shipper decides whether to wait for it or to set it aside.
+"""
+
 import json
 import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import mlflow
-import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from winnow.core.addresses import redact
+from winnow.stage.tracking import models
+from winnow.stage.tracking.answers import one_line, transient
 from winnow.stage.tracking.facts import plain_name
 from winnow.stage.tracking.local import create_local_store
 from winnow.stage.tracking.spool import state_of, write_json
@@ -27,8 +29,9 @@ from winnow.stage.tracking.ui import VIEW
 
 PARAMS_AT_ONCE, METRICS_AT_ONCE = 100, 1000  # MLflow's limits for one batch
 LONGEST_DIGEST, LONGEST_TAG, LONGEST_PARAM = 36, 8000, 6000  # characters that MLflow takes
-# What will be refused again however often it is sent; anything else may be the server's bad moment.
-PERMANENT = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST")
+MOST_PROBLEMS = 20  # told of one run
+PLACE = {"model": 1, "register": 1, "text": 2, "artifact": 2}  # in the queue of what waits; what is no file is first
+ILL_FORMED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 # The run table as `ui_url` opens it: without this, MLflow shows no metric in it.
 COLUMNS = ("accuracy_mean", "accuracy_sd", "control_accuracy_mean", "params", "macs", "latency_ms")
 TABLE = {
@@ -39,11 +42,17 @@ TABLE = {
 
 
 class MlflowRun:
-    """A stage's run and its parent. Methods raise MlflowException or OSError where the store does not take it."""
+    """A stage's run and its parent.
+
+    `progress` is what is kept between attempts: `offset` in the log, `pending` (files, and what was set aside),
+    `problems`, `models`, how many models are `settled`, whether the run has `ended`.
+    """
 
     def __init__(self, uri: str, folder: Path, start: dict[str, Any], progress: dict[str, Any]):
         self.uri, self.folder, self.start, self.progress = uri, folder, start, progress
         self.state = state_of(folder)
+        self.head: tuple[int, dict[str, Any]] | None = None  # what is being sent
+        self.aside = 0  # events set aside since one got through
         with locked(self.state / "tracking.lock"):  # MLflow's own set-up fails when three processes come at once
             if uri == local_uri(self.state):
                 create_local_store(self.state)
@@ -52,8 +61,6 @@ class MlflowRun:
             if "run_id" not in progress:
                 self._create()
         self.run_id, self.parent_id = progress["run_id"], progress["parent_run_id"]
-        if "described" not in progress:
-            self._describe()
 
     def _experiment(self, uri: str) -> str:
         name = self.start["experiment"]
@@ -67,35 +74,27 @@ class MlflowRun:
         return self.client.create_experiment(name, artifact_location=place, tags=tags)
 
     def _create(self) -> None:
-        source = self._source()
+        source = self.source()
         parent = self._parent(source)
         tags = {**source, **self.start["tags"], "mlflow.parentRunId": parent}
         run = self.client.create_run(self.experiment_id, self.start["time"], tags, self.start["stage"]).info.run_id
-        self.progress |= {"run_id": run, "parent_run_id": parent, "experiment_id": self.experiment_id}
+        self.progress |= {"run_id": run, "parent_run_id": parent, "experiment_id": self.experiment_id, "settled": 0}
+        texts = ["environment.json", "params.json", *(["git.diff"] if self.start["git"].get("diff") else [])]
+        self.progress["pending"] = [
+            {"kind": "supersede"},
+            {"kind": "parameters"},
+            *({"kind": "dataset", **each} for each in self.start["inputs"]),
+            *({"kind": "text", "name": name} for name in texts),
+        ]
         self.save()
 
-    def _describe(self) -> None:
-        """What a run has from its beginning; said again from the start if the store went away half-way."""
-        start = self.start
-        self._supersede(self.parent_id, self.run_id)
-        self._accept(self._log_params, self.run_id, start["params"])
-        shared = {key: value for key, value in start["params"].items() if not key.startswith("tracking.")}
-        self._accept(self._log_params, self.parent_id, shared)
-        for each in start["inputs"]:
-            self.dataset(each)
-        self._attach("environment.json", json.dumps(start["environment"], indent=2))
-        self._attach("params.json", json.dumps(start["params"], indent=2))
-        if start["git"].get("diff"):
-            self._attach("git.diff", start["git"]["diff"])
-        self.progress["described"] = True
-        self.save()
-
-    def _source(self) -> dict[str, str]:
+    def source(self) -> dict[str, str]:
         start, git = self.start, self.start["git"]
         source = {"mlflow.user": start["user"], "mlflow.source.type": "LOCAL", "mlflow.source.name": start["command"]}
         if git:
             source |= {"mlflow.source.git.commit": git["commit"], "mlflow.source.git.branch": git["branch"]}
             source["winnow.git.dirty"] = str(git["dirty"]).lower()
+        source["mlflow.source.git.repoURL"] = git.get("remote", "")  # else MLflow tells it with its password
         return source
 
     def _parent(self, source: dict[str, str]) -> str:
@@ -115,22 +114,30 @@ class MlflowRun:
         }
         return self.client.create_run(self.experiment_id, start["time"], tags, start["title"]).info.run_id
 
-    def _supersede(self, parent: str, run: str) -> None:
+    def supersede(self, _: dict[str, Any]) -> None:
         """An earlier run of the same stage in the same pipeline run stays, marked as what no longer counts."""
-        stage = self.start["stage"]
+        stage, run, parent = self.start["stage"], self.run_id, self.parent_id
         same = f"tags.`mlflow.parentRunId` = '{parent}' and tags.`winnow.stage` = '{stage}'"
         for old in self.client.search_runs([self.experiment_id], same):
             if old.info.run_id != run and "winnow.superseded" not in old.data.tags:
                 self.client.set_tag(old.info.run_id, "winnow.superseded", run)
                 self.client.update_run(old.info.run_id, name=f"{stage} (superseded)")
 
-    def _log_params(self, run: str, values: dict[str, str]) -> None:
-        params = [Param(key, value) for key, value in values.items()]
-        for i in range(0, len(params), PARAMS_AT_ONCE):
-            self.client.log_batch(run, params=params[i : i + PARAMS_AT_ONCE])
+    def parameters(self, _: dict[str, Any]) -> None:
+        """The stage's own, and on the parent all but how it is tracked, which may differ between stages."""
+        given = self.start["params"]
+        shared = {key: value for key, value in given.items() if not key.startswith("tracking.")}
+        for run, values in ((self.run_id, given), (self.parent_id, shared)):
+            params = [Param(key, value) for key, value in values.items()]
+            for i in range(0, len(params), PARAMS_AT_ONCE):
+                self.client.log_batch(run, params=params[i : i + PARAMS_AT_ONCE])
 
-    def _attach(self, name: str, text: str) -> None:
+    def text(self, event: dict[str, Any]) -> None:
+        """A file made of what the start says."""
+        name, start = event["name"], self.start
+        content = {"environment.json": start["environment"], "params.json": start["params"]}
         with tempfile.TemporaryDirectory() as folder:
+            text = json.dumps(content[name], indent=2) if name in content else start["git"]["diff"]
             (Path(folder) / name).write_text(text, encoding="utf-8")
             self.client.log_artifact(self.run_id, str(Path(folder) / name))
 
@@ -138,59 +145,90 @@ class MlflowRun:
         write_json(self.folder / "shipped.json", self.progress)
 
     def problem(self, text: str) -> None:
-        if text not in self.progress["problems"]:
-            self.progress["problems"].append(text)
+        problems = self.progress["problems"]
+        if text not in problems and len(problems) < MOST_PROBLEMS:
+            problems.append(redact(text))
 
     # ---- events -----------------------------------------------------------------------------------------------------
 
-    def ship(self, events: list[tuple[int, dict[str, Any]]]) -> bool:
-        """Send events in order and remember how far; True when the last of them ends the run."""
-        waiting: list[dict[str, Any]] = []
+    def ship(self, events: list[tuple[int, dict[str, Any]]]) -> None:
+        """Send events in order and remember how far; files wait in `pending`, so that no number waits for them."""
         try:
-            for offset, event in events:
-                if event["kind"] == "metrics":
-                    waiting.append(event)
-                    continue
-                self._metrics(waiting)
-                waiting = []
-                if event["kind"] != "start":
-                    self._accept(getattr(self, event["kind"]), event)
-                self.progress["offset"] = offset
-            self._metrics(waiting)
-            if events:
-                self.progress["offset"] = events[-1][0]
+            for offset, event in _joined(events):
+                self.head = offset, event
+                if event["kind"] in ("artifact", "model"):
+                    self.progress["pending"].append(event)
+                elif event["kind"] != "start":
+                    self.accept(event)
+                self.progress["offset"], self.aside = offset, 0
+            self.head = None
         finally:
             if events:
                 self.save()
-        return bool(events) and events[-1][1]["kind"] == "end"
 
-    def _accept(self, send: Callable[..., None], *what: Any) -> None:
-        """Send; what the store will never take is told as a problem of the run and not sent again."""
+    def set_aside(self) -> None:
+        """Let the rest pass what does not get through now."""
+        if self.head is not None:
+            self.progress["offset"], event = self.head
+            self.progress["pending"].append(event)
+            self.progress["ending"] = event["kind"] == "end"
+            self.head, self.aside = None, self.aside + 1
+            self.save()
+
+    def next_pending(self) -> dict[str, Any] | None:
+        return min(self.progress["pending"], key=lambda e: (e.get("tries", 0), PLACE.get(e["kind"], 0)), default=None)
+
+    def accept(self, event: dict[str, Any]) -> None:
+        """Send; raises what is worth another attempt, tells what is not."""
         try:
-            send(*what)
-        except MlflowException as error:
-            if error.error_code not in PERMANENT:
+            getattr(self, event["kind"])(event)
+        except Exception as error:
+            if transient(error):
                 raise
-            self.problem(f"MLflow refused a {send.__name__.strip('_')} event: {str(error).splitlines()[0][:300]}")
+            print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
+            self.problem(f"{self._named(event)} was refused: {one_line(error)}")
+            self.progress["settled"] += event["kind"] == "register" or (event["kind"] == "model" and "run" not in event)
+            self.progress["ended"] = self.progress.get("ended", False) or event["kind"] == "end"
 
-    def _metrics(self, events: list[dict[str, Any]]) -> None:
+    def _named(self, event: dict[str, Any]) -> str:
+        kind = event["kind"]
+        if kind == "artifact":
+            path = self.folder / event["file"]
+            size = f"{path.stat().st_size:,} bytes" if path.is_file() else "gone"
+            return f"the file {path.name} ({size})"
+        if kind == "register":
+            return f"the model {event['model_id']} is logged, but its registration as {event['register']}"
+        names = {"metrics": "a batch of metrics", "model": f"the model {event.get('name')}", "end": "the run's end"}
+        return names.get(kind, f"the file {event['name']}" if kind == "text" else kind)
+
+    def metrics(self, event: dict[str, Any]) -> None:
+        """Numbers of neighbouring steps; where some are ill-formed, the others are sent without them."""
         metrics, infinite = [], {}
-        for event in events:
-            self.progress["step"] = max(event["step"], self.progress.get("step", 0))
-            for name, value in event["values"].items():
-                name = plain_name(name)
-                if math.isinf(value):
-                    infinite[f"winnow.infinite.{name}"] = f"{value} at step {event['step']}"
-                else:
-                    metrics.append(Metric(name, value, event["time"], event["step"]))
-        tags = [RunTag(name, text) for name, text in infinite.items()]
-        for i in range(0, len(metrics), METRICS_AT_ONCE):
-            self._accept(self._batch, metrics[i : i + METRICS_AT_ONCE])
-        if tags:
-            self.client.log_batch(self.run_id, tags=tags)
+        for step, at, name, value in event["numbers"]:
+            self.progress["step"] = max(step, self.progress.get("step", 0))
+            name = plain_name(name)
+            if math.isinf(value):
+                infinite[f"winnow.infinite.{name}"] = f"{value} at step {step}"
+            else:
+                metrics.append(Metric(name, value, at, step))
+        self._batch(metrics)
+        if infinite:
+            self.client.log_batch(self.run_id, tags=[RunTag(name, text) for name, text in infinite.items()])
 
     def _batch(self, metrics: list[Metric]) -> None:
-        self.client.log_batch(self.run_id, metrics=metrics)
+        try:
+            if metrics:
+                self.client.log_batch(self.run_id, metrics=metrics)
+        except MlflowException as error:
+            if len(metrics) == 1 or error.error_code not in ILL_FORMED:
+                raise
+            for half in (metrics[: len(metrics) // 2], metrics[len(metrics) // 2 :]):
+                try:
+                    self._batch(half)
+                except MlflowException as inner:
+                    if transient(inner):
+                        raise
+                    self.problem(f"metric {half[0].key} was refused: {one_line(inner)}")
 
     def system_metrics(self, values: dict[str, float], step: int) -> None:
         now = int(time.time() * 1000)
@@ -218,79 +256,67 @@ class MlflowRun:
         self.client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
 
     def model(self, event: dict[str, Any]) -> None:
-        info = self._log_model(event, self.run_id, step=self.progress.get("step", 0))
-        if info is None:
+        """Log it once; registering is an event of its own, so that its failure uploads nothing again."""
+        own = "run" not in event  # rather than a trial's
+        step = self.progress.get("step", 0) if own else 0
+        info = models.log(self, event, event.get("run", self.run_id), step=step)
+        if not own:
             return
-        logged = {"name": event["name"], "model_id": info.model_id, "uri": info.model_uri}
-        if event["register"]:
-            logged |= self._register(event, info)
-        self.progress["models"].append(logged)
+        if info is not None:
+            self.progress["models"].append({"name": event["name"], "model_id": info.model_id, "uri": info.model_uri})
+        if info is not None and event["register"]:
+            logged = {"model_id": info.model_id, "uri": info.model_uri}
+            register = {"kind": "register", "register": event["register"], "alias": event["alias"], **logged}
+            self.progress["pending"].append(register)
+        else:
+            self.progress["settled"] += 1
 
-    def _log_model(self, event: dict[str, Any], run: str, step: int) -> Any:
-        """What MLflow says of the logged model; None, told as a problem, where it cannot be built or exported."""
-        try:
-            model = build(event, self.folder)
-            mlflow.set_tracking_uri(self.uri)
-            mlflow.set_experiment(experiment_id=self.experiment_id)  # a logged model goes to the active one
-            return log_model(model, event, run, step=step, tags=self._source())
-        except MlflowException:
-            raise
-        except Exception as error:  # whatever a user's module or the exporter raises: told, and the run goes on
-            self.problem(f"the model {event['name']} was not logged: {type(error).__name__}: {error}"[:500])
-            return None
+    def register(self, event: dict[str, Any]) -> None:
+        models.register(self, event)
+        self.progress["settled"] += 1
 
     def child(self, event: dict[str, Any]) -> None:
-        tags = {**self._source(), **event["tags"], "mlflow.parentRunId": self.run_id, "winnow.stage": "trial"}
-        run = self.client.create_run(self.experiment_id, event["time"], tags, event["name"]).info.run_id
+        if "run" not in event:
+            tags = {**self.source(), **event["tags"], "mlflow.parentRunId": self.run_id, "winnow.stage": "trial"}
+            event["run"] = self.client.create_run(self.experiment_id, event["time"], tags, event["name"]).info.run_id
+        run = event["run"]
         params = [Param(plain_name(key), value[:LONGEST_PARAM]) for key, value in event["params"].items()]
         metrics = [Metric(plain_name(key), value, event["time"], 0) for key, value in event["metrics"].items()]
-        for i in range(0, max(len(params), len(metrics)), PARAMS_AT_ONCE):
-            here = slice(i, i + PARAMS_AT_ONCE)
-            self.client.log_batch(run, metrics=metrics[here], params=params[here])
-        if event["model"]:
-            self._log_model(event["model"], run, step=0)
+        try:
+            for i in range(0, max(len(params), len(metrics)), PARAMS_AT_ONCE):
+                here = slice(i, i + PARAMS_AT_ONCE)
+                self.client.log_batch(run, metrics=metrics[here], params=params[here])
+        except MlflowException as error:
+            if transient(error):
+                raise
+            self.problem(f"numbers of {event['name']} were refused: {one_line(error)}")
         self.client.set_terminated(run, "FINISHED", event["time"])
-
-    def _register(self, event: dict[str, Any], info: Any) -> dict[str, Any]:
-        name, start = event["register"], self.start
-        with contextlib.suppress(MlflowException):  # it is there already; if it is not, the next line says so
-            self.client.create_registered_model(
-                name, description="Networks that winnow found and trained from scratch."
-            )
-        note = f"From pipeline run {start['title']}, stage {start['stage']}."
-        version = mlflow.register_model(info.model_uri, name).version
-        self.client.update_model_version(name, version, note)
-        self.client.set_registered_model_alias(name, event["alias"], version)
-        return {"registered": name, "version": version, "alias": event["alias"]}
+        if event["model"]:
+            self.progress["pending"].append({"kind": "model", **event["model"], "run": run})
 
     def end(self, event: dict[str, Any]) -> None:
+        """The stage's run ends; its pipeline's does with the last stage, or with one that did not end well."""
+        self.client.set_terminated(self.run_id, event["status"], event["time"])
+        if self.start["last"] or event["status"] != "FINISHED":
+            self.client.set_terminated(self.parent_id, event["status"], event["time"])
         if event["error"]:
-            self.client.set_tag(self.run_id, "winnow.error", event["error"])
-        for run in (self.run_id, self.parent_id):
-            self.client.set_terminated(run, event["status"], event["time"])
+            self.client.set_tag(self.run_id, "winnow.error", event["error"][:LONGEST_TAG])
+        self.progress["ended"] = True
 
 
-def build(event: dict[str, Any], folder: Path) -> Any:
-    """The module that `event["build"]` makes from the copied files, in evaluation mode."""
-    sys.path.extend(entry for entry in event["search_path"] if entry not in sys.path)
-    module, _, function = event["build"].partition(":")
-    with tempfile.TemporaryDirectory() as together:
-        for file in event["files"]:
-            (Path(together) / Path(file).name).symlink_to((folder / file).resolve())
-        return getattr(importlib.import_module(module), function)(Path(together), **event["arguments"]).eval()
-
-
-def log_model(model: Any, event: dict[str, Any], run_id: str, step: int, tags: dict[str, str]) -> Any:
-    """As an exported graph with signature: no pickle, and loadable without winnow. It shows the metrics of `step`."""
-    import mlflow.pytorch
-    from mlflow.models import Model
-
-    shape = (2, *event["input_shape"])  # a batch of one would be exported as always one
-    seed = int.from_bytes(hashlib.sha256(repr(shape).encode()).digest()[:4])
-    example = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-    needed = [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in ("torch", "numpy", "mlflow")]
-    return Model.log(
-        artifact_path=None, name=event["name"], flavor=mlflow.pytorch, run_id=run_id, pytorch_model=model,
-        input_example=example, serialization_format="pt2", pip_requirements=needed, params=event["details"],
-        step=step, tags=tags,
-    )  # fmt: skip
+def _joined(events: list[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Neighbouring `metrics` as one event with `numbers`, (step, time, name, value), as many as one batch may have."""
+    numbers: list[tuple[int, int, str, float]] = []
+    reached = 0
+    for offset, event in events:
+        more = []
+        if event["kind"] == "metrics":
+            more = [(event["step"], event["time"], name, value) for name, value in event["values"].items()]
+        if numbers and (not more or len(numbers) + len(more) > METRICS_AT_ONCE):
+            yield reached, {"kind": "metrics", "numbers": numbers}
+            numbers = []
+        if event["kind"] != "metrics":
+            yield offset, event
+        numbers, reached = numbers + more, offset
+    if numbers:
+        yield reached, {"kind": "metrics", "numbers": numbers}

@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import signal
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 
+from winnow.core.addresses import public
 from winnow.core.errors import Refused
-from winnow.stage.tracking.facts import redact
 from winnow.stage.tracking.store import choose_uri, local_uri, state_folder
 
 PORT = 5000
@@ -20,19 +22,46 @@ def ui_command(root: Path, configured: str | None = None, port: int = PORT) -> l
     `configured` is `tracking.uri`. Refused where there is no run yet, or where a server with its own page keeps them.
     """
     state = state_folder(root)
-    uri = choose_uri(configured, state)
-    if uri.startswith("http"):
-        raise Refused(f"runs are kept by a server already: open {redact(uri)} in a browser")
+    if (uri := choose_uri(configured, state)).startswith("http"):
+        raise Refused(f"runs are kept by a server already: open {public(uri)} in a browser")
     if uri == local_uri(state) and not (state / "mlflow.db").is_file():
         raise Refused("there are no runs to show yet: run `make repro` or one stage first")
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    return [*command, "--backend-store-uri", uri, "--artifacts-destination", str(state / "mlartifacts")]
+    return [*command, "--artifacts-destination", str(state / "mlartifacts")]
 
 
-def ui_environment() -> dict[str, str]:
-    """The environment for that command: no telemetry, and none of the background jobs made for language models."""
+def ui_environment(root: Path, configured: str | None = None) -> dict[str, str]:
+    """The environment for that command: the store's address (arguments are seen by everybody on the machine), no
+    telemetry, and none of the background jobs made for language models."""
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return {**os.environ, **quiet}
+    address = {"MLFLOW_BACKEND_STORE_URI": choose_uri(configured, state_folder(root))}
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    return {**kept, **quiet, **address}
+
+
+def serve(command: list[str], environment: dict[str, str]) -> int:
+    """Run the server until it ends; what would end this process ends the server, with the processes it started."""
+    server = subprocess.Popen(command, env=environment, start_new_session=True)
+    asked: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        how = signal.SIGKILL if asked else signal.SIGTERM  # a second time: at once
+        asked.append(number)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, how)
+
+    heard = [
+        each for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN
+    ]
+    before = {each: signal.signal(each, end) for each in heard}
+    try:
+        status = server.wait()
+        return 128 + asked[0] if asked else status
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        with contextlib.suppress(ProcessLookupError):  # what the server left behind
+            os.killpg(server.pid, signal.SIGKILL)
 
 
 def ui_url(root: Path, experiment: str = "winnow", port: int = PORT) -> str:

@@ -136,7 +136,7 @@ def test_without_the_driver_there_is_the_line_that_installs_it(monkeypatch):
 def test_what_is_no_url_of_a_database_is_a_sentence():
     with pytest.raises(Refused, match=r"^mysql://h/d: trials go to a journal file, SQLite or PostgreSQL, not mysql$"):
         study("mysql://u:p@h/d", "x")
-    with pytest.raises(Refused, match=r"^postgresql://… is no URL of a database"):
+    with pytest.raises(Refused, match=r"^trials.storage is postgresql://…, which is no address"):
         study("postgresql://user:secret@host:port/db", "x")
 
 

@@ -64,7 +64,7 @@ def read_address(text: str, name: str) -> Address:
         _known.update(part for part in _pieces(text) if len(part) >= SHORTEST)
         raise Refused(
             f"{name} is {public(text)}, which is no address as it stands: in a user name, a password or a path, "
-            f"characters that have a meaning in addresses are written encoded ({ENCODED})"
+            f"characters that have a meaning in addresses are written encoded ({ENCODED}), and a port is a number"
         )
     _known.update(_secrets(found))
     return found

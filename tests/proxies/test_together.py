@@ -108,6 +108,22 @@ def test_sizes_by_walking_are_those_of_the_child(space):
         assert sizes(arch)["macs"] == sizes(arch)["complexity"] == cost.macs(child, (3, 8, 8))
 
 
+def test_a_layer_that_is_called_twice_counts_twice():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.choice = nn.Conv2d(3, 3, 1), Choice("a", {1: nn.Conv2d(3, 3, 1), 3: nn.Conv2d(3, 3, 3)})
+
+        def forward(self, x):
+            return self.choice(self.layer(self.layer(x)))
+
+    space = Space(Twice())
+    sizes = sizes_of(space, (3, 12, 8))
+    for option in (1, 3, 1):
+        arch = space.decide(lambda d, option=option: option)
+        assert sizes(arch)["macs"] == cost.macs(space.derive(arch), (3, 12, 8))
+
+
 def test_scoring_leaves_the_space_as_it_was(space):
     before = {name: value.clone() for name, value in space.state_dict().items()}
     archs = some(space, 2)

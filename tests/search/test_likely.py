@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.search.toys import cells, logits_of, mixed
+from winnow.core.errors import Refused
 from winnow.search.likely import likeliest
 from winnow.search.select import magnitude, threshold
 
@@ -35,6 +36,20 @@ def test_where_subsets_are_decided_they_are_drawn_from_the_weights():
         space.check(arch)
     counts = Counter(value for arch in found for value in arch.values() if isinstance(value, str))
     assert counts["skip_connect"] > 5 * counts["sep_conv_3x3"]
+
+
+@pytest.mark.parametrize("case", [("nas_bench_201", {}), ("darts", {"candidates": "s2"})])
+def test_what_is_not_allowed_is_passed_over_for_the_next_likeliest(case):
+    space = cells(case[0], **case[1])
+    weights = mixed(space, logits_of(space, scale=1.0))
+    first = likeliest(space, weights, 5, random.Random(0))
+    rest = likeliest(space, weights, 5, random.Random(0), lambda arch: arch not in first)
+    assert len(rest) == 5
+    assert not set(rest) & set(first)
+    if case[0] == "nas_bench_201":
+        assert [*first, *rest] == likeliest(space, weights, 10, random.Random(0))
+    with pytest.raises(Refused, match=r"none of the 1000 likeliest architectures is within .*raise select.max_"):
+        likeliest(space, weights, 5, random.Random(0), lambda arch: False)
 
 
 def test_threshold_takes_none_where_nothing_is_open():

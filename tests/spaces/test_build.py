@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import torch
 
 from winnow.core.errors import Refused
 from winnow.spaces import SPACES, build, builder, facts_of, shape_of
@@ -125,6 +126,19 @@ def test_a_builder_is_told_the_shape_of_the_images():
     assert facts_of([3, 16, 32]) == {"image_channels": 3, "image_height": 16, "image_width": 32, "image_size": (16, 32)}
     assert facts_of((1, 8, 8))["image_size"] == 8
     assert shape_of(facts_of([3, 16, 32])) == (3, 16, 32)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_published_space_takes_images_that_are_not_square(name):
+    facts = {**FACTS, **facts_of((2, 12, 8)), "final": True, "auxiliary": True}
+    space = build(
+        name,
+        {"nas_bench_201": {"channels": 4, "cells": 1}, "darts": {"channels": 4, "layers": 3}}.get(name, {"width": 0.1}),
+        **facts,
+    )
+    model = space.derive(space.decide(lambda d: d.values[-1]))
+    for output in model(torch.rand(2, 2, 12, 8)) if name == "darts" else [model(torch.rand(2, 2, 12, 8))]:
+        assert output.shape == (2, 7)
 
 
 def test_the_mobile_space_halves_by_the_shorter_side():

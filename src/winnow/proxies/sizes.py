@@ -20,11 +20,12 @@ def sizes_of(space: Space, shape: tuple[int, ...]) -> Sizes:
     """`params`, `macs` and `complexity` of an architecture for one image of `shape` (channels, height, width).
 
     Candidates of one hole return one shape, so a layer costs the same in every child: an architecture is run, on the
-    meta device, only if it holds a layer that none before it held. A space in which layers are called from more places
-    than hold them, or that does not run on that device, has its children derived and counted one by one.
+    meta device, only if it holds a layer that none before it held. Where a layer is held in several places or called
+    more often than it is held, or the space does not run on that device, children are derived and counted one by one.
     """
-    walk = _walking(space, shape)
-    plain = False
+    walk, known = _walking(space, shape), {}
+    places = Counter(module for module in _places(space.model) if isinstance(module, Prunable))
+    plain = max(places.values(), default=1) > 1
 
     def sizes(arch: Architecture) -> dict[str, float]:
         nonlocal plain
@@ -33,9 +34,11 @@ def sizes_of(space: Space, shape: tuple[int, ...]) -> Sizes:
                 return walk(arch)
             except Exception:  # whatever stops a walk stops no count; a child that cannot be counted says so itself
                 plain = True
-        child = space.derive(arch).eval()
-        macs = float(cost.macs(child, shape))
-        return {"params": float(cost.params(child)), "macs": macs, "complexity": macs}
+        if arch.digest not in known:
+            child = space.derive(arch).eval()
+            macs = float(cost.macs(child, shape))
+            known[arch.digest] = {"params": float(cost.params(child)), "macs": macs, "complexity": macs}
+        return known[arch.digest]
 
     return sizes
 
@@ -69,6 +72,13 @@ def _walking(space: Space, shape: tuple[int, ...]) -> Sizes:
         return {"params": float(sum(p.numel() for p in held)), "macs": macs, "complexity": macs}
 
     return sizes
+
+
+def _places(module: nn.Module) -> Iterator[nn.Module]:
+    """Every module, decided or not, once for each place that holds it."""
+    yield module
+    for child in module.children():
+        yield from _places(child)
 
 
 def _reached(module: nn.Module, arch: Architecture) -> Iterator[nn.Module]:

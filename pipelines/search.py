@@ -82,6 +82,8 @@ def train_supernet(work: Work, strategy: str, keeper: Keeper) -> dict[str, float
         work.picture("mixture_weights", "weights_over_time", rows)
     told = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     work.say(f"trained a supernet of {params.space.name} with {strategy}: {told}")
+    if watch is not None and watch.unmeasured:
+        work.say(f"  no eigenvalue among the signs of collapse: {watch.unmeasured}")
     collapse = f"{watch.alarm}, since epoch {watch.since}" if watch is not None and watch.alarm else ""
     if collapse:
         work.run.tag("winnow.collapse", collapse)

@@ -5,8 +5,12 @@ import math
 import pytest
 import torch
 
-from tests.search.toys import Recorded, cells, changed, images, logits_of, loss_of, points, smooth, snapshot
-from winnow.search.collapse import CollapseWatch, Curvature, chance, entropy, heaviest, parameter_free, sharpening
+from tests.search.toys import Recorded, cells, changed, images, logits_of, loss_of, snapshot
+from winnow.core.holes import Choice
+from winnow.core.space import Space
+from winnow.search import collapse
+from winnow.search.collapse import CollapseWatch, chance, entropy, heaviest, parameter_free
+from winnow.search.curvature import centre, hessian, largest_eigenvalue, sharpening
 from winnow.train.evaluate import batch_statistics
 
 
@@ -17,9 +21,10 @@ def test_what_has_no_parameters():
     assert parameter_free(cells("darts", candidates="s4")) == {"noise"}
 
 
-def test_the_eigenvalue_is_that_of_the_full_hessian():
-    space, batch = smooth(), points(16)
-    logits = {name: vector.detach() for name, vector in logits_of(space).items()}
+def spectrum(name: str, scale: float, **options):
+    """A space with ReLUs, a batch, logits and the eigenvalues of the exact Hessian over them, by the plain sums."""
+    space, batch = cells(name, **options).double(), (images(16)[0].double(), images(16)[1])
+    logits = {name: vector.detach() for name, vector in logits_of(space, scale).items()}
     sizes = [len(vector) for vector in logits.values()]
 
     def loss(flat):
@@ -27,19 +32,55 @@ def test_the_eigenvalue_is_that_of_the_full_hessian():
         with batch_statistics(space):
             return loss_of(space)(batch, setting)
 
-    values = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, torch.cat(list(logits.values()))))
-    dominant = float(values[values.abs().argmax()])
-    assert Curvature(space, loss_of(space), batch).eigenvalue(logits, 60) == pytest.approx(dominant, rel=1e-3)
+    at = torch.cat(list(logits.values()))
+    space.board.plain = True
+    matrix = torch.autograd.functional.hessian(loss, at)
+    space.board.plain = False
+    return space, batch, logits, matrix, lambda x: torch.autograd.functional.jacobian(loss, x)
 
 
-def test_the_iteration_goes_on_where_it_was():
-    space, batch = smooth(), points(16)
-    logits = {name: vector.detach() for name, vector in logits_of(space).items()}
-    long, short = (Curvature(space, loss_of(space), batch) for _ in range(2))
-    exact = long.eigenvalue(logits, 60)
-    for _ in range(40):
-        found = short.eigenvalue(logits, 2)
-    assert found == pytest.approx(exact, rel=1e-3)
+@pytest.fixture(scope="module")
+def with_kinks():
+    return spectrum("nas_bench_201", 0.5)
+
+
+def test_products_are_those_of_the_exact_hessian_through_our_own_functions(with_kinks):
+    space, batch, logits, matrix, _ = with_kinks
+    v = torch.randn(len(matrix), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    before = snapshot(space)
+    with hessian(space, loss_of(space), batch, logits) as product:
+        torch.testing.assert_close(product(v), matrix @ v, rtol=1e-10, atol=1e-13)
+    assert not changed(space, before)
+    assert all(p.requires_grad and p.grad is None for p in space.parameters())
+
+
+def test_the_eigenvalue_is_the_largest_of_the_exact_hessian_of_a_network_with_relus(with_kinks):
+    """Zela et al. 2020 measure it exactly. A difference of gradients finds kinks in its place: here it must be off."""
+    space, batch, logits, matrix, gradient = with_kinks
+    largest = float(torch.linalg.eigvalsh(matrix)[-1])
+    with hessian(space, loss_of(space), batch, logits) as product:
+        found = largest_eigenvalue(product, len(matrix))
+    assert found == pytest.approx(largest, rel=0.02)
+    at = torch.cat(list(logits.values()))
+    v = torch.linalg.eigh(matrix)[1][:, -1]
+    difference = float(v @ (gradient(at + 0.01 * v) - gradient(at - 0.01 * v))) / 0.02
+    assert abs(difference - largest) > 0.5 * largest
+
+
+@pytest.mark.parametrize("values", [(-5.0, 1.0, 0.5), (-3.0, -2.0, -1.0), (4.0, -4.5, 0.0), (0.0, 0.0, 0.0)])
+def test_the_largest_is_not_the_largest_in_size(values):
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64))[0]
+    matrix = turn @ torch.diag(torch.tensor(values, dtype=torch.float64)) @ turn.T
+    assert largest_eigenvalue(lambda v: matrix @ v, 3) == pytest.approx(max(values), abs=1e-9)
+
+
+def test_lanczos_finds_the_end_of_a_long_spectrum_in_few_products():
+    values = torch.cat([torch.linspace(-1, 0.5, 223, dtype=torch.float64), torch.tensor([0.8], dtype=torch.float64)])
+    asked = []
+    found = largest_eigenvalue(lambda v: asked.append(1) or values * v, 224)
+    assert found == pytest.approx(0.8, rel=0.02)
+    assert len(asked) <= 40
+    assert math.isnan(largest_eigenvalue(lambda v: v * math.nan, 3))
 
 
 @pytest.mark.parametrize(
@@ -62,11 +103,73 @@ def test_what_an_architecture_may_not_hold_is_never_heaviest():
 
 
 def test_the_published_rule_of_early_stopping():
+    """Zela et al. 2020, public code: measured at epochs 0, 2, ...; means of five, the earlier one four measurements
+    back and centred at epoch 10 or later; stop above 1.3."""
     flat = [1.0] * 40
-    assert sharpening(flat[:16]) is None  # the earlier mean is centred before epoch 10
-    assert sharpening(flat[:17]) == pytest.approx(1.0)
-    rising = [1.0] * 13 + [1.0 + 0.2 * i for i in range(9)]
-    assert sharpening(rising) > 1.3
+    assert sharpening(flat[:11]) is None  # the earlier mean is centred at epoch 8
+    assert centre(12) == 10
+    assert sharpening(flat[:12]) == pytest.approx(1.0)
+    rising = [1.0] * 8 + [1.0 + 0.2 * i for i in range(5)]
+    assert sharpening(rising) == pytest.approx(((1.0 + 1.2 + 1.4 + 1.6 + 1.8) / 5) / 1.0)
+    assert sharpening([-1.0] * 20) is None
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_search_that_stops_for_its_curvature_ends_with_the_logits_of_the_earlier_centre(stop, monkeypatch):
+    """1 until epoch 18 and then 2: the mean grows to 1.4 by epoch 22; the earlier window is centred at epoch 10."""
+    space, inner, told = cells(), Recorded(), iter([1.0] * 10 + [2.0] * 10)
+    monkeypatch.setattr(collapse, "largest_eigenvalue", lambda product, size: next(told))
+    watch = CollapseWatch(inner, space, loss_of(space), images(8), stop=stop)
+    logits = logits_of(space, 0.01)
+    watch.follow(logits)
+    seen, ended = [], False
+    for epoch in range(30):
+        logits["1<-0"].data[3] = 1.0 + epoch / 100  # convolutions lead: no alarm of that kind
+        seen.append(snapshot(logits))
+        setting = {n: torch.eye(5)[3] * 0.8 + 0.04 for n in space.decisions} | {
+            "1<-0": logits["1<-0"].detach().softmax(0)
+        }
+        ended = watch.epoch(epoch, {}, setting)
+        if ended or watch.alarm:
+            break
+    assert epoch == 22
+    assert watch.since == 22
+    assert bool(ended) is stop
+    assert watch.alarm.startswith("the largest eigenvalue of the validation loss grew by 1.4 times in 8 epochs")
+    assert ("so that the logits are those of epoch 10 again" in watch.alarm) is stop
+    assert not changed(logits, seen[10 if stop else 22])
+    assert [row["eigenvalue"] for row in inner.epochs] == [1.0] * 20 + [2.0] * 3  # epochs between tell the last again
+
+
+class Attention(torch.nn.Module):
+    def __init__(self, quick: bool = False):
+        super().__init__()
+        self.quick = quick
+
+    def forward(self, x):
+        if self.quick:  # whatever is asked for: a kernel without a second derivative
+            return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(x, x, x)[0]
+        return torch.nn.functional.scaled_dot_product_attention(x, x, x)
+
+
+def attentive(quick: bool):
+    options = {"attention": Attention(quick), "skip": torch.nn.Identity()}
+    before = Choice("before", {"tanh": torch.nn.Tanh(), "skip": torch.nn.Identity()})
+    layers = [before, Choice("a", options), torch.nn.Flatten(), torch.nn.Linear(24, 3)]
+    space = Space(torch.nn.Sequential(*layers))
+    return space, (torch.randn(8, 2, 3, 4, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_what_cannot_be_differentiated_twice_is_told_and_the_other_signs_stay(quick):
+    """PyTorch's quick kernels of attention have no second derivative; the watch asks for plain ones."""
+    (space, batch), inner = attentive(quick), Recorded()
+    watch = CollapseWatch(inner, space, loss_of(space), batch)
+    for epoch in range(3):
+        watch.epoch(epoch, {}, dict.fromkeys(("before", "a"), torch.tensor([0.4, 0.6])))
+    signs = {"parameter_free", "entropy", "discretisation_gap"}
+    assert all(set(row) == (signs if quick else signs | {"eigenvalue"}) for row in inner.epochs)
+    assert watch.unmeasured.startswith("the network cannot be differentiated twice (derivative for") is quick
 
 
 def watched(weights, *, stop=False):

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from winnow.core.decision import Decision
 from winnow.core.space import Space
-from winnow.search.gradients import Objective, frozen
+from winnow.search.curvature import BACK, EVERY, GROWTH, KEPT, centre, hessian, largest_eigenvalue, sharpening
+from winnow.search.gradients import Objective
 from winnow.train.evaluate import Batch, batch_statistics
 from winnow.train.watch import Watch
 
 RARE = 0.05  # an alarm is raised at what fewer than so many random choices reach
-WINDOW, BACK, SETTLED, GROWTH = 5, 4, 10, 1.3  # of the eigenvalue: Zela et al. 2020, public code
+NOT_TWICE = ("derivative for", "marked with @once_differentiable")  # what autograd says where there is no Hessian
 
 
 def parameter_free(space: Space) -> set[str | int]:
@@ -51,72 +52,35 @@ def chance(count: int, probabilities: Sequence[float]) -> float:
     return sum(exactly[count:])
 
 
-class Curvature:
-    """The dominant eigenvalue of the Hessian of the loss over the logits, by power iteration that goes on each time.
-
-    Products with the Hessian are differences of two gradients, `step` to both sides of the logits.
-    """
-
-    def __init__(self, space: Space, objective: Objective, batch: Batch, step: float = 1e-2):
-        self.space, self.objective, self.batch, self.step = space, objective, batch, step
-        self.direction: Tensor | None = None
-
-    def gradient(self, logits: Mapping[str, Tensor], at: Tensor) -> Tensor:
-        sizes = [len(vector) for vector in logits.values()]
-        flat = at.clone().requires_grad_()
-        setting = {name: part.softmax(0) for name, part in zip(logits, flat.split(sizes), strict=True)}
-        with frozen(self.space), batch_statistics(self.space):
-            return torch.autograd.grad(self.objective(self.batch, setting), flat)[0]
-
-    def eigenvalue(self, logits: Mapping[str, Tensor], iterations: int) -> float:
-        """Of the present Hessian; the first call takes twice as many iterations."""
-        at = torch.cat([vector.detach() for vector in logits.values()])
-        if self.direction is None or self.direction.shape != at.shape:
-            start = torch.randn(len(at), generator=torch.Generator().manual_seed(0))
-            self.direction, iterations = start.to(at), 2 * iterations
-        value = 0.0
-        for _ in range(iterations):
-            v = self.direction / self.direction.norm().clamp_min(1e-12)
-            ahead, behind = (self.gradient(logits, at + sign * self.step * v) for sign in (1, -1))
-            self.direction = (ahead - behind) / (2 * self.step)
-            value = float(v @ self.direction)
-        return value
-
-
-def sharpening(eigenvalues: Sequence[float]) -> float | None:
-    """By how much the running mean of the eigenvalue has grown in the last `BACK` measurements; None too early.
-
-    Above `GROWTH`, DARTS-ES stops (Zela et al. 2020, arXiv:1909.09656).
-    """
-    now = len(eigenvalues)
-    if now - WINDOW - BACK < SETTLED - WINDOW // 2:
-        return None
-    late, early = (sum(eigenvalues[end - WINDOW : end]) / WINDOW for end in (now, now - BACK))
-    return late / early if early > 0 else None
-
-
 class CollapseWatch(Watch):
     """Adds the signs to the metrics of every epoch; with `stop`, ends the search at the first alarm.
 
-    `batch` are held-out images. `since` is the epoch of the first of the alarms that last, `alarm` their sentence.
+    `batch` are held-out images. `since` is the epoch of the first of the alarms that last, `alarm` their sentence. The
+    eigenvalue is measured every second epoch and told again in the one between; a search that stops for its growth ends
+    with the logits of the epoch at the centre of the earlier window, as DARTS-ES does. `unmeasured` says why there is
+    no eigenvalue, where the network cannot be differentiated twice.
     """
 
     def __init__(self, inner: Watch, space: Space, objective: Objective, batch: Batch, *, stop: bool = False):
         self.inner, self.space, self.objective, self.batch, self.stop = inner, space, objective, batch, stop
         self.free = parameter_free(space)
-        self.curvature = Curvature(space, objective, batch)
         self.eigenvalues: list[float] = []
-        self.alarm, self.since = "", 0
+        self.logits: Mapping[str, Tensor] = {}
+        self.past: list[dict[str, Tensor]] = []  # the logits of the last measurements
+        self.alarm, self.since, self.unmeasured = "", 0, ""
+
+    def follow(self, logits: Mapping[str, Tensor]) -> None:
+        self.logits = logits
+        self.inner.follow(logits)
 
     def state(self) -> dict[str, Any]:
-        alarm = {"alarm": self.alarm, "since": self.since}
-        measured = {"eigenvalues": self.eigenvalues, "direction": self.curvature.direction}
-        return {"inner": self.inner.state(), **alarm, **measured}
+        told = {"alarm": self.alarm, "since": self.since, "unmeasured": self.unmeasured}
+        return {"inner": self.inner.state(), **told, "eigenvalues": self.eigenvalues, "past": self.past}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.inner.restore(state["inner"])
-        self.alarm, self.since = state["alarm"], state["since"]
-        self.eigenvalues, self.curvature.direction = state["eigenvalues"], state["direction"]
+        self.alarm, self.since, self.unmeasured = state["alarm"], state["since"], state["unmeasured"]
+        self.eigenvalues, self.past = state["eigenvalues"], state["past"]
 
     def start(self, label: str, steps: int) -> None:
         self.inner.start(label, steps)
@@ -135,31 +99,54 @@ class CollapseWatch(Watch):
         open_ones = [d for d in self.space.decisions.values() if d.pick == 1]
         if not mixtures or len(mixtures) < max(len(weights or {}), len(open_ones)):  # SGAS has decided some
             return self.inner.epoch(epoch, metrics, weights)
-        signs = self.signs(mixtures)
-        alarm = self.alarmed(mixtures)
+        signs = self.signs(epoch, mixtures)
+        growth = sharpening(self.eigenvalues)
+        sharp = growth is not None and growth > GROWTH
+        alarm = "; ".join(filter(None, (self.too_few(mixtures), self.too_sharp(growth) if sharp else "")))
         self.since = epoch if alarm and not self.alarm else self.since
         self.alarm = alarm
         ended = self.inner.epoch(epoch, {**metrics, **signs}, weights)
+        if self.stop and sharp and self.past:
+            self.go_back()
         return ended or (self.stop and bool(alarm))
 
-    def signs(self, weights: Mapping[str, Tensor]) -> dict[str, float]:
+    @torch.no_grad()
+    def go_back(self) -> None:
+        for name, vector in self.past[0].items():
+            self.logits[name].copy_(vector)
+        self.alarm += f", so that the logits are those of epoch {centre(len(self.eigenvalues))} again"
+
+    def signs(self, epoch: int, weights: Mapping[str, Tensor]) -> dict[str, float]:
         decisions = self.space.decisions
         chosen = {name: heaviest(decisions[name], vector) for name, vector in weights.items()}
-        logits = {name: vector.clamp_min(1e-12).log() for name, vector in weights.items()}
         training = self.space.training
         with torch.no_grad(), batch_statistics(self.space):
             mixed, discrete = (float(self.objective(self.batch, setting)) for setting in (weights, chosen))
-        self.eigenvalues.append(self.curvature.eigenvalue(logits, 2))
+        if epoch % EVERY == 0 and not self.unmeasured:
+            self.measure({name: vector.clamp_min(1e-12).log() for name, vector in weights.items()})
         self.space.train(training)
         return {
             "parameter_free": sum(option in self.free for option in chosen.values()) / len(chosen),
             "entropy": entropy(weights),
-            "eigenvalue": self.eigenvalues[-1],
+            **({"eigenvalue": self.eigenvalues[-1]} if self.eigenvalues else {}),
             "discretisation_gap": discrete - mixed,
         }
 
-    def alarmed(self, weights: Mapping[str, Tensor]) -> str:
-        """What is wrong, or nothing."""
+    def measure(self, logits: Mapping[str, Tensor]) -> None:
+        """The eigenvalue at `logits`, which are those of the search up to a number an option that softmax ignores."""
+        try:
+            with hessian(self.space, self.objective, self.batch, logits) as product:
+                found = largest_eigenvalue(product, sum(len(vector) for vector in logits.values()))
+        except RuntimeError as error:
+            if not any(sign in str(error) for sign in NOT_TWICE):
+                raise
+            self.unmeasured = f"the network cannot be differentiated twice ({str(error).splitlines()[0]})"
+            return
+        self.eigenvalues.append(found)
+        self.past = [*self.past, {name: vector.detach().clone() for name, vector in self.logits.items()}][-KEPT:]
+
+    def too_few(self, weights: Mapping[str, Tensor]) -> str:
+        """That so many of the heaviest operations have no parameters, or nothing."""
         decisions = [self.space.decisions[name] for name in weights]
         free = sum(heaviest(d, weights[d.name]) in self.free for d in decisions)
         odds = [sum(value in self.free for value in d.values) / len(d.values) for d in decisions]
@@ -168,7 +155,7 @@ class CollapseWatch(Watch):
                 f"{free} of the {len(decisions)} heaviest operations have no parameters, "
                 f"as {100 * rare:.2g} % of random choices do"
             )
-        growth = sharpening(self.eigenvalues)
-        if growth is not None and growth > GROWTH:
-            return f"the dominant eigenvalue of the validation loss grew by {growth:.2g} times in {BACK} epochs"
         return ""
+
+    def too_sharp(self, growth: float | None) -> str:
+        return f"the largest eigenvalue of the validation loss grew by {growth:.2g} times in {EVERY * BACK} epochs"

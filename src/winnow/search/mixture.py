@@ -70,6 +70,7 @@ def train_mixture(
     Ends early where `watch` asks for it. Refused where the loss stops being finite.
     """
     watch, keeper = watch or Watch(), keeper or Keeper()
+    watch.follow(logits)
     space.train()
     training, validation = Cursor(train), Cursor(valid)
     losses: list[Tensor] = []

@@ -19,6 +19,9 @@ class Watch:
     def start(self, label: str, steps: int) -> None:
         """`steps` steps of `label` begin."""
 
+    def follow(self, logits: Mapping[str, Tensor]) -> None:
+        """The logits that the loop trains; a watch that ends it may put earlier values back."""
+
     def step(self, steps: int = 1) -> None:
         """So many steps are done."""
 

@@ -1,58 +1,65 @@
-"""Stage evaluate: reads retrained models, opens `test` once; writes model.safetensors, evaluate.json, report.html."""
+"""Stage evaluate: reads retrained models, opens `test` once; writes model.safetensors, evaluate.json, report.html.
+
+The retrained models are what is delivered. Whether the search helped is told by networks of their own, found and random
+ones trained alike: `controls` trains them, `verdict` compares.
+"""
 
 if __name__ == "__main__":  # a script's folder heads the path, where select.py would hide the standard library's
     import sys
 
     sys.path.pop(0)
 
-import math
 import shutil
 import statistics
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.markup import escape
 from torch import Tensor, nn
 
 from winnow.core.architecture import Architecture
-from winnow.core.choosers import sample
 from winnow.core.space import Space
-from winnow.data.loaders import Batches, Split
-from winnow.measure import compare, cost
+from winnow.data.loaders import Split
+from winnow.measure import cost
+from winnow.measure.judgement import mean_interval
 from winnow.measure.latency import latency_ms
-from winnow.pipelines.retrain import train_child, training_split
+from winnow.pipelines import tested
+from winnow.pipelines.controls import compared
+from winnow.pipelines.searches import other_finds, random_find
+from winnow.pipelines.verdict import Alike, nothing_compared, rival, verdict
 from winnow.stage import files
-from winnow.stage.checkpoint import checkpoints
+from winnow.stage.answers import packed
+from winnow.stage.controls import check_comparison, controls
 from winnow.stage.draw import draw_architecture
+from winnow.stage.limits import Limits
 from winnow.stage.look.style import to_bytes
 from winnow.stage.model import load_model
 from winnow.stage.params import Params
-from winnow.stage.progress import Shown
 from winnow.stage.report import write_report
 from winnow.stage.work import Work, final_space, working
-from winnow.train.checkpoint import Keeper
-from winnow.train.seeds import derived, rng
+
+COLOURS = {"yes": "green", "no": "red", "cannot tell": "yellow"}
 
 
 def main(params: Params, folder: Path) -> None:
     upstream = ("prepare", "search", "select", "tune", *(f"retrain-{seed}" for seed in params.retrain.seeds))
-    with (
-        working("evaluate", params, folder, splits=("test",), upstream=upstream) as work,
-        checkpoints(work, files.ARCHITECTURE, files.RECIPE) as keeper,
-    ):
+    with working("evaluate", params, folder, splits=("test",), upstream=upstream) as work:
+        check_comparison(params, folder, work.say)
         space = final_space(params, folder)
         arch = files.read_architecture(folder / files.ARCHITECTURE, space, params.space.name)
         models = [_retrained(work, arch, seed) for seed in params.retrain.seeds]
-        controls = _controls(work, arch, keeper)
-        test = work.split("test")  # opened here, after everything is trained
-        chances = [_probabilities(model, test, params.evaluate.batch) for model in models]
-        accuracies = [_accuracy(p, test) for p in chances]
-        against = [_accuracy(_probabilities(model, test, params.evaluate.batch), test) for model in controls]
+        told, test = _compared(work, space, arch)
+        chances = [tested.probabilities(model, test, params.evaluate.batch) for model in models]
         result = {
-            **_scores(accuracies, against),
+            **_accuracy([tested.right(each, test) for each in chances]),
+            **told,
             **_costs(models[0], test, work),
-            **_per_class(chances, test),
+            "ece": tested.reliability(chances, test)[0],
+            "eces": [tested.reliability([each], test)[0] for each in chances],
+            "classes": list(test.classes),
+            "per_class": tested.per_class(chances, test),
             "architecture": arch.digest,
         }
         _write(work, to_bytes(draw_architecture(space, arch), "svg").decode(), result, chances, test)
@@ -68,76 +75,86 @@ def _retrained(work: Work, arch: Architecture, seed: int) -> nn.Module:
     return model.to(work.device, memory_format=torch.channels_last)
 
 
-def _controls(work: Work, arch: Architecture, keeper: Keeper) -> list[nn.Module]:
-    """Random architectures of the space, each other than the found one, retrained by the same recipe and seeds."""
-    params, count = work.params, work.params.evaluate.controls
-    space, draw = final_space(params, work.folder), rng(derived(params.seed, "evaluate"), "controls")
-    drawn = [sample(space, draw, lambda other: other.digest != arch.digest) for _ in range(count)]
-    training, weights = training_split(work) if count else None, []
-    with Shown() as watch:
-        for i in keeper.rounds(count, "control", weights=weights):
-            seed = params.retrain.seeds[i % len(params.retrain.seeds)]
-            model = train_child(work, drawn[i], training, seed, watch, f"control {i + 1} of {count}", keeper)
-            weights.append({name: tensor.cpu() for name, tensor in model.state_dict().items()})
-            work.say(f"  control {i + 1} of {count}: {drawn[i].digest} trained")
-    return [_control(work, space, *each) for each in zip(drawn, weights, strict=True)]
+def _compared(work: Work, space: Space, arch: Architecture) -> tuple[dict[str, Any], Split]:
+    """Found and random networks, trained alike and tested, as reports/evaluate.json has them; and the test split.
+
+    The test split is opened here, after everything is trained.
+    """
+    params, seeds = work.params, work.params.retrain.seeds
+    others = other_finds(work, arch)
+    random = controls(params, work.folder, (arch, *others))
+    if not random:
+        return {**nothing_compared(), **_controls(work, space, [], [])}, work.split("test")
+    sought = random_find(work)
+    groups = {
+        "found": [(arch, seed) for seed in seeds],
+        "others": [(other, seeds[0]) for other in others],
+        "controls": [(control, seeds[0]) for control in random],
+        "rival": [] if sought is None else [(sought, seed) for seed in seeds],
+    }
+    trained = list(dict.fromkeys(network for group in groups.values() for network in group))
+    with compared(work, trained) as paths:
+        test = work.split("test")
+        pairs = zip(trained, paths, strict=True)
+        answers = {network: _answers(work, space, network[0], path, test) for network, path in pairs}
+    told = {name: [answers[network] for network in group] for name, group in groups.items()}
+    percents = {name: [tested.percent(each) for each in group] for name, group in told.items()}
+    limits = Limits.of(params, work.folder, space)
+    alike = Alike(
+        percents["found"],
+        percents["others"],
+        percents["controls"],
+        torch.stack([*told["found"], *told["others"], *told["controls"]]).numpy(),
+    )
+    result = {
+        **verdict(alike, params.evaluate.searches, limits.describe() if limits else ""),
+        "found_accuracies": percents["found"],
+        "finds": [each.digest for each in (arch, *others)],
+        "find_accuracies": alike.finds,
+        "limits": limits.describe() if limits else None,
+        **_controls(work, space, random, percents["controls"]),
+        "random_search": None if sought is None else rival(sought.digest, percents, told),
+    }
+    return result, test
 
 
-def _control(work: Work, space: Space, arch: Architecture, weights: Mapping[str, Tensor]) -> nn.Module:
-    """The trained network, from its weights."""
+def _answers(work: Work, space: Space, arch: Architecture, weights: Path, test: Split) -> Tensor:
+    """Which test images the network of these weights tells rightly."""
     model = space.derive(arch).to_empty(device=work.device)
-    model.load_state_dict(weights)
-    return model.to(memory_format=torch.channels_last).eval()
+    files.load_state(model, files.read_tensors(weights, "evaluate")[0], weights)
+    model = model.to(memory_format=torch.channels_last).eval()
+    return tested.right(tested.probabilities(model, test, work.params.evaluate.batch), test)
 
 
-@torch.no_grad()
-def _probabilities(model: nn.Module, split: Split, batch: int) -> Tensor:
-    """Class probabilities (images, classes) in float32 on the CPU, in the split's order."""
-    batches = Batches(split, batch, generator=torch.Generator(), shuffle=False, drop_last=False, channels_last=True)
-    return torch.cat([model(x).float().softmax(1).cpu() for x, _ in batches])
+def _controls(work: Work, space: Space, random: list[Architecture], accuracies: list[float]) -> dict[str, Any]:
+    """The random networks as they were drawn, with their sizes."""
+    shape = tuple(work.split("select").images.shape[1:]) if random else ()
+    children = [space.derive(each).eval() for each in random]
+    return {
+        "control_accuracy_mean": statistics.fmean(accuracies) if accuracies else None,
+        "control_accuracy_sd": _sd(accuracies),
+        "control_n": len(accuracies),
+        "control_accuracies": accuracies,
+        "controls": [each.digest for each in random],
+        "control_params": [cost.params(child) for child in children],
+        "control_macs": [cost.macs(child, shape) for child in children],
+    }
 
 
-def _accuracy(probabilities: Tensor, split: Split) -> float:
-    return 100 * float((probabilities.argmax(1) == split.labels.cpu()).double().mean())
-
-
-def _scores(accuracies: list[float], against: list[float]) -> dict[str, Any]:
-    mean = compare.mean_interval(accuracies)
-    scores: dict[str, Any] = {
-        "accuracy_mean": mean.mean,
+def _accuracy(answers: Sequence[Tensor]) -> dict[str, Any]:
+    """Of what is delivered, one value a seed, on the test images."""
+    accuracies = [tested.percent(each) for each in answers]
+    interval = mean_interval(accuracies)
+    return {
+        "accuracy_mean": statistics.fmean(accuracies),
         "accuracy_sd": _sd(accuracies),
         "n": len(accuracies),
-        "accuracy_ci_low": _finite(mean.low),
-        "accuracy_ci_high": _finite(mean.high),
+        "accuracy_ci_low": interval.low if interval else None,
+        "accuracy_ci_high": interval.high if interval else None,
         "accuracies": accuracies,
-        "control_accuracy_mean": statistics.fmean(against) if against else None,
-        "control_accuracy_sd": _sd(against),
-        "control_n": len(against),
-        "control_accuracies": against,
+        "test_images": len(answers[0]),
+        "right": packed(each.tolist() for each in answers),
     }
-    gap = compare.difference(accuracies, against) if against else None
-    scores["difference"] = gap.mean if gap else None
-    scores["difference_ci_low"] = _finite(gap.low) if gap else None
-    scores["difference_ci_high"] = _finite(gap.high) if gap else None
-    return {**scores, **verdict(gap, len(accuracies), len(against))}
-
-
-def verdict(gap: compare.Estimate | None, found: int, controls: int) -> dict[str, Any]:
-    """Did the search help? In words, and as true, false or null (cannot tell)."""
-    if gap is None:
-        return {"verdict": "nobody knows whether the search helped: evaluate.controls is 0", "helped": None}
-    points = f"{gap.mean:+.2f} points against random architectures"
-    if not math.isfinite(gap.low):
-        sentence = (
-            f"cannot tell whether the search helped: {points}; an interval takes two retrain.seeds and two controls"
-        )
-        return {"verdict": sentence, "helped": None}
-    detail = f"{points}, 95 % CI [{gap.low:+.2f}, {gap.high:+.2f}] (n = {found} and {controls})"
-    if gap.low > 0:
-        return {"verdict": f"the search helped: {detail}", "helped": True}
-    if gap.high < 0:
-        return {"verdict": f"the search did harm: {detail}", "helped": False}
-    return {"verdict": f"the search did not measurably help: {detail}", "helped": False}
 
 
 def _costs(model: nn.Module, test: Split, work: Work) -> dict[str, Any]:
@@ -153,39 +170,25 @@ def _costs(model: nn.Module, test: Split, work: Work) -> dict[str, Any]:
     }
 
 
-def _per_class(chances: list[Tensor], test: Split) -> dict[str, Any]:
-    """Means over the retrained models: accuracy of each class, and calibration over all their predictions."""
-    labels = test.labels.cpu()
-    right = torch.stack([p.argmax(1) == labels for p in chances]).double()
-    per_class = [
-        100 * float(right[:, labels == i].mean()) if (labels == i).any() else None for i in range(len(test.classes))
-    ]
-    error, _ = _reliability(chances, test)
-    return {"ece": error, "classes": list(test.classes), "per_class": per_class}
-
-
-def _reliability(chances: list[Tensor], test: Split) -> tuple[float, list[dict[str, float]]]:
-    confidence = torch.cat([p.max(1).values for p in chances])
-    right = torch.cat([p.argmax(1) == test.labels.cpu() for p in chances])
-    return compare.reliability(confidence, right)
-
-
 def _write(work: Work, drawing: str, result: dict[str, Any], chances: list[Tensor], test: Split) -> None:
     folder, params, reports = work.folder, work.params, files.REPORTS
     first = params.retrain.seeds[0]
     with files.atomic(folder / files.MODEL) as temporary:  # the first seed's: to choose by test accuracy is to cheat
         shutil.copyfile(folder / files.retrained(first), temporary)
     files.write_json(folder / reports / "evaluate.json", result)
-    files.write_rows(folder / reports / "calibration.csv", _reliability(chances, test)[1])
-    files.write_rows(folder / reports / "confusion.csv", _confusion(chances, test))
+    files.write_rows(folder / reports / "calibration.csv", tested.reliability(chances, test)[1])
+    files.write_rows(folder / reports / "confusion.csv", tested.confusion(chances, test))
     write_report(folder, drawing, folder / reports / "report.html")
     numbers = {k: v for k, v in result.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     work.run.summary(numbers, note=result["verdict"])
     work.run.tag("winnow.architecture", result["architecture"])
+    work.run.tag("winnow.verdict", result["outcome"])
     for name in ("evaluate.json", "calibration.csv", "confusion.csv", "report.html"):
         work.run.artifact(folder / reports / name)
-    work.picture("confusion", "confusion", _confusion(chances, test))
-    work.picture("found_against_random", "against_controls", result["accuracies"], result["control_accuracies"])
+    work.picture("confusion", "confusion", tested.confusion(chances, test))
+    if result["control_n"]:
+        found = result["find_accuracies" if len(result["finds"]) > 1 else "found_accuracies"]
+        work.picture("found_against_random", "against_controls", found, result["control_accuracies"])
     work.run.model(
         "winnow.pipelines.retrain:logged_model",
         [folder / files.MODEL],
@@ -198,27 +201,14 @@ def _write(work: Work, drawing: str, result: dict[str, Any], chances: list[Tenso
         f"  {result['params']:,} params, {result['macs'] / 1e6:.2f} M MACs, {result['latency_ms']:.2f} ms "
         f"[{result['latency_low']:.2f}, {result['latency_high']:.2f}] an image on {result['latency_device']}"
     )
-    work.say(f"  {result['verdict']}")
+    work.say(f"[bold {COLOURS[result['outcome']]}]{escape(result['verdict'])}[/]")
+    if result.get("random_search"):
+        work.say(f"  {escape(result['random_search']['verdict'])}")
     work.say(f"  wrote {files.MODEL} (seed {first}), {reports}/evaluate.json and {reports}/report.html; next: make ui")
-
-
-def _confusion(chances: list[Tensor], test: Split) -> list[dict[str, Any]]:
-    """Counts over all retrained models, one row a pair of true and predicted class."""
-    size, labels = len(test.classes), test.labels.cpu()
-    counts = sum(torch.bincount(labels * size + p.argmax(1), minlength=size * size) for p in chances).view(size, size)
-    return [
-        {"actual": test.classes[i], "predicted": test.classes[j], "count": int(counts[i, j])}
-        for i in range(size)
-        for j in range(size)
-    ]
 
 
 def _sd(values: list[float]) -> float | None:
     return statistics.stdev(values) if len(values) > 1 else None
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from winnow.stage.trust.revision import md5_of
 from winnow.stage.work import Work, about_model, augmentation, facts, final_space, recipe_of, working
 from winnow.train.checkpoint import Keeper
 from winnow.train.fit import fit
+from winnow.train.recipes import Recipe
 from winnow.train.seeds import derived, generator, materialise
 from winnow.train.watch import Watch
 
@@ -59,10 +60,20 @@ def training_split(work: Work) -> Split:
 
 
 def train_child(
-    work: Work, arch: Architecture, training: Split, seed: int, watch: Watch, label: str, keeper: Keeper
+    work: Work,
+    arch: Architecture,
+    training: Split,
+    seed: int,
+    watch: Watch,
+    label: str,
+    keeper: Keeper,
+    recipe: Recipe | None = None,
 ) -> nn.Module:
-    """The child of the final space for `arch`, initialised and trained from scratch; all randomness is from `seed`."""
-    recipe = recipe_of(work.params, work.folder)
+    """The child of the final space for `arch`, initialised and trained from scratch; all randomness is from `seed`.
+
+    By `recipe`, or by the one that stage tune left.
+    """
+    recipe = recipe or recipe_of(work.params, work.folder)
     start = derived(seed, "retrain")
     model = materialise(final_space(work.params, work.folder).derive(arch), work.device, derived(start, "initialise"))
     model.to(memory_format=torch.channels_last)

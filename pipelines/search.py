@@ -16,6 +16,7 @@ from winnow.pipelines.supernet import about, trained
 from winnow.proxies import proxy
 from winnow.stage import files
 from winnow.stage.checkpoint import checkpoints
+from winnow.stage.controls import check_comparison
 from winnow.stage.limits import check_limits
 from winnow.stage.params import Params
 from winnow.stage.progress import Shown
@@ -29,6 +30,7 @@ WEIGHTS = ("epoch", "decision", "option", "weight")
 def main(params: Params, folder: Path) -> None:
     with working("search", params, folder, splits=("weights", "arch"), upstream=("prepare",)) as work:
         check_limits(params, folder)
+        check_comparison(params, folder, work.say)
         shutil.rmtree(folder / files.SEARCH, ignore_errors=True)  # what another strategy left
         for name, columns in (("search", ("epoch", "train_loss")), ("weights", WEIGHTS), ("trials", CURVE)):
             files.write_rows(folder / files.REPORTS / f"{name}.csv", [], columns)  # a strategy fills those that it has

@@ -71,6 +71,13 @@ def result(work: Work, cell: Cell) -> dict[str, Any]:
     return {**named, "unit": cell.unit, **row}
 
 
+def selected(work: Work, cell: Cell) -> Path:
+    """The folder of the cell's selection, with what it chose; computed unless it is there. Refused as its stages do."""
+    supernet, selection = places(work.folder, cell)
+    _computed(work, cell, supernet, selection)
+    return selection
+
+
 def is_there(folder: Path, cell: Cell) -> bool:
     return (places(folder, cell)[1] / "cell.json").is_file()
 

@@ -1,8 +1,12 @@
 """The commands that let somebody else believe a result. Like the others, they import nothing heavy before they run."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from winnow.stage.trust.gate import Verdict
 
 _path = click.Path(path_type=Path)
 _folder = click.option("--folder", type=_path, default=".", help="Folder of the project [default: .]")
@@ -28,25 +32,41 @@ _tolerance = click.option(
     multiple=True,
     callback=_tolerances,
     metavar="NAME=NUMBER",
-    help="How much worse a metric may be, in its unit, rather than what the seeds tell; may be repeated.",
+    help="How much worse the measured value may be, in its unit, whatever its spread; may be repeated.",
 )
+_margin = click.option(
+    "--margin",
+    type=click.FloatRange(min=0),
+    metavar="POINTS",
+    help="Of accuracy that may be lost, by the 95 % interval [default: gate.margin of params.yaml, 1.0 without one].",
+)
+
+
+def _judged(folder: Path, against: str, tolerances: dict[str, float], margin: float | None) -> "Verdict":
+    from winnow.stage.reading import read_params
+    from winnow.stage.trust.gate import MARGIN, gate
+
+    path = folder / "params.yaml"
+    if margin is None:
+        margin = read_params(path).gate.margin if path.is_file() else MARGIN
+    return gate(folder, against, tolerances, margin)
 
 
 @click.command()
 @_against
+@_margin
 @_tolerance
 @click.option("--out", type=_path, help="Also write the Markdown here.")
 @_folder
-def gate(against: str, tolerances: dict[str, float], out: Path | None, folder: Path) -> int:
-    """Compare the metrics of the working tree with those of a git revision; status 1 where they are worse.
+def gate(against: str, margin: float | None, tolerances: dict[str, float], out: Path | None, folder: Path) -> int:
+    """Are the metrics of the working tree as good as those of a git revision? Status 1: no, or cannot tell.
 
     The Markdown it prints is made for a pull request.
     """
     from winnow.stage import files
-    from winnow.stage.trust.gate import gate
     from winnow.stage.trust.gate_markdown import gate_markdown
 
-    verdict = gate(folder, against, tolerances)
+    verdict = _judged(folder, against, tolerances, margin)
     text = gate_markdown(verdict)
     click.echo(text, nl=False)
     if out is not None:
@@ -93,20 +113,20 @@ def export(file: Path, out: Path, space: str | None, folder: Path) -> None:
 
 @click.command()
 @_against
+@_margin
 @_tolerance
 @_folder
-def promote(against: str, tolerances: dict[str, float], folder: Path) -> int:
+def promote(against: str, margin: float | None, tolerances: dict[str, float], folder: Path) -> int:
     """Make the candidate in the MLflow registry the champion, if it passes the gate against REV."""
     from winnow.stage.reading import read_params
-    from winnow.stage.trust.gate import gate
     from winnow.stage.trust.gate_markdown import gate_markdown
     from winnow.stage.trust.promote import promote
 
     params = read_params(folder / "params.yaml")
-    verdict = gate(folder, against, tolerances)
+    verdict = _judged(folder, against, tolerances, margin)
     click.echo(gate_markdown(verdict), nl=False)
     if not verdict.passed:
-        click.echo("winnow: not promoted: the gate failed", err=True)
+        click.echo(f"winnow: not promoted: is it as good as {against}? The gate says: {verdict.outcome}", err=True)
         return 1
     version, before = promote(params, folder, verdict)
     name = params.tracking.registered_model

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from tests.stages.locked import locked_copy, write_lock
+from tests.stages.locked import git, locked_copy, write_lock
 from tests.stages.tiny import tiny
 from winnow import cli
 from winnow.core.errors import Refused
@@ -25,6 +25,7 @@ def project(finished, tmp_path):
     folder = locked_copy(finished, tmp_path / "project")
     (folder / RECORD).write_text(json.dumps({"stage": "evaluate", "models": MODELS}))
     write_lock(folder)
+    git(folder, "commit", "--quiet", "--all", "--message", "the run that is judged")
     return folder
 
 
@@ -57,6 +58,34 @@ def test_what_fails_the_gate_stays_candidate(project, asked, capsys):
     assert "not promoted" in capsys.readouterr().err
     with pytest.raises(Refused, match=r"not promoted: 1 checks .* evaluate.params"):
         promote(tiny(), project, gate(project, "main"))
+    assert not asked
+
+
+@pytest.mark.parametrize("how", ["changed", "new", "staged", "lock", "no lock"])
+def test_what_is_not_committed_is_not_promoted(project, asked, capsys, how):
+    """The version is tagged with HEAD: it must hold what was judged."""
+    if how == "changed":
+        (project / "params.yaml").write_text((project / "params.yaml").read_text() + "# a word\n")
+    elif how in ("new", "staged"):
+        (project / "notes.txt").write_text("new")
+        git(project, *(("add", "notes.txt") if how == "staged" else ("status",)))
+    elif how == "lock":
+        (project / "dvc.lock").write_text((project / "dvc.lock").read_text() + "\n")
+    else:
+        git(project, "rm", "--quiet", "--cached", "dvc.lock")
+        git(project, "commit", "--quiet", "--message", "forgotten")
+    assert cli.run(["promote", "--against", "main", "--folder", str(project)]) == 2
+    assert "commit" in capsys.readouterr().err
+    assert not asked
+
+
+def test_what_the_gate_cannot_tell_is_not_promoted(project, asked, capsys):
+    path = project / "reports/evaluate.json"
+    told = json.loads(path.read_text())
+    shifted = {"accuracies": [each + 1 for each in told["accuracies"]], "accuracy_mean": told["accuracy_mean"] + 1}
+    path.write_text(json.dumps({**told, **shifted}))
+    assert cli.run(["promote", "--against", "main", "--folder", str(project)]) == 1
+    assert "cannot tell" in capsys.readouterr().err
     assert not asked
 
 

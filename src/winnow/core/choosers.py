@@ -43,3 +43,24 @@ def sample(
         if allowed(arch):
             return arch
     raise ValueError(f"none of {tries} random architectures meets the limits: loosen them")
+
+
+def distinct(
+    space: Space,
+    rng: random.Random,
+    count: int,
+    allowed: Callable[[Architecture], bool] = lambda arch: True,
+    tries: int = 20_000,
+) -> list[Architecture]:
+    """`count` different uniform architectures that are `allowed`, as drawn; fewer where `tries` draws give no more."""
+    found: dict[str, Architecture] = {}
+    passed: set[str] = set()
+    for _ in range(tries):
+        if len(found) == count:
+            break
+        arch = space.decide(uniform(rng))
+        if arch.digest not in passed:
+            passed.add(arch.digest)
+            if allowed(arch):
+                found[arch.digest] = arch
+    return list(found.values())

@@ -37,19 +37,22 @@ class Judgement:
     pairs: int
 
 
-def better_than_random(found: Sequence[float], controls: Sequence[float], mean: float | None = None) -> Judgement:
-    """Is what was found better than what `controls` are drawn from?
+def better_than_random(
+    found: Sequence[float], controls: Sequence[float], gap: Estimate | None = None, best: float = PERCENT[1]
+) -> Judgement:
+    """Is what was found better than what `controls` are drawn from? `gap` is the difference of means, `best` the limit.
 
-    yes: p <= 0.05. no: at most half of the pairs are won, and `mean`, that of all retrainings of a single found network
-    where it has several, is no better than the median control. Cannot tell: between, or too few controls to say yes.
+    yes: p <= 0.05. no: at most half of the pairs are won, and the interval of `gap` excludes a gain as large as a yes
+    took (`detectable_gap`). Cannot tell: between, without an interval, or with too few controls to say yes.
     """
     won, pairs = sum(f > c for f in found for c in controls), len(found) * len(controls)
     chance = _chance(won, len(found), len(controls)) if pairs else Fraction(1)
     outcome = CANNOT_TELL
     if chance <= LEVEL:
         outcome = YES
-    elif len(controls) >= fewest_controls(len(found)) and 2 * won <= pairs:
-        outcome = NO if mean is None or mean <= statistics.median(controls) else CANNOT_TELL
+    elif gap and len(controls) >= fewest_controls(len(found)) and 2 * won <= pairs:
+        edge = max(detectable_gap(len(found), controls, best) or 0.0, 0.0)
+        outcome = NO if gap.high < edge else CANNOT_TELL
     return Judgement(outcome, float(chance), won, pairs)
 
 

@@ -71,14 +71,12 @@ def combinations(params: Params, folder: Path) -> tuple[list[Cell], list[str]]:
     Refused, naming the cell, where its parameters make no sense, and where no cell is left.
     """
     study, cells, left_out = params.study, [], []
-    plain = {"tracking": {**params.tracking.model_dump(), "enabled": False}}
     for seed in study.seeds:
         for space, of_space in study.spaces.items():
             for method, of_method in study.methods.items():
                 for selection, of_selection in study.selections.items():
                     changes = {**of_space, **of_method, **of_selection, "seed": seed}
-                    content = changed({**params.model_dump(), **plain}, changes)
-                    content = absolute(content, folder)
+                    content = elsewhere(params, folder, changes)
                     strategy, chosen = content["search"]["strategy"], content["select"]["methods"]
                     if reason := next(filter(None, (objection(strategy, each) for each in chosen)), None):
                         left_out.append(f"{space} {method} {selection}: {reason}")
@@ -87,6 +85,12 @@ def combinations(params: Params, folder: Path) -> tuple[list[Cell], list[str]]:
     if not cells:
         raise Refused(f"study: no combination means anything; {left_out[0]}")
     return cells, list(dict.fromkeys(left_out))
+
+
+def elsewhere(params: Params, folder: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`params` with `changes` by dotted key, for stages that run in another folder than `folder`, untracked."""
+    plain = {"tracking": {**params.tracking.model_dump(), "enabled": False}}
+    return absolute(changed({**params.model_dump(), **plain}, changes), folder)
 
 
 def absolute(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:

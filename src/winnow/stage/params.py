@@ -247,9 +247,16 @@ class Study(Section):
 
 
 class Evaluate(Section):
-    controls: NotNegative = 3
+    controls: NotNegative = 20
+    searches: Positive = 1
+    random_search: NotNegative = 0
+    threads: Positive = 1
     batch: Positive = 256
     latency_repeats: Annotated[int, Field(ge=6)] = 50
+
+
+class Gate(Section):
+    margin: Weight = 1.0
 
 
 class TrackingParams(Section):
@@ -282,6 +289,7 @@ class Params(Section):
     trials: Trials = Trials()
     retrain: Retrain = Retrain()
     evaluate: Evaluate = Evaluate()
+    gate: Gate = Gate()
     study: Study = Study()
     tracking: TrackingParams = TrackingParams()
 

@@ -24,7 +24,8 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff; m
   #e1e6eb; padding-top: 1.2rem } svg { max-width: 100%; height: auto } .quiet { color: #5f6b7a } .numbers { display:
   flex; flex-wrap: wrap; gap: .8rem 2.4rem; margin: 1rem 0 } .numbers b { display: block; font-size: 1.25rem }
   .verdict { font-size: 1.1rem; padding: .7rem 1rem; border-left: 4px solid #8a94a0; background: #f4f6f8 }
-  .verdict.yes { border-color: #009e73 } .verdict.no { border-color: #d55e00 } .alarm { color: #c0392b; font-weight:
+  .verdict.yes { border-color: #009e73 } .verdict.no { border-color: #d55e00 } .verdict.open { border-color: #e69f00 }
+  .alarm { color: #c0392b; font-weight:
   600 } table { border-collapse: collapse; font-size: .9rem; margin: .6rem 0 } td, th { padding: .25rem .8rem .25rem 0;
   text-align: left; border-bottom: 1px solid #e1e6eb; vertical-align: top } td.n { text-align: right;
   font-variant-numeric: tabular-nums } tr.differs td { background: #fdf3e7 } pre { font-size: .85rem; overflow: auto }
@@ -68,7 +69,7 @@ def collapsed(choices: Mapping[str, Any]) -> float | None:
 
 
 def _headline(result: Mapping[str, Any]) -> str:
-    helped = {True: "yes", False: "no", None: ""}[result["helped"]]
+    colour = {"yes": "yes", "no": "no", "cannot tell": "open"}[result["outcome"]]
     spread = f" ± {result['accuracy_sd']:.2f}" if result["accuracy_sd"] is not None else ""
     numbers = {
         f"test accuracy, percent (n = {result['n']})": f"{result['accuracy_mean']:.2f}{spread}",
@@ -80,7 +81,7 @@ def _headline(result: Mapping[str, Any]) -> str:
     }
     shown = "".join(f"<div><b>{_text(value)}</b>{_text(name)}</div>" for name, value in numbers.items())
     title = f"<h1>Architecture {_text(result['architecture'])}</h1>"
-    return f"{title}<p class='verdict {helped}'>{_text(result['verdict'])}</p><div class='numbers'>{shown}</div>"
+    return f"{title}<p class='verdict {colour}'>{_text(result['verdict'])}</p><div class='numbers'>{shown}</div>"
 
 
 def _collapse(folder: Path) -> str:
@@ -96,11 +97,28 @@ def _collapse(folder: Path) -> str:
 def _help(result: Mapping[str, Any]) -> str:
     if not result["control_n"]:
         return "<p class='quiet'>evaluate.controls was 0: there is nothing to compare with.</p>"
-    explained = (
-        "<p class='quiet'>Each point is a network trained from scratch by the same recipe and tested once: the found "
-        "architecture once a seed, and random architectures of the same space.</p>"
+    several = len(result["finds"]) > 1
+    found = (
+        "what each search found, once" if several else "the found architecture, once a seed, of which the first counts"
     )
-    return explained + _svg(charts.against_controls(result["accuracies"], result["control_accuracies"]))
+    limits = f" within the same limits ({_text(result['limits'])})" if result["limits"] else ""
+    explained = (
+        "<p class='quiet'>Each point is a network trained from scratch and tested once, all alike: by the recipe as it "
+        f"stands in params.yaml, which was tuned on none of them. There is {found}, and random architectures{limits}. "
+        "A yes would come by chance in at most one case of twenty. The accuracy above is that of the delivered model, "
+        "which the tuned recipe trained.</p>"
+    )
+    points = result["find_accuracies" if several else "found_accuracies"]
+    rival = result["random_search"]
+    beside = f"<p>Random search: {_text(rival['verdict'])}.</p>" if rival else ""
+    sizes = zip(result["controls"], result["control_params"], result["control_macs"], strict=True)
+    rows = [
+        [digest, f"{params:,}", f"{macs / 1e6:.2f}", f"{accuracy:.2f}"]
+        for (digest, params, macs), accuracy in zip(sizes, result["control_accuracies"], strict=True)
+    ]
+    table = _table(["random architecture", "params", "M MACs", "accuracy, percent"], rows)
+    folded = f"<details><summary>The random architectures</summary>{table}</details>"
+    return explained + _svg(charts.against_controls(points, result["control_accuracies"])) + beside + folded
 
 
 def _selection(folder: Path) -> str:

@@ -89,7 +89,7 @@ def study(work: Work, task: Task) -> Iterator[list[Row]]:
             rows = run(
                 task.plan,
                 task.search,
-                _executor(work, task, settings),
+                executor(work, task.factory, settings),
                 where=at.where,
                 name=at.name,
                 n_trials=task.count,
@@ -177,21 +177,22 @@ def worker_params(params: Params) -> dict[str, Any]:
     return dump
 
 
-def _executor(work: Work, task: Task, settings: Mapping[str, Any]) -> Executor:
+def executor(work: Work, factory: str, settings: Mapping[str, Any]) -> Executor:
+    """What runs the evaluators that `factory(**settings)` makes, as section trials says."""
     trials = work.params.trials
     if trials.executor == "inline":
-        made = evaluator(task.factory, {**settings, "device": str(work.device)})
+        made = evaluator(factory, {**settings, "device": str(work.device)})
         return Inline(made, str(work.device))
     if trials.executor == "ray":
         from winnow.trials.ray_executor import Ray
 
         settings = {**settings, "device": "cuda" if trials.resources.get("gpu", 0) > 0 else "cpu"}
-        return Ray(task.factory, settings, trials.workers, trials.resources, trials.address)
+        return Ray(factory, settings, trials.workers, trials.resources, trials.address)
     settings = {**settings, "device": work.device.type}
     devices = leases() if work.device.type == "cuda" else []
     if work.device.index is not None:
         devices = devices[work.device.index : work.device.index + 1]
-    return Processes(task.factory, settings, trials.workers, devices=devices)
+    return Processes(factory, settings, trials.workers, devices=devices)
 
 
 class _Teller:

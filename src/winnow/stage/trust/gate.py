@@ -1,24 +1,31 @@
-"""Are the numbers of the working tree as good as those of a git revision?
+"""Are the numbers of the working tree as good as those of a git revision? Yes, no, or cannot tell.
 
-Every metric that the revision has must still be there. Those of `RULES` must not be worse than chance explains. For
-accuracy, and calibration beside it, that is Welch's 95 % interval of accuracy over the retraining seeds of both sides;
-for latency the intervals measured; for sizes, which have no spread, a stated share. All others are listed, not judged.
+Every metric that the revision has must still be there. Those of `RULES` must not be worse by more than a margin: where
+they vary, the whole 95 % interval of the change must lie above minus the margin, so that noise never passes for
+equality. Of accuracy and calibration the margin is a parameter, in points, and the interval is over retraining seeds,
+of accuracy over test images too, image by image; of latency over what was measured. All others are listed, not judged.
 """
 
 import json
 import math
+import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from winnow.core.errors import Refused
-from winnow.measure import compare
+from winnow.measure import compare, judgement
+from winnow.measure.compare import Estimate
+from winnow.measure.judgement import CANNOT_TELL, NO, YES
+from winnow.stage.answers import unpacked
 from winnow.stage.files import REPORTS, SPLITS
 from winnow.stage.trust.revision import LOCK, commit_of, files_at, outs_of, read_lock, text_at
 
 EVALUATE = "evaluate"
+MARGIN = 1.0  # points of accuracy, and of calibration, that may be lost where params.yaml says nothing else
 SHARE = 0.05  # by which a network may grow
+SLOWER = 0.2  # the share by which it may be slower: so much lies between two runs of one network on one machine
 HIGHER, LOWER = "higher", "lower"
 LARGEST = 1e15  # beyond it, sums of squares lose their meaning; no metric comes near
 RULES = {  # of reports/evaluate.json: which way is better
@@ -28,20 +35,28 @@ RULES = {  # of reports/evaluate.json: which way is better
     "macs": LOWER,
     "latency_ms": LOWER,
 }
+EXACT = f"{SHARE:.0%} of what it was"
 TEST = (SPLITS / "test.parquet").as_posix()
 
 
 @dataclass(frozen=True)
 class Row:
-    """One metric. `tolerance` is how much worse it may be, in its own unit; None where it is not judged."""
+    """One metric. `tolerance` is how much worse it may be, in its own unit; None where it is not judged.
+
+    `outcome` is yes, no or cannot tell; what is not judged passes.
+    """
 
     metric: str
     before: float | str | None
     after: float | str | None
     better: str  # higher, lower, or "" for what is not judged
     tolerance: float | None
-    passed: bool
+    outcome: str
     why: str
+
+    @property
+    def passed(self) -> bool:
+        return self.outcome == YES
 
 
 @dataclass(frozen=True)
@@ -51,19 +66,27 @@ class Verdict:
     rows: list[Row]
 
     @property
+    def outcome(self) -> str:
+        """The worst of the rows: no, before cannot tell, before yes."""
+        said = {row.outcome for row in self.rows}
+        return next((each for each in (NO, CANNOT_TELL) if each in said), YES)
+
+    @property
     def passed(self) -> bool:
-        return all(row.passed for row in self.rows)
+        return self.outcome == YES
 
     @property
     def failures(self) -> list[Row]:
-        return [row for row in self.rows if not row.passed]
+        """What does not pass, the worst first."""
+        return [row for each in (NO, CANNOT_TELL) for row in self.rows if row.outcome == each]
 
 
-def gate(folder: Path, against: str, tolerances: Mapping[str, float] | None = None) -> Verdict:
+def gate(folder: Path, against: str, tolerances: Mapping[str, float] | None = None, margin: float = MARGIN) -> Verdict:
     """Compare reports/**/*.json of `folder` with those at revision `against`.
 
-    `tolerances` replace those worked out, by the metric's name ("accuracy_mean"). Refused where there is no such
-    revision, it has no metrics, or a tolerance is for no metric that is judged.
+    `margin` is in points of accuracy. `tolerances`, by the metric's name ("params"), say instead how much worse the
+    measured value itself may be, whatever its spread. Refused where there is no such revision, it has no metrics, or a
+    tolerance is for no metric that is judged.
     """
     tolerances = dict(tolerances or {})
     if unknown := set(tolerances) - set(RULES):
@@ -73,67 +96,98 @@ def gate(folder: Path, against: str, tolerances: Mapping[str, float] | None = No
     before = {Path(name).relative_to(REPORTS).with_suffix("").as_posix(): _at(folder, commit, name) for name in names}
     if EVALUATE not in before:
         raise Refused(f"{against} has no {REPORTS}/evaluate.json: compare with a revision whose metrics are committed")
-    image = one_image(before.get("prepare", {}))
     rows = [_same_test(folder, commit)]
     for name, metrics in sorted(before.items()):
         after = _here(folder / REPORTS / f"{name}.json")
-        rows += _rows(name, metrics, after, tolerances, image)
+        rows += _rows(name, metrics, after, tolerances, margin)
     return Verdict(against, commit, [row for row in rows if row is not None])
 
 
 def _rows(
-    name: str, before: Mapping[str, Any], after: Mapping[str, Any], tolerances: Mapping[str, float], image: float
+    name: str, before: Mapping[str, Any], after: Mapping[str, Any], tolerances: Mapping[str, float], margin: float
 ) -> list[Row]:
     rows: list[Row] = []
     present = dict(flat(after))
     for metric, value in flat(before):
         shown, now = f"{name}.{metric}", present.get(metric)
         if now is None:
-            rows.append(Row(shown, value, None, "", None, False, "missing"))
+            rows.append(Row(shown, value, None, "", None, NO, "missing"))
         elif name == EVALUATE and metric in RULES:
-            rows.append(_judged(metric, before, after, tolerances.get(metric), image))
+            rows.append(_judged(metric, before, after, tolerances.get(metric), margin))
         else:
-            rows.append(Row(shown, value, now, "", None, True, ""))
+            rows.append(Row(shown, value, now, "", None, YES, ""))
     return rows
 
 
-def _judged(metric: str, before: Mapping[str, Any], after: Mapping[str, Any], given: float | None, image: float) -> Row:
+def _judged(
+    metric: str, before: Mapping[str, Any], after: Mapping[str, Any], given: float | None, margin: float
+) -> Row:
     better, name = RULES[metric], f"{EVALUATE}.{metric}"
     old, new = before[metric], after[metric]
     if len(finite([old, new])) < 2:
-        return Row(name, old, new, better, None, False, "not a number")
+        return Row(name, old, new, better, None, NO, "not a number")
     if metric == "latency_ms" and before.get("latency_device") != after.get("latency_device"):
         why = f"not judged: measured on {after.get('latency_device')}, before on {before.get('latency_device')}"
-        return Row(name, old, new, "", None, True, why)
-    several = max(len(finite(side.get("accuracies"))) for side in (before, after)) > 1
-    if metric == "ece" and not several and given is None:
-        return Row(name, old, new, "", None, True, "not judged: its spread over seeds is unknown")
-    tolerance, source = (given, "as given") if given is not None else _tolerance(metric, before, after, image)
-    if tolerance is None:
-        return Row(name, old, new, better, None, False, source)
+        return Row(name, old, new, "", None, YES, why)
     worse = old - new if better == HIGHER else new - old
-    passed = worse <= tolerance + 1e-9 * max(1.0, abs(old))
-    return Row(name, old, new, better, tolerance, passed, source if passed else f"worse by {worse:.4g}; {source}")
+    if given is not None or metric in ("params", "macs"):
+        allowed, why = (given, "as given: the measured value") if given is not None else (SHARE * abs(old), EXACT)
+        wrong = f"worse by {worse:.4g}; {why}"
+        passed = worse <= allowed + 1e-9 * max(1.0, abs(old))
+        return Row(name, old, new, better, allowed, YES if passed else NO, why if passed else wrong)
+    if metric == "ece" and not finite(before.get("eces")):
+        return Row(name, old, new, "", None, YES, "not judged: the revision does not say how it spreads over seeds")
+    allowed = margin if metric in ("accuracy_mean", "ece") else SLOWER * abs(old)
+    outcome, why = _varying(metric, before, after, allowed)
+    return Row(name, old, new, better, allowed, outcome, why)
 
 
-def _tolerance(
-    metric: str, before: Mapping[str, Any], after: Mapping[str, Any], image: float
-) -> tuple[float | None, str]:
-    """How much worse `metric` may be, and what says so; None where nothing can."""
-    if metric in ("accuracy_mean", "ece"):  # both in points of percent, and the second moves with the first
-        first, second = finite(before.get("accuracies")), finite(after.get("accuracies"))
-        band = seed_band(first, second)
-        if band is None:
-            return None, "the spread over seeds is unknown: give retrain.seeds two or more, or --tolerance"
-        if band < image:  # equal seeds do not mean that nothing moves
-            return image, "one image of the test split; the seeds agree more closely"
-        return band, f"95 % interval over seeds (n = {len(first)} and {len(second)})"
-    if metric == "latency_ms":
-        ends = [finite([side.get("latency_low"), side.get("latency_high")]) for side in (before, after)]
-        if any(len(each) < 2 for each in ends):
-            return None, "no interval of the latency"
-        return math.hypot(*((high - low) / 2 for low, high in ends)), "95 % intervals of both medians"
-    return SHARE * abs(float(before[metric])), f"{SHARE:.0%} of what it was"
+LISTS = {"accuracy_mean": "accuracies", "ece": "eces"}  # the values over seeds behind a metric
+MEASURED = {  # all that a metric is told by: where these are equal, nothing changed
+    "accuracy_mean": ("accuracy_mean", "accuracies", "right"),
+    "ece": ("ece", "eces"),
+    "latency_ms": ("latency_ms", "latency_low", "latency_high"),
+}
+
+
+def _varying(metric: str, before: Mapping[str, Any], after: Mapping[str, Any], margin: float) -> tuple[str, str]:
+    """The outcome for a metric with a spread, and what it rests on."""
+    if all(before.get(name) == after.get(name) for name in MEASURED[metric]):
+        return YES, "unchanged"
+    if metric == "accuracy_mean":
+        for side in (before, after):
+            values = finite(side.get("accuracies"))
+            if values and not math.isclose(statistics.fmean(values), side[metric], rel_tol=1e-6):
+                return NO, f"it is not the mean of accuracies, {statistics.fmean(values):.4g}"
+    change, source = _latency(before, after) if metric == "latency_ms" else _over_seeds(metric, before, after)
+    if change is None:
+        return CANNOT_TELL, source
+    told = f"change {change.mean:+.4g}, 95 % interval {change.low:+.4g} to {change.high:+.4g} {source}"
+    return judgement.not_worse(change, margin), told
+
+
+def _over_seeds(metric: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Estimate | None, str]:
+    """The change for the better with its interval, and what that is over; None where too few seeds allow none."""
+    new, old = (finite(side.get(LISTS[metric])) for side in (after, before))
+    source = f"over retraining seeds (n = {len(old)} and {len(new)})"
+    if min(len(old), len(new)) < judgement.FEWEST:
+        return None, f"no interval {source}: give retrain.seeds {judgement.FEWEST} or more"
+    if metric == "ece":
+        return judgement.difference(old, new), source
+    answers = [unpacked(side.get("right"), side.get("test_images")) for side in (after, before)]
+    if answers[0] is None or answers[1] is None or answers[0].shape[1] != answers[1].shape[1]:
+        return judgement.difference(new, old), f"{source}, not over test images: one side does not say which it told"
+    images = judgement.image_variance(*answers)
+    return judgement.difference(new, old, images=images), f"{source} and {answers[0].shape[1]} test images"
+
+
+def _latency(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Estimate | None, str]:
+    ends = [finite([side.get("latency_low"), side.get("latency_high")]) for side in (before, after)]
+    if any(len(each) < 2 for each in ends):
+        return None, "no interval of the latency"
+    half = math.hypot(*((high - low) / 2 for low, high in ends))
+    gap = float(before["latency_ms"]) - float(after["latency_ms"])
+    return Estimate(gap, gap - half, gap + half, 2), "by those of both measurements"
 
 
 def seed_band(first: list[float], second: list[float]) -> float | None:
@@ -152,13 +206,6 @@ def seed_band(first: list[float], second: list[float]) -> float | None:
     return gap.high - gap.mean
 
 
-def one_image(prepared: Mapping[str, Any]) -> float:
-    """What one image of the test split is worth in points of accuracy; 0 where reports/prepare.json does not tell."""
-    images = prepared.get("images")
-    count = finite([images.get("test")]) if isinstance(images, Mapping) else []
-    return 100 / count[0] if count and count[0] > 0 else 0.0
-
-
 def flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float | str]]:
     """Dotted names of what can be compared: numbers, truths and words; lists and empty values are left out."""
     for name, value in metrics.items():
@@ -175,8 +222,9 @@ def _same_test(folder: Path, commit: str) -> Row | None:
     now = outs_of(read_lock(here.read_text(encoding="utf-8", errors="replace") if here.is_file() else None)).get(TEST)
     if then is None or now is None:
         return None
-    why = "" if then == now else "another test split: accuracies do not compare"
-    return Row("test split", then[:8], now[:8], "", None, then == now, why)
+    if then == now:
+        return Row("test split", then[:8], now[:8], "", None, YES, "")
+    return Row("test split", then[:8], now[:8], "", None, CANNOT_TELL, "another test split: accuracies do not compare")
 
 
 def _at(folder: Path, commit: str, name: str) -> dict[str, Any]:

@@ -17,6 +17,8 @@ DECISIONS = {  # what a stage decided, by the file that says so
     "reports/evaluate.json": ("architecture", "helped"),
 }
 
+RANKS = ("p_value", "pairs_won")  # of reports/evaluate.json: a rank jumps where two networks are close; outcome tells
+
 
 def within_band(references: Mapping[str, Path | None], scratch: Path, spread: Mapping[str, Any]) -> list[str]:
     """The metrics of a stage, "file: name before → now", that moved by more than other seeds would move them.
@@ -53,7 +55,9 @@ def decided(references: Mapping[str, Path | None], scratch: Path) -> bool | None
 def _near(metric: str, old: Any, new: Any, points: float) -> bool:
     if isinstance(old, bool | str) or not isinstance(new, int | float) or isinstance(new, bool):
         return metric.endswith("verdict") or old == new  # the sentence repeats numbers that are compared
-    percent = any(word in metric for word in ("accuracy", "ece", "agreement", "difference"))
+    if metric in RANKS:
+        return True
+    percent = any(word in metric for word in ("accuracy", "ece", "agreement", "difference", "gap"))
     return math.isclose(old, new, rel_tol=0, abs_tol=points if percent else SHARE * abs(old) + 1e-9)
 
 

@@ -7,29 +7,29 @@ from winnow.core.errors import Refused
 from winnow.stage import files
 from winnow.stage.params import Params
 from winnow.stage.trust.gate import Verdict
-from winnow.stage.trust.revision import LOCK, commit_of, md5_of, outs_of, read_lock
+from winnow.stage.trust.revision import LOCK, changes, commit_of, md5_of, outs_of, read_lock, text_at
 
 
 def promote(params: Params, folder: Path, verdict: Verdict) -> tuple[str, str | None]:
     """The version that became champion, and the one that was it before (None: none).
 
-    Refused where the gate failed, or where what it judged is not the version that stage evaluate registered here.
+    Refused where the gate did not pass, where what it judged is not the version that stage evaluate registered here,
+    and where HEAD, by which the version is tagged, does not hold what was judged.
     """
     if not verdict.passed:
+        first = verdict.failures[0]
         raise Refused(
-            f"not promoted: {len(verdict.failures)} checks of the gate against {verdict.against} failed, the first is "
-            f"{verdict.failures[0].metric} ({verdict.failures[0].why})"
+            f"not promoted: {len(verdict.failures)} checks of the gate against {verdict.against} did not pass, the "
+            f"first is {first.metric} ({first.why})"
         )
     name = params.tracking.registered_model
     version = registered(folder, name)
     _unchanged(folder)
+    _committed(folder)
     from winnow.stage.tracking.registry import promote as pass_on  # MLflow takes seconds to import
 
     told = {"winnow.gate.against": verdict.against, "winnow.gate.commit": verdict.commit}
-    try:
-        told["winnow.gate.of"] = commit_of(folder, "HEAD")
-    except Refused:  # it could be compared, so there is a repository; it may have no HEAD of its own
-        told["winnow.gate.of"] = "unknown"
+    told["winnow.gate.of"] = commit_of(folder, "HEAD")
     return version, pass_on(folder, params.tracking, version, told)
 
 
@@ -55,3 +55,12 @@ def _unchanged(folder: Path) -> None:
     for out in (files.REPORTS / "evaluate.json", files.RUNS / "evaluate.json"):
         if out.as_posix() in outs and md5_of(folder / out) != outs[out.as_posix()]:
             raise Refused(f"{out} is not the one that {LOCK} recorded: run `dvc repro`, so that both are of one run")
+
+
+def _committed(folder: Path) -> None:
+    """Refused where HEAD is not what was judged: a lock file that is not in it, or changes beside it."""
+    if text_at(folder, commit_of(folder, "HEAD"), LOCK) is None:
+        raise Refused(f"not promoted: {LOCK} is not committed, so no commit says where the model comes from: commit it")
+    if changed := changes(folder):
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise Refused(f"not promoted: {changed[0]}{more} not as in the commit: commit what was judged, then promote")

@@ -44,6 +44,12 @@ def text_at(folder: Path, commit: str, path: str) -> str | None:
         return None
 
 
+def changes(folder: Path) -> list[str]:
+    """The files of the repository, seen from its top, that are not as HEAD has them; new ones too, ignored ones not."""
+    words = ("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
+    return [line[3:] for line in _git(folder, *words).split("\0") if line]
+
+
 def commits_with(folder: Path, text: str, path: str) -> list[str]:
     """The commits, oldest first, that brought `text` into `path` or took it out; none outside a repository."""
     try:

@@ -139,7 +139,9 @@ def test_an_unlabelled_test_set_is_left_out_in_words(write_parquet, tmp_path, un
     assert (source.test, source.left_out) == (None, {"file of test": 1})
     assert source.notes == ("test is left out: it has no labels",)
     write_parquet(tmp_path / "validation.parquet", [1], names=["cat", "dog"], seed=2)
-    assert read(tmp_path).test.labels.tolist() == [1]
+    source = read(tmp_path)
+    assert source.test.labels.tolist() == [1]
+    assert source.notes == ("test is left out: it has no labels", "validation is taken for the test set")
     write_parquet(tmp_path / "test.parquet", [0, 1], seed=1)
     source = read(tmp_path)
     assert source.test.labels.tolist() == [0, 1]

@@ -80,7 +80,13 @@ def test_a_test_set_without_classes_is_left_out_in_words(brought, tmp_path):
     source = read(tmp_path)
     assert len(source.test.images) == 4  # val
     assert source.left_out == {"in test/": 2}
-    assert source.notes == ("test/ is left out: its images have no class folders",)
+    assert source.notes == ("val/ is taken for the test set", "test/ is left out: its images have no class folders")
+
+
+def test_a_test_folder_without_images_is_named(brought, tmp_path):
+    brought(*two_classes("train/"), "test/cat/")
+    assert read(tmp_path).test is None
+    assert read(tmp_path).notes == ("test/ is left out: it holds no image",)
 
 
 @pytest.mark.parametrize("names", [("bus", "train"), ("bus", "test", "train"), ("test", "trainer", "valley")])

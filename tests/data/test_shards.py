@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from winnow.core.errors import Refused
+from winnow.data.columns import read_batches
 from winnow.data.parquet import parquet
 from winnow.data.shards import NO_SPLIT, find_shards
 from winnow.data.source import Options
@@ -87,6 +88,19 @@ def test_a_pipe_is_no_parquet_file(tmp_path):
         parquet(Options(path=tmp_path))
     with pytest.raises(Refused, match="is no regular file"):
         parquet(Options(path=tmp_path / "train.parquet"))
+
+
+def test_a_name_that_is_no_utf8_is_a_sentence(write_parquet, tmp_path):
+    write_parquet(tmp_path / "x.parquet", [0, 1]).rename(os.fsdecode(os.fsencode(tmp_path) + b"/train-\xe9.parquet"))
+    with pytest.raises(Refused, match=r"train-\\xe9.parquet: the file's name or a folder's is no UTF-8; rename it"):
+        parquet(Options(path=tmp_path))
+
+
+def test_large_images_are_read_a_few_at_a_time(write_parquet, tmp_path, monkeypatch):
+    file = write_parquet(tmp_path / "x.parquet", [0, 1] * 10)
+    monkeypatch.setattr("winnow.data.columns.BYTES_AT_ONCE", 1000)
+    assert max(len(values) for values in read_batches(file, "image")) < 10
+    assert len(parquet(Options(path=file)).train.images) == 20
 
 
 def test_two_columns_of_one_name_and_other_cases(write_parquet, tmp_path):

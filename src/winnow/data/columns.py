@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from winnow.core.errors import Refused
 from winnow.data.walk import shown
 
-ROWS_AT_ONCE = 2048
+ROWS_AT_ONCE, BYTES_AT_ONCE = 2048, 256 << 20
 
 
 def opened(file: Path) -> pq.ParquetFile:
@@ -19,6 +19,8 @@ def opened(file: Path) -> pq.ParquetFile:
         raise Refused(f"{shown(file)} is no whole Parquet file (no regular file); fetch or write it again")
     try:
         return pq.ParquetFile(file)
+    except UnicodeEncodeError as error:  # pyarrow takes no other name
+        raise Refused(f"{shown(file)}: the file's name or a folder's is no UTF-8; rename it") from error
     except (pa.ArrowException, OSError) as error:
         raise Refused(
             f"{shown(file)} is no whole Parquet file ({_first_line(error)}); fetch or write it again"
@@ -63,8 +65,11 @@ def cast(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
 
 
 def read_batches(file: Path, column: str) -> Iterator[pa.Array]:
-    """The column of one file, some thousand rows at a time."""
-    batches = opened(file).iter_batches(ROWS_AT_ONCE, columns=[column])
+    """The column of one file, some thousand rows at a time, or fewer where images are large."""
+    source = opened(file)
+    size = sum(source.metadata.row_group(i).total_byte_size for i in range(source.num_row_groups))
+    rows = BYTES_AT_ONCE * source.metadata.num_rows // max(size, 1)
+    batches = source.iter_batches(max(1, min(ROWS_AT_ONCE, rows)), columns=[column])
     while True:
         try:
             batch = next(batches, None)

@@ -42,7 +42,10 @@ def layout_of(root: str, images: Sequence[Parts], folders: Sequence[Parts]) -> L
     split = {name for name in roles if 2 * sum(len(parts) > 2 for parts in tops[name]) > len(tops[name])}
     trains = [name for name in sorted(split) if roles[name] == "train"]
     if trains:
-        return _with_splits(root, tops, roles, split, _one(root, trains, "training"), +loose)
+        found = _with_splits(root, tops, roles, split, _one(root, trains, "training"), +loose)
+        bare = sorted(name for (name,) in (p for p in folders if len(p) == 1) if name not in tops and role_of(name))
+        found.notes += tuple(f"{shown(name)}/ is left out: it holds no image" for name in bare)
+        return found
     if tops and set(tops) == set(roles) and len(set(roles.values())) > 1:
         what = "no training images" if split else "images themselves and no class folders"
         raise Refused(
@@ -71,7 +74,7 @@ def _with_splits(
         )
     test = _one(root, held_out[role], role) if role else None
     used = [train, *([test] if test else [])]
-    left, notes = Counter(loose), []
+    left, notes = Counter(loose), [f"{shown(test)}/ is taken for the test set"] if role == "validation" else []
     for name in sorted(set(tops) - set(used)):
         left[f"in {shown(name)}/"] = len(tops[name])
         if roles.get(name) in TESTS:

@@ -49,7 +49,7 @@ def parquet(options: Options) -> Source:
         else:
             numbers = numbers_of(test, classes, files[0].name)
             sets.append((files, numbers, limited(numbers, options.limit_test, "limit_test", options.seed)))
-            notes += test.notes
+            notes += test.notes + (() if role == "test" else (f"{role} is taken for the test set",))
     encoded = (each for files, _, rows in sets for each in _encoded(files, image, rows))
     images, said = decode_all(encoded, sum(len(rows) for *_, rows in sets), options.image_size)
     count = len(sets[0][2])

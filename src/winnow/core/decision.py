@@ -25,10 +25,8 @@ class Decision:
             raise ValueError(f"a decision's name is text without a dot, not {self.name!r}")
         for option in self.options:
             if isinstance(option, bool) or not isinstance(option, str | int):
-                kind = f"{type(option).__name__} {option!r}"
-                raise ValueError(
-                    f"decision {self.name!r}: an option is text or a whole number, not {kind}: name it in text"
-                )
+                came = f"{type(option).__name__} {option!r}"
+                raise ValueError(f"decision {self.name!r}: an option is text or a whole number, not {came}: write text")
         if len({str(option) for option in self.options}) != len(self.options):
             raise ValueError(f"decision {self.name!r} has equal options: {self.options}")
         if not 1 <= self.pick <= len(self.options) - len(self.mixture_only):

@@ -27,6 +27,7 @@ from winnow.measure.judgement import mean_interval
 from winnow.measure.latency import latency_ms
 from winnow.pipelines import tested
 from winnow.pipelines.controls import compared
+from winnow.pipelines.retrain import initial
 from winnow.pipelines.searches import other_finds, random_find
 from winnow.pipelines.verdict import Alike, nothing_compared, rival, verdict
 from winnow.stage import files
@@ -39,6 +40,7 @@ from winnow.stage.model import load_model
 from winnow.stage.params import Params
 from winnow.stage.report import write_report
 from winnow.stage.work import Work, final_space, working
+from winnow.train.building import fresh, laid
 
 COLOURS = {"yes": "green", "no": "red", "cannot tell": "yellow"}
 
@@ -72,7 +74,7 @@ def _retrained(work: Work, arch: Architecture, seed: int) -> nn.Module:
             f"{files.retrained(seed)} is of architecture {about['digest']}, {files.ARCHITECTURE} holds {arch.digest}: "
             f"run `winnow retrain --seed {seed}` again"
         )
-    return model.to(work.device, memory_format=torch.channels_last)
+    return laid(model.to(work.device))
 
 
 def _compared(work: Work, space: Space, arch: Architecture) -> tuple[dict[str, Any], Split]:
@@ -96,7 +98,7 @@ def _compared(work: Work, space: Space, arch: Architecture) -> tuple[dict[str, A
     with compared(work, trained) as paths:
         test = work.split("test")
         pairs = zip(trained, paths, strict=True)
-        answers = {network: _answers(work, space, network[0], path, test) for network, path in pairs}
+        answers = {network: _answers(work, space, *network, path, test) for network, path in pairs}
     told = {name: [answers[network] for network in group] for name, group in groups.items()}
     percents = {name: [tested.percent(each) for each in group] for name, group in told.items()}
     limits = Limits.of(params, work.folder, space)
@@ -118,11 +120,11 @@ def _compared(work: Work, space: Space, arch: Architecture) -> tuple[dict[str, A
     return result, test
 
 
-def _answers(work: Work, space: Space, arch: Architecture, weights: Path, test: Split) -> Tensor:
+def _answers(work: Work, space: Space, arch: Architecture, seed: int, weights: Path, test: Split) -> Tensor:
     """Which test images the network of these weights tells rightly."""
-    model = space.derive(arch).to_empty(device=work.device)
+    model = fresh(space, arch, work.device, initial(seed))
     files.load_state(model, files.read_tensors(weights, "evaluate")[0], weights)
-    model = model.to(memory_format=torch.channels_last).eval()
+    model = laid(model).eval()
     return tested.right(tested.probabilities(model, test, work.params.evaluate.batch), test)
 
 

@@ -15,8 +15,9 @@ from torch import nn
 from winnow.core.architecture import Architecture
 from winnow.data.augment import Augment
 from winnow.data.loaders import Split, in_order, join, open_split
-from winnow.spaces import build, facts_of, shape_of
+from winnow.spaces import facts_of, shape_of
 from winnow.stage import files
+from winnow.stage.networks import outlined
 from winnow.stage.params import Params
 from winnow.stage.plans import plan_of_search, plan_of_tune
 from winnow.stage.reading import check_params
@@ -89,14 +90,13 @@ class _Bench:
         auxiliary = params.retrain.recipe().needs_auxiliary
         space = self.final
         if options is not None:
-            with torch.device("meta"):
-                space = build(params.space.name, options, **fact, final=True, auxiliary=auxiliary)
+            space = outlined(params.space.name, options, fact, auxiliary=auxiliary)
         epochs = params.tune.epochs if arch is not None else params.search.trials.training.epochs
         base = params.retrain.recipe()
 
         def keep(number: int, job_arch: Architecture, model: nn.Module, seed: int) -> None:
             if models is not None:
-                about = about_model(params, fact, job_arch, train, seed, options)
+                about = about_model(params, fact, job_arch, train, seed, options, initial=derived(seed, "initialise"))
                 files.write_tensors(Path(models) / f"{number}.safetensors", model.state_dict(), about)
 
         return Training(
@@ -114,7 +114,7 @@ class _Bench:
 
     def by_inherited(self, models: str | None) -> Evaluate:
         tensors, _ = files.read_tensors(self.folder / files.SUPERNET, "search")
-        supernet = search_space(self.params, self.folder).to(self.device, memory_format=torch.channels_last)
+        supernet = search_space(self.params, self.folder, self.device)
         files.load_state(supernet, tensors, self.folder / files.SUPERNET)
         images = self.params.search.trials.inherited.calibration_images
         cost = self.cost(plan_of_search(self.params))
@@ -122,9 +122,7 @@ class _Bench:
 
     def by_proxy(self, models: str | None) -> Evaluate:
         settings = self.params.search.trials.proxy
-        with torch.device("meta"):
-            options = self.params.space.chosen()
-            space = build(self.params.space.name, options, **self.fact, final=True)
+        space = outlined(self.params.space.name, self.params.space.chosen(), self.fact)
         images = next(iter(in_order(self.train, settings.batch)))
         seed = derived(self.params.seed, "search", "proxy")
         return ByProxy(settings.names, space, self.cost(plan_of_search(self.params)), images, seed, self.device)

@@ -20,12 +20,14 @@ from winnow.search.methods import METHODS
 from winnow.search.objective import cross_entropy
 from winnow.search.select import masks
 from winnow.stage import files
+from winnow.stage.dry import try_search
 from winnow.stage.limits import Limits
 from winnow.stage.params import Params
 from winnow.stage.work import augmentation, choose_device, final_space, search_space
+from winnow.train.building import fresh, laid
 from winnow.train.evaluate import Batch, accuracy_and_loss
 from winnow.train.fit import fit
-from winnow.train.seeds import generator, materialise, rng, seeded
+from winnow.train.seeds import generator, rng
 from winnow.train.watch import Watch
 
 SAMPLE = 100  # architectures behind the quantiles of params and MACs
@@ -66,8 +68,8 @@ def plan(
     the space keeps the limits.
     """
     device = choose_device(params)
-    with seeded(params.seed):
-        space = search_space(params, folder).to(device, memory_format=torch.channels_last)
+    try_search(params, folder, device)
+    space = search_space(params, folder, device)
     final = final_space(params, folder)
     say(f"counting, and sampling {SAMPLE} architectures")
     limits, draw = Limits.of(params, folder, final), rng(params.seed, "plan")
@@ -87,7 +89,7 @@ def plan(
         name: open_split(folder / files.SPLITS, name, stage="select", device=device)
         for name in ("weights", "arch", "select")
     }
-    child = final.derive(drawn[SAMPLE // 2])
+    child = fresh(final, drawn[SAMPLE // 2], "cpu", 0)
     image = _image_seconds(params, child, splits, device)
     unit, step, steps, beforehand = _search(params, space, child, splits, image, device)
     recipe, images = params.retrain.recipe(), sum(len(splits[name]) for name in params.retrain.splits)
@@ -159,7 +161,7 @@ def _search(params: Params, space: Space, child, splits, image: float, device) -
 
 def _score_seconds(names: Sequence[str], child: torch.nn.Module, splits, batch: int) -> float:
     """Of all proxies together, of one network."""
-    model = materialise(copy.deepcopy(child), "cpu", 0)
+    model = copy.deepcopy(child)
     images = next(iter(in_order(splits["weights"], batch)))
     began = time.perf_counter()
     for name in names:
@@ -230,7 +232,7 @@ def _select_seconds(params: Params, space: Space, splits, step: float) -> float:
 def _image_seconds(params: Params, child: torch.nn.Module, splits, device: torch.device) -> float:
     """Seconds that an image takes in an epoch of retraining."""
     recipe = params.retrain.recipe()
-    model = materialise(copy.deepcopy(child), device, 0).to(memory_format=torch.channels_last)
+    model = laid(copy.deepcopy(child).to(device))
     batch = min(recipe.batch, len(splits["weights"]))
     batches = _few(Batches(splits["weights"], batch, generator=generator(0), channels_last=True), 4)
     watch = _Stopwatch(device)

@@ -7,23 +7,24 @@ if __name__ == "__main__":  # a script's folder heads the path, where select.py 
 
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from winnow.core.architecture import Architecture
 from winnow.data.loaders import Batches, Split, join
 from winnow.stage import files
 from winnow.stage.checkpoint import checkpoints
+from winnow.stage.dry import try_child
 from winnow.stage.model import load_model
 from winnow.stage.params import Params
 from winnow.stage.progress import Shown
 from winnow.stage.trust.provenance import provenance, tags
 from winnow.stage.trust.revision import md5_of
 from winnow.stage.work import Work, about_model, augmentation, facts, final_space, recipe_of, working
+from winnow.train.building import fresh, laid
 from winnow.train.checkpoint import Keeper
 from winnow.train.fit import fit
 from winnow.train.recipes import Recipe
-from winnow.train.seeds import derived, generator, materialise
+from winnow.train.seeds import derived, generator
 from winnow.train.watch import Watch
 
 
@@ -41,7 +42,7 @@ def main(params: Params, folder: Path, seed: int) -> None:
             model = train_child(work, arch, training, seed, watch, f"retrain (seed {seed})", keeper)
         path = files.retrained(seed)
         origin = provenance(params, folder, recipe_of(params, folder), work.device)
-        about = about_model(params, facts(folder), arch, training, seed) | {"provenance": origin}
+        about = about_model(params, facts(folder), arch, training, seed, initial=initial(seed)) | {"provenance": origin}
         files.write_tensors(folder / path, model.state_dict(), about)
         files.write_rows(folder / files.REPORTS / f"retrain/{seed}.csv", watch.rows)
         last = {"train_loss": watch.rows[-1]["loss"], "train_accuracy": watch.rows[-1]["accuracy"]}
@@ -57,6 +58,11 @@ def main(params: Params, folder: Path, seed: int) -> None:
 
 def training_split(work: Work) -> Split:
     return join([work.split(name) for name in work.params.retrain.splits])
+
+
+def initial(seed: int) -> int:
+    """What the first values of a retrained network are drawn from."""
+    return derived(derived(seed, "retrain"), "initialise")
 
 
 def train_child(
@@ -75,8 +81,8 @@ def train_child(
     """
     recipe = recipe or recipe_of(work.params, work.folder)
     start = derived(seed, "retrain")
-    model = materialise(final_space(work.params, work.folder).derive(arch), work.device, derived(start, "initialise"))
-    model.to(memory_format=torch.channels_last)
+    try_child(work.params, work.folder, work.device, arch)
+    model = laid(fresh(final_space(work.params, work.folder), arch, work.device, initial(seed)))
     batches = Batches(
         training,
         recipe.batch,

@@ -17,6 +17,7 @@ from winnow.proxies import proxy
 from winnow.stage import files
 from winnow.stage.checkpoint import checkpoints
 from winnow.stage.controls import check_comparison
+from winnow.stage.dry import try_search
 from winnow.stage.limits import check_limits
 from winnow.stage.params import Params
 from winnow.stage.progress import Shown
@@ -29,6 +30,7 @@ WEIGHTS = ("epoch", "decision", "option", "weight")
 
 def main(params: Params, folder: Path) -> None:
     with working("search", params, folder, splits=("weights", "arch"), upstream=("prepare",)) as work:
+        try_search(params, folder, work.device)
         check_limits(params, folder)
         check_comparison(params, folder, work.say)
         shutil.rmtree(folder / files.SEARCH, ignore_errors=True)  # what another strategy left

@@ -58,7 +58,7 @@ class Bench:
         self.keeper = keeper
         self.work, self.params, self.folder = work, work.params, work.folder
         self.tensors = self._supernet()
-        self.space = search_space(self.params, self.folder).to(work.device, memory_format=torch.channels_last)
+        self.space = search_space(self.params, self.folder, work.device)
         self.final = final_space(self.params, self.folder)
         self.splits = {name: work.split(name) for name in SPLITS}
         self.judged = join([self.splits[name] for name in self.params.select.splits])

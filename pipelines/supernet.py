@@ -38,9 +38,7 @@ def trained(
         batches[name] = Batches(
             split, settings.batch, augment=augmentation(params, split), generator=order, channels_last=True
         )
-    with seeded(derived(seed, "initialise")):
-        space = search_space(params, work.folder)
-    space.to(work.device, memory_format=torch.channels_last)
+    space = search_space(params, work.folder, work.device)
     if strategy == "subset" and settings.subset.pretrained is not None:
         load_pretrained(space, work.folder / settings.subset.pretrained)
     objective, recipe = cross_entropy(space, settings.precision), settings.recipe()

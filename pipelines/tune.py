@@ -18,6 +18,7 @@ from typing import Any
 
 from winnow.pipelines.evaluators import TUNE_SPLITS
 from winnow.stage import files
+from winnow.stage.dry import try_child
 from winnow.stage.params import Params
 from winnow.stage.plans import plan_of_tune
 from winnow.stage.study import CURVE, Task, curve, record, study, worker_params
@@ -74,6 +75,7 @@ def _task(work: Work) -> Task:
     params, folder = work.params, work.folder
     tune = params.tune
     arch = files.read_architecture(folder / files.ARCHITECTURE, final_space(params, folder), params.space.name)
+    try_child(params, folder, work.device, arch)
     ranges = read_ranges({name: given.model_dump() for name, given in tune.ranges.items()})
     first = {name: getattr(params.retrain.recipe(), name) for name in ranges}
     if not all(holds(each.distribution, first[name]) for name, each in ranges.items()):

@@ -2,19 +2,19 @@
 
 from typing import Any
 
-import torch
-
 from winnow.core.architecture import Architecture
 from winnow.core.space import Space
 from winnow.data.loaders import in_order, join
 from winnow.search.freenas import freenas
 from winnow.search.training_free import Evidence, Load, evolved, proxy_judge, sampled
-from winnow.spaces import build, shape_of
+from winnow.spaces import shape_of
 from winnow.stage.limits import Limits
+from winnow.stage.networks import outlined
 from winnow.stage.progress import Shown
 from winnow.stage.work import Work, facts
+from winnow.train.building import fresh_space
 from winnow.train.checkpoint import Keeper
-from winnow.train.seeds import derived, generator, materialise, rng
+from winnow.train.seeds import derived, generator, rng
 
 Rows = list[dict[str, Any]]
 
@@ -26,9 +26,8 @@ def choose(work: Work, limits: Limits, method: str, seed: int, keeper: Keeper) -
     retrained, at its own size.
     """
     params, fact, load = work.params, facts(work.folder), limits.load
-    with torch.device("meta"):
-        space = build(params.space.name, params.space.chosen(), **fact, final=True)
-    materialise(space, work.device, derived(params.seed, "search", "initialise"))
+    outline = outlined(params.space.name, params.space.chosen(), fact)
+    space = fresh_space(outline, work.device, derived(params.seed, "search", "initialise"))
     if method == "prune":
         return _pruned(work, space, shape_of(fact), seed, load if limits else None)
     settings = params.search.training_free

@@ -228,18 +228,15 @@ def draw(name: str | None, architecture: Path | None, out: Path) -> None:
 
 
 def _space(name: str | None):
-    """The named space at its default size, or that of params.yaml; built without memory for weights."""
-    import torch
-
-    from winnow.spaces import build
+    """The named space at its default size, or that of params.yaml."""
+    from winnow.stage.networks import shown
     from winnow.stage.reading import read_params
 
     options = {}
     if name is None:
         params = read_params(Path("params.yaml"))
         name, options = params.space.name, params.space.chosen()
-    with torch.device("meta"):
-        return name, build(name, options)
+    return name, shown(name, options, Path())
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -249,6 +249,7 @@ def test_a_forward_pass_that_is_computed_again_has_the_setting_that_it_had(reent
         again.model(x)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_a_child_of_a_network_with_computed_weights_can_be_derived():
     """The weight of `weight_norm` is an attribute with a gradient function, which copy.deepcopy refuses."""
     space = Space(

@@ -72,3 +72,42 @@ def test_without_the_extra_a_sentence_says_what_to_install(finished, tmp_path, m
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(Refused, match=r"pip install 'winnow\[onnx\]'"):
         exporting.export(finished / files.MODEL, finished, tmp_path)
+
+
+class Around(torch.nn.Module):
+    """A linear layer behind a function of images (batch, 1, 8, 8)."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function, self.last = function, torch.nn.LazyLinear(3)
+        self(torch.zeros(2, 1, 8, 8))
+
+    def forward(self, x):
+        return self.last(self.function(x).flatten(1))
+
+
+def turned(x):
+    grid = torch.nn.functional.affine_grid(torch.eye(2, 3).expand(len(x), 2, 3), x.shape, align_corners=False)
+    return torch.nn.functional.grid_sample(x, grid, align_corners=False)
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        (lambda x: torch.nn.functional.adaptive_max_pool2d(x, 3), "has no ONNX form of the operator aten.adaptive_max"),
+        (turned, r"takes batches of 2 only, as something in forward"),
+        (lambda x: x * 2 if x.mean() > 0 else x, "forward decides by values.*\n.*test_export.py, line"),
+    ],
+)
+def test_what_the_exporter_cannot_take_is_a_sentence(tmp_path, capfd, function, sentence):
+    network = Around(function).eval()
+
+    def exported():
+        program = exporting._as_onnx(network, {"shape": [1, 8, 8]})
+        program.save(str(tmp_path / "model.onnx"), include_initializers=True)
+        exporting.compare(network, tmp_path / "model.onnx", torch.zeros(9, 1, 8, 8), onnxruntime)
+
+    with pytest.raises(Refused, match=sentence) as refusal:
+        exported()
+    assert str(refusal.value).count("\n") <= 1
+    assert capfd.readouterr().err == ""

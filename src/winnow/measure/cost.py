@@ -14,9 +14,10 @@ def params(model: nn.Module) -> int:
 def macs(model: nn.Module, shape: tuple[int, ...]) -> int:
     """Multiply-accumulates of convolutions and linear layers for one input of `shape` (channels, height, width).
 
-    Counted on the meta device in evaluation mode: nothing is computed and the model stays as it was. Every call of an
-    `nn.Conv2d` or `nn.Linear` counts; normalisation, pooling, additions, and what a module computes without those two
-    (attention scores, say) count nothing, as in the tables of NAS-Bench-201 and SPOS.
+    Counted by one image in evaluation mode where the weights are, so that nothing is computed for those on the meta
+    device; the model stays as it was. Every call of an `nn.Conv2d` or `nn.Linear` counts; normalisation, pooling,
+    additions, and what a module computes without those two (attention scores, say) count nothing, as in the tables of
+    NAS-Bench-201 and SPOS.
     """
     total = 0
 
@@ -27,10 +28,11 @@ def macs(model: nn.Module, shape: tuple[int, ...]) -> int:
         elements = output.shape[1:].numel() if isinstance(module, nn.Conv2d) else output[0].numel()
         total += elements * per_output
 
-    model = copy.deepcopy(model).to("meta").eval()
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    model = copy.deepcopy(model).eval()
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(count)
     with torch.no_grad():
-        model(torch.empty(1, *shape, device="meta"))
+        model(torch.zeros(1, *shape, device=device))
     return total

@@ -19,6 +19,7 @@ from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.core.whole import atomic
+from winnow.train.packing import apart, together
 from winnow.train.recipes import Recipe
 
 SPLITS = Path("data/splits")
@@ -37,6 +38,7 @@ RUNS = Path("artifacts/runs")
 
 ARCHITECTURE_FORMAT = "winnow.architecture/1"
 RECIPE_FORMAT = "winnow.recipe/1"
+REST = "winnow.shared"  # in a file's metadata: names of tensors that the file holds under another name, ...
 
 
 def retrained(seed: int) -> Path:
@@ -86,10 +88,11 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Tensors as safetensors; `about` travels in the file's own metadata."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    """Tensors as safetensors, shared ones once; `about` travels in the file's own metadata."""
+    plain, rest = apart(tensors)
+    told = {"winnow": json.dumps(about, sort_keys=True)} | ({REST: json.dumps(rest)} if rest else {})
     with atomic(path) as temporary:
-        save_file(plain, temporary, {"winnow": json.dumps(about, sort_keys=True)})
+        save_file(plain, temporary, told)
 
 
 def read_tensors(path: Path, made_by: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -98,9 +101,10 @@ def read_tensors(path: Path, made_by: str) -> tuple[dict[str, Tensor], dict[str,
         raise Refused(f"no {path}: run `winnow {made_by}` (or `dvc repro`) first")
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})["winnow"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, RecursionError, OSError) as error:
+            told = file.metadata() or {}
+            about, rest = json.loads(told["winnow"]), json.loads(told.get(REST, "{}"))
+            tensors = together({name: file.get_tensor(name) for name in file.keys()}, rest)  # noqa: SIM118
+    except (SafetensorError, ValueError, RecursionError, OSError, AttributeError, TypeError, RuntimeError) as error:
         raise Refused(f"{path} is damaged ({_line(error)}): run `winnow {made_by}` again") from error
     except KeyError as error:
         raise Refused(f"{path} was not written by winnow: it does not say what it holds") from error

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
-from winnow.core.space import Space
-from winnow.spaces import SPACES, build
+from winnow.spaces import SPACES, facts_of
 from winnow.stage import files
+from winnow.stage.networks import outlined
+from winnow.train.building import fresh
 
 
 def load_model(path: Path | str, space: str | None = None) -> tuple[nn.Module, Mapping[str, Any]]:
@@ -24,10 +25,7 @@ def load_model(path: Path | str, space: str | None = None) -> tuple[nn.Module, M
     path = Path(path)
     tensors, about = files.read_tensors(path, "retrain")
     try:
-        found = _space(path, about, space)
-        arch = Architecture.of(about["choices"])
-        with torch.device("meta"):
-            child = found.derive(arch)
+        child = _child(path, about, space)
         fits = len(about["mean"]) == len(about["std"]) == about["shape"][0] and isinstance(about["classes"], list)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise Refused(
@@ -36,7 +34,6 @@ def load_model(path: Path | str, space: str | None = None) -> tuple[nn.Module, M
     wanted = child.state_dict()
     if not fits or {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in wanted.items()}:
         raise Refused(f"{path} holds the weights of another network than it says: run `winnow retrain` again")
-    child.to_empty(device="cpu")
     files.load_state(child, tensors, path)
     return child.eval(), about
 
@@ -49,10 +46,12 @@ def prepared(images: Tensor, about: Mapping[str, Any]) -> Tensor:
     return (images.float() / 255 - mean) / std.where(std > 0, torch.tensor(1 / 255))
 
 
-def _space(path: Path, about: Mapping[str, Any], trusted: str | None) -> Space:
+def _child(path: Path, about: Mapping[str, Any], trusted: str | None) -> nn.Module:
+    """The network as its training began with it."""
     name = about["space"]
     if name not in SPACES and name != trusted:
         raise Refused(f"{path} is of space {name!r}, which is not winnow's: name it as `space` if you trust that code")
-    facts = {key: tuple(value) if isinstance(value, list) else value for key, value in about["facts"].items()}
-    with torch.device("meta"):
-        return build(name, about["options"], **facts, final=True, auxiliary=about["auxiliary"])
+    told = {key: tuple(value) if isinstance(value, list) else value for key, value in about["facts"].items()}
+    fact = {**told, **facts_of(about["shape"])}  # older files tell of square images only
+    space = outlined(name, about["options"], fact, auxiliary=about["auxiliary"])
+    return fresh(space, Architecture.of(about["choices"]), "cpu", about.get("initial", 0))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
@@ -137,8 +136,7 @@ def _row(
 
 
 def open_space(name: str) -> Space:
-    """A space at its default size, without memory for weights: predictors read its decisions and sizes only."""
-    from winnow.spaces import build
+    """A space at its default size: predictors read its decisions and sizes only."""
+    from winnow.stage.networks import shown
 
-    with torch.device("meta"):
-        return build(name, {}, final=True)
+    return shown(name, {}, Path(), final=True)

@@ -18,13 +18,15 @@ from winnow.core.space import Space
 from winnow.data.augment import Augment
 from winnow.data.loaders import Split, open_split
 from winnow.data.storage import read_manifest
-from winnow.search.partial import partial_channels
-from winnow.spaces import build, facts_of
+from winnow.spaces import facts_of
 from winnow.stage import files
+from winnow.stage.networks import outlined, searched
 from winnow.stage.params import Params
 from winnow.stage.progress import console
 from winnow.stage.tracking import Dataset, Run, track
+from winnow.train.building import laid
 from winnow.train.recipes import Recipe
+from winnow.train.seeds import derived
 
 
 @dataclass
@@ -104,19 +106,19 @@ def facts(folder: Path) -> dict[str, Any]:
     return {"classes": len(manifest["classes"]), **facts_of(manifest["shape"])}
 
 
-def search_space(params: Params, folder: Path) -> Space:
-    """The space as it is searched."""
-    space = build(params.space.name, params.space.chosen(), **facts(folder), final=False)
-    search = params.search
-    return partial_channels(space, search.pc_darts.share) if search.strategy == "pc_darts" else space
+def search_space(params: Params, folder: Path, device: torch.device | str) -> Space:
+    """The space as a search begins with it, laid out on `device`: the same values wherever it is asked for."""
+    seed = derived(derived(params.seed, "search"), "initialise")
+    share = params.search.pc_darts.share if params.search.strategy == "pc_darts" else None
+    space = searched(params.space.name, params.space.chosen(), facts(folder), seed, share)
+    return laid(space.to(device))
 
 
 def final_space(params: Params, folder: Path) -> Space:
-    """The space in its retraining form and size, on the meta device: derive from it, then materialise."""
+    """The space in its retraining form and size: to count on and to derive `fresh` children from."""
     options = {**params.space.chosen(), **params.retrain.space}
-    with torch.device("meta"):
-        auxiliary = params.retrain.recipe().needs_auxiliary
-        return build(params.space.name, options, **facts(folder), final=True, auxiliary=auxiliary)
+    auxiliary = params.retrain.recipe().needs_auxiliary
+    return outlined(params.space.name, options, facts(folder), auxiliary=auxiliary)
 
 
 def about_model(
@@ -126,8 +128,13 @@ def about_model(
     training: Split,
     seed: int,
     options: Mapping[str, Any] | None = None,
+    *,
+    initial: int,
 ) -> dict[str, Any]:
-    """What a model file says of itself: enough to build the network and to feed it; `options` if not retraining's."""
+    """What a model file says of itself: enough to build the network and to feed it; `options` if not retraining's.
+
+    `initial` is what its first values were drawn from: of a user's network, some are in no file.
+    """
     return {
         "space": params.space.name,
         "options": dict({**params.space.chosen(), **params.retrain.space} if options is None else options),
@@ -141,6 +148,7 @@ def about_model(
         "std": list(training.std),
         "trained_on": training.digest,
         "seed": seed,
+        "initial": initial,
     }
 
 

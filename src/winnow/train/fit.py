@@ -12,7 +12,7 @@ from winnow.data.loaders import Cursor
 from winnow.nn.drop_path import set_drop_path
 from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import Batch
-from winnow.train.optimisers import sgd
+from winnow.train.optimisers import fused, sgd
 from winnow.train.recipes import Recipe
 from winnow.train.seeds import derived, seeded
 from winnow.train.watch import Watch, check_finite, epoch_loss
@@ -39,7 +39,7 @@ def fit(
     were the last; it may leave it in evaluation mode, and what it raises ends the training. Dropout and drop-path draw
     from `seed`. The result is in evaluation mode. Refused where the loss stops being finite.
     """
-    optimiser = _optimiser(model, recipe)
+    optimiser = optimiser_of(model, recipe)
     steps = len(batches)
     schedule = _schedule(optimiser, recipe, steps)
     averaged = None
@@ -61,7 +61,7 @@ def fit(
                 optimiser.zero_grad(set_to_none=True)
                 with autocast(device, recipe.precision):
                     output = model(x)
-                scores, loss = _loss(output, y, recipe)
+                scores, loss = scores_and_loss(output, y, recipe)
                 check_finite(loss, epoch, cursor.taken - 1, lr, "retrain")
                 loss.backward()
                 if recipe.clip is not None:
@@ -85,7 +85,7 @@ def _percent(tally: Mapping[str, Any]) -> float:
     return 100 * float(tally["right"]) / tally["seen"]
 
 
-def _loss(output: Tensor | tuple[Tensor, Tensor], y: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+def scores_and_loss(output: Tensor | tuple[Tensor, Tensor], y: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """Class scores and the loss; a network with a second classifier returns both scores while training."""
     scores, second = output if isinstance(output, tuple) else (output, None)
     loss = F.cross_entropy(scores.float(), y, label_smoothing=recipe.label_smoothing)
@@ -94,9 +94,10 @@ def _loss(output: Tensor | tuple[Tensor, Tensor], y: Tensor, recipe: Recipe) -> 
     return scores, loss
 
 
-def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        every = list(model.parameters())
+        return torch.optim.AdamW(every, recipe.lr, weight_decay=recipe.weight_decay, fused=fused(every))
     return sgd(
         model.parameters(),
         recipe.lr,

@@ -1,10 +1,15 @@
-"""Optimisers with one kernel for all tensors: on small networks a step of the plain ones costs as much as a layer."""
+"""Optimisers with one kernel for all tensors where it takes them: on small networks a step by tensors costs a layer."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
+
+
+def fused(weights: Iterable[nn.Parameter]) -> bool:
+    """Whether one kernel takes all of them: it knows no complex numbers."""
+    return not any(weight.is_complex() for weight in weights)
 
 
 def sgd(
@@ -20,8 +25,10 @@ def sgd(
     Make it after the weights are on their device. Momentum starts at zero rather than with the first gradient, which
     comes to the same: the fused kernel cannot start it for one path's weights and go on with another's.
     """
+    weights = list(weights)
+    every = [p for w in weights for p in (w["params"] if isinstance(w, dict) else [w])]
     optimiser = torch.optim.SGD(
-        weights, lr, momentum, weight_decay=weight_decay, nesterov=nesterov and momentum > 0, fused=True
+        weights, lr, momentum, weight_decay=weight_decay, nesterov=nesterov and momentum > 0, fused=fused(every)
     )
     for group in optimiser.param_groups:
         for weight in group["params"] if momentum else ():

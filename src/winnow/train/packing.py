@@ -3,13 +3,15 @@
 import json
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
+
+from winnow.core.errors import Refused
 
 PLAIN = bool | int | float | str | None  # JSON brings floats back to the bit
 
@@ -21,7 +23,8 @@ def to_bytes(state: Any) -> bytes:
     """`state`, of dicts, lists, tuples, plain values and tensors. TypeError, naming the type, for anything else."""
     flat: Flat = {}
     shape = json.dumps(_packed(state, flat))
-    return save({group: torch.cat(parts).cpu() for group, parts in flat.items()}, {"winnow": shape})
+    plain, _ = apart({group: torch.cat(parts) for group, parts in flat.items()})
+    return save(plain, {"winnow": shape})
 
 
 def from_bytes(data: bytes) -> Any:
@@ -30,9 +33,51 @@ def from_bytes(data: bytes) -> Any:
         (length,) = struct.unpack("<Q", data[:8])
         shape = json.loads(data[8 : 8 + length])["__metadata__"]["winnow"]
         offsets: dict[str, int] = {}
-        return _unpacked(json.loads(shape), load(data), offsets)
+        tensors = load(data)
+        pairs = [group for group in tensors if group.startswith(f"{torch.complex128} ")]
+        return _unpacked(json.loads(shape), together(tensors, {"pairs": pairs}), offsets)
     except (struct.error, SafetensorError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"not a state of winnow: {error}") from error
+
+
+def apart(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors on the CPU as safetensors takes them, each once, and in plain values what `together` needs for the rest.
+
+    Tied weights, and a module under two names, are one tensor; of several views of one storage each is a copy. Refused
+    where something is no tensor.
+    """
+    plain: dict[str, Tensor] = {}
+    alike, pairs, known, storages = {}, [], {}, set()
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            kind = type(tensor).__name__
+            raise Refused(f"{name!r} of the network's state is a {kind}, and files hold tensors: make it a buffer")
+        place = (tensor.device, tensor.untyped_storage().data_ptr(), tensor.storage_offset())
+        same = known.setdefault((*place, tensor.shape, tensor.stride(), tensor.dtype), name)
+        if same != name and tensor.numel():
+            alike[name] = same
+            continue
+        flat = tensor.detach().cpu().resolve_conj().contiguous()
+        if flat.dtype == torch.complex128:
+            pairs.append(name)
+            flat = torch.view_as_real(flat)
+        storage = flat.untyped_storage()
+        if storage.nbytes() != flat.nbytes or storage.data_ptr() in storages:
+            flat = flat.clone(memory_format=torch.contiguous_format)
+        storages.add(flat.untyped_storage().data_ptr())
+        plain[name] = flat
+    rest = {"alike": alike, "pairs": pairs}
+    return plain, {key: value for key, value in rest.items() if value}
+
+
+def together(plain: Mapping[str, Tensor], rest: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What `apart` was given. KeyError where `rest` is of other tensors."""
+    tensors = dict(plain)
+    for name in rest.get("pairs", ()):
+        tensors[name] = torch.view_as_complex(tensors[name])
+    for name, same in rest.get("alike", {}).items():
+        tensors[name] = tensors[same]
+    return tensors
 
 
 def _packed(value: Any, flat: Flat) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -21,6 +22,28 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def drawing(seed: int) -> Iterator[None]:
+    """`seeded`, for a user's builder: Python's and numpy's global streams too, and what it sets globally goes back."""
+    python, array = random.getstate(), np.random.get_state()
+    kind, asking = torch.get_default_dtype(), torch.is_grad_enabled()
+    threads, strict = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    with seeded(seed):
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(array)
+            torch.set_default_dtype(kind)
+            torch.set_grad_enabled(asking)
+            if threads != torch.get_num_threads():
+                torch.set_num_threads(threads)
+            if strict != torch.get_deterministic_debug_mode():
+                torch.set_deterministic_debug_mode(strict)
 
 
 def streams() -> list[torch.Tensor]:

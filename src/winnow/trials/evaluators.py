@@ -21,10 +21,11 @@ from winnow.measure import cost
 from winnow.measure.latency import latency_ms
 from winnow.proxies import score
 from winnow.proxies.common import Batch
+from winnow.train.building import fresh, laid
 from winnow.train.evaluate import accuracy_and_loss, calibrate
 from winnow.train.fit import fit
 from winnow.train.recipes import Recipe
-from winnow.train.seeds import derived, generator, materialise
+from winnow.train.seeds import derived, generator
 from winnow.train.watch import Diverged, Watch
 from winnow.trials.lookup import Table
 from winnow.trials.outcome import Infeasible, Job
@@ -52,7 +53,7 @@ class Cost:
             child = self.space.derive(arch).eval()
             found = {"params": float(cost.params(child)), "macs": float(cost.macs(child, self.shape))}
             if LATENCY in {*self.plan.objectives, *self.plan.constraints}:
-                model = materialise(child, self.device, 0)
+                model = fresh(self.space, arch, self.device, 0).eval()
                 found[LATENCY] = latency_ms(model, self.shape, device=self.device).median
             self._known[arch.digest] = found
         known = self._known[arch.digest]
@@ -87,8 +88,7 @@ class Training:
         assert arch is not None
         known = self.cost(arch)
         recipe = tuned(self.recipe, job.parameters)
-        model = materialise(self.space.derive(arch), self.device, derived(job.seed, "initialise"))
-        model = self.inherit(model, job).to(memory_format=torch.channels_last)
+        model = laid(self.inherit(fresh(self.space, arch, self.device, derived(job.seed, "initialise")), job))
         batches = Batches(
             self.train,
             recipe.batch,
@@ -145,7 +145,7 @@ class ByProxy:
     def __call__(self, job: Job) -> dict[str, float]:
         assert job.architecture is not None
         known = self.cost(job.architecture)
-        model = materialise(self.space.derive(job.architecture), self.device, derived(self.seed, "initialise"))
+        model = fresh(self.space, job.architecture, self.device, derived(self.seed, "initialise"))
         return {**known, **{n: score(n, model, self.images, generator(self.seed, n)) for n in self.names}}
 
 

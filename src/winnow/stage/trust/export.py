@@ -11,6 +11,7 @@ import importlib.metadata
 import io
 import json
 import logging
+import re
 import shutil
 import tempfile
 import warnings
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 import winnow
-from winnow.core.errors import Refused
+from winnow.core.errors import Refused, blamed, told
 from winnow.data.loaders import open_split
 from winnow.stage import files
 from winnow.stage.model import load_model, prepared
@@ -92,12 +93,21 @@ def compare(model: nn.Module, path: Path, x: Tensor, runtime: Any) -> tuple[floa
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
     session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    size = session.get_inputs()[0].shape[0]
+    if isinstance(size, int):
+        raise Refused(
+            f"not exported: the ONNX model takes batches of {size} only, as something in forward makes a number of the "
+            "batch size (len(x), affine_grid, ...); write it with x.shape[0], or take another layer"
+        )
     largest, same, start, turn = 0.0, 0, 0, 0
     while start < len(x):
         batch = x[start : start + BATCHES[turn % len(BATCHES)]]
-        with torch.no_grad():
+        with torch.no_grad(), blamed(f"the network, given a batch of {len(batch)}"):
             expected = model(batch)
-        found = torch.from_numpy(session.run([OUTPUT], {INPUT: batch.numpy()})[0])
+        try:
+            found = torch.from_numpy(session.run([OUTPUT], {INPUT: batch.numpy()})[0])
+        except Exception as error:  # of onnxruntime, which has a dozen kinds without a common one
+            raise Refused(f"not exported: the ONNX model does not run by {len(batch)}: {told(error)}") from error
         largest = max(largest, float((found - expected).abs().max()))
         same += int((found.argmax(1) == expected.argmax(1)).sum())
         start, turn = start + len(batch), turn + 1
@@ -107,19 +117,38 @@ def compare(model: nn.Module, path: Path, x: Tensor, runtime: Any) -> tuple[floa
 def _as_onnx(model: nn.Module, about: Mapping[str, Any]) -> Any:
     example = (torch.zeros(2, *about["shape"]),)  # a batch of one would be taken for always one
     batch = torch.export.Dim("batch", min=1)
-    with _quiet():
-        return torch.onnx.export(
-            model, example, dynamo=True, dynamic_shapes=({0: batch},), input_names=[INPUT], output_names=[OUTPUT]
+    try:
+        with _quiet():
+            return torch.onnx.export(
+                model, example, dynamo=True, dynamic_shapes=({0: batch},), input_names=[INPUT], output_names=[OUTPUT]
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise Refused(f"not exported: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the exporter cannot take, out of the first of the exceptions that led to this one."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    operator = re.search(r"op='([\w.:]+)'", str(error))
+    if operator is not None:
+        return f"PyTorch's exporter has no ONNX form of the operator {operator[1]}; take another layer in its place"
+    if "data-dependent" in str(error):
+        _, _, line = told(error).partition("\n")
+        return "forward decides by values, as `if x.mean() > 0` does, and ONNX holds one way only" + (
+            line and f"\n{line}"
         )
+    return told(error)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter prints its progress and warns of packages that nobody here needs."""
     level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)  # what fails is told in a sentence
+    silent = io.StringIO()
     try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -1,0 +1,185 @@
+"""How a network comes to be: which values it begins with, and how it lies in memory. No other place decides that.
+
+Winnow's own spaces are outlines on the meta device; `reset_parameters` draws the values of each child. A user's space
+is built on the CPU every time, all randomness from a seed, and what its builder made stays: pretrained weights, frozen
+ones, constants, buffers that no file holds.
+"""
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from winnow.core.architecture import Architecture
+from winnow.core.decision import Decision, Value
+from winnow.core.errors import Refused, blamed
+from winnow.core.holes import Setting
+from winnow.core.space import Space
+from winnow.train.seeds import drawing, materialise, seeded
+
+Make = Callable[[], Space]
+Call = Callable[[Any, Tensor], Any]  # a way to run a network
+
+
+def outline(make: Make, image: tuple[int, ...], *, drawn: bool) -> Space:
+    """A space to look at, to count on and to derive `fresh` children from; `image` is the shape of one.
+
+    `drawn`: on the meta device, where only `reset_parameters` gives values. Else as `make` builds it.
+    """
+    if drawn:
+        with torch.device("meta"):
+            space = make()
+    else:
+        space = built(make, image, 0)
+        space.again = make
+    space.image = image
+    return space
+
+
+def built(make: Make, image: tuple[int, ...], seed: int) -> Space:
+    """The space as its builder makes it, on the CPU, lazy layers opened. Refused where a parameter has no value."""
+    with drawing(seed):
+        space = make()
+        for name, tensor in itertools.chain(space.model.named_parameters(), space.model.named_buffers()):
+            if tensor.is_meta:
+                raise Refused(f"{name!r} of the network is on the meta device and has no value: build it on the CPU")
+        _open(space.to("cpu"), image)
+    _plain_tensors(space)
+    space.image = image
+    return space
+
+
+def fresh(space: Space, arch: Architecture, device: str | torch.device, seed: int) -> nn.Module:
+    """A child of `space` that begins anew, on `device`: what is drawn is from `seed`, what its builder gave is kept."""
+    if space.again is None:
+        return materialise(space.derive(arch), device, seed)
+    assert space.image is not None
+    child = derived_child(built(space.again, space.image, seed), arch)
+    return arranged(child, space.image, [lambda model, x: model(x)]).to(device)
+
+
+def fresh_space(space: Space, device: str | torch.device, seed: int) -> Space:
+    """The same for the whole space, every candidate; an outline on the meta device is filled itself."""
+    if space.again is None:
+        materialise(space, device, seed)
+        return space
+    assert space.image is not None
+    return built(space.again, space.image, seed).to(device)
+
+
+def derived_child(space: Space, arch: Architecture) -> nn.Module:
+    """`space.derive`; Refused, with the module's path, where something that the network keeps cannot be copied."""
+    try:
+        child = space.derive(arch)
+    except (TypeError, RuntimeError, AttributeError) as error:
+        for path, module in space.model.named_modules():
+            for name, value in vars(module).items():
+                if not name.startswith("_") and not _copies(value):
+                    raise Refused(
+                        f"module {path or 'at the root'!r} ({type(module).__name__}) keeps {name!r}, a "
+                        f"{type(value).__name__}, which cannot be copied, and children are copies: "
+                        "make it in forward, or give the class a __deepcopy__"
+                    ) from error
+        raise
+    loose = next((name for name, parameter in child.named_parameters() if not parameter.is_leaf), None)
+    if loose is not None:
+        raise Refused(f"{loose!r} of the child would not be trained: copies of scripted modules are not; script later")
+    return child
+
+
+def _plain_tensors(space: Space) -> None:
+    """Give tensors that cannot be copied or loaded into a form that can be, with the values they have."""
+    for tensor in itertools.chain(space.parameters(), space.buffers()):
+        if any(step == 0 for step, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1):  # expanded
+            tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
+    for module in space.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor) and value.grad_fn is not None:  # by a hook that computes it anew: weight_norm
+                vars(module)[name] = value.detach()
+
+
+def _copies(value: object) -> bool:
+    try:
+        copy.deepcopy(value)
+    except Exception:
+        return isinstance(value, Tensor)  # `derive` knows of those
+    return True
+
+
+def _open(space: Space, image: tuple[int, ...]) -> None:
+    """Run every candidate once where layers wait for an input to know their size."""
+    if not any(is_lazy(tensor) for tensor in itertools.chain(space.parameters(), space.buffers())):
+        return
+    space.eval()
+    with torch.no_grad(), blamed(f"the network with lazy layers, given images of shape {(2, *image)}"):
+        for setting in covering(space):
+            space(torch.zeros(2, *image), setting)
+    space.train()
+    for name, module in space.model.named_modules():
+        if any(is_lazy(tensor) for tensor in [*module._parameters.values(), *module._buffers.values()]):
+            raise Refused(f"module {name!r} ({type(module).__name__}) is lazy and was never called: what is its size?")
+
+
+def covering(space: Space) -> Iterator[Setting]:
+    """Architectures in which every option of the outer decisions occurs, and the even mixture where holes mix."""
+    for turn in range(max(len(d.options) for d in space.decisions.values())):
+
+        def choose(d: Decision, turn: int = turn) -> Value:
+            option = d.options[turn % len(d.options)]
+            return next((v for v in d.values if option in (v if d.pick > 1 else (v,))), d.values[-1])
+
+        yield space.decide(choose)
+    if all(hole.mixes for hole in space.holes):
+        yield {
+            d.name: torch.full((len(d.options),), 1 / len(d.options)) for d in space.decisions.values() if d.pick == 1
+        }
+
+
+def running(space: Space, x: Tensor, setting: Setting) -> Any:
+    """What `space` answers with `setting`, among the calls that `arranged` takes."""
+    return space(x, setting)
+
+
+def arranged(model: Any, image: tuple[int, ...], calls: Sequence[Call]) -> Any:
+    """`model` itself; where it does not run with channels last, images reach it plain from now on, whatever comes.
+
+    `.view` on a feature map, for one, or a convolution in three dimensions. Each of `calls` is tried on copies, forward
+    and backward, on the CPU: equal networks are always laid out alike.
+    """
+    if not _runs_channels_last(model, image, calls):
+        inner = model.model if isinstance(model, Space) else model
+        inner.register_forward_pre_hook(plain)
+    return model
+
+
+def laid(model: Any) -> Any:
+    """`model` itself, its weights channels last unless it was `arranged` otherwise."""
+    inner = model.model if isinstance(model, Space) else model
+    if plain in inner._forward_pre_hooks.values():
+        return model
+    return model.to(memory_format=torch.channels_last)
+
+
+def plain(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A hook: images in the order batch, channel, height, width."""
+    x, *rest = inputs
+    return (x.contiguous(), *rest)
+
+
+def _runs_channels_last(model: Any, image: tuple[int, ...], calls: Sequence[Call]) -> bool:
+    layout = torch.channels_last
+    try:
+        with seeded(0):
+            x = torch.randn(2, *image).contiguous(memory_format=layout)
+            trial = copy.deepcopy(model).to(memory_format=layout)
+            for call in calls:
+                output = call(trial, x)
+                first = output[0] if isinstance(output, tuple | list) else output
+                first.float().sum().backward()
+    except Exception:  # whatever it is: the plain layout is what every network takes
+        return False
+    return True

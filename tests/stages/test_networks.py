@@ -1,0 +1,109 @@
+"""A user's network is taken as it was built, or refused in a sentence before anything is trained."""
+
+import random
+
+import pytest
+import torch
+
+from tests.stages.tiny import tiny
+from winnow.core.choosers import uniform
+from winnow.core.errors import Refused
+from winnow.data.loaders import Batches, open_split
+from winnow.stage import files
+from winnow.stage.dry import try_search
+from winnow.stage.model import load_model
+from winnow.stage.work import about_model, facts, final_space
+from winnow.train.building import fresh, laid
+from winnow.train.fit import fit
+from winnow.train.watch import Watch
+
+CPU = torch.device("cpu")
+WORK = [
+    "pretrained", "plain", "buffer", "kept_buffer", "random_buffer", "no_buffer", "constant", "scale", "rates",
+    "branching", "listed", "attention", "shared", "buffers_of_all_kinds", "view", "conv3d", "lazy", "complex64",
+    "complex128", "recomputed", "keywords", "old_weight_norm", "spectral_norm", "no_weights_in_candidates",
+    "shared_identity", "norm_without_statistics", "hooked", "lambda_kept", "generator_kept", "meddling",
+]  # fmt: skip
+SENTENCES = {
+    "returns_dict": r"returns a dict of \(2, 10\); forward must return one tensor of logits, \(batch, 10\)",
+    "returns_pair": r"returns a tuple of \(2, 10\), \(2, 8, 8, 8\); forward must return one tensor",
+    "returns_list": r"returns a list of \(2, 10\)",
+    "too_many": r"returns shape \(2, 15\) for images of \(2, 1, 8, 8\); .* for 10 classes",
+    "too_few": r"returns shape \(2, 3\)",
+    "not_flat": r"returns shape \(2, 10, 1, 1\)",
+    "constant_output": "the output depends on no weight of the mixture",
+    "three_channels": r"module 'stem' \(Conv2d\), given \(2, 1, 8, 8\): .*3 channels",
+    "pooled_away": r"module 'extra.1' \(MaxPool2d\), given \(2, 8, 2, 2\): .*too small",
+    "in_place": "option 'relu' of decision 'l/1' changes its input in place.*inplace=False",
+    "two_shapes": r"decision 'l/1': option 'same' returns shape \(2, 8, 8, 8\), option 'half' \(2, 8, 4, 4\)",
+    "tuples": "option 'pair' of decision 'l/1' returns a tuple",
+    "nan": r"not finite, first in module 'extra' \(Does\)",
+    "unused": "decision 'c1' is never asked",
+    "doubles": r"module 'extra' \(Conv2d\), given .*(double|dtype|type)",
+    "locked": r"module 'extra' \(Does\) keeps 'lock', a lock, which cannot be copied",
+    "scripted": "'extra.0.weight' of the child would not be trained: copies of scripted modules are not",
+    "stateful": "saved and loaded it answers otherwise",
+    "extra_state": "'extra._extra_state' of the network's state is a dict, and files hold tensors",
+    "own_bug": r"KeyError: 'absent'\n.*own_networks.py, line \d+: own_bug = made",
+    "builder_bug": r"TypeError: 'NoneType' object is not iterable\n.*line \d+: return Space",
+    "float_options": "decision 'l/1': an option is text or a whole number, not float 0.5",
+    "by_size": "the builder must ask the same decisions when final is true",
+    "frozen": "nothing to train",
+    "on_meta": "is on the meta device",
+    "no_space": "must return a winnow Space, not Linear",
+}
+
+
+def own(name: str, **changes):
+    params = tiny(space__name=f"tests.stages.own_networks:{name}", **{"search__collapse": "off", **changes})
+    return params
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def strict():
+    torch.set_deterministic_debug_mode("error")
+
+
+def state_of_everything():
+    return (
+        torch.get_rng_state(), torch.tensor(random.getstate()[1]), torch.get_default_dtype(), torch.is_grad_enabled()
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_a_network_that_works_is_tried_and_leaves_no_trace(name, prepared):
+    before = state_of_everything()
+    try_search(own(name), prepared, CPU)
+    for old, new in zip(before, state_of_everything(), strict=True):
+        assert torch.equal(old, new) if isinstance(old, torch.Tensor) else old == new
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_what_cannot_work_is_one_sentence(name, prepared):
+    with pytest.raises(Refused, match=SENTENCES[name]) as refusal:
+        try_search(own(name), prepared, CPU)
+    assert str(refusal.value).count("\n") <= 1
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_what_was_built_is_trained_saved_and_loaded(name, prepared, tmp_path):
+    """Through a file: the loaded network computes what the trained one does, whatever no file holds."""
+    params = own(name)
+    final, fact = final_space(params, prepared), facts(prepared)
+    arch = final.decide(uniform(random.Random(1)))
+    first, again = (laid(fresh(final, arch, CPU, 7)) for _ in range(2))
+    for one, two in zip(first.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+    split = open_split(prepared / files.SPLITS, "weights", stage="retrain")
+    batches = Batches(split, 16, generator=torch.Generator(), channels_last=True)
+    recipe = params.retrain.recipe()
+    model = fit(first, [next(iter(batches))], recipe, seed=0, watch=Watch())
+    about = about_model(params, fact, arch, split, 0, initial=7)
+    files.write_tensors(tmp_path / "m.safetensors", model.state_dict(), about)
+    loaded, _ = load_model(tmp_path / "m.safetensors", params.space.name)
+    with torch.no_grad():
+        x = torch.randn(3, *split.images.shape[1:], generator=torch.Generator().manual_seed(0))
+        assert torch.allclose(model(x), loaded(x), atol=1e-5)

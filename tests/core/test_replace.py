@@ -36,6 +36,7 @@ def test_with_all_kept_the_space_computes_what_the_net_does(training):
     space = replace(net, either)
     assert list(space.decisions) == ["body/0", "body/2"]
     kept = {"body/0": "conv", "body/2": "conv"}
+    assert dict(space.original) == kept
     assert torch.equal(space(X, kept), net(X))
     assert torch.equal(space.derive(kept)(X), net(X))
 
@@ -83,3 +84,12 @@ def test_a_module_with_two_names_becomes_one_hole():
 def test_a_rule_that_replaces_nothing_is_refused():
     with pytest.raises(ValueError, match="nothing to search"):
         replace(Net(), lambda path, module: None)
+
+
+def test_a_space_without_all_of_the_network_has_no_original():
+    def changed(path: str, module: nn.Module) -> Choice | None:
+        if path == "body/0":
+            return Choice(path, {"conv": module, "skip": nn.Identity()})
+        return Choice(path, {"wrapped": nn.Sequential(module), "skip": nn.Identity()}) if path == "body/2" else None
+
+    assert replace(Net(), changed).original is None

@@ -108,7 +108,7 @@ def test_a_limit_is_a_number_or_a_share(key, value):
     content["select"]["methods"] = ["evolution"]
     with pytest.raises(Refused) as refusal:
         check_params(content)
-    assert f"{key}: takes a whole number of 1 or more, or a share of the largest network" in str(refusal.value)
+    assert f"{key}: takes a whole number of 1 or more, or a share of the whole network" in str(refusal.value)
     assert str(refusal.value).endswith(f", not {value!r}")
 
 

@@ -31,6 +31,7 @@ MODULE = """
 import numpy as np
 from torch import nn
 from winnow.core.holes import Choice
+from winnow.core.replace import replace
 from winnow.core.space import Space
 from winnow.data.source import Options, Part, Source
 
@@ -48,6 +49,21 @@ def network(classes, image_channels, image_height, image_width, width=4):
         nn.Conv2d(image_channels, width, 1), choice("l/0"), nn.BatchNorm2d(width), nn.ReLU(), choice("l/1"),
         nn.BatchNorm2d(width), nn.Flatten(), head,
     ))
+
+class Net(nn.Module):
+    def __init__(self, classes, image_channels):
+        super().__init__()
+        self.stem, self.block = nn.Conv2d(image_channels, 4, 1), nn.Conv2d(4, 4, 3, padding=1)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))
+
+    def forward(self, x):
+        return self.head(self.block(self.stem(x)))
+
+def own(classes, image_channels):
+    def rule(path, module):
+        if path == "block":
+            return Choice(path, {"slim": nn.Conv2d(4, 4, 1), "same": module, "wide": nn.Conv2d(4, 4, 5, padding=2)})
+    return replace(Net(classes, image_channels), rule)
 
 def by_side(classes, image_channels, image_size):
     return network(classes, image_channels, image_size * 2 // 2, image_size)
@@ -251,6 +267,19 @@ def test_winnow_plan_shows_the_sizes_and_then_that_none_can(work):
 def test_a_builder_of_squares_is_told_what_the_images_are(work):
     with pytest.raises(Refused, match=r"images of 12 x 8 pixels, which image_size is: \(height, width\)"):
         final_space(oblong(space__name="oblong_of_a_user:by_side"), work)
+
+
+def test_a_share_is_of_the_users_own_network_where_the_space_was_made_of_one(work):
+    params = oblong(space__name="oblong_of_a_user:own", select__methods=["evolution"], select__max_params="100%")
+    limits = Limits.of(params, work)
+    own = final_space(params, work).original
+    assert limits.record() == {"max_params": limits.sizes(own)["params"]}
+    assert "100% of your network, 175" in limits.describe()
+    assert [limits.allows(Architecture.of({"block": option})) for option in ("slim", "same", "wide")] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_facts_hold_the_true_shape(work):

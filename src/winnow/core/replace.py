@@ -1,10 +1,12 @@
 """Any ordinary network becomes a space: put holes into it."""
 
+import contextlib
 import copy
 from collections.abc import Callable
 
 from torch import nn
 
+from winnow.core.decision import Value
 from winnow.core.holes import Hole
 from winnow.core.space import Space
 
@@ -16,19 +18,27 @@ def replace(net: nn.Module, rule: Rule) -> Space:
 
     `path` is the module's dotted path with "/" for "." ("layer1/0/conv2"), ready to name a decision; the rule is asked
     once for a module that has several. What lies below a replaced module is not visited; `net` itself stays as it was.
+    The space's `original` is `net` again, if every hole has the module that it replaces among its options.
     ValueError where the rule replaces nothing.
     """
     net = copy.deepcopy(net)
     visited: dict[nn.Module, nn.Module] = {}
+    unchanged: dict[str, set[Value]] = {}
 
     def visit(module: nn.Module, path: str) -> nn.Module:
         if module not in visited:
             hole = rule(path, module) if path else None
             visited[module] = module if hole is None else hole
+            if hole is not None:
+                kept = {v for v in hole.decision.values if any(part is module for part in hole.kept(v))}
+                unchanged[hole.decision.name] = unchanged.get(hole.decision.name, kept) & kept
             if hole is None:
                 for name, child in tuple(module._modules.items()):  # named_children() leaves out second names
                     if child is not None:
                         setattr(module, name, visit(child, f"{path}/{name}" if path else name))
         return visited[module]
 
-    return Space(visit(net, ""))
+    space = Space(visit(net, ""))
+    with contextlib.suppress(LookupError):  # a hole that holds something else, or holes of its own
+        space.original = space.decide(lambda d: sorted(unchanged[d.name], key=d.values.index)[0])
+    return space

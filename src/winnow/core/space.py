@@ -21,11 +21,13 @@ class Space(nn.Module):
     Raises ValueError where one name stands for two different decisions, or `model` has no hole.
 
     `again` builds it once more, where the values of its builder are to be kept; `image` is the shape of one image that
-    it was built for. Who builds a space sets them (train.building).
+    it was built for. Who builds a space sets them (train.building). `original` is the architecture that is the network
+    it was made of, where it was made of one and keeps all of it as options (core.replace).
     """
 
     again: Callable[[], "Space"] | None = None
     image: tuple[int, ...] | None = None
+    original: Architecture | None = None
 
     def __init__(self, model: nn.Module):
         super().__init__()

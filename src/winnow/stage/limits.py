@@ -34,7 +34,7 @@ class Bound:
     metric: str
     kind: str  # max or min
     value: float
-    said: str = ""  # "50% of 1,234", where it is relative
+    said: str = ""  # "50% of the largest, 1,234", where it is relative
 
     def excess(self, sizes: Mapping[str, float]) -> float:
         """How far `sizes` are beyond it: met at 0 or less."""
@@ -60,7 +60,9 @@ class Limits:
 
     @classmethod
     def of(cls, params: Params, folder: Path, space: Space | None = None) -> "Limits":
-        """Those of `params`; a share is of the largest network of the space at the size of the images in `folder`.
+        """Those of `params`; a share is of the user's own network where the space was made of one, else of its largest.
+
+        Sizes are those on the images in `folder`.
 
         `space` is `final_space(params, folder)` where the caller has it. Refused where no splits were prepared.
         """
@@ -70,9 +72,11 @@ class Limits:
         for metric, given in (("params", params.select.max_params), ("macs", params.select.max_macs)):
             key = f"select.max_{metric}"
             if isinstance(given, str):
-                largest = int(sizes(dearest(space, lambda arch, metric=metric: sizes(arch)[metric]))[metric])
-                said = f"{given} of the largest, {largest:,}"
-                bounds.append(Bound(key, metric, "max", max(1, math.floor(share_of(given) * largest)), said))
+                whose = "the largest" if space.original is None else "your network"
+                whole = space.original or dearest(space, lambda arch, metric=metric: sizes(arch)[metric])
+                full = int(sizes(whole)[metric])
+                said = f"{given} of {whose}, {full:,}"
+                bounds.append(Bound(key, metric, "max", max(1, math.floor(share_of(given) * full)), said))
             elif given is not None:
                 bounds.append(Bound(key, metric, "max", given))
         told = params.search.trials.constraints if params.search.strategy == "trials" else {}

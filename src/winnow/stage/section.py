@@ -33,7 +33,7 @@ def _limit(value: Any) -> Any:
     except (TypeError, ValueError):
         pass
     raise ValueError(
-        'takes a whole number of 1 or more, or a share of the largest network from above 0% to 100%, like "50%", '
+        'takes a whole number of 1 or more, or a share of the whole network from above 0% to 100%, like "50%", '
         f"not {value!r}"
     )
 

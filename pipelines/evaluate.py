@@ -132,14 +132,17 @@ def _controls(work: Work, space: Space, random: list[Architecture], accuracies: 
     """The random networks as they were drawn, with their sizes."""
     shape = tuple(work.split("select").images.shape[1:]) if random else ()
     children = [space.derive(each).eval() for each in random]
+    params, macs = [cost.params(child) for child in children], [cost.macs(child, shape) for child in children]
     return {
         "control_accuracy_mean": statistics.fmean(accuracies) if accuracies else None,
         "control_accuracy_sd": _sd(accuracies),
         "control_n": len(accuracies),
         "control_accuracies": accuracies,
         "controls": [each.digest for each in random],
-        "control_params": [cost.params(child) for child in children],
-        "control_macs": [cost.macs(child, shape) for child in children],
+        "control_params": params,
+        "control_macs": macs,
+        "control_params_mean": statistics.fmean(params) if params else None,
+        "control_macs_mean": statistics.fmean(macs) if macs else None,
     }
 
 
@@ -182,9 +185,8 @@ def _write(work: Work, drawing: str, result: dict[str, Any], chances: list[Tenso
     files.write_rows(folder / reports / "confusion.csv", tested.confusion(chances, test))
     write_report(folder, drawing, folder / reports / "report.html")
     numbers = {k: v for k, v in result.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    work.run.summary(numbers, note=result["verdict"])
+    work.run.summary(numbers, note=result["verdict"], tags={"winnow.verdict": result["outcome"]})
     work.run.tag("winnow.architecture", result["architecture"])
-    work.run.tag("winnow.verdict", result["outcome"])
     for name in ("evaluate.json", "calibration.csv", "confusion.csv", "report.html"):
         work.run.artifact(folder / reports / name)
     work.picture("confusion", "confusion", tested.confusion(chances, test))

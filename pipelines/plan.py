@@ -4,7 +4,7 @@ import copy
 import resource
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -99,7 +99,7 @@ def plan(
         "tune": params.tune.trials * (params.tune.epochs or recipe.epochs) * image * _training_images(splits, "arch"),
         "retrain": recipe.epochs * image * images * len(params.retrain.seeds),
     }
-    seconds["evaluate"] = seconds["retrain"] / len(params.retrain.seeds) * params.evaluate.controls
+    seconds["evaluate"] = _evaluate_seconds(params, seconds)
     return Plan(
         **vars(size),
         unit=unit,
@@ -108,6 +108,16 @@ def plan(
         seconds=seconds,
         peak_mib=_peak_mib(device),
     )
+
+
+def _evaluate_seconds(params: Params, seconds: Mapping[str, float]) -> float:
+    """Found and random networks, trained once more alike, and further searches; without a rival's trials."""
+    settings, seeds = params.evaluate, len(params.retrain.seeds)
+    if not settings.controls:
+        return 0.0
+    networks = settings.controls + seeds + settings.searches - 1
+    again = (settings.searches - 1) * (seconds["search"] + seconds["select"])
+    return again + networks * seconds["retrain"] / seeds
 
 
 class _Stopwatch(Watch):

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from torch import nn
 
-from winnow.core.choosers import crossover, mutate, sample, uniform
+from winnow.core.choosers import crossover, distinct, mutate, sample, uniform
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 
@@ -68,3 +68,15 @@ def test_sampling_keeps_to_what_is_allowed_and_gives_up_in_words():
     assert all(sample(space, rng, lambda arch: arch["d1"] == 2)["d1"] == 2 for _ in range(20))
     with pytest.raises(ValueError, match="none of 30 random architectures meets the limits"):
         sample(space, rng, lambda arch: False, tries=30)
+
+
+def test_distinct_architectures_are_drawn_in_order_and_fewer_where_there_are_no_more():
+    space = flat(2, 3)
+    drawn = distinct(space, random.Random(0), 5)
+    assert len({arch.digest for arch in drawn}) == 5
+    assert drawn[:3] == distinct(space, random.Random(0), 3)
+    assert len(distinct(space, random.Random(0), 20)) == 9
+    assert {arch["d1"] for arch in distinct(space, random.Random(1), 20, lambda arch: arch["d1"] == 2)} == {2}
+    asked = []
+    distinct(space, random.Random(0), 20, lambda arch: bool(asked.append(arch.digest)), tries=200)
+    assert len(asked) == len(set(asked)) == 9  # each is judged once, however often it is drawn

@@ -193,6 +193,7 @@ def test_the_summary_stands_on_the_parent_too(scene):
     for run in (scene.by_name["good"], *[r for r in scene.runs if r.data.tags["winnow.stage"] == "pipeline"]):
         assert run.data.metrics["accuracy_mean"] == 0.75
         assert run.data.tags["mlflow.note.content"] == "The search **did** help."
+        assert run.data.tags["winnow.verdict"] == "yes", "a tag is a column"
         assert "ece" not in run.data.metrics, "a number that is none is left out of the table"
 
 

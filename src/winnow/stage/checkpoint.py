@@ -32,7 +32,6 @@ STANDS_ON = {  # sections of params.yaml, as in dvc.yaml
     "search": ("seed", "space", "search", "data"),
     "select": ("seed", "space", "search", "select", "retrain", "data"),
     "retrain": ("space", "retrain", "data"),
-    "evaluate": ("seed", "space", "retrain", "evaluate", "data"),
 }
 
 

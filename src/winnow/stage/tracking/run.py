@@ -50,10 +50,10 @@ class Run:
         """Numbers of one step. NaN is kept; infinity becomes a tag, since MLflow would store 1.8e308."""
         self._write("metrics", values={name: float(value) for name, value in values.items()}, step=int(step))
 
-    def summary(self, values: Mapping[str, float], note: str = "") -> None:
-        """Numbers (and a sentence in Markdown) that stand for the pipeline: also shown on its parent run."""
+    def summary(self, values: Mapping[str, float], note: str = "", tags: Mapping[str, str] | None = None) -> None:
+        """Numbers (a sentence in Markdown, tags) that stand for the pipeline: also shown on its parent run."""
         finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
-        self._write("summary", values=finite, note=note)
+        self._write("summary", values=finite, note=note, tags=dict(tags or {}))
 
     def tag(self, name: str, value: object) -> None:
         self._write("tags", values={name: redact(str(value))})

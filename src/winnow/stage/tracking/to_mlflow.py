@@ -37,7 +37,7 @@ COLUMNS = ("accuracy_mean", "accuracy_sd", "control_accuracy_mean", "params", "m
 TABLE = {
     "searchFilter": "", "orderByKey": "attributes.start_time", "orderByAsc": False, "startTime": "ALL",
     "lifecycleFilter": "Active", "modelVersionFilter": "All Runs", "datasetsFilter": [],
-    "selectedColumns": [f"metrics.`{name}`" for name in COLUMNS],
+    "selectedColumns": ["tags.`winnow.verdict`", *(f"metrics.`{name}`" for name in COLUMNS)],
 }  # fmt: skip
 
 
@@ -245,6 +245,8 @@ class MlflowRun:
             self.client.log_batch(run, metrics=metrics)
             if event["note"]:
                 self.client.set_tag(run, "mlflow.note.content", event["note"][:LONGEST_TAG])
+            for name, value in event.get("tags", {}).items():
+                self.client.set_tag(run, name, value[:LONGEST_TAG])
 
     def artifact(self, event: dict[str, Any]) -> None:
         self.client.log_artifact(self.run_id, str(self.folder / event["file"]), event["folder"] or None)

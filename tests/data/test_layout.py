@@ -102,9 +102,11 @@ def test_a_folder_of_images_is_a_class_whatever_its_name(brought, tmp_path, name
         (two_classes("images/train/", "images/test/"), "holds images/ alone .*set data.path to .*/images"),
         (two_classes("flowers/"), "holds flowers/ alone .*set data.path to .*/flowers"),
         (two_classes("train/", "Training/"), "Training and train both look like the training set"),
-        (two_classes("test/", "val/"), "test, val look like splits, with no training images"),
-        (["train/1.png", "test/1.png"], "look like splits, with images themselves and no class folders"),
+        (two_classes("test/", "val/"), r"splits by their names \(test, val\), with no training images"),
+        (["train/1.png", "test/1.png"], r"splits by their names \(test, train\), with images themselves and no class"),
+        (["train/1.png"], r"splits by their names \(train\), with images themselves and no class"),
         (["a/train/1.png", "a/test/1.png", "b/train/1.png", "b/test/2.png"], "a/ holds test, train; it takes train/CL"),
+        (two_classes("train/train/", "test/test/"), "train holds train/ alone, .*if they are in train/, move them up"),
         ([*two_classes("train/"), "bus/1.png"], "train can be the training set, .* or a class beside bus"),
         ([*two_classes(""), "labels/1.xml", "labels/2.xml"], r"labels stands for a class .* no image \(2 .xml\)"),
         ([*two_classes("train/"), "test/Cat/1.png"], "has the class 'Cat' that the .* have not; nearest: 'cat'"),
@@ -191,6 +193,12 @@ def test_names_that_are_no_utf8(tmp_path):
     with open(os.fsencode(tmp_path) + b"/dog/\xff.png", "wb") as file:
         file.write(b"junk")
     assert "dog/\\xff.png: the image cannot be decoded" in refusal(tmp_path)
+
+
+def test_names_that_move_a_cursor_stay_on_one_line(brought, tmp_path):
+    brought(*two_classes(""))
+    (tmp_path / "cat" / "x\n\x1b[2J.png").write_bytes(b"junk")
+    assert r"cat/x\n\x1b[2J.png: the image cannot be decoded" in refusal(tmp_path)
 
 
 def test_one_letter_in_two_spellings_is_one_class(brought, tmp_path):

@@ -16,7 +16,8 @@ ROWS_AT_ONCE, BYTES_AT_ONCE = 2048, 256 << 20
 def opened(file: Path) -> pq.ParquetFile:
     """The file; Refused where it is none."""
     if not file.is_file():  # a pipe would wait for ever
-        raise Refused(f"{shown(file)} is no whole Parquet file (no regular file); fetch or write it again")
+        why = "no regular file" if file.exists() else "a broken link, or gone"
+        raise Refused(f"{shown(file)} is no whole Parquet file ({why}); fetch or write it again")
     try:
         return pq.ParquetFile(file)
     except UnicodeEncodeError as error:  # pyarrow takes no other name

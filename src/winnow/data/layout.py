@@ -46,10 +46,10 @@ def layout_of(root: str, images: Sequence[Parts], folders: Sequence[Parts]) -> L
         bare = sorted(name for (name,) in (p for p in folders if len(p) == 1) if name not in tops and role_of(name))
         found.notes += tuple(f"{shown(name)}/ is left out: it holds no image" for name in bare)
         return found
-    if tops and set(tops) == set(roles) and len(set(roles.values())) > 1:
+    if tops and set(tops) == set(roles) and (len(tops) == 1 or len(set(roles.values())) > 1):
         what = "no training images" if split else "images themselves and no class folders"
         raise Refused(
-            f"{root}: {', '.join(map(shown, sorted(tops)))} look like splits, with {what}; "
+            f"{root} holds splits by their names ({', '.join(map(shown, sorted(tops)))}), with {what}; "
             "it takes train/CLASS/* (and test/CLASS/*), or a folder a class"
         )
     for _, held in sorted(tops.items()):
@@ -83,6 +83,12 @@ def _with_splits(
     stray = {name: sum(len(parts) == 2 for parts in tops[name]) for name in used}
     left["image beside the class folders"] += sum(stray.values())
     images = {name: [parts for parts in tops[name] if len(parts) > 2] for name in used}
+    if len(inner := {parts[1] for parts in images[train]}) == 1:
+        only = shown(min(inner))
+        raise Refused(
+            f"{root}/{shown(train)} holds {only}/ alone, and that is one class; it takes a folder for each of several "
+            f"classes (if they are in {only}/, move them up)"
+        )
     return Layout((train,), images[train], (test,) if test else (), images[test] if test else [], +left, tuple(notes))
 
 

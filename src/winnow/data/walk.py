@@ -96,8 +96,9 @@ def endings() -> frozenset[str]:
 
 
 def shown(path: str | Path) -> str:
-    """A path as text that any terminal and any file can take; bytes that are no UTF-8 as \\xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """A path as one line of text that any file can take: bytes that are no UTF-8, and what moves a cursor, escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def text_of(name: str) -> str:

@@ -32,4 +32,6 @@ def no_temporary(error: OSError) -> bool:
 
 
 def _is_temporary(path: Path) -> bool:
-    return path.is_relative_to(tempfile.gettempdir())
+    """By its name: a project may lie below /tmp as well."""
+    place = Path(tempfile.gettempdir())
+    return path.is_relative_to(place) and path.relative_to(place).as_posix().startswith(tempfile.template)

@@ -17,7 +17,9 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # less the umask, unlike tempfile's
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)  # safetensors puts a file of its own there, which only its owner reads
         temporary.replace(path)
     except OSError as error:
         if error.filename in (None, str(temporary)):  # what is asked for is what can be named to a user

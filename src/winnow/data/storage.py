@@ -44,7 +44,8 @@ def write_splits(tables: Mapping[str, pa.Table], manifest: dict, folder: Path) -
 def write_table(table: pa.Table, path: Path) -> None:
     """One split as Parquet: zstd, row groups of about 64 MiB, dictionaries only where they help."""
     rows = max(1, ROW_GROUP_BYTES // table.schema.field("image").type.byte_width)
-    pq.write_table(table, path, row_group_size=rows, compression="zstd", use_dictionary=["label", "source"])
+    # absolute: Arrow takes a relative path with a colon for the address of a server
+    pq.write_table(table, path.absolute(), row_group_size=rows, compression="zstd", use_dictionary=["label", "source"])
 
 
 def read_manifest(folder: Path) -> dict:
@@ -88,7 +89,7 @@ def read_split(folder: Path, name: str, manifest: dict) -> pa.Table:
     """The table of one split, its schema, row count and content checked against the manifest."""
     path, expected = folder / f"{name}.parquet", manifest["splits"][name]
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path.absolute())
     except FileNotFoundError as error:
         raise Refused(f"{path} is missing; run the prepare stage again") from error
     except (pa.ArrowException, OSError) as error:

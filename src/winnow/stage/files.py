@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import math
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -92,7 +94,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     plain, rest = apart(tensors)
     told = {"winnow": json.dumps(about, sort_keys=True)} | ({REST: json.dumps(rest)} if rest else {})
     with atomic(path) as temporary:
-        save_file(plain, temporary, told)
+        try:
+            save_file(plain, temporary, told)
+        except SafetensorError as error:
+            if number := re.search(r"\(os error (\d+)\)", str(error)):  # a full disk, for one
+                raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+            raise
 
 
 def read_tensors(path: Path, made_by: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -11,6 +11,7 @@ from tests.stages.tiny import tiny
 from winnow.core.errors import Refused
 from winnow.data.loaders import open_split
 from winnow.pipelines import retrain, select
+from winnow.spaces import build, facts_of
 from winnow.stage import files
 from winnow.stage.model import load_model, prepared
 from winnow.stage.tracking.run import Run
@@ -58,6 +59,22 @@ def test_a_file_does_not_choose_the_function_that_is_called(finished, tmp_path, 
     with pytest.raises(Refused):
         load_model(path, space="theirs:build")
     assert (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize("told", [{"image_size": 32}, facts_of((1, 32, 16))])
+def test_a_file_is_built_by_what_it_says_of_its_images(told, tmp_path):
+    """In older files images of 32 x 16 pixels have the size 32, by which the network was built; new ones say both."""
+    told = {"classes": 3, "image_channels": 1, **told}
+    space = build("mobile", {"width": 0.1}, **told, final=True)
+    arch = space.decide(lambda d: d.values[0])
+    about = {"space": "mobile", "options": {"width": 0.1}, "facts": told, "auxiliary": False, "shape": [1, 32, 16]}
+    about |= {"choices": dict(arch.choices), "classes": ["a", "b", "c"], "mean": [0.5], "std": [0.2]}
+    model = space.derive(arch).eval()
+    files.write_tensors(tmp_path / "model.safetensors", model.state_dict(), about)
+    again, _ = load_model(tmp_path / "model.safetensors")
+    x = torch.rand(2, 1, 32, 16)
+    with torch.no_grad():
+        assert torch.equal(again(x), model(x))
 
 
 @pytest.mark.parametrize(

@@ -62,9 +62,8 @@ class Limits:
     def of(cls, params: Params, folder: Path, space: Space | None = None) -> "Limits":
         """Those of `params`; a share is of the user's own network where the space was made of one, else of its largest.
 
-        Sizes are those on the images in `folder`.
-
-        `space` is `final_space(params, folder)` where the caller has it. Refused where no splits were prepared.
+        Sizes are those on the images in `folder`. `space` is `final_space(params, folder)` where the caller has it.
+        Refused where no splits were prepared.
         """
         space = final_space(params, folder) if space is None else space
         sizes = sizes_of(space, shape_of(facts(folder)))

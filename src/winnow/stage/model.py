@@ -52,6 +52,6 @@ def _child(path: Path, about: Mapping[str, Any], trusted: str | None) -> nn.Modu
     if name not in SPACES and name != trusted:
         raise Refused(f"{path} is of space {name!r}, which is not winnow's: name it as `space` if you trust that code")
     told = {key: tuple(value) if isinstance(value, list) else value for key, value in about["facts"].items()}
-    fact = {**told, **facts_of(about["shape"])}  # older files tell of square images only
+    fact = {**facts_of(about["shape"]), **told}  # what an older file leaves out; what it says, its network was built by
     space = outlined(name, about["options"], fact, auxiliary=about["auxiliary"])
     return fresh(space, Architecture.of(about["choices"]), "cpu", about.get("initial", 0))

@@ -225,7 +225,7 @@ def _select_seconds(params: Params, space: Space, splits, step: float) -> float:
         scored = {"evolution": children, "random": settings.random.samples}
         return step * sum(count for method, count in scored.items() if method in settings.methods)
     if "perturbation" in settings.methods:
-        singles = [d for d in space.decisions.values() if d.pick == 1]
+        singles = [d for d in space.decisions.values() if not d.several]
         even = {d.name: torch.full((len(d.options),), 1 / len(d.options)) for d in singles}
         even = {name: weights.to(splits["select"].images.device) for name, weights in even.items()}
         events = sum(1 for d in space.decisions.values() if len(d.values) > 1)

@@ -41,7 +41,7 @@ def read_logits(space: Space, vectors: Mapping[str, Any]) -> Logits | None:
     """The logits of a search by decision; None where it has none. KeyError, RuntimeError, ... where they do not fit."""
     if not vectors:
         return None
-    logits = Logits(space, torch.Generator(), subsets=any(space.decisions[name].pick > 1 for name in vectors))
+    logits = Logits(space, torch.Generator(), subsets=any(space.decisions[name].several for name in vectors))
     with torch.no_grad():
         for name, vector in vectors.items():
             values = torch.tensor(vector)

@@ -16,6 +16,7 @@ ROOTS = {"winnow": REPOSITORY / "src" / "winnow", "winnow.pipelines": REPOSITORY
 FLOORS = {
     "core": 0,
     "nn": 1,
+    "holes": 1,
     "data": 1,
     "measure": 1,
     "spaces": 2,

@@ -185,7 +185,7 @@ def show(name: str | None, limit: int) -> None:
     name, found = _space(name)
     click.echo(f"{name}: {found.count():,} architectures of {len(found.decisions)} decisions, digest {found.digest}")
     for d in list(found.decisions.values())[:limit]:
-        pick = f"{d.pick} of " if d.pick > 1 else ""
+        pick = f"{d.pick} of " if d.several else ""
         only = f"  (only in mixtures: {', '.join(map(str, d.mixture_only))})" if d.mixture_only else ""
         click.echo(f"  {d.name:<14} {pick}{', '.join(map(str, d.options))}{only}")
     if len(found.decisions) > limit:

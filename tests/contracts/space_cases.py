@@ -12,9 +12,12 @@ from torch import nn
 
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
+from winnow.core.decision import Number
 from winnow.core.holes import Choice
 from winnow.core.replace import replace
 from winnow.core.space import Space
+from winnow.holes.depth import Depth
+from winnow.holes.elastic import Conv, Linear, Norm
 from winnow.spaces import build
 
 CELLS = 180 * 7**8  # architectures of one DARTS cell: two of 2, 3, 4, 5 edges, seven operations each
@@ -92,6 +95,77 @@ def conditional(classes: int, image_channels: int, width: int = 4) -> Space:
     return Space(nn.Sequential(*layers))
 
 
+def elastic(classes: int, image_channels: int, image_size: int = 8, width: int = 4) -> Space:
+    """An OFA-like space, small: two units of open depth, blocks of open ratio and kernel, an open stem."""
+    stem = Number.open("stem/width", (1, 2)).map(lambda w: w * width)
+
+    def block(name: str) -> nn.Module:
+        ratio, kernel = Number.open(f"{name}/ratio", (1, 2)), Number.open(f"{name}/kernel", (1, 3, 5))
+        middle = ratio.map(lambda r: r * width)
+        inside = [Conv(stem, middle), Norm(middle), nn.ReLU(), Conv(middle, middle, kernel, depthwise=True)]
+        return Residual(nn.Sequential(*inside, Norm(middle), nn.ReLU(), Conv(middle, stem, bias=True)))
+
+    units = [Depth(f"unit{u}/depth", [block(f"unit{u}/block{b}") for b in range(3)], (0, 2, 3)) for u in range(2)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), Linear(stem, classes)]
+    return Space(nn.Sequential(Conv(image_channels, stem, 3), *units, *head))
+
+
+class Residual(nn.Module):
+    def __init__(self, inside: nn.Module):
+        super().__init__()
+        self.inside = inside
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.inside(x)
+
+
+def multi_branch(classes: int, image_channels: int, width: int = 4) -> Space:
+    """Cells that keep one to three of five operations, one of which holds a decision of its own."""
+
+    def cell(name: str) -> Choice:
+        convs = {f"conv{k}": nn.Conv2d(width, width, k, padding=k // 2) for k in (1, 3, 5)}
+        pool = Choice(f"{name}/pool", {"avg": nn.AvgPool2d(3, 1, 1), "max": nn.MaxPool2d(3, 1, 1)})
+        return Choice(name, {**convs, "pool": pool, "skip": nn.Identity()}, pick=3, least=1)
+
+    layers = [nn.Conv2d(image_channels, width, 1), cell("a"), nn.BatchNorm2d(width), nn.ReLU(), cell("b")]
+    return Space(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes)))
+
+
+class Members(nn.Module):
+    """What several members make of one map, added up."""
+
+    def __init__(self, *members: nn.Module):
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return sum(member(x) for member in self.members)
+
+
+def ensemble(classes: int, image_channels: int, width: int = 4) -> Space:
+    """Two members that share a first part of open length, and the weights of all candidates (NEAS)."""
+    depth, kernels = 4, (1, 3, 5)
+    layers = [{k: nn.Conv2d(width, width, k, padding=k // 2) for k in kernels} for _ in range(depth)]
+
+    def chain(member: str, start: int, stop: int) -> nn.Sequential:
+        return nn.Sequential(*(Choice(f"{member}{i}", layers[i]) for i in range(start, stop)))
+
+    def split(at: int) -> nn.Module:
+        if at == depth:
+            return chain("shared/", 0, depth)
+        return nn.Sequential(chain("shared/", 0, at), Members(chain("one/", at, depth), chain("two/", at, depth)))
+
+    body = Choice("split", {at: split(at) for at in (1, 2, 4)})
+    head = [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes)]
+    return Space(nn.Sequential(nn.Conv2d(image_channels, width, 1), body, *head))
+
+
+def narrowed(classes: int, image_channels: int, width: int = 4) -> Space:
+    """A view of the user's space: fewer options of a single choice and of a subset."""
+    whole = conditional(classes, image_channels, width)
+    return whole.within({"kernel": (1, 5), "branches": ("a", "c"), "depth": ("deep", "flat")})
+
+
 CASES = {
     "nas_bench_201": of("nas_bench_201", {"channels": 4, "cells": 1}, {"channels": 6, "cells": 2}, 5**6, reached=6),
     "darts": _darts(CELLS**2),
@@ -103,6 +177,10 @@ CASES = {
     "mobile": of("mobile", {"width": 0.25}, {"width": 0.5, "final": True}, 4**20, reached=20, shape=(2, 16, 16)),
     "replace": Case(lambda: replaced(4), lambda: replaced(6), 2**3 * 3**2, reached=5),
     "user": of("space_cases:conditional", {}, {"width": 6}, (3 * 2 + 1) * (3 * 3 + 3 + 3) * 2),
+    "elastic": of("space_cases:elastic", {}, {"width": 6}, 2 * (1 + 6**2 + 6**3) ** 2),
+    "multi-branch": of("space_cases:multi_branch", {}, {"width": 6}, ((4 + 2) + (6 + 4 * 2) + (4 + 6 * 2)) ** 2),
+    "ensemble": of("space_cases:ensemble", {}, {"width": 6}, 3 * 27**2 + 9 * 9**2 + 81),
+    "narrowed": of("space_cases:narrowed", {}, {"width": 6}, (2 * 2 + 1) * 3 * 2),
 }
 
 

@@ -19,7 +19,8 @@ def mutate(arch: Mapping[str, Value], rng: random.Random, probability: float) ->
     """Each answer of `arch` drawn anew with `probability` (it may come out the same), as SPOS mutates genes."""
 
     def choose(d: Decision) -> Value:
-        return rng.choice(d.values) if d.name not in arch or rng.random() < probability else arch[d.name]
+        kept = d.name in arch and arch[d.name] in d.values  # what a wider view answered may be gone
+        return arch[d.name] if kept and rng.random() >= probability else rng.choice(d.values)
 
     return choose
 
@@ -28,7 +29,7 @@ def crossover(a: Mapping[str, Value], b: Mapping[str, Value], rng: random.Random
     """Each answer from `a` or `b` with probability one half; what neither reached is drawn uniformly."""
 
     def choose(d: Decision) -> Value:
-        answers = [parent[d.name] for parent in (a, b) if d.name in parent]
+        answers = [parent[d.name] for parent in (a, b) if d.name in parent and parent[d.name] in d.values]
         return rng.choice(answers or d.values)
 
     return choose

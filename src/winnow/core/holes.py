@@ -1,4 +1,4 @@
-"""Modules with an open decision inside."""
+"""Modules with open decisions inside."""
 
 import functools
 import operator
@@ -10,7 +10,7 @@ from torch.autograd import Variable
 
 from winnow.core.decision import Decision, Value
 
-Weights = Tensor | Mapping[str | int, Tensor]  # (options,), or () for each of the options that count
+Weights = Tensor | Mapping[Value, Tensor]  # (options,), or () for each of the answers that count
 Setting = Mapping[str, Value | Weights]  # an architecture, mixture weights, or some of each
 
 
@@ -37,26 +37,60 @@ class Board:
 
 
 class Hole(nn.Module):
-    """A module that one decision completes. Kinds differ in `kept`, `decided` and `forward`.
+    """A module that answers to its decisions complete. Kinds differ in `inside`, `settled` and `forward`.
 
-    Those that `mixes` take mixture weights for an answer too.
+    Those that `mixes` take mixture weights for an answer too. A hole of several decisions is a leaf: nothing is open
+    inside it.
     """
 
-    decision: Decision
     mixes = False
 
-    def __init__(self, decision: Decision):
+    def __init__(self, *decisions: Decision):
         super().__init__()
-        self.decision = decision
+        self.decisions = decisions
         self.board = Board()
 
-    def posted(self) -> Value | Weights:
-        """What the current setting says of this hole's decision; an undecided subset keeps all (DARTS nodes)."""
-        d = self.decision
-        value = self.board.setting.get(d.name, d.options if d.pick > 1 else None)
+    def posted(self, decision: Decision) -> Value | Weights:
+        """What the current setting says of one of its decisions; an undecided subset keeps all (DARTS nodes)."""
+        value = self.board.setting.get(decision.name, decision.options if decision.several else None)
         if value is None:
-            raise LookupError(f"no value for decision {d.name!r}: call space(x, setting)")
+            raise LookupError(f"no value for decision {decision.name!r}: call space(x, setting)")
         return value
+
+    def answers(self) -> dict[str, Value]:
+        """The posted setting's answers to all of its decisions. LookupError where one is a mixture."""
+        found: dict[str, Value] = {}
+        for d in self.decisions:
+            value = self.posted(d)
+            if isinstance(value, Tensor | Mapping):
+                raise LookupError(f"decision {d.name!r} ({type(self).__name__}) takes one of {d.options}, no mixture")
+            found[d.name] = value
+        return found
+
+    def inside(self, answers: Mapping[str, Value]) -> list[nn.Module]:
+        """The sub-modules that remain under these answers, in which more may be open."""
+        return []
+
+    def settled(self, answers: Mapping[str, Value]) -> nn.Module:
+        """The ordinary module that this hole becomes under these answers; its parts keep their mode."""
+        raise NotImplementedError
+
+
+class Asking(Hole):
+    """A hole of one decision. Kinds differ in `kept`, `decided` and `forward`."""
+
+    def __init__(self, decision: Decision):
+        super().__init__(decision)
+
+    @property
+    def decision(self) -> Decision:
+        return self.decisions[0]
+
+    def inside(self, answers: Mapping[str, Value]) -> list[nn.Module]:
+        return self.kept(answers[self.decision.name])
+
+    def settled(self, answers: Mapping[str, Value]) -> nn.Module:
+        return self.decided(answers[self.decision.name])
 
     def kept(self, value: Value) -> list[nn.Module]:
         """The sub-modules that remain when the decision is answered with `value`."""
@@ -67,8 +101,10 @@ class Hole(nn.Module):
         raise NotImplementedError
 
 
-class Choice(Hole):
-    """One candidate, or the sum of `pick`. All candidates take the same inputs and return one shape."""
+class Choice(Asking):
+    """One candidate, or the sum of `pick`, or of `least` to `pick`. All candidates take the same inputs and return one
+    shape.
+    """
 
     mixes = True
 
@@ -78,16 +114,17 @@ class Choice(Hole):
         candidates: Mapping[str | int, nn.Module] | Mapping[str, nn.Module] | Mapping[int, nn.Module],
         pick: int = 1,
         mixture_only: tuple[str | int, ...] = (),
+        least: int | None = None,
     ):
-        super().__init__(Decision(name, tuple(candidates), pick, mixture_only))
+        super().__init__(Decision(name, tuple(candidates), pick, mixture_only, least))
         self.candidates = nn.ModuleDict({key_of(option): module for option, module in candidates.items()})
 
     def forward(self, *inputs: Any, **named: Any) -> Tensor:
-        value = self.posted()
+        value = self.posted(self.decision)
         if isinstance(value, Tensor):
             terms = (w * c(*inputs, **named) for w, c in zip(value, self.candidates.values(), strict=True))
-        elif isinstance(value, Mapping):
-            terms = (w * self.candidates[key_of(option)](*inputs, **named) for option, w in value.items())
+        elif isinstance(value, Mapping):  # weights of some answers: of options, or of subsets
+            terms = (w * _summed(c(*inputs, **named) for c in self.kept(answer)) for answer, w in value.items())
         else:
             terms = (c(*inputs, **named) for c in self.kept(value))
         return _summed(terms)
@@ -96,7 +133,7 @@ class Choice(Hole):
         return [self.candidates[key_of(option)] for option in (value if isinstance(value, tuple) else (value,))]
 
     def decided(self, value: Value) -> nn.Module:
-        if self.decision.pick == 1:
+        if not self.decision.several:
             return self.kept(value)[0]
         total = Sum(self.kept(value))
         total.training = self.training  # not train(): a candidate that was frozen in evaluation mode stays so

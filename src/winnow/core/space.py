@@ -5,19 +5,20 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
 
 from winnow.core.architecture import Architecture
-from winnow.core.decision import Decision, Value
-from winnow.core.holes import Board, Hole, Setting
+from winnow.core.decision import Decision, Option, Value
+from winnow.core.holes import Asking, Board, Hole, Setting, Weights
 
 
 class Space(nn.Module):
     """`model` with its holes connected: it asks decisions, runs settings and derives children.
 
     `decisions` maps each name to its `Decision`; `space.parameters()` are exactly the weights of all candidates.
+    In a view (`within`) they ask for fewer answers than its holes can give, which `whole` has.
     Raises ValueError where one name stands for two different decisions, or `model` has no hole.
 
     `again` builds it once more, where the values of its builder are to be kept; `image` is the shape of one image that
@@ -37,12 +38,15 @@ class Space(nn.Module):
         if not self.holes:
             raise ValueError("the network has no open decision: nothing to search")
         for hole in self.holes:
-            hole.board, d = self.board, hole.decision
-            if self.decisions.setdefault(d.name, d) != d:
-                raise ValueError(f"{d.name!r} names two decisions: {self.decisions[d.name]} and {d}")
+            hole.board = self.board
+            for d in hole.decisions:
+                if self.decisions.setdefault(d.name, d) != d:
+                    raise ValueError(f"{d.name!r} names two decisions: {self.decisions[d.name]} and {d}")
+        self.whole: Mapping[str, Decision] = dict(self.decisions)
 
     def forward(self, x: Tensor, setting: Setting) -> Tensor:
         """The model's output with `setting`: an architecture, mixture weights (options,) per decision, or both."""
+        setting = self._spelled(setting)
         self.board.setting = setting
         try:
             output: Tensor = self.model(x)
@@ -50,21 +54,25 @@ class Space(nn.Module):
             self.board.clear()
         for part in output if isinstance(output, tuple | list) else (output,):
             if isinstance(part, Tensor) and part.grad_fn is not None:
-                part.register_hook(functools.partial(self.board.recall, setting))
+                part.register_hook(functools.partial(self.board.recall, setting))  # type: ignore[no-untyped-call]
         return output
 
     def decide(self, choose: Callable[[Decision], Value]) -> Architecture:
         """Walk the space, ask `choose` once for every decision that is reached; ValueError on a foreign value."""
         made: dict[str, Value] = {}
 
+        def answer(d: Decision) -> Value:
+            if d.name not in made:
+                made[d.name] = choose(self.decisions[d.name])
+            value, d = made[d.name], self.decisions[d.name]
+            if value not in d.values:
+                raise ValueError(f"decision {d.name!r} takes {_listed(d.values)}, not {value!r}")
+            return value
+
         def visit(module: nn.Module) -> None:
             below = module.children()
             if isinstance(module, Hole):
-                d = module.decision
-                value = made[d.name] if d.name in made else made.setdefault(d.name, choose(d))
-                if value not in d.values:
-                    raise ValueError(f"decision {d.name!r} takes {_listed(d.values)}, not {value!r}")
-                below = iter(module.kept(value))
+                below = iter(module.inside({d.name: answer(d) for d in module.decisions}))
             for child in below:
                 visit(child)
 
@@ -97,44 +105,91 @@ class Space(nn.Module):
             for value in vars(module).values():  # computed from weights, as hooks of weight_norm do: not to be copied
                 if isinstance(value, Tensor) and value.grad_fn is not None:
                     memo[id(value)] = value.detach()
-            for child in module.children() if hole is None else hole.kept(arch[hole.decision.name]):
+            answers = {} if hole is None else {d.name: arch[d.name] for d in hole.decisions}
+            for child in module.children() if hole is None else hole.inside(answers):
                 settle(child)
             if hole is not None and id(hole) not in memo:
-                memo[id(hole)] = copy.deepcopy(hole.decided(arch[hole.decision.name]), memo)
+                memo[id(hole)] = copy.deepcopy(hole.settled(answers), memo)
 
         settle(self.model)
         return copy.deepcopy(self.model, memo)
 
-    def below(self, decision: Decision, option: str | int) -> tuple[Decision, ...]:
+    def within(self, live: Mapping[str, Sequence[Option]]) -> "Space":
+        """A view: the same network and weights, asked for fewer answers of the decisions in `live`.
+
+        Always of the whole, so that options may come back. ValueError on a decision or an option that is not there.
+        """
+        if foreign := sorted(set(live) - set(self.whole)):
+            raise ValueError(f"no decision {foreign[0]!r} here, but {_listed(tuple(self.whole))}")
+        view = copy.copy(self)
+        view.decisions = {name: d.within(live[name]) if name in live else d for name, d in self.whole.items()}
+        return view
+
+    def _spelled(self, setting: Setting) -> Setting:
+        """Holes know all their options: weights (options,) of a narrowed decision become one weight an option."""
+        narrowed = [name for name, d in self.decisions.items() if d != self.whole[name]]
+        spelled: dict[str, Value | Weights] = {}
+        for name in narrowed:
+            options, value = self.decisions[name].options, setting.get(name)
+            if isinstance(value, Tensor):
+                spelled[name] = dict(zip(options, value.unbind(), strict=True))
+            elif value is None and self.decisions[name].several:
+                spelled[name] = options  # what is undecided keeps all that is live
+        return {**setting, **spelled} if spelled else setting
+
+    def below(self, decision: Decision, option: Option) -> tuple[Decision, ...]:
         """The decisions that open up directly below `option` of `decision`, in walking order."""
         found: dict[str, Decision] = {}
-        for hole in self.holes:
-            if hole.decision.name == decision.name:
-                value = option if decision.pick == 1 else (option,)
-                for module in hole.kept(value):
-                    found.update((d.name, d) for d in _first_decisions(module))
+        for hole in self._holes_of(decision.name):
+            found.update((d.name, self.decisions[d.name]) for d in _opened(hole, decision, option))
         return tuple(found.values())
 
+    def _holes_of(self, name: str) -> list[Asking]:
+        return [hole for hole in self.holes if isinstance(hole, Asking) and hole.decision.name == name]
+
     def count(self) -> int:
-        """How many architectures the space holds, exactly: from the nesting, or by walking where nesting is shared."""
-        parents: dict[str, set[tuple[str, str | int] | None]] = {name: set() for name in self.decisions}
-        top = tuple({d.name: d for d in _first_decisions(self.model)}.values())
-        for d in top:
-            parents[d.name].add(None)
+        """How many architectures the space holds, exactly; from the nesting, without listing them.
+
+        A decision that opens below several options of one single-option decision is counted below each, as those
+        exclude each other; one that is asked in any case is counted once. Only where decisions are shared in other ways
+        are architectures walked one by one.
+        """
+        top = {d.name: self.decisions[d.name] for d in _first_decisions(self.model)}
+        inner: dict[tuple[str, Option], list[Decision]] = {}
+        openers: dict[str, set[str]] = {}
         for d in self.decisions.values():
-            for option in d.options:
-                for inner in self.below(d, option):
-                    parents[inner.name].add((d.name, option))
-        if any(len(found) > 1 for found in parents.values()):
+            for option in _selectable(d):
+                opened = [each for each in self.below(d, option) if each.name not in top]
+                inner[d.name, option] = opened
+                for each in opened:
+                    openers.setdefault(each.name, set()).add(d.name)
+        if self._shared(openers):
             return sum(1 for _ in self.every())
 
-        def answers(d: Decision) -> int:
-            each = {o: math.prod(answers(inner) for inner in self.below(d, o)) for o in d.options}
-            return sum(
-                math.prod(each[o] for o in value) if isinstance(value, tuple) else each[value] for value in d.values
-            )
+        @functools.cache
+        def answers(name: str) -> int:
+            d = self.decisions[name]
+            weights = [math.prod(answers(each.name) for each in inner[name, o]) for o in _selectable(d)]
+            if not d.several:
+                return sum(weights)
+            return sum(_symmetric(weights)[d.pick if d.least is None else d.least : d.pick + 1])
 
-        return math.prod(answers(d) for d in top)
+        return math.prod(answers(name) for name in top)
+
+    def _shared(self, openers: Mapping[str, set[str]]) -> bool:
+        """Whether some decision is reached in ways that neither exclude each other nor hold in any case."""
+        for name, parents in openers.items():
+            (parent, *others) = parents
+            d = self.decisions[parent]
+            options = [o for o in _selectable(d) if any(each.name == name for each in self.below(d, o))]
+            if others or (d.several and len(options) > 1):
+                return True
+        return any(self._differs(d) for d in self.decisions.values())
+
+    def _differs(self, d: Decision) -> bool:
+        """Whether tied holes of one decision open different decisions: which are reached depends on the hole."""
+        holes = self._holes_of(d.name)
+        return any(len({frozenset(each.name for each in _opened(hole, d, o)) for hole in holes}) > 1 for o in d.options)
 
     def every(self) -> Iterator[Architecture]:
         """Every architecture once, in lexicographic order of the values; an odometer over the decisions reached."""
@@ -159,18 +214,39 @@ class Space(nn.Module):
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits of the decisions: equal for a space and its smaller or larger self."""
-        rows = [[d.name, list(d.options), d.pick, list(d.mixture_only)] for _, d in sorted(self.decisions.items())]
+        rows = [
+            [d.name, list(d.options), d.pick, list(d.mixture_only), *([] if d.least is None else [d.least])]
+            for _, d in sorted(self.decisions.items())
+        ]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
 
 
 def _first_decisions(module: nn.Module) -> Iterator[Decision]:
     if isinstance(module, Hole):
-        yield module.decision
+        yield from module.decisions
         return
     for child in module.children():
         yield from _first_decisions(child)
 
 
-def _listed(values: tuple[Value, ...], most: int = 8) -> str:
+def _selectable(d: Decision) -> tuple[Option, ...]:
+    return tuple(option for option in d.options if option not in d.mixture_only)
+
+
+def _opened(hole: Asking, decision: Decision, option: Option) -> list[Decision]:
+    value: Value = (option,) if decision.several else option
+    return [d for module in hole.kept(value) for d in _first_decisions(module)]
+
+
+def _symmetric(weights: Sequence[int]) -> list[int]:
+    """The elementary symmetric sums of `weights`: at place k, the products of all k of them, added up."""
+    sums = [1] + [0] * len(weights)
+    for weight in weights:
+        for k in range(len(weights), 0, -1):
+            sums[k] += weight * sums[k - 1]
+    return sums
+
+
+def _listed(values: Sequence[Value], most: int = 8) -> str:
     shown = ", ".join(repr(value) for value in values[:most])
     return f"one of {shown}" + (f" and {len(values) - most} more" if len(values) > most else "")

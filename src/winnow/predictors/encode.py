@@ -101,7 +101,7 @@ def graph(decisions: Decisions, graphs: Graphs) -> Encode:
 
 def operations(decisions: Decisions) -> tuple[str, ...]:
     """The options of single decisions, each once."""
-    return tuple(dict.fromkeys(str(o) for d in decisions.values() if d.pick == 1 for o in d.options))
+    return tuple(dict.fromkeys(str(o) for d in decisions.values() if not d.several for o in d.options))
 
 
 def _possible(cells: Mapping[str, Graph], ops: Sequence[str]) -> Iterator[tuple]:

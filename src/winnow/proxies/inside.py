@@ -106,7 +106,7 @@ def az_nas_of(space: Space, batch: Batch, generator: torch.Generator) -> Scorer 
 
 def meco_of(space: Space, batch: Batch, generator: torch.Generator) -> Scorer | None:
     """MeCo inside the space; None where a child holds modules that the space does not (sums of several candidates)."""
-    if not all(type(hole) is Choice and hole.decision.pick == 1 for hole in space.holes):
+    if not all(type(hole) is Choice and not hole.decision.several for hole in space.holes):
         return None
     model = _inside(space)
     x = noise((1, batch[0].shape[1], SIDE, SIDE), generator, batch[0]).contiguous(memory_format=torch.channels_last)
@@ -163,5 +163,5 @@ def _inside(space: Space) -> Space:
 
 def _same_blocks(block: nn.Module) -> bool:
     return not isinstance(block, Hole) or (
-        type(block) is Choice and block.decision.pick == 1 and all(map(az_nas.nested, block.candidates.values()))
+        type(block) is Choice and not block.decision.several and all(map(az_nas.nested, block.candidates.values()))
     )

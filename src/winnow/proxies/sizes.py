@@ -83,5 +83,5 @@ def _places(module: nn.Module) -> Iterator[nn.Module]:
 
 def _reached(module: nn.Module, arch: Architecture) -> Iterator[nn.Module]:
     yield module
-    for child in module.kept(arch[module.decision.name]) if isinstance(module, Hole) else module.children():
+    for child in module.inside(arch) if isinstance(module, Hole) else module.children():
         yield from _reached(child, arch)

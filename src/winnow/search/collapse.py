@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from winnow.core.decision import Decision
+from winnow.core.holes import Asking
 from winnow.core.space import Space
 from winnow.search.curvature import BACK, EVERY, GROWTH, KEPT, centre, hessian, largest_eigenvalue, sharpening
 from winnow.search.gradients import Objective
@@ -23,7 +24,7 @@ def parameter_free(space: Space) -> set[str | int]:
     return {
         option
         for hole in space.holes
-        if hole.decision.pick == 1
+        if isinstance(hole, Asking) and not hole.decision.several
         for option in hole.decision.options
         if all(next(module.parameters(), None) is None for module in hole.kept(option))
     }
@@ -94,9 +95,9 @@ class CollapseWatch(Watch):
         mixtures = {
             name: vector
             for name, vector in (weights or {}).items()
-            if self.space.decisions[name].pick == 1 and abs(float(vector.sum()) - 1) < 1e-3  # gates are no mixture
+            if not self.space.decisions[name].several and abs(float(vector.sum()) - 1) < 1e-3  # gates are no mixture
         }
-        open_ones = [d for d in self.space.decisions.values() if d.pick == 1]
+        open_ones = [d for d in self.space.decisions.values() if not d.several]
         if not mixtures or len(mixtures) < max(len(weights or {}), len(open_ones)):  # SGAS has decided some
             return self.inner.epoch(epoch, metrics, weights)
         signs = self.signs(epoch, mixtures)

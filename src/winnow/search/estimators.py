@@ -81,7 +81,7 @@ class Surrogate:
         self, space: Space, architectures: Iterable[Architecture], values: Iterable[float], ridge: float = 1.0
     ):
         """`values` are the rewards of `architectures`."""
-        self.names = [d.name for d in space.decisions.values() if d.pick == 1]
+        self.names = [d.name for d in space.decisions.values() if not d.several]
         self.options = {name: space.decisions[name].options for name in self.names}
         rows = torch.stack([self._encode(arch) for arch in architectures])
         target = torch.tensor(list(values), dtype=torch.float64)

@@ -99,7 +99,9 @@ class Flow:
     ):
         other = next((hole for hole in space.holes if type(hole) is not Choice), None)
         if other is not None:
-            raise Refused(f"FreeNAS prunes choices, and decision {other.decision.name!r} is a {type(other).__name__}")
+            raise Refused(
+                f"FreeNAS prunes choices, and decision {other.decisions[0].name!r} is a {type(other).__name__}"
+            )
         model = working_copy(space)
         initialise(model, lambda w: nn.init.kaiming_uniform_(w, a=math.sqrt(5), generator=generator))
         self.weights: dict[str, dict[str | int, Tensor]] = {}
@@ -159,7 +161,7 @@ def _start(space: Space, generator: torch.Generator | None) -> Alive:
     """Uniform alphas that sum to one, or small random ones; the members of subsets count 1 each."""
 
     def alphas(d: Decision) -> list[float]:
-        if d.pick > 1:
+        if d.several:
             return [1.0] * len(d.options)
         if generator is None:
             return [1 / len(d.options)] * len(d.options)
@@ -170,7 +172,7 @@ def _start(space: Space, generator: torch.Generator | None) -> Alive:
 
 def _phases(space: Space) -> list[list[Decision]]:
     every = list(space.decisions.values())
-    return [[d for d in every if d.pick == 1], [d for d in every if d.pick > 1]]
+    return [[d for d in every if not d.several], [d for d in every if d.several]]
 
 
 def _open(phase: list[Decision], alive: Alive) -> list[Decision]:
@@ -205,13 +207,13 @@ def _within(space: Space, load: Callable[[Architecture], float]) -> Callable[[Al
     under = {inner.name: (d, o) for d in decisions for o in d.options for inner in below[d.name, o]}
     cost: dict[tuple[str, str | int], float] = {}
     for d in decisions:
-        if d.pick == 1:
+        if not d.several:
             loads = {o: load(space.decide(_reaching(under, d, o))) for o in d.values}
             cost.update({(d.name, o): value - loads[d.values[0]] for o, value in loads.items()})
 
     def price(alive: Alive, d: Decision, option: str | int) -> float:
         inside = sum(min(price(alive, inner, o) for o in alive[inner.name]) for inner in below[d.name, option])
-        return inside + (0.0 if d.pick > 1 else cost.get((d.name, option), math.inf))
+        return inside + (0.0 if d.several else cost.get((d.name, option), math.inf))
 
     def fits(alive: Alive) -> bool:
         def choose(d: Decision) -> Value:
@@ -240,4 +242,4 @@ def _reaching(under: Mapping[str, tuple[Decision, str | int]], d: Decision, opti
 
 def _value(d: Decision, options: Mapping[str | int, float]) -> Value:
     kept = [option for option in d.options if option in options]
-    return kept[0] if d.pick == 1 else tuple(kept)
+    return kept[0] if not d.several else tuple(kept)

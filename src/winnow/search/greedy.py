@@ -65,12 +65,12 @@ class Edges:
 
     def __init__(self, space: Space):
         self.decided: dict[str, Value] = {}
-        single = [d for d in space.decisions.values() if d.pick == 1]
+        single = [d for d in space.decisions.values() if not d.several]
         self.groups: dict[str, list[Decision]] = {}
         for d in single:
             self.groups.setdefault(d.group, []).append(d)
         self.open = {d.name for d in single}
-        self.subsets = [d for d in space.decisions.values() if d.pick > 1]
+        self.subsets = [d for d in space.decisions.values() if d.several]
         self.inside = {  # of each candidate of each subset, the decisions that lie in it
             (d.name, option): [inner.name for inner in space.below(d, option)]
             for d in self.subsets

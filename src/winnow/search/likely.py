@@ -30,7 +30,7 @@ def likeliest(
     arXiv:1910.05733, public code.
     """
     numbers = {name: vector.tolist() for name, vector in weights.items()}
-    flat = all(d.pick == 1 and not any(space.below(d, o) for o in d.options) for d in space.decisions.values())
+    flat = all(not d.several and not any(space.below(d, o) for o in d.options) for d in space.decisions.values())
     tries = max(TRIES, 20 * count)
     if flat:
         ranked = (space.decide(lambda d, a=a: a[d.name]) for a in _best_products(space, numbers, tries))

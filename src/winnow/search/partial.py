@@ -23,7 +23,7 @@ def partial_channels(space: Space, share: int) -> Space:
     """
 
     def rule(path: str, module: nn.Module) -> Hole | None:
-        return Partial(module, share) if isinstance(module, Choice) and module.decision.pick == 1 else None
+        return Partial(module, share) if isinstance(module, Choice) and not module.decision.several else None
 
     partial = replace(space.model, rule)
     partial.board.plain = True  # cells that compute candidates together know nothing of shares

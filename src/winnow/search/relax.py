@@ -23,14 +23,15 @@ class Logits(nn.ParameterDict):
     def __init__(self, space: Space, generator: torch.Generator, scale: float = 1e-3, subsets: bool = False):
         for hole in space.holes:
             if not hole.mixes:
+                d = hole.decisions[0]
                 raise Refused(
-                    f"decision {hole.decision.name!r} ({type(hole).__name__}) takes one of {hole.decision.options} and "
-                    "no mixture of them: search this space with spos, or with trials"
+                    f"decision {d.name!r} ({type(hole).__name__}) takes one of {d.options} and no mixture of them: "
+                    "search this space with spos, or with trials"
                 )
         start = {
             d.name: nn.Parameter(scale * torch.randn(len(d.options), generator=generator))
             for d in space.decisions.values()
-            if d.pick == 1 or subsets
+            if not d.several or subsets
         }
         super().__init__(start)
 

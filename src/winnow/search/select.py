@@ -30,7 +30,7 @@ def magnitude(space: Space, weights: Mapping[str, Tensor]) -> Architecture:
 def _heaviest(space: Space, weights: Mapping[str, Tensor], decision: Decision) -> Value:
     def strength(d: Decision, option: str | int) -> float:
         own = weights[d.name].tolist()[d.options.index(option)] if d.name in weights else 1.0
-        if d.name in weights and d.pick == 1:
+        if d.name in weights and not d.several:
             return own
         inside = [strength(inner, o) for inner in space.below(d, option) for o in _selectable(inner)]
         if not inside:
@@ -43,7 +43,7 @@ def _heaviest(space: Space, weights: Mapping[str, Tensor], decision: Decision) -
     if len(decision.values) == 1:
         return decision.values[0]
     best = sorted(_selectable(decision), key=functools.partial(strength, decision), reverse=True)[: decision.pick]
-    return best[0] if decision.pick == 1 else tuple(sorted(best, key=decision.options.index))
+    return best[0] if not decision.several else tuple(sorted(best, key=decision.options.index))
 
 
 Scores = dict[str | int, tuple[float, float]]  # of a decision: accuracy and loss without each option
@@ -135,7 +135,7 @@ def most_missed(
 
     kept = sorted(sorted(scores, key=harmless)[: d.pick], key=d.options.index)  # stable: the earlier option first
     rows = [Mask(event, d.name, option, *score, kept=option in kept) for option, score in scores.items()]
-    return kept[0] if d.pick == 1 else tuple(kept), rows
+    return kept[0] if not d.several else tuple(kept), rows
 
 
 def masks(space: Space) -> int:
@@ -147,7 +147,7 @@ def _events(space: Space, rng: random.Random) -> list[list[Decision]]:
     """One decision of each cell type an event; subsets only after all others, each type in its own random order."""
     events: list[list[Decision]] = []
     open_decisions = [d for d in space.decisions.values() if len(d.values) > 1]
-    for phase in ([d for d in open_decisions if d.pick == 1], [d for d in open_decisions if d.pick > 1]):
+    for phase in ([d for d in open_decisions if not d.several], [d for d in open_decisions if d.several]):
         types: dict[str, list[Decision]] = {}
         for d in phase:
             types.setdefault(d.group, []).append(d)

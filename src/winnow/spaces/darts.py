@@ -113,7 +113,7 @@ class Cell(nn.Module):
     def _edge(self, i: int, source: int, share: Tensor) -> tuple[nn.ModuleDict, dict[str, Tensor]]:
         choice = self.nodes[i].candidates[str(source)].op
         weights = counting(choice, share.device)
-        if not isinstance(self.nodes[i].posted(), tuple):  # mixed nodes of mixed edges
+        if not isinstance(self.nodes[i].posted(self.nodes[i].decision), tuple):  # mixed nodes of mixed edges
             weights = {option: share * weight for option, weight in weights.items()}
         return choice.candidates, weights
 

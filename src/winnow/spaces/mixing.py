@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from winnow.core.holes import Hole
+from winnow.core.holes import Asking, Hole
 
 
 def mixing(modules: Iterable[nn.Module]) -> bool:
@@ -16,13 +16,13 @@ def mixing(modules: Iterable[nn.Module]) -> bool:
     return any(isinstance(value, Tensor | Mapping) for value in hole.board.setting.values())
 
 
-def counting(hole: Hole, device: torch.device) -> dict[str, Tensor]:
+def counting(hole: Asking, device: torch.device) -> dict[str, Tensor]:
     """The options of `hole` that count in the posted setting, each with its weight ().
 
     An option answered is one of weight 1. Weights that are zero and ask for no gradient are left out: masked or decided
     options cost nothing, and nothing of theirs is trained.
     """
-    value = hole.posted()
+    value = hole.posted(hole.decision)
     if isinstance(value, Mapping):
         return {str(option): weight for option, weight in value.items()}
     if not isinstance(value, Tensor):

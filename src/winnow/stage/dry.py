@@ -76,14 +76,16 @@ def _what(params: Params, which: str) -> str:
 
 
 def _try_mixture(params: Params, space: Space, x: Tensor, classes: int) -> None:
-    single = [d for d in space.decisions.values() if d.pick == 1]
+    single = [d for d in space.decisions.values() if not d.several]
     weights = {
         d.name: torch.full((len(d.options),), 1 / len(d.options), device=x.device, requires_grad=True) for d in single
     }
     what = _what(params, f"all options weighed as {params.search.strategy} does")
     for hole in space.holes:
         if not hole.mixes:
-            raise Refused(f"{what}: decision {hole.decision.name!r} takes no mixture: search with spos, or with trials")
+            raise Refused(
+                f"{what}: decision {hole.decisions[0].name!r} takes no mixture: search with spos, or with trials"
+            )
     space.train()
     with traced(space, what, several=True) as trace:
         with autocast(x.device, params.search.precision):

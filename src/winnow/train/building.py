@@ -130,12 +130,12 @@ def covering(space: Space) -> Iterator[Setting]:
 
         def choose(d: Decision, turn: int = turn) -> Value:
             option = d.options[turn % len(d.options)]
-            return next((v for v in d.values if option in (v if d.pick > 1 else (v,))), d.values[-1])
+            return next((v for v in d.values if option in (v if d.several else (v,))), d.values[-1])
 
         yield space.decide(choose)
     if all(hole.mixes for hole in space.holes):
         yield {
-            d.name: torch.full((len(d.options),), 1 / len(d.options)) for d in space.decisions.values() if d.pick == 1
+            d.name: torch.full((len(d.options),), 1 / len(d.options)) for d in space.decisions.values() if not d.several
         }
 
 

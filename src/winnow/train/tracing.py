@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from winnow.core.errors import Refused, told
-from winnow.core.holes import Hole
+from winnow.core.holes import Asking
 from winnow.core.space import Space
 
 
@@ -37,11 +37,11 @@ class Trace:
         if self.lost is None and _finite(given) and not _finite((output,)):
             self.lost = self.name(module)
         hole = self.open[-1][0] if self.open else None
-        if isinstance(hole, Hole):
+        if isinstance(hole, Asking):
             option = _option(hole, module)
             self.given.setdefault(hole, {})[option] = output
             changed = [x._version for x in given if isinstance(x, Tensor)] != before
-            if changed and (self.several or hole.decision.pick > 1):
+            if changed and (self.several or hole.decision.several):
                 raise Refused(
                     f"{self.what}: option {option!r} of decision {hole.decision.name!r} changes its input in place, "
                     "and the other options read it too: give it inplace=False"
@@ -71,7 +71,7 @@ class Trace:
     def disagreement(self) -> str | None:
         """Candidates that cannot be summed: of two shapes, or no tensors."""
         for hole, outputs in self.given.items() if self.several else ():
-            assert isinstance(hole, Hole)
+            assert isinstance(hole, Asking)
             for option, output in outputs.items():
                 if not isinstance(output, Tensor):
                     return (
@@ -118,9 +118,9 @@ def described(given: tuple[Any, ...]) -> str:
     return ", ".join(str(tuple(x.shape)) if isinstance(x, Tensor) else type(x).__name__ for x in given) or "nothing"
 
 
-def _option(hole: Hole, module: nn.Module) -> str | int:
+def _option(hole: Asking, module: nn.Module) -> str | int:
     for option in hole.decision.options:
-        if module in hole.kept(option if hole.decision.pick == 1 else (option,)):
+        if module in hole.kept(option if not hole.decision.several else (option,)):
             return option
     return hole.decision.name
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
-from winnow.core.holes import Hole
+from winnow.core.holes import Asking
 from winnow.core.space import Space
 from winnow.core.whole import atomic
 from winnow.trials.draw import draw_all, draw_other, key_of
@@ -142,7 +142,7 @@ def _new_branches(model: nn.Module, space: Space, own: Architecture, parents: Ar
     """The last norm with a weight of each branch that the parent had nothing in: at 0, it adds nothing yet."""
     modules, last = dict(model.named_modules()), []
     for path, hole in space.model.named_modules():
-        if not isinstance(hole, Hole) or path not in modules or parents.get(hole.decision.name) != "none":
+        if not isinstance(hole, Asking) or path not in modules or parents.get(hole.decision.name) != "none":
             continue
         if own.get(hole.decision.name) != "none":
             norms = [m for m in modules[path].modules() if isinstance(m, nn.BatchNorm2d) and m.affine]

@@ -32,6 +32,9 @@ class Search(Protocol):
     def key(self, parameters: Mapping[str, Any], architecture: Architecture | None) -> str: ...
 
 
+MOST = 10_000  # answers of a decision that a trial's parameter takes as categories
+
+
 def label(value: Value) -> str:
     """An option as text; a subset reads like "0,2"."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -39,6 +42,11 @@ def label(value: Value) -> str:
 
 def labels(decision: Decision) -> dict[str, Value]:
     """Every answer of `decision` by its label, in the order of its values."""
+    if len(decision.values) > MOST:
+        raise Refused(
+            f"decision {decision.name!r} has {len(decision.values):,} answers, more than trials name one by one "
+            f"({MOST:,}): search this space with paths, or with an evolution"
+        )
     found = {label(value): value for value in decision.values}
     if len(found) != len(decision.values):
         raise Refused(f"decision {decision.name!r} has options that read alike in a trial: leave commas out of them")

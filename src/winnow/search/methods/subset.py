@@ -82,7 +82,7 @@ def subset(
 
 def unit_costs(space: Space) -> dict[str, Tensor]:
     """Per decision (options,), the share of each candidate in parameters + 1: what has none is not free."""
-    counts = {d.name: torch.zeros(len(d.options)) for d in space.decisions.values() if d.pick == 1}
+    counts = {d.name: torch.zeros(len(d.options)) for d in space.decisions.values() if not d.several}
     for hole in space.holes:
         d = hole.decision
         if d.name in counts:

@@ -42,7 +42,7 @@ def find_cells(
     kinds: dict[tuple[str, bool], list[tuple[int, int, Decision]]] = {}  # (source, node, decision) of every edge
     picks: set[str] = set()
     for name, d in decisions.items():
-        if (match := _SUMMED.fullmatch(name)) and int(match["source"]) < int(match["node"]) and d.pick == 1:
+        if (match := _SUMMED.fullmatch(name)) and int(match["source"]) < int(match["node"]) and not d.several:
             kinds.setdefault((match["kind"] or "", False), []).append((int(match["source"]), int(match["node"]), d))
         elif match := _SUBSET.fullmatch(name):
             inner = {source: decisions.get(f"{name}/{source}") for source in d.options}

@@ -1,0 +1,1 @@
+"""Kinds of hole beside the choice: layers whose widths and kernels are open, chains whose length is."""

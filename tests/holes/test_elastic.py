@@ -1,0 +1,93 @@
+"""holes: elastic layers and depth. What every space promises of them is in the contract suite."""
+
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from winnow.core.decision import Number
+from winnow.core.space import Space
+from winnow.holes.depth import Depth
+from winnow.holes.elastic import Conv, Linear, Norm
+
+
+def ofa() -> Space:
+    """The decisions of OFA's MobileNetV3 space: five units of 2 to 4 blocks, each of three ratios and kernels."""
+
+    def block(name: str) -> nn.Module:
+        ratio, kernel = Number.open(f"{name}/ratio", (3, 4, 6)), Number.open(f"{name}/kernel", (3, 5, 7))
+        middle = ratio.map(lambda r: 2 * r)
+        return nn.Sequential(
+            Conv(2, middle), Norm(middle), Conv(middle, middle, kernel, depthwise=True), Conv(middle, 2)
+        )
+
+    return Space(
+        nn.Sequential(*(Depth(f"{u}/depth", [block(f"{u}/{b}") for b in range(4)], (2, 3, 4)) for u in range(5)))
+    )
+
+
+def test_the_published_number_of_architectures_is_counted_at_once():
+    """Cai et al. 2020, section 3.1: "roughly 2 x 10^19"; exactly ((3^2)^2 + (3^2)^3 + (3^2)^4)^5."""
+    with torch.device("meta"):
+        space = ofa()
+    began = time.process_time()
+    assert space.count() == 21_758_655_492_572_485_851 == (9**2 + 9**3 + 9**4) ** 5
+    assert time.process_time() - began < 5
+
+
+def test_smaller_selves_take_the_first_channels_and_the_centre_of_the_kernel():
+    width, kernel = Number.open("width", (1, 2)), Number.open("kernel", (1, 3))
+    space = Space(nn.Sequential(Conv(1, width, kernel, bias=True)))
+    whole = space.model[0].whole
+    child = space.derive({"width": 1, "kernel": 1})[0]
+    assert child.weight.item() == whole.weight[0, 0, 1, 1].item()
+    assert child.bias.item() == whole.bias[0].item()
+    assert (child.kernel_size, child.padding) == ((1, 1), (0, 0))
+
+
+def test_what_is_beyond_the_slice_gets_no_gradient_and_dropped_blocks_none():
+    space = ofa()
+    arch = space.decide(lambda d: d.values[0])
+    space(torch.randn(2, 2, 4, 4), arch).square().sum().backward()
+    first, dropped = space.model[0].chain[0], space.model[0].chain[3]
+    assert first[0].whole.weight.grad[:6].abs().sum() > 0
+    assert first[0].whole.weight.grad[6:].abs().sum() == 0
+    depthwise = first[2].whole.weight.grad.clone()
+    assert depthwise[:6, :, 2:5, 2:5].abs().sum() > 0
+    depthwise[:6, :, 2:5, 2:5] = 0
+    assert not depthwise.any()
+    assert all(p.grad is None for p in dropped.parameters())
+    assert first[1].whole.running_mean[6:].abs().sum() == 0
+
+
+def test_the_largest_is_the_whole_network_in_its_mode_and_frozen_as_it_was():
+    space = Space(nn.Sequential(Linear(3, Number.open("out", (1, 2))), nn.ReLU()))
+    space.model[0].whole.weight.requires_grad_(False)
+    space.model[0].whole.eval()
+    child = space.derive({"out": 2})[0]
+    assert torch.equal(child.weight, space.model[0].whole.weight)
+    assert not child.weight.requires_grad
+    assert child.bias.requires_grad
+    assert not child.training
+
+
+def test_norms_of_a_child_go_on_from_the_statistics_of_the_whole():
+    norm = Norm(Number.open("c", (2, 4)), momentum=0.5)
+    space = Space(nn.Sequential(norm))
+    space(torch.randn(8, 4, 2, 2) + 3, {"c": 4})
+    child = space.derive({"c": 2})[0]
+    assert torch.equal(child.running_mean, norm.whole.running_mean[:2])
+    assert (child.momentum, int(child.num_batches_tracked)) == (0.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Conv(1, 1, Number.open("k", (3, 4))), "odd: not 4"),
+        (lambda: Depth("d", [nn.ReLU()], (1, 2)), "a chain of 1 has no depth 2"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused_where_it_is_built(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make()

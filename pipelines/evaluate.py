@@ -183,7 +183,7 @@ def _write(work: Work, drawing: str, result: dict[str, Any], chances: list[Tenso
     files.write_json(folder / reports / "evaluate.json", result)
     files.write_rows(folder / reports / "calibration.csv", tested.reliability(chances, test)[1])
     files.write_rows(folder / reports / "confusion.csv", tested.confusion(chances, test))
-    write_report(folder, drawing, folder / reports / "report.html")
+    write_report(params, folder, drawing, folder / reports / "report.html")
     numbers = {k: v for k, v in result.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     work.run.summary(numbers, note=result["verdict"], tags={"winnow.verdict": result["outcome"]})
     work.run.tag("winnow.architecture", result["architecture"])

@@ -18,6 +18,7 @@ from winnow.data.loaders import Split, in_order, join, open_split
 from winnow.spaces import facts_of, shape_of
 from winnow.stage import files
 from winnow.stage.networks import outlined
+from winnow.stage.outside import resolved
 from winnow.stage.params import Params
 from winnow.stage.plans import plan_of_search, plan_of_tune
 from winnow.stage.reading import check_params
@@ -129,7 +130,7 @@ class _Bench:
 
     def by_table(self, models: str | None) -> Evaluate:
         settings = self.params.search.trials.table
-        table = Table.read(self.folder / str(settings.path))
+        table = Table.read(resolved(self.folder, str(settings.path), "search.trials.table.path"))
         return ByTable(table, settings.fidelity, self.cost(plan_of_search(self.params)))
 
     def _split(self, name: str, stage: str) -> Split:

@@ -41,7 +41,7 @@ def main(params: Params, folder: Path, seed: int) -> None:
         with Shown(work.run) as watch:
             model = train_child(work, arch, training, seed, watch, f"retrain (seed {seed})", keeper)
         path = files.retrained(seed)
-        origin = provenance(params, folder, recipe_of(params, folder), work.device)
+        origin = provenance(params, folder, recipe_of(params, folder), work.device, work.outside)
         about = about_model(params, facts(folder), arch, training, seed, initial=initial(seed)) | {"provenance": origin}
         files.write_tensors(folder / path, model.state_dict(), about)
         files.write_rows(folder / files.REPORTS / f"retrain/{seed}.csv", watch.rows)

@@ -36,8 +36,7 @@ def main(params: Params, folder: Path) -> None:
         shutil.rmtree(folder / files.SEARCH, ignore_errors=True)  # what another strategy left
         for name, columns in (("search", ("epoch", "train_loss")), ("weights", WEIGHTS), ("trials", CURVE)):
             files.write_rows(folder / files.REPORTS / f"{name}.csv", [], columns)  # a strategy fills those that it has
-        pretrained = params.search.subset.pretrained
-        with checkpoints(work, *([] if pretrained is None else [Path(pretrained)])) as keeper:
+        with checkpoints(work) as keeper:
             metrics = _found(work, keeper)
             files.write_json(folder / files.REPORTS / "search.json", metrics)
         work.say(f"  wrote {files.SEARCH}; next: winnow select")

@@ -19,6 +19,7 @@ from winnow.pipelines.selections import METHODS, SPLITS, Bench
 from winnow.stage import files
 from winnow.stage.checkpoint import checkpoints
 from winnow.stage.draw import draw_architecture, save
+from winnow.stage.outside import resolved
 from winnow.stage.params import Params
 from winnow.stage.table import true_accuracy
 from winnow.stage.work import Work, working
@@ -77,6 +78,11 @@ def disagreements(found: dict[str, Architecture]) -> list[dict[str, Any]]:
     return rows
 
 
+def _table(work: Work, arch: Architecture) -> dict[str, float] | None:
+    path = work.params.select.table
+    return None if path is None else true_accuracy(resolved(work.folder, path, "select.table"), arch)
+
+
 def _write(work: Work, bench: Bench, found: dict[str, Architecture], evidence: list[dict[str, Any]]) -> None:
     folder, params = work.folder, work.params
     chosen = params.select.methods[0]
@@ -89,7 +95,7 @@ def _write(work: Work, bench: Bench, found: dict[str, Architecture], evidence: l
             "inherited_accuracy": bench.inherited_accuracy(arch),
             "params": params_count,
             "macs": macs,
-            "table": true_accuracy(folder / params.select.table, arch) if params.select.table else None,
+            "table": _table(work, arch),
             "choices": dict(arch.choices),
         }
     rows = disagreements(found)

@@ -15,6 +15,7 @@ from winnow.search.methods import METHODS
 from winnow.search.objective import cross_entropy
 from winnow.search.relax import Logits
 from winnow.stage import files
+from winnow.stage.outside import resolved
 from winnow.stage.params import Params
 from winnow.stage.progress import Shown
 from winnow.stage.work import Work, augmentation, search_space
@@ -40,7 +41,7 @@ def trained(
         )
     space = search_space(params, work.folder, work.device)
     if strategy == "subset" and settings.subset.pretrained is not None:
-        load_pretrained(space, work.folder / settings.subset.pretrained)
+        load_pretrained(space, resolved(work.folder, settings.subset.pretrained, "search.subset.pretrained"))
     objective, recipe = cross_entropy(space, settings.precision), settings.recipe()
     if strategy == "unas" and settings.unas.latency_ms is not None:
         recipe["reward"] = latency_reward(space, work, settings.unas.latency_ms)

@@ -18,8 +18,22 @@ from winnow.core.addresses import redact, redacted_traceback
 from winnow.core.errors import Refused
 from winnow.core.stop import stoppable
 from winnow.core.streams import loosen
+from winnow.stage.imports import on_path
+
+INPUTS = """Look at what params.yaml names outside winnow, and say whether it is what the stages saw.
+
+\b
+data.path, select.table, a pretrained supernet     files and folders: by name and content
+space.name, data.source, as my_package.my_net:build     your code: each file that it imports
+space.options and other names of your own     where a value names a file or a module
+
+Writes artifacts/inputs/, which the stages depend on. `dvc repro` runs this each time; other photos, or an edited
+my_net.py, run the stages that read them, and nothing else does. A stage that you run by hand stops where something
+changed since a stage before it. Not seen: files that your code opens without params.yaml naming them, unless they lie
+in the package of that code. Libraries count by their version."""
 
 STAGES = {
+    "inputs": INPUTS,
     "prepare": "Cut a data set into the splits weights, arch, select and test.",
     "search": "Train a supernet of the space, or try its architectures (search.strategy).",
     "select": "Choose architectures from what the search left (select.methods; the first decides).",
@@ -243,6 +257,7 @@ def run(arguments: list[str] | None = None) -> int:
     """Run a command line; what is refused is printed as a sentence and gives status 2, Ctrl-C 130, SIGTERM 143."""
     # Threads that wait for work by spinning take the cores from whatever else runs, the tracker for one
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    on_path(Path())  # a module of one's own is found beside params.yaml
     try:
         with stoppable():
             status = cli.main(arguments, prog_name="winnow", standalone_mode=False)

@@ -102,8 +102,10 @@ def export(file: Path, out: Path, space: str | None, folder: Path) -> None:
 
     FILE is a model.safetensors [default: artifacts/model.safetensors].
     """
+    from winnow.stage.imports import on_path
     from winnow.stage.trust.export import export
 
+    on_path(folder)
     found = export(file, folder, out, space)
     click.echo(
         f"wrote {out}/model.onnx: at most {found['max_error']:.2e} from PyTorch, the same class for "

@@ -63,7 +63,7 @@ def test_own_source(own_module):
         ("own_source_for_a_test:NUMBER", "has no function 'NUMBER'"),
         ("own_source_for_a_test:", "is no dotted path"),
         ("own_source_for_a_test:missing", "module 'own_source_for_a_test' has no function 'missing'"),
-        ("no_such_module:build", "no module 'no_such_module' on the path"),
+        ("no_such_module:build", "no module 'no_such_module' beside params.yaml"),
     ],
 )
 def test_wrong_names_are_refused(own_module, name, message):

@@ -20,6 +20,7 @@ INSIDE = {  # free text that names nothing a result is made of, and what it name
     "runtime.device": "a device",
     "data.image_column": "a column of what data.path holds",
     "data.label_column": "likewise",
+    "study.baseline": "a selection of the study",
     "study.column": "a column of select.table",
     "select.max_params": "a number or a share",
     "select.max_macs": "likewise",

@@ -39,9 +39,11 @@ def write_lock(folder: Path) -> None:
             full = name if seed is None else f"{name}@{seed}"
             paths = [path.replace("${item.seed}", str(seed)) for path in _outs(stage)]
             outs = [{"path": path, "md5": md5_of(folder / path)} for path in paths]
-            deps = [{"path": path, "md5": md5_of(ROOT / path)} for path in stage["deps"] if path.startswith("src")]
-            deps += [{"path": path} for path in stage["deps"] if path.startswith(("data", "artifacts"))]
-            held = {key: _at(params, key) for key in stage["params"]}
+            deps = [
+                {"path": path, "md5": md5_of(ROOT / path)} for path in stage.get("deps", ()) if path.startswith("src")
+            ]
+            deps += [{"path": path} for path in stage.get("deps", ()) if path.startswith(("data", "artifacts"))]
+            held = {key: _at(params, key) for key in stage.get("params", ())}
             stages[full] = {"cmd": stage["cmd"], "deps": deps, "params": {"params.yaml": held}, "outs": outs}
     (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 

@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from tests.stages.tiny import ROOT
+from winnow.stage.outside import INPUTS, PIPELINE, READS
 
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
-NAMES = ("prepare", "search", "select", "tune", "retrain", "evaluate")
+NAMES = ("inputs", "prepare", "search", "select", "tune", "retrain", "evaluate")
 # stage/ reads and writes files, shows and tracks: a change there does not change a result, but drawings are results
 DRAWS = {"select": ["src/winnow/stage/look"], "evaluate": ["src/winnow/stage/look", "src/winnow/stage/report.py"]}
 
@@ -57,6 +58,9 @@ def test_the_imports_are_really_followed():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stage_depends_on_the_code_it_stands_on(name):
+    if name == "inputs":  # always runs
+        assert DVC["stages"][name]["always_changed"]
+        return
     deps = set(DVC["stages"][name]["deps"])
     code = {dep for dep in deps if dep.startswith(("src/", "pipelines/"))}
     needed = imported(ROOT / f"pipelines/{name}.py") | {f"pipelines/{name}.py"} | set(DRAWS.get(name, ()))
@@ -66,11 +70,18 @@ def test_a_stage_depends_on_the_code_it_stands_on(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_params_that_a_stage_names_exist(name):
-    for key in DVC["stages"][name]["params"]:
+    for key in DVC["stages"][name].get("params", ()):
         place = PARAMS
         for part in key.split("."):
             assert part in place, f"{name}: params.yaml has no {key}"
             place = place[part]
+
+
+def test_a_stage_depends_on_what_it_reads_outside_and_on_no_more():
+    for name in NAMES[1:]:
+        deps = {dep for dep in DVC["stages"][name]["deps"] if dep.startswith(INPUTS.as_posix())}
+        assert deps == {f"{INPUTS}/{group}.json" for group in READS[name]}
+    assert set(DVC["stages"]["inputs"]["outs"]) == {f"{INPUTS}/{group}.json" for group in PIPELINE}
 
 
 def test_every_field_of_the_recipe_reaches_the_retrain_stage_but_not_the_seeds():

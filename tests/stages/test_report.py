@@ -5,7 +5,11 @@ import re
 import shutil
 
 import pytest
+import yaml
 
+from tests.stages.tiny import ROOT, tiny
+from winnow.core.errors import Refused
+from winnow.stage.lineage import HANDED, SHOWN, of_this_run
 from winnow.stage.report import collapsed, write_report
 
 
@@ -16,8 +20,8 @@ def folder(finished, tmp_path):
     return tmp_path
 
 
-def page(folder) -> str:
-    write_report(folder, "<svg><text>the cell</text></svg>", folder / "reports/report.html")
+def page(folder, **changes) -> str:
+    write_report(tiny(**changes), folder, "<svg><text>the cell</text></svg>", folder / "reports/report.html")
     return (folder / "reports/report.html").read_text()
 
 
@@ -62,8 +66,70 @@ def test_names_of_classes_are_text_not_markup(folder):
 def test_a_missing_part_is_named_in_its_place(folder, missing):
     (folder / missing).unlink()
     text = page(folder)
-    assert f"There is no {folder / missing}" in text
+    assert re.search(rf"[Tt]here is no (\S*/)?{missing}: its stage has not run here", text)
     assert "Lineage" in text
+
+
+def test_fewer_seeds_show_no_other(folder):
+    assert "<td>retrain-1</td>" in (folder / "reports/report.html").read_text()
+    fewer = page(folder, retrain__seeds=[0])
+    assert "<td>retrain-0</td>" in fewer
+    assert "<td>retrain-1</td>" not in fewer
+    for left in ("reports/retrain/1.csv", "reports/retrain/1.json", "artifacts/runs/retrain-1.json"):
+        (folder / left).unlink()
+    assert page(folder, retrain__seeds=[0]) == fewer
+
+
+def test_a_file_of_another_run_is_told_instead_of_shown(folder):
+    assert "is not what" not in (folder / "reports/report.html").read_text()
+    for other in (
+        "reports/trials.csv",
+        "reports/importance.csv",
+        "artifacts/evidence.parquet",
+        "reports/retrain/0.csv",
+    ):
+        (folder / other).write_bytes((folder / other).read_bytes() + b" ")
+    text = page(folder)
+    for told in ("reports/trials.csv is not what search", "Seed 0: reports/retrain/0.csv is not what retrain"):
+        assert f"{told} wrote.</p>" in text
+    assert text.count("artifacts/evidence.parquet is not what select wrote.</p>") == 2  # Selection and Evidence
+    assert text.count("reports/importance.csv is not what tune wrote.</p>") == 1
+
+
+@pytest.mark.parametrize(
+    ("run", "other", "told"),
+    [
+        (
+            "select",
+            "artifacts/search/logits.json",
+            "artifacts/search has changed since select read it: run `winnow select`",
+        ),
+        ("search", "data/splits/manifest.json", "data/splits/manifest.json has changed since search read it"),
+        ("retrain-1", "artifacts/architecture.json", "artifacts/architecture.json has changed since retrain read it"),
+        ("retrain-1", "reports/retrain/0.csv", ""),
+        ("search", "artifacts/search/logits.json", "artifacts/search is not what search wrote"),
+    ],
+)
+def test_whose_a_file_is_is_known_by_the_records_of_the_stages(folder, run, other, told):
+    assert of_this_run(folder, run) == ""
+    (folder / other).write_bytes((folder / other).read_bytes() + b" ")
+    assert of_this_run(folder, run).startswith(told)
+    assert bool(told) == bool(of_this_run(folder, run))
+    (folder / "artifacts/runs" / f"{run}.json").write_text("{")
+    with pytest.raises(Refused, match=f"{run}.json is damaged: run `winnow {run.partition('-')[0]}` again"):
+        of_this_run(folder, run)
+
+
+def test_what_stages_write_for_the_report_is_what_dvc_knows_of():
+    """A new metric, plot or output is in the record of its stage, or the report could not tell whose it is."""
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
+        entries = [*stage["outs"], *stage.get("metrics", ()), *stage.get("plots", ())]
+        paths = {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
+        paths = {path.replace("${item.seed}", "{seed}") for path in paths if not path.startswith("artifacts/runs/")}
+        if name == "prepare":
+            paths -= {path for path in paths if path.endswith(".parquet")}  # whose digests are in manifest.json
+        if name in SHOWN:
+            assert paths == {HANDED[name], *SHOWN[name]}
 
 
 def test_a_collapsed_cell_is_said_in_red(folder):

@@ -30,6 +30,7 @@ def test_every_link_of_a_model_in_its_project(project):
         "selection": HERE,
         "search": HERE,
         "data": HERE,
+        "inputs": FILE,
         "parameters": FILE,
         "environment": FILE,
     }
@@ -38,6 +39,7 @@ def test_every_link_of_a_model_in_its_project(project):
     assert found["file"].facts["recorded by commit"] == git(project, "rev-parse", "HEAD").strip()
     assert "30 rows of perturbation, 6 kept" in found["selection"].facts["evidence"]
     assert found["search"].facts["space"] == "nas_bench_201"
+    assert found["inputs"].facts == {"outside": "nothing but winnow's own"}
     assert found["parameters"].facts["search, by dvc.lock"]["epochs"] == 2
     assert set(found["code"].facts) >= {"src/winnow/core", "pipelines/retrain.py", "present commit"}
 

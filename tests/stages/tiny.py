@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from winnow.pipelines import evaluate, prepare, retrain, search, tune
+from winnow.pipelines import evaluate, inputs, prepare, retrain, search, tune
 from winnow.pipelines import select as selecting
 from winnow.stage.params import Params
 from winnow.stage.reading import check_params
@@ -48,6 +48,7 @@ def tiny(**changes: object) -> Params:
 
 def run_all(params: Params, folder: Path) -> Path:
     (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump()))
+    inputs.main(params, folder)
     prepare.main(params, folder)
     search.main(params, folder)
     selecting.main(params, folder)

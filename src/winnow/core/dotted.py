@@ -18,7 +18,7 @@ def function_at(path: str, what: str) -> Callable[..., Any]:
     except Refused as refusal:
         missing = refusal.__cause__
         if isinstance(missing, ModuleNotFoundError) and f"{module}.".startswith(f"{missing.name}."):
-            raise Refused(f"{what}: no module {missing.name!r} on the path; is its folder on PYTHONPATH?") from missing
+            raise Refused(f"{what}: no module {missing.name!r} beside params.yaml or on PYTHONPATH") from missing
         raise
     found: Callable[..., Any] | None = getattr(imported, function, None)
     if not callable(found):

@@ -72,6 +72,7 @@ def _basis(work: Work, inputs: tuple[Path, ...], more: dict[str, Any]) -> str:
         params={section: params[section] for section in STANDS_ON[work.stage]},
         splits={split: about["digest"] for split, about in read_manifest(work.folder / files.SPLITS)["splits"].items()},
         inputs={str(path): _digest(work.folder / path) for path in inputs},
+        outside=dict(work.outside),
         more=more,
         machine=[str(work.device), gpu, torch.get_num_threads(), torch.__version__],
     )

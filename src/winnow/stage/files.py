@@ -21,6 +21,7 @@ from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.core.whole import atomic
+from winnow.stage import lineage
 from winnow.train.packing import apart, together
 from winnow.train.recipes import Recipe
 
@@ -36,7 +37,7 @@ RECIPE = Path("artifacts/tune/recipe.json")
 TUNE_TRIALS = Path("artifacts/tune/trials.parquet")
 MODEL = Path("artifacts/model.safetensors")
 REPORTS = Path("reports")
-RUNS = Path("artifacts/runs")
+RUNS = lineage.RUNS
 
 ARCHITECTURE_FORMAT = "winnow.architecture/1"
 RECIPE_FORMAT = "winnow.recipe/1"

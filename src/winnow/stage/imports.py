@@ -5,6 +5,7 @@ winnow and its users name functions. What is imported by a name made up at run t
 """
 
 import ast
+import contextlib
 import importlib.util
 import re
 import sys
@@ -85,9 +86,9 @@ def winnow_roots() -> dict[Path, str]:
 
 def on_path(folder: Path) -> None:
     """Let the modules in `folder` be imported: after all others, so that none of theirs is hidden by its name."""
-    place = str(folder.resolve())
-    if place not in sys.path:
-        sys.path.append(place)
+    with contextlib.suppress(FileNotFoundError):  # the present folder may be gone
+        if (place := str(folder.resolve())) not in sys.path:
+            sys.path.append(place)
 
 
 def _on_the_way(name: str, places: Roots) -> list[tuple[str, Path]]:

@@ -16,6 +16,7 @@ from winnow.stage.modules import digest_of_module, own_roots
 from winnow.stage.params import Params
 from winnow.stage.tracking import state_folder
 
+INPUTS = Path("artifacts/inputs")  # a file a group: digests by parameter
 PATH, MODULE, ANY, CHANGES = "path", "module", "any", "changes"
 
 
@@ -53,7 +54,8 @@ OUTSIDE = (
     Outside("study.methods", CHANGES, "study"),
     Outside("study.selections", CHANGES, "study"),
 )
-GROUPS = ("data", "space", "search", "select", "tune", "study")
+PIPELINE = ("data", "space", "search", "select", "tune")  # what the stages that DVC runs look at
+GROUPS = (*PIPELINE, "study")
 READS = {  # which groups a stage looks at, as dvc.yaml has it
     "prepare": ("data",),
     "search": ("space", "search"),
@@ -73,6 +75,7 @@ class Named:
     kind: str
     group: str
     value: str
+    free: bool = False  # among names of the user's own, which their code reads as they are
 
 
 def named(params: Params, folder: Path) -> list[Named]:
@@ -150,7 +153,7 @@ def _named(each: Outside, key: str, value: Any, folder: Path) -> Iterator[Named]
         for i, inner in enumerate(value):
             yield from _named(each, f"{key}.{i}", inner, folder)
     elif isinstance(value, str) and (kind := _kind(each.kind, value, folder)) is not None:
-        yield Named(key, kind, each.group, value)
+        yield Named(key, kind, each.group, value, free=each.kind == ANY)
 
 
 def _kind(kind: str, value: str, folder: Path) -> str | None:

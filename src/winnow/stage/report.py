@@ -12,8 +12,10 @@ import yaml
 from matplotlib.figure import Figure
 
 from winnow.stage import files
+from winnow.stage.lineage import of_this_run, record_of, runs_of
 from winnow.stage.look import charts, trials
 from winnow.stage.look.style import to_bytes
+from winnow.stage.params import Params
 from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import as_rows, read_table
 
@@ -33,23 +35,29 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff; m
 """
 
 
-def write_report(folder: Path, drawing: str, out: Path) -> None:
+def write_report(params: Params, folder: Path, drawing: str, out: Path) -> None:
     """Build the page from what the stages left in `folder`; `drawing` is the SVG of the found architecture.
 
-    A part whose files are missing says so in its place.
+    Shown is this run and no other: which files, `params` say, and the record of the stage that wrote them, whether they
+    are still those (`lineage.of_this_run`). A part whose files are missing or of another run says so in its place.
     """
     result = _json(folder / "reports/evaluate.json")
+
+    def of(run: str, build: Callable[[Path], str]) -> Callable[[], str]:
+        why = of_this_run(folder, run)
+        return lambda: f"<p class='quiet'>{_text(why)}.</p>" if why else build(folder)
+
     sections: list[tuple[str, Callable[[], str]]] = [
         ("What was found", lambda: _inline(drawing) + _collapse(folder)),
         ("Did the search help?", lambda: _help(result)),
-        ("Selection", lambda: _selection(folder)),
-        ("Evidence", lambda: _evidence(folder)),
-        ("Search", lambda: _search(folder)),
-        ("Tuning", lambda: _tuning(folder)),
-        ("Retraining", lambda: _retraining(folder)),
+        ("Selection", of("select", _selection)),
+        ("Evidence", of("select", _evidence)),
+        ("Search", of("search", _search)),
+        ("Tuning", of("tune", _tuning)),
+        ("Retraining", lambda: _retraining(folder, params.retrain.seeds)),
         ("Where it errs", lambda: _errors(folder, result)),
-        ("Data", lambda: _data(folder)),
-        ("Lineage", lambda: _lineage(folder)),
+        ("Data", of("prepare", _data)),
+        ("Lineage", lambda: _lineage(folder, params)),
     ]
     body = "".join(f"<h2>{title}</h2>\n{_or_missing(build)}\n" for title, build in sections)
     page = (
@@ -231,11 +239,11 @@ def _tuning(folder: Path) -> str:
     )
 
 
-def _retraining(folder: Path) -> str:
-    groups = {f"seed {path.stem}": _csv(path) for path in sorted((folder / "reports/retrain").glob("*.csv"))}
-    if not groups:
-        raise FileNotFoundError("reports/retrain/*.csv")
-    return _svg(charts.curves(groups, ["loss", "accuracy", "lr"]))
+def _retraining(folder: Path, seeds: Sequence[int]) -> str:
+    others = {seed: why for seed in seeds if (why := of_this_run(folder, f"retrain-{seed}"))}
+    groups = {f"seed {s}": _csv(folder / f"reports/retrain/{s}.csv") for s in seeds if s not in others}
+    told = "".join(f"<p class='quiet'>Seed {seed}: {_text(why)}.</p>" for seed, why in others.items())
+    return told + (_svg(charts.curves(groups, ["loss", "accuracy", "lr"])) if groups else "")
 
 
 def _errors(folder: Path, result: Mapping[str, Any]) -> str:
@@ -260,9 +268,13 @@ def _data(folder: Path) -> str:
     return f"<p>{_text(what)}</p>" + _table(["split", "images", "digest of the content"], rows)
 
 
-def _lineage(folder: Path) -> str:
-    records = [_json(path) for path in sorted((folder / files.RUNS).glob("*.json"))]
-    rows = [[r["stage"], r.get("run_id") or "not tracked", r.get("tracking_uri") or ""] for r in records]
+def _lineage(folder: Path, params: Params) -> str:
+    records = {
+        name: record_of(folder, name) for name in runs_of(params) if name != "evaluate"
+    }  # which is still running
+    rows = [[name, r.get("run_id") or "not tracked", r.get("tracking_uri") or ""] for name, r in records.items() if r]
+    outside = {key: digest for record in records.values() for key, digest in record.get("outside", {}).items()}
+    brought = _table(["from outside", "digest of the content"], [[k, d[:12]] for k, d in outside.items()])
     params = folder / "params.yaml"
     text = (
         yaml.safe_dump(yaml.safe_load(params.read_text(encoding="utf-8")), sort_keys=False)
@@ -270,7 +282,7 @@ def _lineage(folder: Path) -> str:
         else "no params.yaml"
     )
     folded = f"<details><summary>Parameters</summary><pre>{_text(text)}</pre></details>"
-    return _table(["stage", "MLflow run", "store"], rows) + folded
+    return _table(["stage", "MLflow run", "store"], rows) + (brought if outside else "") + folded
 
 
 def _or_missing(build: Callable[[], str]) -> str:

@@ -60,7 +60,7 @@ def place(work: Work, task: Task) -> Place:
     """A finished study that is asked for no more trials than it has begins a new life: somebody forces a rerun."""
     state = state_folder(work.folder) / "trials"
     shown = {"plan": task.plan.described(), "search": task.search.digest, "factory": task.factory}
-    name = f"{work.stage}-{fingerprint(**shown, basis=dict(task.basis))}"
+    name = f"{work.stage}-{fingerprint(**shown, basis=dict(task.basis), outside=dict(work.outside))}"
     done = state / f"{name}.done"
     before = files.read_json(done, work.stage) if done.is_file() else {"trials": 0, "life": 0}
     life = before["life"] + (before["trials"] >= task.count)

@@ -5,7 +5,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from winnow.data.augment import Augment
 from winnow.data.loaders import Split, open_split
 from winnow.data.storage import read_manifest
 from winnow.spaces import facts_of
-from winnow.stage import files
+from winnow.stage import files, lineage
+from winnow.stage.imports import on_path
 from winnow.stage.networks import outlined, searched
+from winnow.stage.outside import READS, digests
 from winnow.stage.params import Params
 from winnow.stage.progress import console
 from winnow.stage.tracking import Dataset, Run, track
@@ -38,6 +40,7 @@ class Work:
     folder: Path
     device: torch.device
     run: Run
+    outside: Mapping[str, str] = field(default_factory=dict)  # digests of what it reads beside the splits, by parameter
 
     def split(self, name: str) -> Split:
         return open_split(self.folder / files.SPLITS, name, stage=self.stage, device=self.device)
@@ -78,8 +81,13 @@ def working(
 ) -> Iterator[Work]:
     """Run the block as `stage`, tracked as `name` (the stage's own unless given), with what it reads as MLflow inputs.
 
-    Turns what an operating system or a device refuses into one sentence.
+    The modules in `folder` can be imported from here on. Turns what an operating system or a device refuses into one
+    sentence; refuses too where something outside is missing, or has changed since a stage of `upstream` saw it.
     """
+    on_path(folder)
+    outside = digests(params, folder, READS[stage])
+    lineage.check_upstream(params, folder, upstream)
+    told: dict[str, Any] = {"outside": outside, "read": lineage.read_by(folder, upstream)}
     device = choose_device(params)
     inputs = _inputs(folder, splits) if splits else []
     records = [folder / files.RUNS / f"{each}.json" for each in upstream]
@@ -93,10 +101,14 @@ def working(
             tracking=params.tracking,
             inputs=inputs,
             upstream=records,
+            more=told,
         ) as run,
     ):
         run.tag("winnow.device", str(device))
-        yield Work(stage, params, folder, device, run)
+        for key, digest in outside.items():
+            run.tag(f"winnow.input.{key}", digest)
+        yield Work(stage, params, folder, device, run, outside)
+        told["wrote"] = lineage.written_by(folder, name or stage)
     console.print(f"[dim]{name or stage} took {time.monotonic() - began:.0f} s[/dim]")
 
 
@@ -108,6 +120,7 @@ def facts(folder: Path) -> dict[str, Any]:
 
 def search_space(params: Params, folder: Path, device: torch.device | str) -> Space:
     """The space as a search begins with it, laid out on `device`: the same values wherever it is asked for."""
+    on_path(folder)
     seed = derived(derived(params.seed, "search"), "initialise")
     share = params.search.pc_darts.share if params.search.strategy == "pc_darts" else None
     space = searched(params.space.name, params.space.chosen(), facts(folder), seed, share)
@@ -116,6 +129,7 @@ def search_space(params: Params, folder: Path, device: torch.device | str) -> Sp
 
 def final_space(params: Params, folder: Path) -> Space:
     """The space in its retraining form and size: to count on and to derive `fresh` children from."""
+    on_path(folder)
     options = {**params.space.chosen(), **params.retrain.space}
     auxiliary = params.retrain.recipe().needs_auxiliary
     return outlined(params.space.name, options, facts(folder), auxiliary=auxiliary)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from winnow.core.addresses import public, redact
@@ -136,19 +137,20 @@ def track(
     tracking: Tracking,
     inputs: Sequence[Dataset] = (),
     upstream: Sequence[Path] = (),
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[Run]:
     """A run of `stage` for as long as the block lasts.
 
     `params` is the whole of params.yaml as plain data; `root` the folder that holds it. `upstream` are the records
     of earlier stages, `artifacts/runs/<stage>.json`; the record of this one is written there when the block ends well,
-    so that a stage DVC takes from its cache still points at the run that made it.
+    so that a stage DVC takes from its cache still points at the run that made it; `more` is put into it then.
     Refused where the tracking server does not answer and `tracking.required` says it must.
     """
     record_path = root / "artifacts" / "runs" / f"{stage}.json"
     if not tracking.enabled:
         run = Run(stage, None)
         yield run
-        write_json(record_path, run.record)
+        write_json(record_path, {**run.record, **more})
         return
     state = store.state_folder(root)
     with _spool_errors():
@@ -174,7 +176,7 @@ def track(
         raise
     run._write("end", status="FINISHED", error=None)
     _finish(run, spool, start, uri, hurry=False)
-    write_json(record_path, run.record)
+    write_json(record_path, {**run.record, **more})
 
 
 def _insist(spool: Spool, state: Path, uri: str) -> None:

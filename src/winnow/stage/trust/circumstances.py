@@ -10,7 +10,7 @@ from typing import Any
 import winnow
 from winnow.core.errors import Refused
 from winnow.measure.latency import fingerprint
-from winnow.stage import files
+from winnow.stage import files, lineage
 from winnow.stage.params import Params
 from winnow.stage.tracking import facts
 from winnow.stage.trust.gate import flat
@@ -38,7 +38,7 @@ def circumstances(params: Params, folder: Path, lock: Mapping[str, Any]) -> Circ
     now = environment(device) | {"processor": fingerprint(device)}
     differences = _hardware(folder, now) + _versions(folder)
     alike = not differences
-    differences += _code(lock) + _parameters(params, lock)
+    differences += _code(lock) + _parameters(params, lock) + _inputs(params, folder)
     try:
         commit = commit_of(folder, "HEAD")
     except Refused:
@@ -82,6 +82,12 @@ def _code(lock: Mapping[str, Any]) -> list[str]:
     deps = {dep["path"]: dep.get("md5") for stage in lock.values() for dep in stage["deps"]}
     paths = {path: root / path.removeprefix("src/") for path in deps if path.startswith("src/")}
     return [f"code: {p} is not as recorded" for p, at in sorted(paths.items()) if at.exists() and md5_of(at) != deps[p]]
+
+
+def _inputs(params: Params, folder: Path) -> list[str]:
+    """What is named outside and is not what the stages saw."""
+    changed = dict.fromkeys(key for name in lineage.runs_of(params) for key in lineage.stale(params, folder, name))
+    return [f"input {key}: not what was recorded" for key in changed]
 
 
 def _parameters(params: Params, lock: Mapping[str, Any]) -> list[str]:

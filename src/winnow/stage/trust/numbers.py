@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow.stage.files import ARCHITECTURE, RECIPE
+from winnow.stage.outside import INPUTS
 from winnow.stage.trust.gate import SHARE, finite, flat, seed_band
 from winnow.stage.trust.same import exempt
 
@@ -49,6 +50,9 @@ def decided(references: Mapping[str, Path | None], scratch: Path) -> bool | None
         if name in references:
             before, now = _content(references[name]), _content(scratch / name)
             told.append(bool(before) and all(before.get(key) == now.get(key) for key in keys))
+    told += [
+        _content(at) == _content(scratch / name) for name, at in references.items() if name.startswith(f"{INPUTS}/")
+    ]
     return all(told) if told else None
 
 

@@ -24,8 +24,14 @@ CODE = ("core", "nn", "data", "spaces", "train")  # what stage retrain stands on
 SCRIPT = "pipelines/retrain.py"
 
 
-def provenance(params: Params, folder: Path, recipe: Recipe, device: torch.device) -> dict[str, Any]:
-    """Of a network that stage retrain trains in `folder`; Refused where the splits' manifest is damaged."""
+def provenance(
+    params: Params, folder: Path, recipe: Recipe, device: torch.device, outside: Mapping[str, str]
+) -> dict[str, Any]:
+    """Of a network that stage retrain trains in `folder`; Refused where the splits' manifest is damaged.
+
+    `outside` are the digests of what the stage reads outside, by parameter. Of the data it is what was read that
+    counts, the splits: other files that give equal splits give equal networks.
+    """
     manifest = read_manifest(folder / SPLITS)
     try:
         splits = {name: split["digest"] for name, split in manifest["splits"].items()}
@@ -34,6 +40,7 @@ def provenance(params: Params, folder: Path, recipe: Recipe, device: torch.devic
         raise Refused(f"{SPLITS}/manifest.json does not say what its splits are: run `winnow prepare` again") from error
     return {
         "data": data,
+        "inputs": dict(outside),
         "trained_on": list(params.retrain.splits),
         "augmentation": {"pad": params.data.pad, "flip": params.data.flip},
         "recipe": asdict(recipe),

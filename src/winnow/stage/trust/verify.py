@@ -18,6 +18,7 @@ import yaml
 
 from winnow.core.errors import Refused
 from winnow.stage import files
+from winnow.stage.outside import PATH, Named, named, resolved
 from winnow.stage.params import Params
 from winnow.stage.trust.circumstances import Circumstances, circumstances
 from winnow.stage.trust.numbers import decided, within_band
@@ -26,13 +27,7 @@ from winnow.stage.trust.same import DIFFERS as OUTPUT_DIFFERS
 from winnow.stage.trust.same import FINE, same
 
 BITS, BAND, DECISION, DIFFERS = "bits equal", "metrics within the seed band", "same decision", "differs"
-STAGES = ("prepare", "search", "select", "tune", "retrain", "evaluate")
-PATHS = (
-    ("data", "path"),
-    ("select", "table"),
-    ("search", "trials", "table", "path"),
-    ("search", "subset", "pretrained"),
-)
+STAGES = ("inputs", "prepare", "search", "select", "tune", "retrain", "evaluate")
 
 
 @dataclass
@@ -117,12 +112,9 @@ def _lay_out(params: Params, folder: Path, scratch: Path, lock: dict[str, Any], 
     """`scratch` gets the parameters, untracked and with paths that hold there, and links to what will not be made."""
     content = params.model_dump()
     content["tracking"]["enabled"] = False
-    for *sections, last in PATHS:
-        place = content
-        for section in sections:
-            place = place.get(section, {})
-        if place.get(last) is not None:
-            place[last] = str((folder / place[last]).resolve())
+    for each in named(params, folder):
+        if each.kind == PATH:
+            _bring(each, content, folder, scratch)
     files.write_text(scratch / "params.yaml", yaml.safe_dump(content))
     for name in lock.keys() - set(chosen):
         for out in lock[name]["outs"]:
@@ -130,6 +122,28 @@ def _lay_out(params: Params, folder: Path, scratch: Path, lock: dict[str, Any], 
             if source.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.symlink_to(source.resolve())
+
+
+def _bring(each: Named, content: Any, folder: Path, scratch: Path) -> None:
+    """Let a path hold in `scratch`. What the user's own code is told stays as it is, with a link in its place."""
+    place = resolved(folder, each.value, each.key).resolve()
+    if each.free and not Path(each.value).is_absolute() and ".." not in Path(each.value).parts:
+        (scratch / each.value).parent.mkdir(parents=True, exist_ok=True)
+        (scratch / each.value).symlink_to(place)
+    else:
+        _put(content, each.key.split("."), str(place))
+
+
+def _put(content: Any, parts: Sequence[str], value: str) -> None:
+    """Set a value in nested content; a study's changes have dotted keys, "space.options"."""
+    for i in range(1, len(parts) + 1):
+        key: Any = int(parts[0]) if isinstance(content, list) else ".".join(parts[:i])
+        if isinstance(content, list) or key in content:
+            if i == len(parts):
+                content[key] = value
+            else:
+                _put(content[key], parts[i:], value)
+            return
 
 
 def _check_inputs(stage: dict[str, Any], name: str, scratch: Path) -> None:

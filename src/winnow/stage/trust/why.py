@@ -15,6 +15,9 @@ import pyarrow.parquet as pq
 
 from winnow.core.errors import Refused
 from winnow.stage import files
+from winnow.stage.lineage import record_of
+from winnow.stage.outside import Named, digest, named
+from winnow.stage.reading import read_params
 from winnow.stage.trust.origin import Origin, read_origin
 from winnow.stage.trust.revision import LOCK, commit_of, commits_with, md5_of, outs_of, read_lock
 
@@ -42,7 +45,7 @@ def why(path: Path, folder: Path | None = None) -> list[Step]:
     steps = [_file(path, origin, root, lock)]
     mine = steps[0].vouched == HERE  # the lock speaks of this very file
     steps += [_architecture(origin), _selection(origin, root, lock), _supernet(root, lock)]
-    steps += [_data(origin, root), _parameters(origin, lock), _code(origin, root, lock)]
+    steps += [_data(origin, root), _inputs(origin, root, lock), _parameters(origin, lock), _code(origin, root, lock)]
     steps += [_environment(origin), _runs(origin, root, lock, mine)]
     return steps
 
@@ -143,6 +146,45 @@ def _data(origin: Origin, root: Path) -> Step:
     return Step("data", HERE if told == here else FILE, told)
 
 
+def _inputs(origin: Origin, root: Path, lock: Mapping[str, Any]) -> Step:
+    """What was read outside, by parameter, and whether it is still the same; by the file and by the records of runs."""
+    told = {key: ("the file", seen) for key, seen in origin.provenance.get("inputs", {}).items()}
+    for path in _records(lock):
+        if _is_locked(root, path, lock):
+            recorded = record_of(root, path.stem).get("outside", {})
+            told = {**{key: (path.stem, seen) for key, seen in recorded.items()}, **told}
+    if not told:
+        known = "inputs" in origin.provenance
+        return Step("inputs", FILE if known else UNKNOWN, {"outside": "nothing but winnow's own"} if known else {})
+    now = _named_here(root)
+    facts, same = {}, True
+    for key, (teller, seen) in sorted(told.items()):
+        present = _present(now.get(key), root)
+        same = same and present == seen
+        state = "the same now" if present == seen else f"changed, now {present[:12]}" if present else "not here now"
+        facts[key] = f"{seen[:12]}, by {teller}; {state}"
+    return Step("inputs", HERE if same else OTHER, facts)
+
+
+def _named_here(root: Path) -> dict[str, Named]:
+    try:
+        return {each.key: each for each in named(read_params(root / "params.yaml"), root)}
+    except Refused:  # a file of another project, or none: what it was made of is not here to compare with
+        return {}
+
+
+def _present(each: Named | None, root: Path) -> str:
+    try:
+        return digest(each, root) if each is not None else ""
+    except Refused:
+        return ""
+
+
+def _records(lock: Mapping[str, Any]) -> list[Path]:
+    """The records of runs that dvc.lock names."""
+    return [Path(path) for path in outs_of(dict(lock)) if Path(path).parent == files.RUNS and path.endswith(".json")]
+
+
 def _parameters(origin: Origin, lock: Mapping[str, Any]) -> Step:
     facts = {
         name: origin.provenance[name] for name in ("recipe", "augmentation", "trained_on") if name in origin.provenance
@@ -182,16 +224,16 @@ def _runs(origin: Origin, root: Path, lock: Mapping[str, Any], mine: bool) -> St
     if origin.exported.get("runs"):
         return Step("MLflow runs", FILE, origin.exported["runs"])
     facts = {}
-    for path in sorted((root / files.RUNS).glob("*.json")):
-        record = files.read_json(path, path.stem.partition("-")[0])
-        if isinstance(record, dict) and record.get("run_id") and _is_locked(root, files.RUNS / path.name, lock):
+    for path in sorted(_records(lock)):
+        record = record_of(root, path.stem)
+        if record.get("run_id") and _is_locked(root, path, lock):
             models = [f"{m.get('registered')} version {m.get('version')}" for m in record.get("models") or ()]
             facts[path.stem] = {k: record[k] for k in RECORD if k in record} | ({"models": models} if models else {})
     return Step("MLflow runs", (HERE if mine else OTHER) if facts else UNKNOWN, facts)
 
 
 def _is_locked(root: Path, path: Path, lock: Mapping[str, Any]) -> bool:
-    return outs_of(dict(lock)).get(path.as_posix()) == md5_of(root / path)
+    return (root / path).exists() and outs_of(dict(lock)).get(path.as_posix()) == md5_of(root / path)
 
 
 def _short(value: Any) -> bool:

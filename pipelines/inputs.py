@@ -1,0 +1,50 @@
+"""Stage inputs: looks at what params.yaml names outside winnow; writes artifacts/inputs/<who reads it>.json.
+
+DVC runs it each time (it takes a second), and the stages depend on what it writes: what a user brings is not seen by
+`deps`, which name code and files of the project alone.
+"""
+
+if __name__ == "__main__":  # a script's folder heads the path, where select.py would hide the standard library's
+    import sys
+
+    sys.path.pop(0)
+
+from pathlib import Path
+
+from winnow.stage.imports import on_path
+from winnow.stage.lineage import record_of, runs_of, stale
+from winnow.stage.outside import INPUTS, PIPELINE, digest, named
+from winnow.stage.params import Params
+from winnow.stage.tracking.spool import write_json
+
+
+def main(params: Params, folder: Path) -> None:
+    on_path(folder)
+    every = [each for each in named(params, folder) if each.group in PIPELINE]
+    found = {each.key: digest(each, folder) for each in every}
+    for group in PIPELINE:
+        told = {each.key: found[each.key] for each in every if each.group == group}
+        write_json(folder / INPUTS / f"{group}.json", told)
+    for each in every:
+        print(f"  {each.key}  {each.value}  {found[each.key][:12]}")
+    print(_verdict(params, folder, [each.key for each in every]))
+
+
+def _verdict(params: Params, folder: Path, keys: list[str]) -> str:
+    """What has changed since the stages ran, and which of them it touches."""
+    ran = [name for name in runs_of(params) if record_of(folder, name)]
+    touched = {name: changed for name in ran if (changed := stale(params, folder, name))}
+    if touched:
+        changed = ", ".join(dict.fromkeys(key for keys in touched.values() for key in keys))
+        return f"inputs: {changed} changed since {', '.join(touched)}, which `dvc repro` runs again with what follows"
+    if not keys:
+        return "inputs: params.yaml names nothing outside winnow: up to date"
+    if not ran:
+        return f"inputs: {', '.join(keys)} written down; no stage has read them here yet"
+    return f"inputs: {', '.join(keys)} unchanged since the stages read them: up to date"
+
+
+if __name__ == "__main__":
+    from winnow.cli import run_stage
+
+    run_stage("inputs")

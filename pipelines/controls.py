@@ -56,7 +56,8 @@ def _train(work: Work, networks: Sequence[Network], folder: Path) -> None:
     """One file a network in `folder`; those that are there already are left alone."""
     missing = [n for n, network in enumerate(networks) if not (folder / _file(*network)).is_file()]
     if len(missing) < len(networks):
-        work.say(f"  {len(networks) - len(missing)} of {len(networks)} networks to compare are there from before")
+        there = len(networks) - len(missing)
+        work.say(f"  going on with the comparison: {there} of {len(networks)} networks are there")
     if not missing:
         return
     settings = {"folder": str(work.folder.resolve()), "params": worker_params(work.params), "place": str(folder)}

@@ -21,6 +21,7 @@ from winnow.search.objective import cross_entropy
 from winnow.search.select import masks
 from winnow.stage import files
 from winnow.stage.dry import try_search
+from winnow.stage.controls import check_comparison
 from winnow.stage.limits import Limits
 from winnow.stage.params import Params
 from winnow.stage.work import augmentation, choose_device, final_space, search_space
@@ -65,7 +66,7 @@ def plan(
     """`show` gets the first half before the second is measured.
 
     Refused where `prepare` has not run: what a step costs depends on the images. After `show`, also where no network of
-    the space keeps the limits.
+    the space keeps the limits, or too few do to be compared with.
     """
     device = choose_device(params)
     try_search(params, folder, device)
@@ -84,6 +85,7 @@ def plan(
     )
     show(size)
     limits.check()
+    check_comparison(params, folder, say)
     say("timing a few steps")
     splits = {
         name: open_split(folder / files.SPLITS, name, stage="select", device=device)

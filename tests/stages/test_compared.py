@@ -10,8 +10,10 @@ import pytest
 from tests.stages.tiny import tiny
 from winnow.core.errors import Refused
 from winnow.measure import cost
+from winnow.measure.judgement import fewest_controls
 from winnow.pipelines import controls as training
 from winnow.pipelines import evaluate, search, searches
+from winnow.pipelines.plan import plan
 from winnow.pipelines.verdict import Alike, rival, verdict
 from winnow.stage import controls, files
 from winnow.stage.answers import packed, unpacked
@@ -120,15 +122,15 @@ def few(monkeypatch, tmp_path) -> dict:
     return {"space__name": "four_nets:build"}
 
 
-@pytest.mark.parametrize("stage", [search, evaluate])
+@pytest.mark.parametrize("run", [search.main, evaluate.main, plan])
 @pytest.mark.parametrize(("changes", "left"), [({}, 3), ({"select__max_params": 200}, 2)])
 def test_too_few_architectures_to_compare_with_are_refused_before_anything_is_trained(
-    project, tmp_path, monkeypatch, stage, changes, left
+    project, tmp_path, monkeypatch, run, changes, left
 ):
     params = tiny(**few(monkeypatch, tmp_path), select__methods=["evolution"], evaluate__controls=4, **changes)
     kept = (project / files.SUPERNET).read_bytes()
     with pytest.raises(Refused, match=rf"asks for 4 random architectures.* has {left} others"):
-        stage.main(params, project)
+        run(params, project)
     assert (project / files.SUPERNET).read_bytes() == kept
 
 
@@ -259,4 +261,10 @@ def test_json_is_strict(tmp_path):
 
 
 def test_the_defaults_can_say_yes():
-    assert Params().evaluate.controls == 20
+    assert Params().evaluate.controls >= fewest_controls(Params().evaluate.searches)
+
+
+@pytest.mark.parametrize("name", ["searches", "random_search"])
+def test_an_option_that_nothing_would_look_at_is_refused(name):
+    with pytest.raises(Refused, match=rf"evaluate: controls is 0, and {name} is 3"):
+        tiny(evaluate__controls=0, **{f"evaluate__{name}": 3})

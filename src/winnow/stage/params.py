@@ -254,6 +254,15 @@ class Evaluate(Section):
     batch: Positive = 256
     latency_repeats: Annotated[int, Field(ge=6)] = 50
 
+    @model_validator(mode="after")
+    def compared(self) -> Self:
+        if not self.controls and (self.searches > 1 or self.random_search):
+            name = "searches" if self.searches > 1 else "random_search"
+            raise ValueError(
+                f"controls is 0, and {name} is {getattr(self, name)}: with nothing to compare, set it back"
+            )
+        return self
+
 
 class Gate(Section):
     margin: Weight = 1.0

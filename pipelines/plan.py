@@ -20,8 +20,8 @@ from winnow.search.methods import METHODS
 from winnow.search.objective import cross_entropy
 from winnow.search.select import masks
 from winnow.stage import files
-from winnow.stage.dry import try_search
 from winnow.stage.controls import check_comparison
+from winnow.stage.dry import try_search
 from winnow.stage.limits import Limits
 from winnow.stage.params import Params
 from winnow.stage.work import augmentation, choose_device, final_space, search_space

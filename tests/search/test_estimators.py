@@ -11,6 +11,8 @@ from torch import Tensor
 from tests.search.planted import SEES, planted, search
 from tests.search.toys import cells
 from winnow.core.errors import Refused
+from winnow.core.holes import Choice
+from winnow.core.space import Space
 from winnow.search.estimators import Draw, Surrogate, architecture, checked, draw, estimate
 from winnow.search.methods.unas import generalisation, unas
 from winnow.search.relax import softmax
@@ -145,9 +147,27 @@ def test_a_reward_that_is_no_number_is_refused(bad):
         checked(lambda arch: bad, planted().decide(lambda d: d.values[0]))
 
 
+def test_a_reward_is_refused_where_the_draw_leaves_inputs_open():
+    """A DARTS cell keeps two inputs a node; of its 28 edges 12 would never be priced (Vahdat et al. draw them too)."""
+    asked = []
+    with pytest.raises(Refused, match=r"decision 'normal/3'.*search this space with strategy trials") as told:
+        search(unas, cells("darts"), epochs=1, reward=lambda arch: asked.append(arch) or 0.0)
+    assert "\n" not in str(told.value)
+    assert not asked
+
+
+def test_every_decision_of_the_draw_is_in_the_architecture_that_is_rewarded():
+    space, rewarded = cells(), []
+    draws = generator(2)
+    for _ in range(40):
+        drawn = draw({name: torch.zeros(5) for name in space.decisions}, 0.4, draws)
+        arch = architecture(space, drawn)
+        assert dict(arch) == {name: space.decisions[name].options[i] for name, i in drawn.index.items()}
+        rewarded.append(arch)
+    assert all(len({arch[name] for arch in rewarded}) == 5 for name in space.decisions)
+
+
 def test_what_an_architecture_cannot_hold_becomes_the_first_that_it_can():
-    space = cells("darts")
-    drawn = Draw({name: 0 for name, d in space.decisions.items() if d.pick == 1}, {}, torch.zeros(()))
-    arch = architecture(space, drawn)
-    space.check(arch)
-    assert "none" not in arch.values()
+    choice = Choice("a", {"none": torch.nn.Identity(), "skip": torch.nn.Identity()}, mixture_only=("none",))
+    space = Space(torch.nn.Sequential(choice))
+    assert dict(architecture(space, Draw({"a": 0}, {}, torch.zeros(())))) == {"a": "skip"}

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tests.search.toys import cells, changed, images, logits_of, loss_of, mixed, snapshot
-from winnow.search.smooth import adversarial_noise, random_noise, simplex
+from winnow.search.relax import softmax
+from winnow.search.smooth import GRADIENTS, adversarial_noise, random_noise, simplex
 
 BATCH = images(8)
 
@@ -71,3 +72,14 @@ def test_decided_options_are_not_attacked():
     weights.pop("1<-0")
     moved = adversarial_noise(space, loss_of(space), 0.3, generator())(weights, BATCH, decided)
     assert set(moved) == set(weights)
+
+
+def test_the_logits_step_before_an_attack_moves_running_statistics_and_no_other_does():
+    """Chen & Hsieh 2020, public code: the attack runs in evaluation mode on statistics that both steps have moved."""
+    for kind, moves in (("adversarial", True), ("random", False)):
+        space = cells().train()
+        logits, before = logits_of(space), snapshot(space)
+        GRADIENTS[kind](space, logits, softmax, loss_of(space), BATCH, BATCH, None)
+        names = changed(space, before)
+        assert bool(names) is moves
+        assert all("running" in name or "num_batches" in name for name in names)

@@ -10,7 +10,8 @@ from torch.autograd import Variable
 
 from winnow.core.decision import Decision, Value
 
-Weights = Tensor | Mapping[Value, Tensor]  # (options,), or () for each of the answers that count
+NUMBER = "+number"  # beside the answers that count: a number () added to the whole of their sum
+Weights = Tensor | Mapping[Value, Tensor]  # (options,), or () for each of the answers that count and for `NUMBER`
 Setting = Mapping[str, Value | Weights]  # an architecture, mixture weights, or some of each
 
 
@@ -124,7 +125,10 @@ class Choice(Asking):
         if isinstance(value, Tensor):
             terms = (w * c(*inputs, **named) for w, c in zip(value, self.candidates.values(), strict=True))
         elif isinstance(value, Mapping):  # weights of some answers: of options, or of subsets
-            terms = (w * _summed(c(*inputs, **named) for c in self.kept(answer)) for answer, w in value.items())
+            terms = (
+                w if answer == NUMBER else w * _summed(c(*inputs, **named) for c in self.kept(answer))
+                for answer, w in value.items()
+            )
         else:
             terms = (c(*inputs, **named) for c in self.kept(value))
         return _summed(terms)

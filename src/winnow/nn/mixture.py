@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from winnow.core.holes import NUMBER
 from winnow.nn.depthwise import average_pool, depthwise
 from winnow.nn.ops import FactorizedReduce, Zero
 
-Edge = tuple[nn.ModuleDict, Mapping[str, Tensor]]  # candidates by option, and the weights () of those that count
+Edge = tuple[nn.ModuleDict, Mapping[str, Tensor]]  # candidates by option; weights () of those that count, `NUMBER`
 
 
 def add_edges(totals: Sequence[Tensor | None], x: Tensor, edges: Sequence[Edge]) -> list[Tensor | None]:
@@ -23,12 +24,15 @@ def add_edges(totals: Sequence[Tensor | None], x: Tensor, edges: Sequence[Edge])
 
     x is (batch, channels, h, w), channels last. A total of None is a sum without terms.
     """
-    state, sums = State(x), list(totals)
+    state, sums, numbers = State(x), list(totals), []
     shared: dict[int, tuple[Tensor, list[int], list[Tensor]]] = {}
     for i, (candidates, weights) in enumerate(edges):
         for option, weight in weights.items():
+            if option == NUMBER:
+                numbers.append((i, weight))
+                continue
             candidate = candidates[option]
-            if isinstance(candidate, Zero):
+            if isinstance(candidate, Zero) and NUMBER not in weights:
                 continue
             same_for_all = state.shared(candidate)
             if same_for_all is None:
@@ -42,6 +46,8 @@ def add_edges(totals: Sequence[Tensor | None], x: Tensor, edges: Sequence[Edge])
         starts = [torch.zeros_like(y) if sums[i] is None else sums[i] for i in indices]
         for i, total in zip(indices, add_scaled(starts, y, factors), strict=True):
             sums[i] = total
+    for i, number in numbers:
+        sums[i].add_(number)
     return sums
 
 

@@ -60,8 +60,22 @@ def answers(space: Space, draw: Draw) -> dict[str, str | int]:
     return {name: space.decisions[name].options[i] for name, i in draw.index.items()}
 
 
+def check_rewardable(space: Space) -> None:
+    """Refused where a decision takes several options: a draw does not say which, so a reward of it is another's."""
+    several = next((d for d in space.decisions.values() if d.several and len(d.values) > 1), None)
+    if several is not None:
+        raise Refused(
+            "a reward (search.unas.latency_ms) judges whole architectures, and unas does not draw which "
+            f"of its {len(several.options)} options decision {several.name!r} takes: leave the reward out, or "
+            "search this space with strategy trials and latency_ms among its objectives"
+        )
+
+
 def architecture(space: Space, draw: Draw) -> Architecture:
-    """The drawn options as an architecture: where it cannot hold one, and in subsets, the first that it can."""
+    """The drawn options as an architecture of a space that `check_rewardable` lets pass.
+
+    Where an architecture cannot hold the option drawn (`none` of some spaces), the first that it can.
+    """
     drawn = answers(space, draw)
     return space.decide(lambda d: drawn[d.name] if drawn.get(d.name) in d.values else d.values[0])
 

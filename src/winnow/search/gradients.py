@@ -1,7 +1,7 @@
 """Gradients of the logits: each function fills `logits[name].grad` and returns the validation loss.
 
 A `setting` function turns logits into a setting; `objective(batch, setting)` is a scalar loss of the space. Weights and
-BatchNorm statistics are afterwards what they were, to the byte.
+BatchNorm statistics are afterwards what they were, to the byte, unless statistics are asked to move.
 """
 
 import contextlib
@@ -43,12 +43,15 @@ def first_order(
     train: Batch,
     valid: Batch,
     weights_optimiser: torch.optim.Optimizer,
+    move_statistics: bool = False,
 ) -> Tensor:
     """The gradient of the validation loss at the present weights (Liu et al. 2019, section 2.3 with xi = 0).
 
     Logits that the loss does not depend on, because `relax` has decided for them, get none (None, not zero).
+    `move_statistics`: running statistics of BatchNorms see the validation batch, as in the authors' code; nothing of a
+    search reads them but an attack in evaluation mode.
     """
-    with frozen(space), batch_statistics(space):
+    with frozen(space), contextlib.nullcontext() if move_statistics else batch_statistics(space):
         loss = objective(valid, relax(logits))
         if loss.requires_grad:  # not where every decision is made
             loss.backward()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from winnow.core.decision import Value
 from winnow.core.errors import Refused
-from winnow.core.holes import Setting, key_of
+from winnow.core.holes import NUMBER, Setting, key_of
 from winnow.core.space import Space
 
 Relax = Callable[[Mapping[str, Tensor]], Setting]
@@ -76,16 +76,22 @@ def straight_through(temperature: float, generator: torch.Generator) -> Relax:
     return relax
 
 
-def sampled(space: Space, temperature: float, generator: torch.Generator) -> Relax:
-    """The same, but only the candidate drawn is computed: its weight is 1 and carries the gradient (GDAS)."""
+def sampled(space: Space, temperature: float, generator: torch.Generator, undrawn: bool = True) -> Relax:
+    """The same, but only the candidate drawn is computed: its weight is 1 and carries the gradient (GDAS).
+
+    `undrawn`: the weights of the others, which are zero, are added to the feature map as one number (`NUMBER`), so that
+    each of them gets the sum of the upstream gradient, as in the authors' code. Without, they get none.
+    """
     soft = gumbel(temperature, generator)
 
     def relax(logits: Mapping[str, Tensor]) -> Setting:
-        drawn: dict[str, Mapping[str | int, Tensor]] = {}
+        drawn: dict[str, dict[str | int, Tensor]] = {}
         for name, weights in soft(logits).items():
             position = int(weights.argmax())
-            weight = weights[position]
+            weight, others = weights[position], weights.sum() - weights[position]
             drawn[name] = {space.decisions[name].options[position]: 1 - weight.detach() + weight}
+            if undrawn and torch.is_grad_enabled():  # zero: nothing where nobody asks for the gradient
+                drawn[name][NUMBER] = others - others.detach()
         return drawn
 
     return relax

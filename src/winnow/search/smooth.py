@@ -1,17 +1,22 @@
 """Mixture weights disturbed for the weights step, so that the loss becomes flat around them (SmoothDARTS)."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from winnow.core.decision import Value
 from winnow.core.space import Space
-from winnow.search.gradients import Objective, frozen
+from winnow.search.gradients import Gradient, Objective, first_order, frozen
 from winnow.train.evaluate import Batch
 
 Weights = Mapping[str, Tensor]
 Disturb = Callable[[Weights, Batch, Mapping[str, Value]], dict[str, Tensor]]
+GRADIENTS: dict[str, Gradient] = {  # of the logits, by kind of noise: an attack reads running statistics
+    "random": first_order,
+    "adversarial": partial(first_order, move_statistics=True),
+}
 
 
 def simplex(row: Tensor) -> Tensor:
@@ -37,7 +42,7 @@ def adversarial_noise(
     """The noise that hurts most: `steps` of projected sign ascent on the training loss, random start (SDARTS-ADV).
 
     Falls back to the undisturbed weights where the attack has not raised the loss. The network is in evaluation mode
-    meanwhile, as in the authors' code.
+    meanwhile, on running statistics that the logits step moves too (`GRADIENTS`), as in the authors' code.
     """
 
     def disturb(weights: Weights, batch: Batch, decided: Mapping[str, Value] = {}) -> dict[str, Tensor]:

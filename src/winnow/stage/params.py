@@ -317,6 +317,11 @@ class Params(Section):
             )
         if self.search.precision == "bf16" and self.search.strategy == "darts" and self.search.darts.order == "second":
             raise ValueError("search.darts.order: second takes differences that bf16 rounds away; use fp32")
+        if self.search.strategy == "unas" and self.search.unas.latency_ms is not None and self.space.name == "darts":
+            raise ValueError(
+                "search.unas.latency_ms: unas draws operations and not which two inputs a node of darts keeps, so that "
+                "a latency would be that of another network; set it to null, or search with strategy trials"
+            )
         if self.retrain.recipe().auxiliary and self.space.name != "darts":
             raise ValueError("retrain.auxiliary: only space darts has a second classifier; set retrain.auxiliary to 0")
         if self.select.table is not None and self.space.name != "nas_bench_201":

@@ -19,12 +19,14 @@ class Sdarts(Section):
 
 class BetaDarts(Section):
     strength: Weight = 50.0
+    ramp_epochs: Positive | None = None
     flood: Weight = 0.0
 
 
 class Gdas(Section):
     temperature: Rate = 10.0
     temperature_min: Rate = 0.1
+    gradient: Literal["all", "drawn"] = "all"
 
 
 class Gumbel(Section):

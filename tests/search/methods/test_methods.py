@@ -1,6 +1,7 @@
 """search.methods: what every mixture method promises, on planted problems and against each other."""
 
 import inspect
+import sys
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ from winnow.search.objective import cross_entropy
 from winnow.search.partial import partial_channels
 from winnow.search.relax import softmax
 from winnow.search.select import magnitude
+
+beta_module = sys.modules["winnow.search.methods.beta_darts"]  # the package holds the function of that name
 
 FAST = {  # shortened schedules; the rest as published
     "sgas": {"warmup": 3, "interval": 4},
@@ -127,6 +130,23 @@ def test_beta_decay_is_off_in_the_first_epoch_and_flattens_later():
     assert spread[50.0] < 0.5 * spread[0.0]
 
 
+@pytest.mark.parametrize(("ramp", "last"), [(None, 50 * 3 / 4), (100, 50 * 3 / 100)])
+def test_the_ramp_of_beta_decay(ramp, last, monkeypatch):
+    """Ye et al. 2022, public code: half the number of the epoch, in a search of any length."""
+    used = []
+    real = beta_module.beta_decay
+    monkeypatch.setattr(
+        beta_module, "beta_decay", lambda space, strength: used.append(strength) or real(space, strength)
+    )
+    search(METHODS["beta_darts"], epochs=4, ramp_epochs=ramp)
+    assert used == pytest.approx([last * epoch / 3 for epoch in range(4)])
+
+
+def test_gdas_differs_by_whose_gradient_it_takes():
+    logits = {way: search(METHODS["gdas"], epochs=2, gradient=way)[1] for way in ("all", "drawn")}
+    assert not torch.equal(logits["all"]["e0"], logits["drawn"]["e0"])
+
+
 def test_flooding_keeps_the_training_loss_up():
     low, high = (search(METHODS["beta_darts"], strength=0.0, flood=b, epochs=20)[2].epochs for b in (0.0, 0.6))
     assert low[-1]["train_loss"] < 0.3
@@ -150,8 +170,8 @@ def test_the_defaults_of_temperatures_and_noise_are_the_published_ones():
         }
 
     assert default("sdarts") == {"epochs": 50, "noise": "random", "epsilon_min": 0.03, "epsilon": 0.3}
-    assert default("beta_darts") == {"epochs": 100, "strength": 50.0, "flood": 0.0}
-    assert default("gdas") == {"epochs": 250, "temperature": 10.0, "temperature_min": 0.1}
+    assert default("beta_darts") == {"epochs": 100, "strength": 50.0, "ramp_epochs": None, "flood": 0.0}
+    assert default("gdas") == {"epochs": 250, "temperature": 10.0, "temperature_min": 0.1, "gradient": "all"}
     assert default("pc_darts") == {"epochs": 50, "warmup": 15}
     sgas = {"epochs": 50, "criterion": 1, "warmup": 9, "interval": 5, "history": 4, "batch_growth": 8}
     assert default("sgas") == {**sgas, "operation": "magnitude"}

@@ -18,17 +18,20 @@ def gdas(
     epochs: int = 250,
     temperature: float = 10.0,
     temperature_min: float = 0.1,
+    gradient: str = "all",
     **recipe: Unpack[Recipe],
 ) -> Logits:
     """Both steps go through one drawn candidate a decision, which alone is computed.
 
-    The temperature falls linearly from `temperature` to `temperature_min` in the last epoch.
+    The temperature falls linearly from `temperature` to `temperature_min` in the last epoch. `gradient` is "all" where
+    undrawn candidates learn from the sum of the upstream gradient, as the authors' code has it and all published
+    numbers come from, or "drawn" where only the drawn one learns: the two point into rather different directions.
     """
     draws = generator(recipe["seed"], "gumbel")
     keep(recipe, draws=draws)
 
     def parts(epoch: int) -> Parts:
         now = temperature + (temperature_min - temperature) * epoch / max(epochs - 1, 1)
-        return Parts(relax=sampled(space, now, draws), told=softmax)
+        return Parts(relax=sampled(space, now, draws, undrawn=gradient == "all"), told=softmax)
 
     return bilevel(space, train, valid, epochs=epochs, parts=parts, **recipe)

@@ -6,7 +6,7 @@ from typing import Unpack
 from winnow.core.space import Space
 from winnow.search.mixture import Parts, Recipe, bilevel, keep
 from winnow.search.relax import Logits, softmax
-from winnow.search.smooth import adversarial_noise, random_noise
+from winnow.search.smooth import GRADIENTS, adversarial_noise, random_noise
 from winnow.train.evaluate import Batch
 from winnow.train.seeds import generator
 
@@ -37,6 +37,6 @@ def sdarts(
         disturb = (
             random_noise(radius, draws) if noise == "random" else adversarial_noise(space, objective, radius, draws)
         )
-        return Parts(attach=lambda logits, batch: disturb(softmax(logits), batch, {}))
+        return Parts(gradient=GRADIENTS[noise], attach=lambda logits, batch: disturb(softmax(logits), batch, {}))
 
     return bilevel(space, train, valid, epochs=epochs, parts=parts, **recipe)

@@ -7,7 +7,7 @@ from winnow.core.space import Space
 from winnow.search.gradients import Objective
 from winnow.search.mixture import Parts
 from winnow.search.relax import deciding, softmax
-from winnow.search.smooth import adversarial_noise, random_noise
+from winnow.search.smooth import GRADIENTS, adversarial_noise, random_noise
 from winnow.train.checkpoint import Keeper
 from winnow.train.seeds import generator
 
@@ -42,6 +42,6 @@ def tuning(
             still_open = {name: row for name, row in softmax(logits).items() if name not in decided}
             return {**disturb(still_open, batch, decided), **decided}
 
-        return Parts(relax=relax, attach=attach)
+        return Parts(relax=relax, gradient=GRADIENTS[noise], attach=attach)
 
     return parts

@@ -33,9 +33,9 @@ def spos(
     """Train one uniform path a batch of `train`; there are no logits and `valid` is left for the selection.
 
     The learning rate falls linearly, batch by batch, from `lr` to `lr_min`. Weight decay skips vectors (BatchNorm,
-    biases), as in the authors' code; the defaults are its ImageNet numbers for batches of 1024, but for `clip`: it clips
-    nothing. It also smooths labels by 0.1 (here `objective` decides), balances paths over bins of FLOPs (here uniform),
-    and draws convolutions from N(0, 1 / input channels per group), depthwise ones with a deviation of 1.
+    biases), as in the authors' code; the defaults are its ImageNet numbers for batches of 1024, but for `clip`: it
+    clips nothing. It also smooths labels by 0.1 (here `objective` decides), balances paths over bins of FLOPs (here
+    they are uniform), and draws convolutions from N(0, 1 / input channels per group), depthwise ones with deviation 1.
     """
     decayed = [p for p in space.parameters() if p.dim() > 1]
     rest = [p for p in space.parameters() if p.dim() <= 1]

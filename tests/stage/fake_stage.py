@@ -70,6 +70,21 @@ def good(root: Path, run) -> None:
     )
 
 
+def evaluate(root: Path, run, with_model: bool) -> None:
+    """A little of everything."""
+    found = root / "found.json"
+    found.write_text('{"op": "conv"}')
+    run.artifact(found)
+    if with_model:
+        (root / "architecture.json").write_text('{"op": "conv"}')
+        files, shape = [root / "architecture.json"], (3, 4, 4)
+        run.model("fake_stage:tiny_model", files, shape, arguments={"classes": 5}, details={"params": 245})
+    for step in range(3):
+        run.metric("loss", 1 / 2**step, step)
+    run.tag("winnow.colour", "blue")
+    run.summary({"accuracy_mean": 0.75})
+
+
 def main(root: Path, mode: str, changes: dict) -> None:
     inputs = [Dataset("digits/weights", "a" * 64, "data/splits/weights.parquet")]
     upstream = sorted((root / "artifacts" / "runs").glob("*.json"))
@@ -77,6 +92,8 @@ def main(root: Path, mode: str, changes: dict) -> None:
     with track(mode, params=params, root=root, tracking=settings(**changes), inputs=inputs, upstream=upstream) as run:
         if mode == "good":
             good(root, run)
+        elif mode in ("evaluate", "say"):
+            evaluate(root, run, with_model=mode == "evaluate")
         elif mode == "fail":
             raise ValueError("no images in https://me:secret@example.org/images\nsecond line")
         elif mode in ("hang", "stop"):

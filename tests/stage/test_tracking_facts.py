@@ -4,17 +4,22 @@ import contextlib
 import errno
 import json
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import threading
+import time
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from winnow.core.errors import Refused
 from winnow.stage.tracking import facts, local, store, to_wandb, track, ui_command, ui_environment, ui_url
 from winnow.stage.tracking import run as run_module
+from winnow.stage.tracking.launch import ensure_shipper, lock_path
 from winnow.stage.tracking.spool import Reader, Spool
 
 
@@ -93,6 +98,14 @@ def test_credentials_leave_the_address_for_the_variables():
     assert clean == "https://host:8443/mlflow"
     assert names == {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "s@t"}
     assert store.split_credentials("postgresql://me:s@host/db") == ("postgresql://me:s@host/db", {})
+
+
+def wait_for(what, patience=20.0):
+    until = time.monotonic() + patience
+    while not (found := what()):
+        assert time.monotonic() < until, "waited too long"
+        time.sleep(0.02)
+    return found
 
 
 def serve_bytes(answer):
@@ -353,3 +366,56 @@ def test_the_page_is_refused_where_there_is_none(tmp_path, monkeypatch):
     assert "hunter2" not in " ".join(ui_command(tmp_path, database)), "arguments are seen by everybody"
     assert ui_environment(tmp_path, database)["MLFLOW_BACKEND_STORE_URI"] == database
     assert ui_url(tmp_path, port=5001).startswith("http://127.0.0.1:5001/#/experiments?")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_what_ends_winnow_ui_ends_the_server_and_what_that_started(number):
+    server = "import subprocess, sys; subprocess.run(['sleep', '60'])"
+    code = (
+        "import os, sys; from winnow.stage.tracking import serve; print('up', flush=True);"
+        f"sys.exit(serve([sys.executable, '-c', {server!r}], dict(os.environ)))"
+    )
+    quiet = {"stdout": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen([sys.executable, "-c", code], **quiet) as page:
+        assert page.stdout.readline() == "up\n"
+        family = wait_for(lambda: len(found := psutil.Process(page.pid).children(recursive=True)) == 2 and found)
+        page.send_signal(number)
+        assert page.wait(20) == 128 + number
+    gone, alive = psutil.wait_procs(family, timeout=5)
+    assert len(gone) == 2
+    assert not alive
+
+
+def test_warnings_as_errors_of_a_stage_are_not_the_shippers(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    monkeypatch.setattr(os, "posix_spawn", lambda program, words, env, **_: given.update(env=env, words=words))
+    ensure_shipper(tmp_path, "postgresql://me:hunter2@h/db")
+    assert "PYTHONWARNINGS" not in given["env"]
+    assert given["env"]["PYTHONUTF8"] == "1"
+    assert "hunter2" not in " ".join(given["words"])
+    assert given["env"]["MLFLOW_TRACKING_URI"] == "postgresql://me:hunter2@h/db"
+
+
+def test_a_shipper_with_other_settings_is_another_shipper(tmp_path, monkeypatch):
+    one = lock_path(tmp_path, "https://h")
+    monkeypatch.setenv("MLFLOW_RUN_ID", "x")
+    assert lock_path(tmp_path, "https://h") == one
+    monkeypatch.setenv("MLFLOW_TRACKING_INSECURE_TLS", "true")
+    assert lock_path(tmp_path, "https://h") != one
+
+
+def test_an_unknown_wandb_mode_is_one_sentence_and_a_server_that_is_away_no_wait(tmp_path, monkeypatch):
+    replayed = []
+    monkeypatch.setattr(to_wandb, "_replay", lambda *given: replayed.append(given[-1]))
+    monkeypatch.setenv("WANDB_MODE", "bogus")
+    assert to_wandb.mirror(None, "r", "p").startswith("WANDB_MODE takes online, offline, shared")
+    assert not replayed
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
+    assert "wandb does not answer (connection refused): the run is in .winnow/wandb" in to_wandb.mirror(None, "r", "p")
+    assert replayed == ["offline"]
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert to_wandb.mirror(None, "r", "p") == ""
+    assert replayed == ["offline", "disabled"]

@@ -162,8 +162,10 @@ def test_eight_workers_killed_and_resumed_five_times_have_the_trials_of_one_proc
 
 
 def test_closing_ends_what_is_running(tmp_path):
-    executor = Processes("tests.trials.scores:make", {"seconds": 30.0}, 1)
+    executor = Processes("tests.trials.scores:make", {"seconds": 30.0, "log": str(tmp_path / "hunter2")}, 1)
     executor.submit(0, {"number": 0, "seed": 0, "parameters": {}, "architecture": None, "fidelity": {}})
-    (child,) = [p for p in psutil.Process().children() if "winnow.trials.worker" in " ".join(p.cmdline())]
+    mine = [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE]
+    (child,) = [p for p in mine if "winnow.trials.worker" in " ".join(p.cmdline())]
+    assert "hunter2" not in " ".join(child.cmdline()), "what it is to do may hold a password, and arguments are public"
     executor.close()
     assert not child.is_running()

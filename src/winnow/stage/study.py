@@ -171,9 +171,9 @@ def curve(plan: Plan, rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def worker_params(params: Params) -> dict[str, Any]:
-    """All of params.yaml as JSON, for command lines that everybody on the machine can read: without addresses."""
+    """All of params.yaml as JSON, for processes that need no addresses and so get none."""
     dump: dict[str, Any] = params.model_dump(mode="json")
-    dump["trials"]["storage"] = dump["tracking"]["uri"] = None
+    dump["trials"]["storage"] = dump["trials"]["address"] = dump["tracking"]["uri"] = None
     return dump
 
 

@@ -132,15 +132,16 @@ class Worker:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // workers)))
         if device is not None:
             environment["CUDA_VISIBLE_DEVICES"] = device
-        described = json.dumps({"factory": factory, "settings": settings, "device": self.device, "path": sys.path})
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "winnow.trials.worker", str(theirs), described],
+            [sys.executable, "-P", "-m", "winnow.trials.worker", str(theirs)],
             stdin=subprocess.PIPE,
             stdout=sys.stderr.fileno() if _has_file(sys.stderr) else subprocess.DEVNULL,
             pass_fds=(theirs,),
             env=environment,
         )
         os.close(theirs)
+        # Down the pipe, since everybody on the machine can read arguments, and parameters may hold a password.
+        self.tell({"factory": factory, "settings": settings, "device": self.device, "path": sys.path})
 
     def begin(self, number: int, payload: dict[str, Any]) -> None:
         self.job = number, payload

@@ -1,6 +1,6 @@
 """The other end of `processes`: makes an evaluator and runs the jobs that come, until nobody is left to ask.
 
-python -m winnow.trials.worker <pipe> <what to do, as JSON>
+python -m winnow.trials.worker <pipe>, and what to do as the first line of standard input, as JSON.
 """
 
 import importlib
@@ -74,6 +74,8 @@ def _listen(put: Callable[[dict[str, Any]], None]) -> None:
 
 
 if __name__ == "__main__":
-    described = json.loads(sys.argv[2])
+    described = json.loads(sys.stdin.buffer.readline() or "null")
+    if described is None:  # the driver is gone already
+        sys.exit(ORPHANED)
     sys.path[:] = described["path"]
     sys.exit(serve(int(sys.argv[1]), described))

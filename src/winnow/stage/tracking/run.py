@@ -54,7 +54,8 @@ class Run:
     def summary(self, values: Mapping[str, float], note: str = "", tags: Mapping[str, str] | None = None) -> None:
         """Numbers (a sentence in Markdown, tags) that stand for the pipeline: also shown on its parent run."""
         finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
-        self._write("summary", values=finite, note=note, tags=dict(tags or {}))
+        shown = {name: redact(value) for name, value in (tags or {}).items()}
+        self._write("summary", values=finite, note=redact(note), tags=shown)
 
     def tag(self, name: str, value: object) -> None:
         self._write("tags", values={name: redact(str(value))})
@@ -196,11 +197,14 @@ def _insist(spool: Spool, state: Path, uri: str) -> None:
 def _finish(run: Run, spool: Spool, start: dict[str, Any], uri: str, hurry: bool) -> None:
     """Wait for the shipper, take over the ids, say what went wrong."""
 
+    recorded: list[float] = []  # when the record was complete
+
     def enough(shipped: dict[str, Any], waited: float) -> bool:
         if hurry:
             return waited > CTRL_C_PATIENCE
-        recorded = shipped.get("settled", -1) >= run.models
-        return waited > PATIENCE and (recorded or waited > RECORD_PATIENCE)
+        if not recorded and shipped.get("settled", -1) >= run.models:
+            recorded.append(waited)
+        return waited > (recorded[0] + PATIENCE if recorded else RECORD_PATIENCE)
 
     with _spool_errors():
         shipped = _wait(spool, state_of(spool.folder), uri, enough)

@@ -109,9 +109,13 @@ def _check(lock: dict[str, Any], chosen: Sequence[str], names: Sequence[str]) ->
 
 
 def _lay_out(params: Params, folder: Path, scratch: Path, lock: dict[str, Any], chosen: Sequence[str]) -> None:
-    """`scratch` gets the parameters, untracked and with paths that hold there, and links to what will not be made."""
+    """`scratch` gets the parameters, untracked and with paths that hold there, and links to what will not be made.
+
+    Addresses stay behind: with their passwords, and because the team's study is not this one.
+    """
     content = params.model_dump()
-    content["tracking"]["enabled"] = False
+    content["tracking"] |= {"enabled": False, "uri": None}
+    content["trials"]["storage"] = None
     for each in named(params, folder):
         if each.kind == PATH:
             _bring(each, content, folder, scratch)

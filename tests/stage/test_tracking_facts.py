@@ -207,12 +207,12 @@ def test_what_may_get_through_later_is_told_from_what_was_refused():
 
 @pytest.mark.parametrize("name", ["a?b=c", "100% #1", "ä ö&x", "it's", "a%3Fb", "semi;colon"])
 def test_any_folder_name_can_hold_the_store(name, tmp_path):
-    import sqlalchemy
+    from mlflow.store.db.utils import create_sqlalchemy_engine_with_retry
 
     state = tmp_path / name / ".winnow"
     state.mkdir(parents=True)
     uri = store.local_uri(state)
-    engine = sqlalchemy.create_engine(uri)
+    engine = create_sqlalchemy_engine_with_retry(uri)  # as MLflow's stores open it
     engine.connect().close()
     engine.dispose()
     assert (state / "mlflow.db").is_file()

@@ -15,8 +15,13 @@ def state_folder(root: Path) -> Path:
 
 
 def sqlite_uri(path: Path) -> str:
-    """The address of an SQLite file, whatever characters its path holds: SQLAlchemy decodes it and cuts at a ?."""
-    return f"sqlite:///{_quoted(path)}"
+    """The address of an SQLite file, whatever characters its path holds.
+
+    SQLAlchemy cuts at a ? and decodes %; MLflow makes the folder of what follows "sqlite:///" without decoding it,
+    and leaves addresses that name the driver alone.
+    """
+    quoted = str(path).replace("%", "%25").replace("?", "%3F")
+    return f"{'sqlite' if quoted == str(path) else 'sqlite+pysqlite'}:///{quoted}"
 
 
 def local_uri(state: Path) -> str:
@@ -25,7 +30,7 @@ def local_uri(state: Path) -> str:
 
 def portable_uri(uri: str, state: Path) -> str:
     """The address as files may carry it: without secrets, and the local store relative to the project."""
-    return public(uri).replace(f"sqlite:///{_quoted(state.parent)}/", "sqlite:///")
+    return public(uri).replace(f"{sqlite_uri(state.parent)}/", "sqlite:///")
 
 
 def choose_uri(configured: str | None, state: Path) -> str:
@@ -44,7 +49,7 @@ def absolute_uri(uri: str, state: Path) -> str:
     """MLflow knows what else an address may be (http, databases, databricks, file:, plug-ins); here are only paths."""
     path = uri.removeprefix("sqlite:///")
     if path != uri:
-        return uri if path.startswith("/") else f"sqlite:///{_quoted(state.parent)}/{path}"
+        return uri if path.startswith("/") else f"{sqlite_uri(state.parent)}/{path}"
     return uri if ":" in uri or uri.startswith(("databricks", "uc")) else str(state.parent / uri)
 
 
@@ -67,7 +72,3 @@ def locked(path: Path) -> Iterator[None]:
             yield
         finally:
             locks.let_go(handle)
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("%", "%25").replace("?", "%3F")

@@ -69,7 +69,7 @@ def targets(folder: Path, finished: Path | None = None) -> list[Target]:
 
         return run
 
-    supernet = search_space(params, done)
+    supernet = search_space(params, done, "cpu")
 
     def weights(path: Path) -> None:
         files.load_state(supernet, files.read_tensors(path, "search")[0], path)

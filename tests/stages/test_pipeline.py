@@ -188,7 +188,7 @@ def test_a_foreign_old_or_altered_architecture_is_refused(finished, tmp_path, ch
 
 def test_the_architecture_of_the_search_fits_the_retrained_form(finished):
     params = tiny()
-    assert search_space(params, finished).digest == final_space(params, finished).digest
+    assert search_space(params, finished, "cpu").digest == final_space(params, finished).digest
 
 
 def test_a_model_of_another_architecture_is_not_evaluated(finished, tmp_path):

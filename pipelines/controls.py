@@ -128,6 +128,7 @@ def _basis(work: Work) -> str:
     """Of all that a trained network depends on, beside its architecture and seed."""
     params = work.params.model_dump(mode="json")
     return fingerprint(
+        outside=dict(work.outside),
         recipe=asdict(work.params.retrain.recipe()),
         splits={split: about["digest"] for split, about in read_manifest(work.folder / files.SPLITS)["splits"].items()},
         trained_on=params["retrain"]["splits"],

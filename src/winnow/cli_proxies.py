@@ -59,6 +59,7 @@ def rank(
     Scores go to disk in parts: killed anywhere, the same command goes on from there, to the same files.
     """
     from winnow.core.machine import usable_cores
+    from winnow.stage.outside import MODULE, Named, digest
     from winnow.stage.ranking import rank_proxies, truth_of
     from winnow.stage.ranking_files import tracked
     from winnow.trials.lookup import Table
@@ -80,6 +81,7 @@ def rank(
             images,
             out,
             seed=seed,
+            code=digest(Named("--space", MODULE, "space", name), Path()) if ":" in name else "",
             resamples=resamples,
             workers=workers or usable_cores(),
             progress=_say,

@@ -136,6 +136,17 @@ def test_rank_prints_and_keeps_rows_beside_size(capsys, monkeypatch):
     assert runs[0].files == ["rank.parquet", "rank.svg", "scores.parquet"]
 
 
+def test_scores_of_an_edited_space_are_not_mixed(folder, capsys):
+    tiny_table(4)
+    assert cli.run([*TINY, "--proxies", "synflow"]) == 0
+    assert cli.run([*TINY, "--proxies", "synflow"]) == 0
+    with (folder / "my_things.py").open("a") as module:
+        module.write("\n# another forward pass\n")
+    capsys.readouterr()
+    assert cli.run([*TINY, "--proxies", "synflow"]) == 2
+    assert "holds scores of another sweep (space, its code" in capsys.readouterr().err
+
+
 def test_rank_is_killed_and_writes_the_same_files(folder):
     tiny_table(200)
     command = [*TINY, "--proxies", "synflow,naswot"]

@@ -133,6 +133,8 @@ def test_another_sweep_is_not_mixed_in(tmp_path):
         swept(tmp_path, names=("params", "snip"), n=3, seed=1)
     with pytest.raises(Refused, match="holds scores of another sweep"):
         swept(tmp_path, names=("params", "grad_norm"), n=3)
+    with pytest.raises(Refused, match="holds scores of another sweep"):
+        swept(tmp_path, names=("params", "snip"), n=3, code="another forward pass, with the same weights")
 
 
 def test_labels_names_and_lists_are_checked_first(tmp_path):

@@ -1,5 +1,6 @@
 """What a user brings is digested: every parameter that can name something outside, by content and nothing else."""
 
+import ast
 import os
 import shutil
 import sys
@@ -9,7 +10,7 @@ import typing
 import pytest
 from pydantic import BaseModel
 
-from tests.stages.tiny import tiny
+from tests.stages.tiny import ROOT, tiny
 from winnow.core.errors import Refused
 from winnow.stage import contents, outside
 from winnow.stage.contents import digest_of
@@ -202,6 +203,30 @@ def test_what_is_missing_or_unreadable_is_a_sentence(folder, monkeypatch):
     shutil.rmtree(folder / ".winnow")
     with pytest.raises(Refused, match=r"^data\.path: .*1\.png cannot be read \(Permission denied\)"):
         digests(mine(), folder)
+
+
+def test_a_passing_copy_of_an_experiment_finds_the_data_of_its_parent(folder, tmp_path, monkeypatch):
+    before = digests(mine(data__path="./photos"), folder, ["data"])
+    monkeypatch.setenv("DVC_ROOT", str(folder))
+    (tmp_path / "copy").mkdir()
+    assert digests(mine(data__path="./photos"), tmp_path / "copy", ["data"]) == before
+    with pytest.raises(Refused, match=r"no file or folder .*copy/elsewhere"):
+        digests(mine(data__path="elsewhere"), tmp_path / "copy", ["data"])
+
+
+def test_every_fingerprint_of_a_stage_counts_what_is_outside():
+    """Whatever is kept to go on with is not gone on with once the user's own code or files are others."""
+    calls = 0
+    for path in [*(ROOT / "src/winnow/stage").rglob("*.py"), *(ROOT / "pipelines").glob("*.py")]:
+        text = path.read_text()
+        if "from winnow.stage.fingerprint import fingerprint" in text:
+            for function in ast.walk(ast.parse(text)):
+                if isinstance(function, ast.FunctionDef):
+                    source = ast.get_source_segment(text, function) or ""
+                    if " fingerprint(" in source or "{fingerprint(" in source:
+                        calls += 1
+                        assert "outside" in source, f"{path}: {function.name}"
+    assert calls >= 4
 
 
 def test_what_is_not_here_is_not_known_to_have_changed(folder):

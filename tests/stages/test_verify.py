@@ -50,7 +50,7 @@ def test_the_whole_pipeline_again_gives_equal_bits_and_changes_nothing(project, 
     before = digests(project)
     found = verifying.verify(tiny(select__methods=METHODS), project, tmp_path)
     assert {name: stage.verdict for name, stage in found.stages.items()} == {
-        name: BITS for name in ("prepare", "search", "select", "tune", "retrain@0", "retrain@1", "evaluate")
+        name: BITS for name in ("inputs", "prepare", "search", "select", "tune", "retrain@0", "retrain@1", "evaluate")
     }
     assert found.kept
     assert found.promised == (BITS,)

@@ -52,6 +52,7 @@ def sweep(
     streams: Streams,
     represent: Callable[[Architecture], Architecture] = lambda arch: arch,
     part: int = PART,
+    code: str = "",
     workers: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Swept:
@@ -59,9 +60,9 @@ def sweep(
 
     `streams(name)` gives the random numbers called `name`, always the same; AZ-NAS' scores draw the weights of the
     whole space once, from `streams("weights")`. `represent` names the one network to score for an architecture and its
-    equals. A child that a proxy refuses, or that has no value, is NaN with its reason. `workers` processes score a part
-    each at a time; their number changes no score. Refused where `folder` holds another sweep, and where a proxy needs
-    labels that the batch does not have.
+    equals; `code` is a digest of code of the user's own that scores hang on. A child that a proxy refuses, or that has
+    no value, is NaN with its reason. `workers` processes score a part each at a time; their number changes no score.
+    Refused where `folder` holds another sweep, and where a proxy needs labels that the batch does not have.
     """
     check_names(names, batch)
     if not architectures:
@@ -69,7 +70,7 @@ def sweep(
     scored = [represent(arch) for arch in architectures]
     distinct = sorted(set(scored), key=Architecture.to_json)  # neighbours share options, and so their layers
     folder.mkdir(parents=True, exist_ok=True)
-    mark = _fingerprint(space, distinct, names, batch, streams, part)
+    mark = _fingerprint(space, distinct, names, batch, streams, part, code)
     children = [name for name in names if name not in SIZES]
     parts = [distinct[start : start + part] for start in range(0, len(distinct), part)]
     paths = [folder / f"part-{number:05}.parquet" for number in range(len(parts))]
@@ -94,10 +95,16 @@ def sweep(
 
 
 def _fingerprint(
-    space: Space, archs: Iterable[Architecture], names: Sequence[str], batch: Batch, streams: Streams, part: int
+    space: Space,
+    archs: Iterable[Architecture],
+    names: Sequence[str],
+    batch: Batch,
+    streams: Streams,
+    part: int,
+    code: str,
 ) -> str:
     """Everything that a score hangs on."""
-    text = [torch.__version__, space.digest, list(names), part, [arch.digest for arch in archs]]
+    text = [torch.__version__, space.digest, code, list(names), part, [arch.digest for arch in archs]]
     digest = hashlib.sha256(json.dumps(text).encode())
     states = [streams(name).get_state() for name in ("weights", "az_nas", *names)]
     tensors = [*space.state_dict().values(), *(t for t in batch if t is not None), *states]
@@ -126,7 +133,7 @@ def _read_part(path: Path, mark: str) -> list[dict] | None:
     table = pq.read_table(path)
     if (table.schema.metadata or {}).get(b"winnow.sweep") != mark.encode():
         raise Refused(
-            f"{path.parent} holds scores of another sweep (space, weights, batch, seeds, proxies or architectures "
-            "differ): name another folder, or delete it"
+            f"{path.parent} holds scores of another sweep (space, its code, weights, batch, seeds, proxies or "
+            "architectures differ): name another folder, or delete it"
         )
     return table.to_pylist()

@@ -3,6 +3,7 @@
 `OUTSIDE` is the one list. Stage inputs, checkpoints, trials, studies, `winnow why` and `winnow verify` all go by it.
 """
 
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -62,7 +63,7 @@ READS = {  # which groups a stage looks at, as dvc.yaml has it
     "select": ("space", "select"),
     "tune": ("space", "tune"),
     "retrain": ("space",),
-    "evaluate": ("space",),
+    "evaluate": ("space", "search"),  # which it may run again, by other seeds
     "study": ("space", "search", "select", "study"),
 }
 
@@ -118,7 +119,13 @@ def resolved(folder: Path, path: str, key: str) -> Path:
     """The place of a path in params.yaml: seen from the folder of that file; "~" is home. Refused for an address."""
     if re.match(r"\w[\w+.\-]*://", path):
         raise Refused(f"{key}: takes a file or folder on this machine, not the address {path!r}: fetch it first")
-    return folder / Path(path).expanduser()
+    place = folder / Path(path).expanduser()
+    parent = os.environ.get(
+        "DVC_ROOT"
+    )  # an experiment may run in a passing copy, which data beside the project is not in
+    if parent and not place.exists() and (Path(parent) / Path(path).expanduser()).exists():
+        return Path(parent) / Path(path).expanduser()
+    return place
 
 
 def changed_since(before: Mapping[str, str], params: Params, folder: Path, groups: Collection[str]) -> list[str]:

@@ -61,13 +61,15 @@ def rank_proxies(
     folder: Path,
     *,
     seed: int,
+    code: str = "",
     resamples: int = 200,
     workers: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Ranking:
     """Score the architectures of `truth` and hold each proxy, params and macs against it. What has no score is last.
 
-    Aggregates whose parts are among `names` are ranked, too, within these architectures.
+    Aggregates whose parts are among `names` are ranked, too, within these architectures. `code` is a digest of the code
+    of a space that is not winnow's.
     """
     archs, names = list(truth), list(dict.fromkeys((*SIZES, *names)))
     streams = functools.partial(generator, derived(seed, "rank"))
@@ -79,6 +81,7 @@ def rank_proxies(
         folder,
         streams=streams,
         represent=equals(archs),
+        code=code,
         workers=workers,
         progress=progress,
     )

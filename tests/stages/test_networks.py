@@ -9,10 +9,10 @@ from tests.stages.tiny import tiny
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.data.loaders import Batches, open_split
-from winnow.stage import files
+from winnow.stage import dry, files
 from winnow.stage.dry import try_search
 from winnow.stage.model import load_model
-from winnow.stage.work import about_model, facts, final_space
+from winnow.stage.work import about_model, facts, final_space, search_space, working
 from winnow.train.building import fresh, laid
 from winnow.train.fit import fit
 from winnow.train.watch import Watch
@@ -107,3 +107,20 @@ def test_what_was_built_is_trained_saved_and_loaded(name, prepared, tmp_path):
     with torch.no_grad():
         x = torch.randn(3, *split.images.shape[1:], generator=torch.Generator().manual_seed(0))
         assert torch.allclose(model(x), loaded(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("space", ["nas_bench_201", "darts", "mobile"])
+def test_spaces_of_winnow_would_pass_the_trial_that_they_are_spared(space, prepared, monkeypatch):
+    monkeypatch.setattr(dry, "SPACES", {})
+    small = {
+        "darts": {"space__darts__layers": 3, "space__darts__channels": 4},
+        "mobile": {"space__mobile__width": 0.25},
+    }
+    dry.try_search(tiny(space__name=space, **small.get(space, {})), prepared, CPU)
+
+
+def test_what_a_users_network_raises_later_shows_its_line(prepared):
+    params = own("own_bug")
+    found = pytest.raises(Refused, match=r"own_bug': KeyError: 'absent'\n.*own_networks.py, line")
+    with found, working("search", params, prepared):
+        search_space(params, prepared)(torch.zeros(2, 1, 8, 8), {"l/0": "conv_1", "l/1": "conv_1"})

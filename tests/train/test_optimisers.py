@@ -62,3 +62,11 @@ def test_groups_keep_their_own_rates_and_nesterov_needs_momentum():
         (0.1, 0.1, False),
     ]
     assert not optimiser.state
+
+
+def test_complex_weights_are_trained_by_the_plain_one():
+    weight = nn.Parameter(torch.tensor([1 + 2j]))
+    optimiser = sgd([{"params": [weight]}], lr=0.5, momentum=0.9)
+    weight.abs().square().sum().backward()
+    optimiser.step()
+    assert torch.allclose(weight.detach(), torch.zeros(1, dtype=torch.complex64))

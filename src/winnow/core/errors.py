@@ -54,6 +54,11 @@ def told(error: BaseException) -> str:
     return f"{sentence}\n  {path}, line {number}" + (f": {source}" if source else "")
 
 
+def passed_users(error: BaseException) -> bool:
+    """Whether an exception came through a user's code."""
+    return _place(error) is not None
+
+
 def _place(error: BaseException) -> tuple[str, int] | None:
     """File and line of the innermost frame that is a user's."""
     if isinstance(error, SyntaxError) and error.filename is not None:

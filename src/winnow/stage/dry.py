@@ -52,7 +52,7 @@ def try_child(params: Params, folder: Path, device: torch.device, arch: Architec
     if params.space.name in SPACES:
         return
     final, classes, recipe = final_space(params, folder), facts(folder)["classes"], params.retrain.recipe()
-    what = _what(params, "the child in retraining form")
+    what = _what(params, "the child in retraining form", final)
     try:
         final.check(arch)
     except ValueError as error:
@@ -71,8 +71,8 @@ def _images(space: Space, device: torch.device) -> Tensor:
     return torch.randn(2, *space.image).to(device).contiguous(memory_format=torch.channels_last)
 
 
-def _what(params: Params, which: str) -> str:
-    return f"space {params.space.name!r}, {which}"
+def _what(params: Params, which: str, space: Space) -> str:
+    return f"space {params.space.name!r}, images of {space.image}, {which}"
 
 
 def _try_mixture(params: Params, space: Space, x: Tensor, classes: int) -> None:
@@ -80,7 +80,7 @@ def _try_mixture(params: Params, space: Space, x: Tensor, classes: int) -> None:
     weights = {
         d.name: torch.full((len(d.options),), 1 / len(d.options), device=x.device, requires_grad=True) for d in single
     }
-    what = _what(params, f"all options weighed as {params.search.strategy} does")
+    what = _what(params, f"all options weighed as {params.search.strategy} does", space)
     for hole in space.holes:
         if not hole.mixes:
             raise Refused(
@@ -103,7 +103,7 @@ def _try_mixture(params: Params, space: Space, x: Tensor, classes: int) -> None:
 
 
 def _try_architecture(params: Params, space: Space, arch: Architecture, x: Tensor, classes: int) -> None:
-    what = _what(params, "one architecture")
+    what = _what(params, "one architecture", space)
     asked: set[str] = set()
     for training in (True, False):  # a network may leave layers out in one of the two
         space.train(training)

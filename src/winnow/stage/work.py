@@ -13,12 +13,12 @@ import torch
 
 from winnow.core import disk, machine
 from winnow.core.architecture import Architecture
-from winnow.core.errors import Refused
+from winnow.core.errors import Refused, passed_users, told
 from winnow.core.space import Space
 from winnow.data.augment import Augment
 from winnow.data.loaders import Split, open_split
 from winnow.data.storage import read_manifest
-from winnow.spaces import facts_of
+from winnow.spaces import SPACES, facts_of
 from winnow.stage import files, lineage
 from winnow.stage.imports import on_path
 from winnow.stage.networks import outlined, searched
@@ -118,7 +118,7 @@ def facts(folder: Path) -> dict[str, Any]:
     return {"classes": len(manifest["classes"]), **facts_of(manifest["shape"])}
 
 
-def search_space(params: Params, folder: Path, device: torch.device | str) -> Space:
+def search_space(params: Params, folder: Path, device: torch.device | str = "cpu") -> Space:
     """The space as a search begins with it, laid out on `device`: the same values wherever it is asked for."""
     on_path(folder)
     seed = derived(derived(params.seed, "search"), "initialise")
@@ -223,6 +223,12 @@ def _refusals(params: Params) -> Iterator[None]:
             f"bf16, or a smaller space (space.{params.space.name}); the device said: {str(error).splitlines()[0]}"
         ) from error
     except OSError as error:
-        if told := disk.sentence(error):
-            raise Refused(told) from error
+        if sentence := disk.sentence(error):
+            raise Refused(sentence) from error
         raise
+    except Refused:
+        raise
+    except Exception as error:
+        if params.space.name in SPACES or not passed_users(error):
+            raise
+        raise Refused(f"space {params.space.name!r}: {told(error)}") from error

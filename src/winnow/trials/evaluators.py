@@ -36,7 +36,7 @@ LATENCY = "latency_ms"
 
 @dataclass
 class Cost:
-    """Params, MACs and, where the plan names it, latency of what would be retrained; `space` is on the meta device.
+    """Params, MACs and, where the plan names it, latency of what would be retrained; `space` is an `outline`.
 
     Latency is measured on `device` while other trials run beside: leave them one worker where it decides.
     """
@@ -66,7 +66,7 @@ class Cost:
 class Training:
     """Trains the child of the job's architecture, or of `architecture`, and reports after every epoch.
 
-    `space` is the form that is trained, on the meta device: `cost.space`, or smaller. Parameters of a job that are
+    `space` is an `outline` of the form that is trained: `cost.space`, or smaller. Parameters of a job that are
     fields of a recipe take the place of those of `recipe`. `inherit` may change the initialised child; `keep` gets the
     number, what was trained, and its seed.
     """
@@ -136,7 +136,7 @@ class ByProxy:
     """Zero-cost proxies by their names, of children initialised alike; what is not finite fails the trial."""
 
     names: Sequence[str]
-    space: Space  # on the meta device
+    space: Space  # an `outline`
     cost: Cost
     images: Batch
     seed: int

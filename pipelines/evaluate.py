@@ -20,11 +20,12 @@ from rich.markup import escape
 from torch import Tensor, nn
 
 from winnow.core.architecture import Architecture
+from winnow.core.machine import usable_cores
 from winnow.core.space import Space
 from winnow.data.loaders import Split
 from winnow.measure import cost
 from winnow.measure.judgement import mean_interval
-from winnow.measure.latency import latency_ms
+from winnow.measure.latency import busy, latency_over_time
 from winnow.pipelines import tested
 from winnow.pipelines.controls import compared
 from winnow.pipelines.retrain import initial
@@ -163,8 +164,13 @@ def _accuracy(answers: Sequence[Tensor]) -> dict[str, Any]:
 
 
 def _costs(model: nn.Module, test: Split, work: Work) -> dict[str, Any]:
-    shape = tuple(test.images.shape[1:])
-    time = latency_ms(model, shape, device=work.device, repeats=work.params.evaluate.latency_repeats)
+    shape, settings, cpu = tuple(test.images.shape[1:]), work.params.evaluate, work.device.type == "cpu"
+    threads = torch.get_num_threads()
+    counts = sorted({threads, 1}, reverse=True) if cpu else [threads]  # on a GPU they make no difference
+    repeats, seconds = settings.latency_repeats, settings.latency_seconds
+    time, *_ = found = latency_over_time(model, shape, counts, device=work.device, repeats=repeats, seconds=seconds)
+    if remark := busy(time.load, threads, usable_cores()):
+        work.say(f"  latency: {remark}")
     return {
         "params": cost.params(model),
         "macs": cost.macs(model, shape),
@@ -172,6 +178,11 @@ def _costs(model: nn.Module, test: Split, work: Work) -> dict[str, Any]:
         "latency_low": time.low,
         "latency_high": time.high,
         "latency_device": time.device,
+        "latency_threads": threads,
+        "latency_one_thread_ms": found[-1].median if cpu else None,
+        "latency_one_thread_low": found[-1].low if cpu else None,
+        "latency_one_thread_high": found[-1].high if cpu else None,
+        "latency_load": time.load,
     }
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from winnow.measure.latency import fingerprint, latency_ms, median_interval
+from winnow.measure import latency
+from winnow.measure.latency import ROUNDS, busy, fingerprint, latency_ms, latency_over_time, median_interval
 
 
 class Sleeper(nn.Module):
@@ -75,6 +76,73 @@ def test_too_few_repeats_are_told():
 def test_the_fingerprint_names_processor_and_threads():
     assert fingerprint("cpu").endswith(f"{torch.get_num_threads()} thread" + "s" * (torch.get_num_threads() > 1))
     assert len(fingerprint("cpu").split(", ")[0]) > 2
+
+
+class Drifting(nn.Module):
+    """Takes 1 ms, and in the hours in which others are busy, some of the calls more."""
+
+    rng, share = random.Random(0), 0.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.001 * (1 + 4 * (self.rng.random() < self.share)))
+        return x
+
+
+def test_two_readings_agree_within_their_intervals_though_the_hours_differ(monkeypatch):
+    readings = []
+    for share in (0.0, 0.3, 0.6):
+        monkeypatch.setattr(Drifting, "share", share)
+        readings += latency_over_time(Drifting(), (1, 2, 2), [1], repeats=90, seconds=0.5)
+    for one in readings:
+        assert one.low <= one.median <= one.high
+        for other in readings:
+            assert one.low <= other.high
+    quiet, *_, busy_hour = readings
+    assert busy_hour.low <= quiet.median <= busy_hour.high
+
+
+def test_what_differs_between_rounds_is_in_the_interval():
+    """Slow in one round of nine: an interval within the moment would not know."""
+    calls = []
+
+    class Slow(nn.Module):
+        def forward(self, x):
+            calls.append(x)
+            time.sleep(0.04 if (len(calls) - 1) // 3 == 4 else 0.001)  # two of a round are counted
+            return x
+
+    (found,) = latency_over_time(Slow(), (1, 2, 2), [1], repeats=2 * ROUNDS, seconds=1.0)
+    assert found.n == 2 * ROUNDS
+    assert found.median < 40 <= found.high
+
+
+def test_rounds_are_spread_over_the_time_and_taken_in_turns():
+    threads, began = [], time.monotonic()
+
+    class Seen(nn.Module):
+        def forward(self, x):
+            threads.append(torch.get_num_threads())
+            return x
+
+    before = torch.get_num_threads()
+    two, one = latency_over_time(Seen(), (1, 2, 2), [2, 1], repeats=ROUNDS, seconds=0.4)
+    assert time.monotonic() - began >= 0.4 * (ROUNDS - 1) / ROUNDS
+    assert threads == [2, 2, 1, 1] * ROUNDS  # the first of each wakes the threads
+    assert torch.get_num_threads() == before
+    assert (two.device.rpartition(", ")[2], one.device.rpartition(", ")[2]) == ("2 threads", "1 thread")
+
+
+def test_a_slow_network_takes_little_longer_than_the_time_given():
+    (found,) = latency_over_time(Sleeper(30.0), (1, 2, 2), [1], repeats=900, seconds=0.1)
+    assert ROUNDS <= found.n < 3 * ROUNDS
+
+
+def test_the_load_of_others_is_told_where_it_took_our_cores(monkeypatch):
+    assert busy(None, 2, 2) == busy(0.3, 2, 2) == busy(2.0, 2, 8) == ""
+    assert busy(5.2, 2, 2) == "load 5.2 of others on 2 cores: a quiet machine will be faster"
+    monkeypatch.setattr(latency, "others_running", lambda: 1.5)
+    (found,) = latency_over_time(Sleeper(0.0), (1, 2, 2), [1], repeats=9, seconds=0.0)
+    assert found.load == 1.5
 
 
 @pytest.mark.gpu

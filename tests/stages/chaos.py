@@ -27,8 +27,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tests.stages.tiny import tiny
+from winnow.stage.trust.same import LATENCY
 
-MEASURED = ("latency_ms", "latency_low", "latency_high")  # times, new for each run
 COUNTS = ("kills", "resumed", "anew", "identical", "lost")
 PATIENCE = 300.0  # seconds for a stage that takes two
 LOG, STEP, STEPS = (
@@ -203,7 +203,7 @@ def content(path: Path) -> object:
     if not path.is_file():
         return None
     if path.name == "evaluate.json":
-        return {name: value for name, value in json.loads(path.read_text()).items() if name not in MEASURED}
+        return {name: value for name, value in json.loads(path.read_text()).items() if name not in LATENCY}
     if path.name == "trials.parquet":
         return pq.read_table(path).drop_columns(["seconds", "device"])
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -18,9 +18,8 @@ from winnow.pipelines.verdict import Alike, rival, verdict
 from winnow.stage import controls, files
 from winnow.stage.answers import packed, unpacked
 from winnow.stage.params import Params
+from winnow.stage.trust.same import LATENCY
 from winnow.stage.work import final_space
-
-MEASURED = ("latency_ms", "latency_low", "latency_high", "latency_device")
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def project(finished: Path, tmp_path: Path) -> Path:
 
 def told(folder: Path) -> dict:
     found = json.loads((folder / "reports/evaluate.json").read_text())
-    return {name: value for name, value in found.items() if name not in MEASURED}
+    return {name: value for name, value in found.items() if name not in LATENCY}
 
 
 def test_random_networks_keep_the_limits_of_the_search_and_their_sizes_are_told(project):

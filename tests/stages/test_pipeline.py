@@ -18,9 +18,8 @@ from winnow.data.loaders import open_split
 from winnow.pipelines import evaluate, prepare, retrain, search
 from winnow.pipelines import select as selecting
 from winnow.stage import files
+from winnow.stage.trust.same import LATENCY
 from winnow.stage.work import final_space, search_space
-
-LATENCY = ("latency_ms", "latency_low", "latency_high")
 
 
 def read(folder: Path, name: str):

@@ -30,6 +30,7 @@ TINY = {
     "retrain.batch": 32,
     "evaluate.controls": 2,
     "evaluate.latency_repeats": 6,
+    "evaluate.latency_seconds": 0.0,
     "tracking.enabled": False,
 }
 

@@ -1,26 +1,32 @@
 """How long a network takes on the machine at hand."""
 
+import contextlib
 import copy
+import itertools
 import math
 import platform
 import statistics
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
+ROUNDS = 9  # of a reading; odd, so that its median is a round
+
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds for one call: the median of `n`, and an interval that holds the true median with 95 %."""
+    """Milliseconds for one call: a median, and an interval around it (see who measured)."""
 
     median: float
     low: float
     high: float
-    n: int
+    n: int  # calls
     device: str  # what it was measured on, as `fingerprint` tells it: latencies of different devices do not compare
+    load: float | None = None  # threads of others that wanted a core meanwhile, on average; None where nobody knows
 
 
 def latency_ms(
@@ -36,25 +42,111 @@ def latency_ms(
     """Time `repeats` calls of `model` on normal noise of (batch, *shape), after `warmup` calls that are not counted.
 
     In evaluation and inference mode, on a copy: the model stays as and where it was. Each call is timed alone and
-    waited for, so the time is what a caller sees, launches included. ValueError for fewer than 6 repeats, the least
-    that bear an interval.
+    waited for, so the time is what a caller sees, launches included. The interval holds the median of this moment with
+    95 %, and nothing of what differs between moments: to compare, use `latency_over_time`. ValueError for fewer than 6
+    repeats, the least that bear an interval.
     """
-    device = torch.device(device)
     first, last = median_interval(repeats)
+    with _ready(model, shape, batch, device, seed) as call:
+        for _ in range(warmup):
+            call()
+        times = sorted(call() for _ in range(repeats))
+    return Latency(statistics.median(times), times[first], times[last], repeats, fingerprint(device))
+
+
+def latency_over_time(
+    model: nn.Module,
+    shape: tuple[int, ...],
+    threads: Sequence[int],
+    *,
+    device: str | torch.device = "cpu",
+    repeats: int = 50,
+    seconds: float = 5.0,
+    seed: int = 0,
+) -> list[Latency]:
+    """A reading of one image at each number of `threads`, in `ROUNDS` rounds spread over `seconds`, taken in turns.
+
+    Each has the median of its rounds' medians. Its interval goes from the fastest call, which a busy machine has as
+    well as a quiet one, to the slowest round, or the slowest tenth of all calls where that is slower: it contains what
+    differs between rounds, so the intervals of two readings at different hours overlap, unless others keep the cores
+    throughout one of them, which `load` tells. At most `repeats` calls each, and no more than fit into `seconds`, but
+    one a round.
+    """
+    times: list[list[list[float]]] = [[] for _ in threads]
+    loads, before, began = [], torch.get_num_threads(), time.monotonic()
+    try:
+        with _ready(model, shape, 1, device, seed) as call:
+            for number in range(ROUNDS):
+                time.sleep(max(0.0, began + number * seconds / ROUNDS - time.monotonic()))
+                loads.append(others_running())
+                for count, rounds in zip(threads, times, strict=True):
+                    torch.set_num_threads(count)
+                    call()  # wakes threads and caches; not counted
+                    rounds.append(_round(call, math.ceil(repeats / ROUNDS), seconds / ROUNDS / len(threads)))
+            # what each ran with, as long as it is set
+            names = [_named(count, device) for count in threads]
+    finally:
+        torch.set_num_threads(before)
+    known = [load for load in loads if load is not None]
+    load = statistics.fmean(known) if known else None
+    return [_reading(rounds, name, load) for rounds, name in zip(times, names, strict=True)]
+
+
+def busy(load: float | None, threads: int, cores: int) -> str:
+    """A remark where others wanted cores that `threads` of ours needed; empty where they did not."""
+    if load is None or load + threads <= cores + 0.5:
+        return ""
+    return f"load {load:.1f} of others on {cores} core{'s' if cores > 1 else ''}: a quiet machine will be faster"
+
+
+def others_running() -> float | None:
+    """Threads on this machine that run or want to now, but for the one that asks; None where that is not to be had."""
+    try:
+        running = Path("/proc/loadavg").read_text(encoding="utf-8").split()[3].partition("/")[0]
+        return max(0.0, float(running) - 1)
+    except (OSError, IndexError, ValueError):  # not Linux
+        return None
+
+
+def _round(call: Callable[[], float], most: int, seconds: float) -> list[float]:
+    """Times of 1 to `most` calls, no new one after so many seconds."""
+    end, times = time.monotonic() + seconds, [call()]
+    while len(times) < most and time.monotonic() < end:
+        times.append(call())
+    return times
+
+
+def _reading(rounds: list[list[float]], device: str, load: float | None) -> Latency:
+    medians = sorted(map(statistics.median, rounds))
+    calls = sorted(itertools.chain(*rounds))
+    high = max(medians[-1], calls[-1 - len(calls) // 10])
+    return Latency(statistics.median(medians), calls[0], high, len(calls), device, load)
+
+
+def _named(threads: int, device: str | torch.device) -> str:
+    torch.set_num_threads(threads)
+    return fingerprint(device)
+
+
+@contextlib.contextmanager
+def _ready(
+    model: nn.Module, shape: tuple[int, ...], batch: int, device: str | torch.device, seed: int
+) -> Iterator[Callable[[], float]]:
+    """A call of a copy of `model`, which takes its time in milliseconds."""
+    device = torch.device(device)
     model = copy.deepcopy(model).to(device).eval()
     x = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(seed)).to(device)
     synchronize = torch.get_device_module(device).synchronize
-    times = []
+
+    def call() -> float:
+        synchronize()
+        start = time.perf_counter_ns()
+        model(x)
+        synchronize()
+        return (time.perf_counter_ns() - start) / 1e6
+
     with torch.inference_mode():
-        for call in range(warmup + repeats):
-            synchronize()
-            start = time.perf_counter_ns()
-            model(x)
-            synchronize()
-            if call >= warmup:
-                times.append((time.perf_counter_ns() - start) / 1e6)
-    times.sort()
-    return Latency(statistics.median(times), times[first], times[last], repeats, fingerprint(device))
+        yield call
 
 
 def median_interval(n: int) -> tuple[int, int]:

@@ -253,6 +253,7 @@ class Evaluate(Section):
     threads: Positive = 1
     batch: Positive = 256
     latency_repeats: Annotated[int, Field(ge=6)] = 50
+    latency_seconds: Annotated[float, Field(ge=0, le=600)] = 5.0
 
     @model_validator(mode="after")
     def compared(self) -> Self:

@@ -7,6 +7,7 @@ a planted line. The rest is tried.
 import ast
 import gzip
 import io
+import os
 import re
 import tarfile
 
@@ -15,8 +16,11 @@ import pytest
 from tests.test_floors import REPOSITORY, calls, sources
 from winnow.core.errors import Refused
 from winnow.data.cifar10 import TEST, TRAIN, read_members
-from winnow.stage.reading import read_params
+from winnow.stage.reading import check_params, read_params
+from winnow.stage.tracking import run as tracking_run
+from winnow.stage.tracking import track
 from winnow.stage.trust.revision import read_lock
+from winnow.trials.record import public
 
 UNPACKS = ("extractall", "extract", "unpack_archive", "Untar", "Unzip")
 RUNS = ("eval", "exec", "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput")
@@ -101,3 +105,52 @@ def test_the_lock_names_one_version_of_everything():
     lines = (REPOSITORY / "requirements.lock").read_text().splitlines()
     assert all(re.fullmatch(r"[A-Za-z0-9_.\-]+==[0-9][A-Za-z0-9_.]*", line) for line in lines)
     assert len({line.partition("==")[0].lower().replace("_", "-") for line in lines}) == len(lines)
+
+
+SECRET = "hunter2hunter2"
+CARRIED = [  # every form in which an address carries a secret
+    f"http://me:{SECRET}@127.0.0.1:1/mlflow",
+    f"https://{SECRET}@127.0.0.1:1",
+    f"http://127.0.0.1:1/mlflow?token={SECRET}",
+    f"postgresql://me:{SECRET}@127.0.0.1:1/db",
+    f"postgresql://127.0.0.1:1/db?user=me&password={SECRET}",
+    f"postgresql+psycopg://me:%40{SECRET}@127.0.0.1:1/db",
+    f"mysql+pymysql://me:a%2F{SECRET}@127.0.0.1:1/db",
+    *(f"postgresql://me:{mark}{SECRET}@127.0.0.1:1/db" for mark in "@/#[]?"),
+]
+
+
+@pytest.mark.parametrize("address", CARRIED)
+@pytest.mark.parametrize("carrier", ["MLFLOW_TRACKING_URI", "tracking.uri", "trials.storage"])
+def test_a_secret_leaves_a_stage_in_no_way(address, carrier, tmp_path, monkeypatch, capfd):
+    """Arguments of the processes it starts, terminal, refusals, files, and with these all tags and parameters."""
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    started = []
+    monkeypatch.setattr(os, "posix_spawn", lambda program, words, environment, **_: started.append(words))
+    monkeypatch.setattr(tracking_run, "_wait", lambda *_: {"problems": [f"no answer from {address}"], "run_id": "x"})
+    content = {"tracking": {"uri": None}, "trials": {"storage": None}}
+    if carrier == "MLFLOW_TRACKING_URI":
+        monkeypatch.setenv(carrier, address)
+    else:
+        section, _, name = carrier.partition(".")
+        content[section][name] = address
+    told = ""
+    try:
+        params = check_params(content)
+        what = {"params": params.model_dump(), "root": tmp_path, "tracking": params.tracking}
+        with track("search", **what) as run:
+            run.tag("winnow.study", f"look at it with optuna-dashboard {address}")
+            run.note(f"[the study]({address})")
+            run.summary({"accuracy": 0.5}, note=f"see {address}")
+            run.child("trial", params={"where": address}, metrics={}, tags={})
+        if carrier == "trials.storage":
+            told = public(address)[0]
+        assert started
+    except Refused as refusal:
+        told = str(refusal)
+        assert "encoded" in told or "SQLite or PostgreSQL" in told
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    out, err = capfd.readouterr()
+    for text in (told, out, err, str(started), *(content.decode() for content in written)):
+        assert SECRET not in text

@@ -23,21 +23,25 @@ def sizes_of(space: Space, shape: tuple[int, ...]) -> Sizes:
     meta device, only if it holds a layer that none before it held. Where a layer is held in several places or called
     more often than it is held, or the space does not run on that device, children are derived and counted one by one.
     """
-    walk, known = _walking(space, shape), {}
+    walk = _walking(space, shape)
+    known: dict[str, dict[str, float]] = {}
     places = Counter(module for module in _places(space.model) if isinstance(module, Prunable))
     plain = max(places.values(), default=1) > 1
 
-    def sizes(arch: Architecture) -> dict[str, float]:
+    def counted(arch: Architecture) -> dict[str, float]:
         nonlocal plain
         if not plain:
             try:
                 return walk(arch)
             except Exception:  # whatever stops a walk stops no count; a child that cannot be counted says so itself
                 plain = True
+        child = space.derive(arch).eval()
+        macs = float(cost.macs(child, shape))
+        return {"params": float(cost.params(child)), "macs": macs, "complexity": macs}
+
+    def sizes(arch: Architecture) -> dict[str, float]:
         if arch.digest not in known:
-            child = space.derive(arch).eval()
-            macs = float(cost.macs(child, shape))
-            known[arch.digest] = {"params": float(cost.params(child)), "macs": macs, "complexity": macs}
+            known[arch.digest] = counted(arch)
         return known[arch.digest]
 
     return sizes

@@ -70,7 +70,8 @@ def train_supernet(work: Work, strategy: str, keeper: Keeper) -> dict[str, float
     files.write_tensors(folder / files.SUPERNET, space.state_dict(), about(params, space, strategy))
     vectors = {} if logits is None else {name: vector.tolist() for name, vector in logits.items()}
     options = {name: list(space.decisions[name].options) for name in vectors}
-    files.write_json(folder / files.LOGITS, {"options": options, "logits": vectors})
+    moments = {} if logits is None else logits.moments
+    files.write_json(folder / files.LOGITS, {"options": options, "logits": vectors, "moments": moments})
     files.write_rows(folder / files.REPORTS / "search.csv", shown.rows)
     rows = [
         {"epoch": row["epoch"], "decision": row["decision"], "option": option, "weight": weight}

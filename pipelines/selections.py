@@ -37,8 +37,13 @@ SPLITS = ("weights", "arch", "select")
 Selection = tuple[Architecture, list[dict[str, Any]]]  # and rows of evidence
 
 
-def read_logits(space: Space, vectors: Mapping[str, Any]) -> Logits | None:
-    """The logits of a search by decision; None where it has none. KeyError, RuntimeError, ... where they do not fit."""
+def read_logits(
+    space: Space, vectors: Mapping[str, Any], moments: Mapping[str, Mapping[str, Any]] | None = None
+) -> Logits | None:
+    """The logits of a search by decision; None where it has none. KeyError, RuntimeError, ... where they do not fit.
+
+    `moments` are those of Adam; None where the file is older than these.
+    """
     if not vectors:
         return None
     logits = Logits(space, torch.Generator(), subsets=any(space.decisions[name].several for name in vectors))
@@ -48,6 +53,11 @@ def read_logits(space: Space, vectors: Mapping[str, Any]) -> Logits | None:
             if values.shape != logits[name].shape or not values.isfinite().all():
                 raise ValueError(f"logits of {name!r}: {len(vector)} values, it takes {len(logits[name])} numbers")
             logits[name].copy_(values)
+    for name, told in (moments or {}).items():
+        step, *means = (torch.tensor(told[key]) for key in ("step", "exp_avg", "exp_avg_sq"))
+        if step.dim() or any(m.shape != logits[name].shape or not m.isfinite().all() for m in means):
+            raise ValueError(f"moments of {name!r} do not fit its {len(logits[name])} logits")
+        logits.moments[name] = {"step": told["step"], "exp_avg": told["exp_avg"], "exp_avg_sq": told["exp_avg_sq"]}
     return logits
 
 
@@ -64,6 +74,7 @@ class Bench:
         self.judged = join([self.splits[name] for name in self.params.select.splits])
         self.limits = Limits.of(self.params, self.folder, self.final)
         self.costs: dict[str, tuple[int, int]] = {}
+        self.older = False  # whether logits.json lacks what Adam remembers
 
     def _supernet(self) -> dict[str, torch.Tensor] | None:
         """None where strategy trials evaluates without one, and where nothing is trained."""
@@ -81,7 +92,8 @@ class Bench:
         files.load_state(self.space, self.tensors, self.folder / files.SUPERNET)
         content = files.read_json(self.folder / files.LOGITS, "search")
         try:
-            self.logits = read_logits(self.space, content["logits"])
+            self.logits = read_logits(self.space, content["logits"], content.get("moments"))
+            self.older = "moments" not in content
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise Refused(f"{files.LOGITS} does not fit the space: run `winnow search` again") from error
         if self.logits is not None:
@@ -130,6 +142,11 @@ def by_magnitude(bench: Bench, seed: int) -> Selection:
 
 def by_perturbation(bench: Bench, seed: int) -> Selection:
     params, settings, space = bench.params, bench.params.select.perturbation, bench.space
+    if bench.older and settings.tune_epochs and params.search.strategy != "blank":
+        raise Refused(
+            f"{files.LOGITS} is of an older winnow and lacks the state of the logits' optimiser, with which "
+            "perturbation trains on: run `winnow search` again, or set select.perturbation.tune_epochs to 0"
+        )
     augment = augmentation(params, bench.splits["weights"])
     train, valid = (
         Batches(

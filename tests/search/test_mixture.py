@@ -1,6 +1,7 @@
 """search.mixture: which batch moves what, in which order, and how far."""
 
 import hashlib
+import json
 import math
 
 import pytest
@@ -23,7 +24,7 @@ from winnow.core.errors import Refused
 from winnow.data.loaders import Batches, open_split
 from winnow.data.prepare import prepare_splits
 from winnow.search.gradients import first_order, second_order
-from winnow.search.mixture import Parts, train_mixture
+from winnow.search.mixture import Parts, bilevel, resume_mixture, train_mixture
 from winnow.search.relax import softmax
 from winnow.train.optimisers import sgd
 from winnow.train.watch import Watch
@@ -222,3 +223,34 @@ def test_images_of_a_published_space_pass_through():
     before = snapshot(logits)
     train(space, logits, [images(8, 1)], [images(8, 2)])
     assert sorted(changed(logits, before)) == sorted(logits)
+
+
+def test_what_goes_on_after_a_search_is_what_a_longer_search_does():
+    """DARTS-PT's tuning uses the search's own Adam (Wang et al. 2021, public code): two epochs and one more are three.
+
+    Weights stand still (rate 0), so that only the optimiser of the logits can tell the two apart.
+    """
+
+    def searched(epochs):
+        space = smooth(dtype=torch.float32)
+        objective = loss_of(space)
+        valid = [points(8, seed, torch.float32) for seed in range(100, 105)]
+        recipe = {"lr": 1e-30, "lr_min": 0.0, "weight_decay": 0.0, "logits_lr": 0.1, "logits_weight_decay": 0.01}
+        logits = bilevel(
+            space, Loader(valid), Loader(valid), epochs=epochs, parts=lambda epoch: Parts(), objective=objective,
+            seed=0, watch=Watch(), **recipe,
+        )  # fmt: skip
+        return space, logits, objective, valid
+
+    _, longer, _, _ = searched(3)
+    ends = {}
+    for kept in (True, False):
+        space, logits, objective, valid = searched(2)
+        logits.moments = json.loads(json.dumps(logits.moments)) if kept else {}  # as a file has them
+        resume_mixture(
+            space, logits, Loader(valid), Loader(valid), objective=objective, epochs=1, lr=1e-30, momentum=0.9,
+            weight_decay=0.0, clip=5.0, logits_lr=0.1, logits_weight_decay=0.01,
+        )({})  # fmt: skip
+        ends[kept] = snapshot(logits)
+    assert not changed(longer, ends[True])
+    assert sorted(changed(longer, ends[False])) == ["a", "b"]

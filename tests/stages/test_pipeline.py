@@ -160,6 +160,13 @@ def test_a_wrong_or_missing_file_is_one_sentence(finished, tmp_path):
     (tmp_path / files.LOGITS).write_bytes((finished / files.LOGITS).read_bytes())
     with pytest.raises(Refused, match="weights of another network"):
         selecting.main(tiny(space__nas_bench_201__channels=8), tmp_path)
+    logits = read(finished, str(files.LOGITS))
+    assert set(logits["moments"]) == set(logits["logits"])
+    for moments, sentence in ((None, "lacks the state of the logits' optimiser"), ({"1<-0": {}}, "does not fit")):
+        told = {k: v for k, v in logits.items() if k != "moments"} | ({} if moments is None else {"moments": moments})
+        (tmp_path / files.LOGITS).write_text(json.dumps(told))
+        with pytest.raises(Refused, match=sentence):
+            selecting.main(tiny(select__methods=["perturbation"]), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,8 @@ def bilevel(
 ) -> Logits:
     """`train_mixture` with SGD on a cosine for the weights and Adam for the logits, which are returned.
 
-    `logits` are the usual ones (`Logits`) unless given. Source of all numbers: Liu et al. 2019, public code.
+    `logits` are the usual ones (`Logits`) unless given, and get Adam's `moments`. Source of all numbers: Liu et al.
+    2019, public code.
     """
     device = next(space.parameters()).device
     if logits is None:
@@ -186,6 +187,7 @@ def bilevel(
     rates = recipe.get("lr", 0.025), recipe.get("lr_min", 0.001)
     momentum, decay = recipe.get("momentum", 0.9), recipe.get("weight_decay", 3e-4)
     weights = sgd(space.parameters(), rates[0], momentum=momentum, weight_decay=decay)
+    of_logits = adam(logits, recipe.get("logits_lr", 3e-4), recipe.get("logits_weight_decay", 1e-3))
     train_mixture(
         space,
         logits,
@@ -194,7 +196,7 @@ def bilevel(
         parts=parts,
         objective=recipe["objective"],
         weights_optimiser=weights,
-        logits_optimiser=adam(logits, recipe.get("logits_lr", 3e-4), recipe.get("logits_weight_decay", 1e-3)),
+        logits_optimiser=of_logits,
         epochs=epochs,
         clip=recipe.get("clip", 5.0),
         schedule=torch.optim.lr_scheduler.CosineAnnealingLR(weights, epochs, rates[1]),
@@ -202,12 +204,27 @@ def bilevel(
         watch=recipe["watch"],
         keeper=recipe.get("keeper"),
     )
+    logits.moments = {
+        name: {key: value.tolist() for key, value in of_logits.state[vector].items()}
+        for name, vector in logits.items()
+        if vector in of_logits.state
+    }
     return logits
 
 
 def adam(logits: Logits, lr: float, weight_decay: float) -> torch.optim.Adam:
     """The optimiser of the logits (Liu et al. 2019); a vector without a gradient (None) is left alone."""
     return torch.optim.Adam(logits.parameters(), lr, betas=(0.5, 0.999), weight_decay=weight_decay, fused=True)
+
+
+def remember(optimiser: torch.optim.Adam, logits: Logits) -> None:
+    """Let Adam go on with the `moments` of the logits."""
+    state = {
+        i: {key: torch.tensor(value) for key, value in logits.moments[name].items()}
+        for i, name in enumerate(logits)
+        if name in logits.moments
+    }
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
 
 
 def resume_mixture(
@@ -230,11 +247,12 @@ def resume_mixture(
     """What DARTS-PT does between two decisions: a function of the decisions made so far that trains `epochs` epochs on.
 
     Decided options are constants of the mixture; open logits go on by first-order steps, or by `parts(decided)`.
-    Learning rate and both optimisers' states last over all calls (Wang et al. 2021, public code: 0.1 x the search's
-    rate, never lowered).
+    Learning rate and both optimisers' states last over all calls; that of the logits goes on from the search's, which
+    `logits.moments` are (Wang et al. 2021, public code; 0.1 x the search's rate for the weights, never lowered).
     """
     weights = sgd(space.parameters(), lr, momentum=momentum, weight_decay=weight_decay)
     logits_optimiser = adam(logits, logits_lr, logits_weight_decay)
+    remember(logits_optimiser, logits)
     keeper = keeper or Keeper()
     keeper.add(space=space, logits=logits, weights_optimiser=weights, logits_optimiser=logits_optimiser)
     keeper.add(train=train, valid=valid)

@@ -1,6 +1,7 @@
 """Logits and their relaxation: from logits to a setting of mixture weights."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,12 @@ class Logits(nn.ParameterDict):
 
     With `subsets`, also one per decision that takes several. Starts as scale x N(0, 1) from `generator`, in the order
     of the decisions (Liu et al. 2019, public code: 1e-3). Refused where a hole takes no mixture weights.
+
+    `moments` is what Adam remembers of each by the end of a search (step, and exp_avg and exp_avg_sq of shape
+    (options,)), so that training goes on as if it had never stopped; empty where nothing moved them.
     """
+
+    moments: dict[str, dict[str, Any]]
 
     def __init__(self, space: Space, generator: torch.Generator, scale: float = 1e-3, subsets: bool = False):
         for hole in space.holes:
@@ -34,6 +40,7 @@ class Logits(nn.ParameterDict):
             if not d.several or subsets
         }
         super().__init__(start)
+        self.moments = {}
 
     def _key_to_attr(self, key: str) -> str:
         return key_of(key)  # a decision may be called "keys"

@@ -233,7 +233,10 @@ def _select_seconds(params: Params, space: Space, splits, step: float) -> float:
         events = sum(1 for d in space.decisions.values() if len(d.values) > 1)
         groups = len({d.group for d in space.decisions.values()})
         tuned = settings.perturbation.tune_epochs * (len(splits["weights"]) // params.search.batch)
-        total += masks(space) * judged * _seconds_an_image(params, space, splits, even) + events / groups * tuned * step
+        total += (
+            masks(space, settings.perturbation.none) * judged * _seconds_an_image(params, space, splits, even)
+            + events / groups * tuned * step
+        )
     if "evolution" in settings.methods:
         arch = space.decide(lambda d: d.values[-1])
         images = judged + settings.evolution.calibration_images

@@ -142,6 +142,8 @@ def by_magnitude(bench: Bench, seed: int) -> Selection:
 
 def by_perturbation(bench: Bench, seed: int) -> Selection:
     params, settings, space = bench.params, bench.params.select.perturbation, bench.space
+    if params.space.name == "darts" and params.space.darts.candidates == "darts" and params.space.darts.none:
+        bench.work.say("  perturbation was published on seven operations: search with space.darts.none: false for that")
     if bench.older and settings.tune_epochs and params.search.strategy != "blank":
         raise Refused(
             f"{files.LOGITS} is of an older winnow and lacks the state of the logits' optimiser, with which "
@@ -169,7 +171,7 @@ def by_perturbation(bench: Bench, seed: int) -> Selection:
 
     with Shown(bench.work.run, "select_") as watch:
         tune = _tuned_between(bench, train, valid, seed)
-        watch.start("select (perturbation)", masks(space))
+        watch.start("select (perturbation)", masks(space, settings.none))
         bench.keeper.add(watch=watch)
         arch, rows = perturbation(
             space,
@@ -178,6 +180,7 @@ def by_perturbation(bench: Bench, seed: int) -> Selection:
             tune=tune,
             rng=rng(seed, "order"),
             criterion=settings.criterion,
+            none=settings.none,
             watch=watch.step,
             keeper=bench.keeper,
         )

@@ -365,3 +365,28 @@ def test_projected_logits_stand_still_and_open_ones_move():
     before = snapshot(logits)
     tune({"a": "tanh", "b": "skip"})
     assert not changed(logits, before)
+
+
+@pytest.mark.parametrize("none", ["never", "masked"])
+def test_none_may_win_an_edge_of_s3_where_it_is_masked_too(none):
+    """Wang et al. 2021, public code: the projection on S3 takes `none` as any other; the parser cannot write it."""
+    with torch.device("meta"):
+        space = cells("darts", candidates="s3")
+    weights = {d.name: torch.full((3,), 1 / 3) for d in space.decisions.values() if d.pick == 1}
+    told = []
+
+    def evaluate(setting):
+        """Without `none` on normal/2/0 nothing is right; everywhere else sep_conv_3x3 is what is missed."""
+        here = setting["normal/2/0"]
+        if isinstance(here, Tensor) and not float(here[0]):
+            return 0.0, 9.0
+        return 90.0 - sum(isinstance(w, Tensor) and not float(w[2]) for w in setting.values()), 1.0
+
+    arch, evidence = run(space, weights, evaluate, tune=lambda decided: told.append(dict(decided)), none=none)
+    space.check(arch)
+    assert len(evidence) == masks(space, none)
+    assert masks(space, "masked") == masks(space) + 28
+    projected = told[-1]["normal/2/0"]
+    assert projected == ("none" if none == "masked" else "sep_conv_3x3")
+    assert arch["normal/2/0"] == "sep_conv_3x3"
+    assert {value for name, value in told[-1].items() if name.count("/") == 2} == {"sep_conv_3x3", projected}

@@ -70,6 +70,7 @@ def perturbation(
     tune: Callable[[Mapping[str, Value]], None],
     rng: random.Random,
     criterion: str = "accuracy",
+    none: str = "never",
     watch: Callable[[int], None] = lambda masks: None,
     keeper: Keeper | None = None,
 ) -> tuple[Architecture, list[Mask]]:
@@ -82,32 +83,42 @@ def perturbation(
     `weights()` are the present mixture weights; `evaluate(setting)` returns (accuracy, loss) on held-out images and
     must change nothing; `tune(decided)` trains on between two events. `criterion` is "accuracy", ties broken by the
     loss, or "loss"; remaining ties go to the earlier option. With "magnitude" the heaviest option stays and nothing is
-    masked: the authors' ablation PT-Mag. `watch` is told the number of masks evaluated. `tune` may hand `keeper` on.
+    masked: the authors' ablation PT-Mag. `none` is about options that an architecture cannot hold, `none` of the DARTS
+    space: "never" masks them, so that they never win; "masked" does, as the authors' code on S3, and where one wins the
+    supernet trains on with it. The architecture takes the next one that was missed most there (theirs: the first).
+    `watch` is told the number of masks evaluated. `tune` may hand `keeper` on.
     Source: Wang et al. 2021, arXiv:2108.04392, algorithm 1 and section 4; topology by single removal as in their code.
     """
     keeper = keeper or Keeper()
     decided: dict[str, Value] = {}
     scores: Scores = {}  # of the decision that is being made
     told: list[tuple] = []  # of every mask of the others
+    holdable: dict[str, Value] = {}  # in place of what no architecture can hold
     events = _events(space, rng)
 
     def judged(setting: Setting) -> tuple[float, float]:
         keeper.due()
         return evaluate(setting)
 
-    for number in keeper.rounds(len(events), "event", decided=decided, scores=scores, told=told):
+    for number in keeper.rounds(len(events), "event", decided=decided, scores=scores, told=told, holdable=holdable):
         for d in (d for d in events[number] if d.name not in decided):
             if criterion == "magnitude":
                 decided[d.name] = _heaviest(space, weights(), d)
                 continue
-            decided[d.name], rows = most_missed(d, {**weights(), **decided}, judged, criterion, number, scores)
+            asked = {**weights(), **decided}
+            every = none == "masked" and not d.several
+            decided[d.name], rows = most_missed(d, asked, judged, criterion, number, scores, every)
+            if decided[d.name] in d.mixture_only:
+                rest = {option: score for option, score in scores.items() if option not in d.mixture_only}
+                holdable[d.name] = most_missed(d, asked, judged, criterion, scores=rest)[0]
             scores.clear()
             told += [astuple(row) for row in rows]
             watch(len(rows))
         if number + 1 < len(events):
             tune(decided)
     evidence = [Mask(*row) for row in told]
-    return space.decide(lambda d: decided[d.name] if d.name in decided else d.values[0]), evidence
+    made = {**decided, **holdable}
+    return space.decide(lambda d: made[d.name] if d.name in made else d.values[0]), evidence
 
 
 def most_missed(
@@ -117,14 +128,16 @@ def most_missed(
     criterion: str = "accuracy",
     event: int = 0,
     scores: Scores | None = None,
+    every: bool = False,
 ) -> tuple[Value, list[Mask]]:
     """One event of `perturbation`: what of decision `d` the supernet under `setting` does worst without.
 
     The weight of each option in turn is zero, the others are not renormalised; of a subset without weights, each
     candidate in turn is left out. `scores` takes the results as they come; what it has already is not evaluated again.
+    `every` option is masked, also those that an architecture cannot hold.
     """
     mixed, scores = setting.get(d.name), {} if scores is None else scores
-    for option in (option for option in _selectable(d) if option not in scores):
+    for option in (option for option in (d.options if every else _selectable(d)) if option not in scores):
         others = tuple(other for other in d.options if other != option)
         mask = _without(mixed, d.options.index(option)) if isinstance(mixed, Tensor) else others
         scores[option] = evaluate({**setting, d.name: mask})
@@ -138,9 +151,11 @@ def most_missed(
     return kept[0] if not d.several else tuple(kept), rows
 
 
-def masks(space: Space) -> int:
+def masks(space: Space, none: str = "never") -> int:
     """How many masks `perturbation` evaluates: every option of every decision that leaves something to decide."""
-    return sum(len(_selectable(d)) for d in space.decisions.values() if len(d.values) > 1)
+    open_decisions = [d for d in space.decisions.values() if len(d.values) > 1]
+    every = none == "masked"
+    return sum(len(d.options if every and not d.several else _selectable(d)) for d in open_decisions)
 
 
 def _events(space: Space, rng: random.Random) -> list[list[Decision]]:

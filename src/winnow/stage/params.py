@@ -132,6 +132,7 @@ class Search(Strategies):
 
 class Perturbation(Section):
     criterion: Literal["accuracy", "loss", "magnitude"] = "accuracy"
+    none: Literal["never", "masked"] = "never"
     batch_norm: Literal["batch", "running"] = "batch"
     tune_epochs: NotNegative = 2
     tune_lr: Rate = 0.0025

@@ -121,7 +121,9 @@ def few(monkeypatch, tmp_path) -> dict:
     return {"space__name": "four_nets:build"}
 
 
-@pytest.mark.parametrize("run", [search.main, evaluate.main, plan])
+@pytest.mark.parametrize(
+    "run", [search.main, plan, lambda params, folder: controls.check_comparison(params, folder, print)]
+)
 @pytest.mark.parametrize(("changes", "left"), [({}, 3), ({"select__max_params": 200}, 2)])
 def test_too_few_architectures_to_compare_with_are_refused_before_anything_is_trained(
     project, tmp_path, monkeypatch, run, changes, left

@@ -168,12 +168,15 @@ def _images(data: Path | None, shape: tuple[int, ...] | None, batch: int, seed: 
 
 def _space(name: str, seed: int, images, classes: int | None):
     """The space for these images; for noise, of as many classes as it has by itself."""
-    from winnow.spaces import build, facts_of
-    from winnow.train.seeds import seeded
+    from functools import partial
 
-    known = {} if classes is None else {"classes": classes}
-    with seeded(seed):
-        return build(name, {}, **facts_of(images[0].shape[1:]), **known, final=True)
+    from winnow.spaces import build, facts_of
+    from winnow.stage.networks import usual
+    from winnow.train.building import built
+
+    image = tuple(images[0].shape[1:])
+    known = usual(name) if classes is None else {"classes": classes}
+    return built(partial(build, name, {}, **facts_of(image), **known, final=True), image, seed)
 
 
 def _chosen(proxies: str | None, images) -> list[str]:

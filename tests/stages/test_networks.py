@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.stages.tiny import tiny
+from winnow import cli, cli_proxies
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.data.loaders import Batches, open_split
@@ -124,3 +125,13 @@ def test_what_a_users_network_raises_later_shows_its_line(prepared):
     found = pytest.raises(Refused, match=r"own_bug': KeyError: 'absent'\n.*own_networks.py, line")
     with found, working("search", params, prepared):
         search_space(params, prepared)(torch.zeros(2, 1, 8, 8), {"l/0": "conv_1", "l/1": "conv_1"})
+
+
+def test_a_builder_that_wants_to_be_told_is_told_where_no_data_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    name = "tests.stages.own_networks:plain"
+    assert cli.run(["space", "show", name]) == 0
+    assert "4 architectures of 2 decisions" in capsys.readouterr().out
+    assert cli.run(["space", "sample", name]) == 0
+    space = cli_proxies._space(name, 0, (torch.zeros(2, 1, 8, 8), None), None)
+    assert space.model.head[2].out_features == 10

@@ -1,6 +1,7 @@
 """Spaces by the names that params.yaml and model files hold, as `train.building` makes them."""
 
 import functools
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from winnow.core.space import Space
 from winnow.data.storage import read_manifest
 from winnow.search.partial import partial_channels
-from winnow.spaces import SPACES, build, facts_of, shape_of
+from winnow.spaces import SPACES, build, builder, facts_of, shape_of
 from winnow.stage import files
 from winnow.train.building import arranged, built, covering, outline, running
 
@@ -36,6 +37,12 @@ def searched(
     if name not in SPACES:
         arranged(space, shape_of(fact), [functools.partial(running, setting=each) for each in covering(space)])
     return space
+
+
+def usual(name: str) -> dict[str, Any]:
+    """How many classes a network has where nobody says it and its builder wants to be told."""
+    parameter = inspect.signature(builder(name)).parameters.get("classes")
+    return {"classes": USUAL["classes"]} if parameter is not None and parameter.default is parameter.empty else {}
 
 
 def shown(name: str, options: Mapping[str, Any], folder: Path, *, final: bool = False) -> Space:

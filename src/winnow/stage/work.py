@@ -162,7 +162,7 @@ def about_model(
         "std": list(training.std),
         "trained_on": training.digest,
         "seed": seed,
-        "initial": initial,
+        **({} if params.space.name in SPACES else {"initial": initial}),  # winnow's own leave nothing out of files
     }
 
 

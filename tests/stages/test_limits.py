@@ -265,7 +265,7 @@ def test_winnow_plan_shows_the_sizes_and_then_that_none_can(work):
 
 
 def test_a_builder_of_squares_is_told_what_the_images_are(work):
-    with pytest.raises(Refused, match=r"images of 12 x 8 pixels, which image_size is: \(height, width\)"):
+    with pytest.raises(Refused, match=r"not square \(image_size is \(12, 8\); take image_height and image_width\)"):
         final_space(oblong(space__name="oblong_of_a_user:by_side"), work)
 
 

@@ -53,7 +53,7 @@ def build(name: str, options: Mapping[str, object], **facts: object) -> Space:
     known = {key: value for key, value in facts.items() if takes_all or key in accepted}
     said = f" with {dict(options)}" if options else ""
     if isinstance(size := known.get("image_size"), tuple) and "image_size" not in options:
-        said += f" for images of {size[0]} x {size[1]} pixels, which image_size is: (height, width)"
+        said += f" for images that are not square (image_size is {size}; take image_height and image_width)"
     with blamed(f"space {name!r}{said}"):
         space = build_space(**{**known, **options})
     if not isinstance(space, Space):

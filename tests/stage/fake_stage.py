@@ -92,7 +92,7 @@ def main(root: Path, mode: str, changes: dict) -> None:
     with track(mode, params=params, root=root, tracking=settings(**changes), inputs=inputs, upstream=upstream) as run:
         if mode == "good":
             good(root, run)
-        elif mode in ("evaluate", "say"):
+        elif mode in ("evaluate", "say", "study"):
             evaluate(root, run, with_model=mode == "evaluate")
         elif mode == "fail":
             raise ValueError("no images in https://me:secret@example.org/images\nsecond line")

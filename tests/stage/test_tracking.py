@@ -110,7 +110,7 @@ def scene(tmp_path_factory):
     done = {name: finish(stage) for name, stage in stages.items()}
     wait_for(lambda: not list((root / ".winnow/runs").iterdir()))
     between = []
-    for name in ("select", "evaluate"):
+    for name in ("select", "study"):
         done[name] = finish(launch(root, name))
         between = between or pipelines(root)
 
@@ -135,8 +135,8 @@ def test_every_stage_has_one_parent_and_none_runs_for_ever(scene):
     children = [run for run in scene.runs if run is not parent and run.data.tags["winnow.stage"] != "trial"]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert sorted((run.info.run_name.split(" ")[0], run.info.status) for run in children) == [
-        ("evaluate", "FINISHED"), ("fail", "FAILED"), ("good", "FINISHED"), ("hang", "KILLED"), ("hang", "KILLED"),
-        ("select", "FINISHED"), ("stop", "KILLED"),
+        ("fail", "FAILED"), ("good", "FINISHED"), ("hang", "KILLED"), ("hang", "KILLED"),
+        ("select", "FINISHED"), ("stop", "KILLED"), ("study", "FINISHED"),
     ]  # fmt: skip
     assert parent.info.status == "FINISHED", "the last stage of the pipeline ended well"
     assert scene.between == ["RUNNING"], "until then a stage that ends well leaves the pipeline's run open"

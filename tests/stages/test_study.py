@@ -144,7 +144,7 @@ def test_code_that_changed_is_named_and_only_its_cells_are_computed_again(prepar
 
 
 def test_a_changed_table_computes_selections_again_and_no_supernet(prepared, tmp_path, monkeypatch):
-    space = search_space(tiny(), prepared)
+    space = search_space(tiny(), prepared, "cpu")
     names = [to_string(arch) for arch in space.every()]
     params, calls = parameters(select__table="bench.parquet"), []
     plain = {"search": search.main, "select": selecting.main}
@@ -182,7 +182,7 @@ def test_a_copied_study_reads_its_own_data_and_a_moved_one_goes_on(finished, tmp
 
 
 def test_the_scores_of_a_table_are_those_of_its_column(prepared, tmp_path):
-    space = search_space(tiny(), prepared)
+    space = search_space(tiny(), prepared, "cpu")
     names = [to_string(arch) for arch in space.every()]
     table = pa.table({"arch_str": names, "cifar10_valid_200": [float(i) for i in range(len(names))]})
     pq.write_table(table, tmp_path / "bench.parquet")
@@ -215,10 +215,10 @@ def test_dvc_knows_one_pipeline_and_calls_no_study_out_of_date():
 
 
 def test_a_pretrained_network_of_another_space_is_refused(finished, tmp_path):
-    space = search_space(tiny(), finished)
+    space = search_space(tiny(), finished, "cpu")
     load_pretrained(space, finished / files.SUPERNET)
-    wider = search_space(tiny(space__nas_bench_201__channels=8), finished)
-    deeper = search_space(tiny(space__nas_bench_201__cells=2), finished)
+    wider = search_space(tiny(space__nas_bench_201__channels=8), finished, "cpu")
+    deeper = search_space(tiny(space__nas_bench_201__cells=2), finished, "cpu")
     for other, odd in ((wider, r"is \(4, 1, 3, 3\) there, \(8, 1, 3, 3\) here"), (deeper, "it lacks")):
         with pytest.raises(Refused, match="holds the weights of another network") as told:
             load_pretrained(other, finished / files.SUPERNET)

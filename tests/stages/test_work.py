@@ -67,7 +67,7 @@ def test_a_gpu_that_is_not_there_is_a_sentence(device):
         ),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x.parquet"), "the disk is full writing x.parquet: free"),
         (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "the disk is full: free"),
-        (OSError(errno.ENOSPC, "", f"{tempfile.gettempdir()}/x.png"), "x.png, a temporary file: set TMPDIR"),
+        (OSError(errno.ENOSPC, "", f"{tempfile.gettempdir()}/tmpx.png"), "x.png, a temporary file: set TMPDIR"),
         (OSError(errno.EROFS, os.strerror(errno.EROFS), "a/b"), "a/b cannot be used .Read-only file system"),
         (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/x']"), "set TMPDIR to one"),
     ],

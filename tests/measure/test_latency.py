@@ -78,27 +78,24 @@ def test_the_fingerprint_names_processor_and_threads():
     assert len(fingerprint("cpu").split(", ")[0]) > 2
 
 
-class Drifting(nn.Module):
-    """Takes 1 ms, and in the hours in which others are busy, some of the calls more."""
+def reading(rng, drift, share):
+    """Of a network of 1 ms: rounds differ by `drift`, and of the calls `share` wait for somebody else."""
+    rounds = []
+    for _ in range(ROUNDS):
+        level = abs(rng.gauss(0, drift))
+        rounds.append([1 + level + abs(rng.gauss(0, 0.05)) + 4 * (rng.random() < share) for _ in range(6)])
+    return latency._reading(rounds, "a device", None)
 
-    rng, share = random.Random(0), 0.0
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        time.sleep(0.001 * (1 + 4 * (self.rng.random() < self.share)))
-        return x
-
-
-def test_two_readings_agree_within_their_intervals_though_the_hours_differ(monkeypatch):
-    readings = []
-    for share in (0.0, 0.3, 0.6):
-        monkeypatch.setattr(Drifting, "share", share)
-        readings += latency_over_time(Drifting(), (1, 2, 2), [1], repeats=90, seconds=0.5)
-    for one in readings:
-        assert one.low <= one.median <= one.high
-        for other in readings:
-            assert one.low <= other.high
-    quiet, *_, busy_hour = readings
-    assert busy_hour.low <= quiet.median <= busy_hour.high
+def test_two_readings_at_different_hours_agree_within_their_intervals():
+    rng, apart, outside = random.Random(0), 0, 0
+    for _ in range(500):
+        quiet, busy_hour = reading(rng, 0.02, 0.0), reading(rng, 0.1, 0.6)
+        again = reading(rng, 0.02, 0.0)
+        apart += quiet.high < busy_hour.low or busy_hour.high < quiet.low
+        outside += not quiet.low <= again.median <= quiet.high
+    assert apart <= 5, "a quiet hour, and one in which most calls wait for others"
+    assert outside <= 5, "two quiet hours"
 
 
 def test_what_differs_between_rounds_is_in_the_interval():

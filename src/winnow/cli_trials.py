@@ -15,14 +15,17 @@ def table() -> None:
 
 @table.command("import")
 @click.argument("benchmark", type=click.Choice(["nas_bench_201"]))
-@click.argument("source", type=_path)
+@click.argument("sources", type=_path, nargs=-1, required=True)
 @click.option("--out", type=_path, help="Where the table goes [default: tables/<benchmark>.parquet]")
-def import_table(benchmark: str, source: Path, out: Path | None) -> None:
-    """Make a table of ours from a file of a benchmark."""
+def import_table(benchmark: str, sources: tuple[Path, ...], out: Path | None) -> None:
+    """Make one table of ours from files of a benchmark, which may hold different columns of it."""
     from winnow.trials.tables import import_nas_bench_201
 
     out = out or Path("tables") / f"{benchmark}.parquet"
-    click.echo(f"wrote {out}: {import_nas_bench_201(source, out):,} rows; look at it with: winnow table show {out}")
+    count, left_out = import_nas_bench_201(sources, out)
+    if left_out:
+        click.echo(f"left out, as no results of {benchmark}: {', '.join(left_out)}")
+    click.echo(f"wrote {out}: {count:,} rows; look at it with: winnow table show {out}")
 
 
 @table.command("show")

@@ -1,10 +1,16 @@
 import csv
+import itertools
 import os
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from winnow import cli
+from winnow.spaces.nas_bench_201 import OPS, to_string
+from winnow.trials.lookup import Table
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +48,32 @@ def test_what_cannot_be_done_is_a_sentence(tmp_path, capsys):
     assert "no file" in capsys.readouterr().err
     assert cli.run(["replay", "--strategy", "random", "--table", str(tmp_path / "none")]) == 2
     assert "no trials table" in capsys.readouterr().err
+
+
+def benchmark_file(path, turned=False, **columns):
+    """A whole file of the benchmark's shape; `turned`: with the cells the other way round."""
+    edges = [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)]
+    named = [f"{node}<-{source}" for node, source in edges]
+    cells = [dict(zip(named, ops, strict=True)) for ops in itertools.product(OPS, repeat=6)]
+    rows = {"arch_str": [to_string(cell) for cell in cells], **columns}
+    rows = {name: list(values)[:: -1 if turned else 1] for name, values in rows.items()}
+    pq.write_table(pa.table({"index": list(range(len(cells))), **rows}), path)
+    return str(path)
+
+
+def test_files_of_a_benchmark_make_one_table_and_what_is_left_out_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    values = np.linspace(5, 60, 15_625)
+    one = benchmark_file(tmp_path / "a.parquet", imagenet16_120_test_200=values, seconds=values)
+    other = benchmark_file(tmp_path / "b.parquet", turned=True, cifar100_valid_200=values + 1, flops=values)
+    assert cli.run(["table", "import", "nas_bench_201", one, other, "--out", "t.parquet"]) == 0
+    printed = capsys.readouterr().out
+    assert "left out, as no results of nas_bench_201: a.parquet: seconds, b.parquet: flops" in printed
+    table = Table.read(tmp_path / "t.parquet")
+    assert [name for name, _ in table.columns] == ["cifar100_valid", "imagenet16_120_test", "macs", "params"]
+    first, second = (table.column(n, {"epochs": 200.0}) for n in ("imagenet16_120_test", "cifar100_valid"))
+    np.testing.assert_allclose(second, first + 1)  # of the same cell, however a file orders them
+    differing = benchmark_file(tmp_path / "c.parquet", cifar100_valid_200=values)
+    assert cli.run(["table", "import", "nas_bench_201", other, differing]) == 2
+    assert "c.parquet has another cifar100_valid_200 than a file before it" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "tables").exists()

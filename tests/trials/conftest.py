@@ -25,7 +25,7 @@ def nasbench201() -> Path:
 @pytest.fixture(scope="session")
 def imported(nasbench201, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("table") / "nb201.parquet"
-    assert import_nas_bench_201(nasbench201, path) == 2 * 15_625
+    assert import_nas_bench_201([nasbench201], path)[0] == 2 * 15_625
     return path
 
 

@@ -109,16 +109,16 @@ def broken(source, tmp_path, change):
 )
 def test_what_is_not_the_benchmark_is_refused(nasbench201, tmp_path, change, sentence):
     with pytest.raises(Refused, match=sentence):
-        import_nas_bench_201(broken(nasbench201, tmp_path, change), tmp_path / "out.parquet")
+        import_nas_bench_201([broken(nasbench201, tmp_path, change)], tmp_path / "out.parquet")
     assert not (tmp_path / "out.parquet").exists()
 
 
 def test_files_that_are_none_are_refused(tmp_path):
     with pytest.raises(Refused, match="no file"):
-        import_nas_bench_201(tmp_path / "nothing", tmp_path / "out")
+        import_nas_bench_201([tmp_path / "nothing"], tmp_path / "out")
     (tmp_path / "text").write_text("index,arch_str\n")
     with pytest.raises(Refused, match="is no Parquet file"):
-        import_nas_bench_201(tmp_path / "text", tmp_path / "out")
+        import_nas_bench_201([tmp_path / "text"], tmp_path / "out")
 
 
 def test_every_study_ends_as_a_benchmark(tmp_path):

@@ -1,7 +1,7 @@
 """Published benchmarks as trials tables of ours."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +15,46 @@ from winnow.trials.table import Row, as_table, write_table
 
 COUNT = 15_625
 BEST = (6111, "cifar10_valid_200", 91.6067)
-DATA_SETS = ("cifar10", "cifar100", "imagenet16")
+DATA_SETS = ("cifar10", "cifar100", "imagenet16", "imagenet16_120")  # the last as the benchmark calls it
 
 
-def import_nas_bench_201(path: Path, out: Path) -> int:
-    """Write a trials table from a Parquet file of the benchmark; how many rows it has, one a cell and fidelity.
+def import_nas_bench_201(paths: Sequence[Path], out: Path) -> tuple[int, list[str]]:
+    """Write one trials table from Parquet files of the benchmark; how many rows it has, one a cell and fidelity, and
+    the columns that are no results of the benchmark and were left out.
 
-    The file has `index`, `arch_str` and any of `<set>_valid_<epochs>`, `<set>_test_<epochs>` with epochs 12 or 200, in
-    per cent. Params and macs (CIFAR-10) come from the published formula.
-    Refused where cells are missing or repeated, numbers are no percentages, or 12-epoch results pose as 200-epoch ones.
+    A file has `index`, `arch_str` and any of `<set>_valid_<epochs>`, `<set>_test_<epochs>` with epochs 12 or 200, in
+    per cent. Params and macs (CIFAR-10) come from the published formula. Refused where cells are missing or repeated,
+    numbers are no percentages, 12-epoch results pose as 200-epoch ones, or two files differ about a result.
     """
-    given = _read(path)
+    columns: dict[str, np.ndarray] = {}
+    cells: list[Architecture] = []
+    left_out: list[str] = []
+    for path in paths:
+        here, found, others = _results(path)
+        cells = cells or here
+        places = {cell: place for place, cell in enumerate(here)}
+        order = [places[cell] for cell in cells]  # files may number the cells as they like
+        left_out += [f"{path.name}: {name}" if len(paths) > 1 else name for name in others]
+        for name, values in ((name, column[order]) for name, column in found.items()):
+            if name in columns and not np.array_equal(columns[name], values):
+                raise Refused(f"{path} has another {name} than a file before it: leave one of the two out")
+            columns[name] = values
+    rows, costs = [], [_cost(cell) for cell in cells]
+    for epochs in sorted({name.rpartition("_")[2] for name in columns}, key=int):
+        fidelity = {"epochs": float(epochs)}
+        of_these = {name.rpartition("_")[0]: values for name, values in columns.items() if name.endswith(f"_{epochs}")}
+        for position, (cell, cost) in enumerate(zip(cells, costs, strict=True)):
+            metrics = {name: float(values[position]) for name, values in of_these.items()} | cost
+            rows.append(_row(len(rows), cell, metrics, fidelity))
+    write_table(out, as_table(rows))
+    return len(rows), left_out
+
+
+def _results(path: Path) -> tuple[list[Architecture], dict[str, np.ndarray], list[str]]:
+    """The cells of a file in its order of them, its results by column, and its other columns."""
     from winnow.spaces.nas_bench_201 import from_string
 
+    given = _read(path)
     try:
         cells = [from_string(text) for text in given["arch_str"].to_pylist()]
     except ValueError as error:
@@ -38,15 +65,7 @@ def import_nas_bench_201(path: Path, out: Path) -> int:
     if not columns:
         raise Refused(f"{path} has no column like cifar10_valid_200, only {', '.join(given.column_names)}")
     _check_epochs(path, columns, given)
-    rows, costs = [], [_cost(cell) for cell in cells]
-    for epochs in sorted({name.rpartition("_")[2] for name in columns}, key=int):
-        fidelity = {"epochs": float(epochs)}
-        of_these = {name.rpartition("_")[0]: values for name, values in columns.items() if name.endswith(f"_{epochs}")}
-        for position, (cell, cost) in enumerate(zip(cells, costs, strict=True)):
-            metrics = {name: float(values[position]) for name, values in of_these.items()} | cost
-            rows.append(_row(len(rows), cell, metrics, fidelity))
-    write_table(out, as_table(rows))
-    return len(rows)
+    return cells, columns, [name for name in given.column_names if name not in (*columns, "index", "arch_str")]
 
 
 def _row(number: int, cell: Architecture, metrics: Mapping[str, float], fidelity: Mapping[str, float]) -> Row:

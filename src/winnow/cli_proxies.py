@@ -1,5 +1,6 @@
 """The commands about scores of untrained networks. Like the others, they import nothing heavy before they run."""
 
+import time
 from pathlib import Path
 
 import click
@@ -84,7 +85,7 @@ def rank(
             code=digest(Named("--space", MODULE, "space", name), Path()) if ":" in name else "",
             resamples=resamples,
             workers=workers or usable_cores(),
-            progress=_say,
+            progress=_Told(),
         )
         written = keep(ranking, title)
     click.echo(f"{title}; {ranking.swept.distinct:,} scored")
@@ -190,5 +191,23 @@ def _chosen(proxies: str | None, images) -> list[str]:
     return names
 
 
-def _say(done: int, total: int) -> None:
-    click.echo(f"  scored {done:,} of {total:,}", err=True)
+class _Told:
+    """Says how far a sweep is, at most once in two seconds: how many, how fast, and how long it will still take."""
+
+    EVERY = 2.0
+
+    def __init__(self) -> None:
+        self.began, self.before, self.spoke = 0.0, 0, 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        from winnow.stage.progress import duration
+
+        now = time.monotonic()
+        if not self.began:  # what was scored by an earlier start says nothing of the speed
+            self.began, self.before = now, done
+        elif done < total and self.spoke and now - self.spoke < self.EVERY:
+            return
+        rate = (done - self.before) / max(now - self.began, 1e-9)
+        speed = f", {rate:.3g} a second, {duration((total - done) / rate)} left" if rate else ""
+        self.spoke = now if rate else 0.0
+        click.echo(f"  scored {done:,} of {total:,}{speed}", err=True)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -145,6 +146,15 @@ def test_scores_of_an_edited_space_are_not_mixed(folder, capsys):
     capsys.readouterr()
     assert cli.run([*TINY, "--proxies", "synflow"]) == 2
     assert "holds scores of another sweep (space, its code" in capsys.readouterr().err
+
+
+def test_rank_tells_rate_and_time_left_from_the_first_networks_on(capsys):
+    tiny_table(70)
+    assert cli.run([*TINY, "--proxies", "naswot", "--workers", "1"]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"  scored 0 of \d+", told[0])
+    assert re.fullmatch(r"  scored 2 of \d+, [\d.e+]+ a second, [\d.]+ (s|min|h) left", told[1])
+    assert told[-1].endswith(", 0 s left")
 
 
 def test_rank_is_killed_and_writes_the_same_files(folder):

@@ -18,7 +18,8 @@ class ResidualReduction(nn.Module):
             nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False),
             nn.BatchNorm2d(c_out, affine=affine),
         )
-        # ceil_mode differs from the published pool for odd sides only, where the two branches would not meet
+        # ceil_mode differs from the published pool for odd sides only, where the branches would not meet (at side 3 its
+        # single pixel would be spread over the other branch's four)
         self.shortcut = nn.Sequential(nn.AvgPool2d(2, 2, ceil_mode=True), nn.Conv2d(c_in, c_out, 1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from winnow.proxies.live import Relus, live_relus
 def naswot(model: nn.Module, batch: Batch) -> float:
     """ln |det K|, K_ij the number of ReLUs that images i and j switch alike (Mellor et al. 2021, arXiv:2006.04647).
 
-    In training mode with the model's weights. ReLUs off the paths from image to logits do not count. Equal images make
+    In training mode with the model's weights. ReLUs off the paths from image to logits do not count, which the authors'
+    code lets count. Equal images make
     K singular: the worst score, as where no ReLU is left. Refused where the network has none at all.
     """
     x = several(batch)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from winnow.proxies.sizes import sizes_of
 from winnow.proxies.workers import scored_by
 
 PART = 64
+CHUNKS = (2, 4, 10, 16)  # of a part, and 32 from then on: what is told is never far behind, from the first ones on
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,16 @@ def sweep(
     ready = sum(len(rows) for rows in done if rows is not None)
     progress(ready, len(distinct))
     make = partial(scorer_of, space, children, batch, streams)
-    for index, rows in scored_by(workers, make, [parts[number] for number in missing]):
-        number = missing[index]
-        _write(_table(parts[number], children, rows), paths[number], mark)
-        done[number] = rows
+    tasks = [(number, start, some) for number in missing for start, some in _chunks(parts[number])]
+    waiting: dict[int, dict[int, list[dict]]] = {number: {} for number in missing}
+    for index, rows in scored_by(workers, make, [some for _, _, some in tasks]):
+        number, start, _ = tasks[index]
+        waiting[number][start] = rows
         ready += len(rows)
+        if sum(map(len, waiting[number].values())) == len(parts[number]):
+            whole = [row for _, some in sorted(waiting.pop(number).items()) for row in some]
+            _write(_table(parts[number], children, whole), paths[number], mark)
+            done[number] = whole
         progress(ready, len(distinct))
     found = {arch: row for archs, rows in zip(parts, done, strict=True) for arch, row in zip(archs, rows, strict=True)}
     sizes = sizes_of(space, tuple(batch[0].shape[1:])) if set(names) & set(SIZES) else None
@@ -92,6 +98,19 @@ def sweep(
     _write(table, folder / "scores.parquet", mark)
     gaps = {name: sum(math.isnan(row[name]) for row in rows) for name in names}
     return Swept(folder / "scores.parquet", len(rows), len(distinct), gaps)
+
+
+def _chunks(archs: Sequence[Architecture]) -> Iterator[tuple[int, Sequence[Architecture]]]:
+    """Where each chunk begins, and the chunk: always the same, so that what is scored together is too.
+
+    None of one network unless it is alone: a BatchNorm of a single place takes no batch of one.
+    """
+    start, sizes = 0, iter(CHUNKS)
+    while start < len(archs):
+        size = next(sizes, 32)
+        size += len(archs) - start - size == 1
+        yield start, archs[start : start + size]
+        start += size
 
 
 def _fingerprint(

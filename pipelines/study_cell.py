@@ -73,9 +73,8 @@ def result(work: Work, cell: Cell) -> dict[str, Any]:
 
 def selected(work: Work, cell: Cell) -> Path:
     """The folder of the cell's selection, with what it chose; computed unless it is there. Refused as its stages do."""
-    supernet, selection = places(work.folder, cell)
-    _computed(work, cell, supernet, selection)
-    return selection
+    _computed(work, cell)
+    return places(work.folder, cell)[1]
 
 
 def is_there(folder: Path, cell: Cell) -> bool:
@@ -121,10 +120,8 @@ def code_of(cell: Cell, stage: str) -> dict[str, str]:
     space of the cell is not run. Code that shows and tracks changes no result, and is left out as dvc.yaml leaves it.
     """
     strategy = cell.params.search.strategy
-    scored = strategy in ("training_free", "trials")  # by proxies, which are reached through their list
-    return _digests(
-        stage, strategy, cell.params.space.name, tuple(n for n in LISTS if not scored or "proxies" not in n)
-    )
+    listed = strategy not in METHODS  # trials and training_free reach methods and proxies through their lists
+    return _digests(stage, strategy, cell.params.space.name, () if listed else LISTS)
 
 
 @cache

@@ -144,6 +144,8 @@ def promote(against: str, margin: float | None, tolerances: dict[str, float], fo
 def verify(stages: tuple[str, ...], out: Path, scratch: Path | None, folder: Path) -> int:
     """Run STAGES (all, unless named) again elsewhere and compare with what dvc.lock recorded; nothing is overwritten.
 
+    `winnow verify study` computes every cell of the study again and compares with what lies here.
+
     Writes a certificate as JSON and Markdown. Status 1 where less came out than docs/determinism.md promises.
     """
     import tempfile

@@ -14,6 +14,7 @@ from tests.stages.locked import locked_copy, write_lock
 from tests.stages.tiny import tiny
 from winnow import cli
 from winnow.core.errors import Refused
+from winnow.pipelines import study
 from winnow.stage import files
 from winnow.stage.trust import verify as verifying
 from winnow.stage.trust.certificate import as_markdown
@@ -191,3 +192,21 @@ def test_a_lock_file_does_not_say_what_is_run(project, tmp_path, inside):
     (folder / "dvc.lock").write_text(yaml.safe_dump(lock))
     assert verifying.verify(tiny(), folder, tmp_path / "scratch", ["prepare"]).kept
     assert not (tmp_path / "touched").exists()
+
+
+def test_a_study_is_verified_by_computing_it_again(finished, tmp_path, inside):
+    folder = locked_copy(finished, tmp_path / "project")
+    darts = {"methods": {"darts": {"search.strategy": "darts"}}, "selections": {"m": {"select.methods": ["magnitude"]}}}
+    params = tiny(search__epochs=1, study__seeds=[0], **{f"study__{name}": value for name, value in darts.items()})
+    with pytest.raises(Refused, match=r"no artifacts/study.parquet to compare with: run `winnow study` first"):
+        verifying.verify(params, folder, tmp_path / "none", ["study"])
+    study.main(params, folder)
+    checked = verifying.verify(params, folder, tmp_path / "again", ["study"]).stages["study"]
+    assert (checked.verdict, checked.note) == (BITS, "")
+    assert {name: word for name, (verdict, word) in checked.outputs.items() if verdict != EQUAL} == {
+        "artifacts/study.parquet": "measured time",
+        "reports/study.csv": "measured time",
+    }
+    rows = pq.read_table(folder / study.TABLE).to_pylist()
+    files.write_table(folder / study.TABLE, [{**row, "score": row["score"] + 1} for row in rows], study.SCHEMA)
+    assert verifying.verify(params, folder, tmp_path / "third", ["study"]).stages["study"].verdict == "differs"

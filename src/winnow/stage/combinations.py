@@ -88,9 +88,9 @@ def combinations(params: Params, folder: Path) -> tuple[list[Cell], list[str]]:
 
 
 def elsewhere(params: Params, folder: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`params` with `changes` by dotted key, for stages that run in another folder than `folder`, untracked."""
-    plain = {"tracking": {**params.tracking.model_dump(), "enabled": False}}
-    return absolute(changed({**params.model_dump(), **plain}, changes), folder)
+    """`params` with `changes` by dotted key, for search and select in another folder than `folder`, untracked."""
+    plain = {"tracking.enabled": False, "evaluate.controls": 0, "evaluate.searches": 1, "evaluate.random_search": 0}
+    return absolute(changed(params.model_dump(), {**plain, **changes}), folder)
 
 
 def absolute(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:

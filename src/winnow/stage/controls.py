@@ -63,7 +63,7 @@ def check_comparison(params: Params, folder: Path, say: Callable[[str], None]) -
     Says beforehand where it could be made and never end in a yes.
     """
     fewest = fewest_controls(params.evaluate.searches)
-    if params.evaluate.controls < fewest:
+    if 0 < params.evaluate.controls < fewest:
         say(
             f"  evaluate.controls is {params.evaluate.controls}: whether the search helped will stay open, it takes "
             f"{fewest} random networks or more to tell ({params.evaluate.searches} in evaluate.searches)"

@@ -94,7 +94,7 @@ def _parameters(params: Params, lock: Mapping[str, Any]) -> list[str]:
     now = dict(flat(params.model_dump(mode="json")))
     found = set()
     for stage in lock.values():
-        recorded = stage["params"]
+        recorded = stage.get("params", {})
         for name, value in flat(recorded):
             if name in now and str(now[name]) != str(value):  # PyYAML reads the 1e-05 of dvc.lock as text
                 found.add(f"parameter {name}: recorded {value}, now {now[name]}")

@@ -3,6 +3,7 @@
 `EXCEPTIONS` is the whole list of what docs/determinism.md does not promise: nothing else is ever left out.
 """
 
+import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ LATENCY = (
 )
 EXCEPTIONS = (
     Exempt("reports/evaluate.json", LATENCY, "measured time"),
+    Exempt("artifacts/study.parquet", ("seconds",), "measured time"),
+    Exempt("reports/study.csv", ("seconds",), "measured time"),
     Exempt("artifacts/*/trials.parquet", ("seconds", "device"), "measured time, and which worker was free"),
     Exempt("artifacts/runs/*.json", None, "ids of runs are new each time"),
     Exempt("reports/report.html", None, "shows measured times and ids of runs; drawn from files that are compared"),
@@ -64,7 +67,7 @@ def same(name: str, found: Path, md5: str, reference: Path | None) -> tuple[str,
         return SKIPPED, known.why
     if reference is None:
         return (ABSENT if known.without else DIFFERS), f"{known.why}; what was recorded is not here to compare with"
-    read: Callable[[Path, tuple[str, ...]], Any] = _json if name.endswith(".json") else _rows
+    read = READERS[found.suffix]
     equal = read(found, known.without) == read(reference, known.without)
     return (CONTENT, known.why) if equal else (DIFFERS, "")
 
@@ -91,9 +94,18 @@ def _json(path: Path, without: tuple[str, ...]) -> Any:
         raise Refused(f"{path} is not the JSON of a stage: check it out of git again") from error
 
 
+def _lines(path: Path, without: tuple[str, ...]) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: value for name, value in row.items() if name not in without} for row in rows]
+
+
 def _rows(path: Path, without: tuple[str, ...]) -> list[dict[str, Any]]:
     try:
         table = pq.read_table(path)
         return table.drop_columns([name for name in without if name in table.column_names]).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise Refused(f"{path} is no whole Parquet file: get it again, as by `dvc checkout`") from error
+
+
+READERS: dict[str, Callable[[Path, tuple[str, ...]], Any]] = {".json": _json, ".csv": _lines, ".parquet": _rows}

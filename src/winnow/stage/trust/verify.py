@@ -28,6 +28,8 @@ from winnow.stage.trust.same import FINE, same
 
 BITS, BAND, DECISION, DIFFERS = "bits equal", "metrics within the seed band", "same decision", "differs"
 STAGES = ("inputs", "prepare", "search", "select", "tune", "retrain", "evaluate")
+STUDY = "study"  # no stage of DVC: what it left is compared with as it lies here
+LEFT_BY_STUDY = ("artifacts/study.parquet", "reports/study.json", "reports/study.csv", "reports/study.svg")
 
 
 @dataclass
@@ -63,12 +65,13 @@ def verify(
     names: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
 ) -> Certificate:
-    """Run the stages `names` (none: all that dvc.lock has) again in `scratch`, an empty folder.
+    """Run the stages `names` (none: all that dvc.lock has) again in `scratch`, an empty folder; "study" if it is named.
 
     A stage reads what the stages before it made just now where they run too, else what lies in the project. Refused
     where dvc.lock lacks a stage, or what a stage reads is neither here nor made again.
     """
     lock = _lock(folder)
+    lock |= {STUDY: _study(folder, lock)} if STUDY in names else {}
     chosen = [name for name in _ordered(lock) if not names or name.partition("@")[0] in names]
     _check(lock, chosen, names)
     _lay_out(params, folder, scratch, lock, chosen)
@@ -95,8 +98,18 @@ def _lock(folder: Path) -> dict[str, Any]:
 
 
 def _ordered(lock: dict[str, Any]) -> list[str]:
-    known = [name for name in lock if name.partition("@")[0] in STAGES]
-    return sorted(known, key=lambda name: STAGES.index(name.partition("@")[0]))
+    order = (*STAGES, STUDY)
+    known = [name for name in lock if name.partition("@")[0] in order]
+    return sorted(known, key=lambda name: order.index(name.partition("@")[0]))
+
+
+def _study(folder: Path, lock: dict[str, Any]) -> dict[str, Any]:
+    """What `winnow study` left here, as dvc.lock has a stage: every cell of it is computed again."""
+    outs = [{"path": path, "md5": md5_of(folder / path)} for path in LEFT_BY_STUDY if (folder / path).is_file()]
+    if not outs:
+        raise Refused(f"there is no {LEFT_BY_STUDY[0]} to compare with: run `winnow study` first")
+    splits = [out for out in lock.get("prepare", {}).get("outs", []) if out["path"].startswith("data/")]
+    return {"cmd": "winnow study", "deps": splits, "outs": outs}
 
 
 def _check(lock: dict[str, Any], chosen: Sequence[str], names: Sequence[str]) -> None:
@@ -191,6 +204,9 @@ def _compare(name: str, stage: dict[str, Any], folder: Path, scratch: Path, fail
         outputs[path] = same(path, scratch / path, md5, references[path])
     checked = Checked(BITS, 0.0, outputs)
     if all(verdict in FINE for verdict, _ in outputs.values()):
+        return checked
+    if name == STUDY:  # its cells are of many parameters: no spread of seeds is theirs
+        checked.verdict = DIFFERS
         return checked
     checked.outside = within_band(references, scratch, _reference_of_spread(folder))
     decision = decided(references, scratch)

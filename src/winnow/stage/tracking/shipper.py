@@ -183,11 +183,19 @@ class Shipment:
         """Try again after a pause; set aside what keeps failing, and give up on a store that takes nothing."""
         self._note(error)
         self.tries, self.due = self.tries + 1, time.monotonic() + PAUSE
-        if self.run and self.tries >= TRIES and self.run.aside < ASIDE:
+        if self.tries < TRIES:
+            return
+        if self.run and self.run.aside < ASIDE and not self._away():
             self.run.set_aside()
             self.tries = TRIES - 1
-        elif self._late() or (self.ended_at is not None and self.tries >= TRIES):
+        elif self.ended_at is not None:
             self._give_up(error)
+
+    def _away(self) -> bool:
+        """Whether the store answers nothing at all, so that nothing else would pass what does not get through."""
+        from winnow.stage.tracking.answers import trouble
+
+        return trouble(self.uri) is not None
 
     def _late(self) -> bool:
         return self.ended_at is not None and time.monotonic() > self.ended_at + LAST_PATIENCE

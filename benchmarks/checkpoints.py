@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from winnow.config.params import Runtime
 from winnow.data.augment import Augment
 from winnow.data.loaders import Batches, Split
+from winnow.run.checkpoint import generations, save
 from winnow.search.mixture import Parts, bilevel
 from winnow.search.objective import cross_entropy
 from winnow.spaces import build
-from winnow.stage.checkpoint import generations, save
-from winnow.stage.params import Runtime
 from winnow.train.checkpoint import Keeper
 from winnow.train.fit import fit
 from winnow.train.recipes import RECIPES, Recipe

@@ -23,7 +23,7 @@ from winnow.proxies.inside import az_nas_of, images_of, meco_of
 from winnow.proxies.sizes import sizes_of
 from winnow.proxies.together import synflow_of
 from winnow.spaces.nas_bench_201 import nas_bench_201
-from winnow.stage.ranking import equals, noise_batch
+from winnow.tools.ranking import equals, noise_batch
 from winnow.train.seeds import generator, seeded
 
 Many = Callable[[Sequence[Architecture]], list[dict]]

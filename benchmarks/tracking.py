@@ -23,8 +23,8 @@ import psutil
 import torch
 from torch import nn
 
-from winnow.stage.tracking import track
-from winnow.stage.tracking.launch import SHIPPER
+from winnow.tracking import track
+from winnow.tracking.launch import SHIPPER
 
 STEPS_PER_EPOCH = 5
 LINGER = 3  # seconds the first shipper waits for another stage, so that a cold start can be measured

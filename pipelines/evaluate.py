@@ -19,28 +19,28 @@ import torch
 from rich.markup import escape
 from torch import Tensor, nn
 
+from winnow.config.params import Params
 from winnow.core.architecture import Architecture
-from winnow.core.machine import usable_cores
 from winnow.core.space import Space
 from winnow.data.loaders import Split
+from winnow.look.style import to_bytes
 from winnow.measure import cost
 from winnow.measure.judgement import mean_interval
 from winnow.measure.latency import busy, latency_over_time
-from winnow.pipelines import tested
-from winnow.pipelines.controls import compared
-from winnow.pipelines.retrain import initial
-from winnow.pipelines.searches import other_finds, random_find
-from winnow.pipelines.verdict import Alike, nothing_compared, rival, verdict
-from winnow.stage import files
-from winnow.stage.answers import packed
-from winnow.stage.controls import check_comparison, controls
-from winnow.stage.draw import draw_architecture
-from winnow.stage.limits import Limits
-from winnow.stage.look.style import to_bytes
-from winnow.stage.model import load_model
-from winnow.stage.params import Params
-from winnow.stage.report import write_report
-from winnow.stage.work import Work, final_space, working
+from winnow.pipelines import search, select
+from winnow.run import files, tested
+from winnow.run.answers import packed
+from winnow.run.children import initial
+from winnow.run.compared import compared
+from winnow.run.controls import check_comparison, controls
+from winnow.run.draw import draw_architecture
+from winnow.run.limits import Limits
+from winnow.run.model import load_model
+from winnow.run.report import write_report
+from winnow.run.searches import other_finds, random_find
+from winnow.run.verdict import Alike, nothing_compared, rival, verdict
+from winnow.run.work import Work, final_space, working
+from winnow.system.machine import usable_cores
 from winnow.train.building import fresh, laid
 
 COLOURS = {"yes": "green", "no": "red", "cannot tell": "yellow"}
@@ -84,11 +84,11 @@ def _compared(work: Work, space: Space, arch: Architecture) -> tuple[dict[str, A
     The test split is opened here, after everything is trained.
     """
     params, seeds = work.params, work.params.retrain.seeds
-    others = other_finds(work, arch)
+    others = other_finds(work, arch, search.main, select.main)
     random = controls(params, work.folder, (arch, *others))
     if not random:
         return {**nothing_compared(), **_controls(work, space, [], [])}, work.split("test")
-    sought = random_find(work)
+    sought = random_find(work, search.main, select.main)
     groups = {
         "found": [(arch, seed) for seed in seeds],
         "others": [(other, seeds[0]) for other in others],
@@ -205,7 +205,7 @@ def _write(work: Work, drawing: str, result: dict[str, Any], chances: list[Tenso
         found = result["find_accuracies" if len(result["finds"]) > 1 else "found_accuracies"]
         work.picture("found_against_random", "against_controls", found, result["control_accuracies"])
     work.run.model(
-        "winnow.pipelines.retrain:logged_model",
+        "winnow.run.model:logged_model",
         [folder / files.MODEL],
         list(test.images.shape[1:]),
         arguments={"file": files.MODEL.name, "space": params.space.name},
@@ -227,6 +227,6 @@ def _sd(values: list[float]) -> float | None:
 
 
 if __name__ == "__main__":
-    from winnow.cli import run_stage
+    from winnow.cli.main import run_stage
 
     run_stage("evaluate")

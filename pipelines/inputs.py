@@ -11,11 +11,11 @@ if __name__ == "__main__":  # a script's folder heads the path, where select.py 
 
 from pathlib import Path
 
-from winnow.stage.imports import on_path
-from winnow.stage.lineage import record_of, runs_of, stale
-from winnow.stage.outside import INPUTS, PIPELINE, digest, named
-from winnow.stage.params import Params
-from winnow.stage.tracking.spool import write_json
+from winnow.config.params import Params
+from winnow.run.imports import on_path
+from winnow.run.lineage import record_of, runs_of, stale
+from winnow.run.outside import INPUTS, PIPELINE, digest, named
+from winnow.tracking.spool import write_json
 
 
 def main(params: Params, folder: Path) -> None:
@@ -45,6 +45,6 @@ def _verdict(params: Params, folder: Path, keys: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    from winnow.cli import run_stage
+    from winnow.cli.main import run_stage
 
     run_stage("inputs")

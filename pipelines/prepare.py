@@ -9,11 +9,11 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from winnow.config.params import Params
 from winnow.data.prepare import prepare_splits
-from winnow.stage import files
-from winnow.stage.outside import resolved
-from winnow.stage.params import Params
-from winnow.stage.work import working
+from winnow.run import files
+from winnow.run.outside import resolved
+from winnow.run.work import working
 
 
 def main(params: Params, folder: Path) -> None:
@@ -56,6 +56,6 @@ def main(params: Params, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    from winnow.cli import run_stage
+    from winnow.cli.main import run_stage
 
     run_stage("prepare")

@@ -7,25 +7,14 @@ if __name__ == "__main__":  # a script's folder heads the path, where select.py 
 
 from pathlib import Path
 
-from torch import nn
-
-from winnow.core.architecture import Architecture
-from winnow.data.loaders import Batches, Split, join
-from winnow.stage import files
-from winnow.stage.checkpoint import checkpoints
-from winnow.stage.dry import try_child
-from winnow.stage.model import load_model
-from winnow.stage.params import Params
-from winnow.stage.progress import Shown
-from winnow.stage.trust.provenance import provenance, tags
-from winnow.stage.trust.revision import md5_of
-from winnow.stage.work import Work, about_model, augmentation, facts, final_space, recipe_of, working
-from winnow.train.building import fresh, laid
-from winnow.train.checkpoint import Keeper
-from winnow.train.fit import fit
-from winnow.train.recipes import Recipe
-from winnow.train.seeds import derived, generator
-from winnow.train.watch import Watch
+from winnow.config.params import Params
+from winnow.run import files
+from winnow.run.checkpoint import checkpoints
+from winnow.run.children import initial, train_child, training_split
+from winnow.run.progress import Shown
+from winnow.run.revision import md5_of
+from winnow.run.work import about_model, facts, final_space, recipe_of, working
+from winnow.trust.provenance import provenance, tags
 
 
 def main(params: Params, folder: Path, seed: int) -> None:
@@ -56,50 +45,7 @@ def main(params: Params, folder: Path, seed: int) -> None:
         work.say(f"  wrote {path}; next: winnow evaluate (after all of retrain.seeds)")
 
 
-def training_split(work: Work) -> Split:
-    return join([work.split(name) for name in work.params.retrain.splits])
-
-
-def initial(seed: int) -> int:
-    """What the first values of a retrained network are drawn from."""
-    return derived(derived(seed, "retrain"), "initialise")
-
-
-def train_child(
-    work: Work,
-    arch: Architecture,
-    training: Split,
-    seed: int,
-    watch: Watch,
-    label: str,
-    keeper: Keeper,
-    recipe: Recipe | None = None,
-) -> nn.Module:
-    """The child of the final space for `arch`, initialised and trained from scratch; all randomness is from `seed`.
-
-    By `recipe`, or by the one that stage tune left.
-    """
-    recipe = recipe or recipe_of(work.params, work.folder)
-    start = derived(seed, "retrain")
-    try_child(work.params, work.folder, work.device, arch)
-    model = laid(fresh(final_space(work.params, work.folder), arch, work.device, initial(seed)))
-    batches = Batches(
-        training,
-        recipe.batch,
-        augment=augmentation(work.params, training, recipe.cutout),
-        generator=generator(start, "batches"),
-        channels_last=True,
-    )
-    watch.start(label, recipe.epochs * len(batches))
-    return fit(model, batches, recipe, seed=start, watch=watch, keeper=keeper)
-
-
-def logged_model(folder: Path, file: str, space: str | None = None) -> nn.Module:
-    """For the tracker: the network of `file` in `folder`, without the parts that only training uses."""
-    return load_model(folder / file, space)[0]
-
-
 if __name__ == "__main__":
-    from winnow.cli import run_stage
+    from winnow.cli.main import run_stage
 
     run_stage("retrain")

@@ -11,18 +11,18 @@ if __name__ == "__main__":  # a script's folder heads the path, where select.py 
 import shutil
 from pathlib import Path
 
-from winnow.pipelines.search_trials import search_by_trials
-from winnow.pipelines.supernet import about, trained
+from winnow.config.params import Params
 from winnow.proxies import proxy
-from winnow.stage import files
-from winnow.stage.checkpoint import checkpoints
-from winnow.stage.controls import check_comparison
-from winnow.stage.dry import try_search
-from winnow.stage.limits import check_limits
-from winnow.stage.params import Params
-from winnow.stage.progress import Shown
-from winnow.stage.study import CURVE
-from winnow.stage.work import Work, working
+from winnow.run import files
+from winnow.run.checkpoint import checkpoints
+from winnow.run.controls import check_comparison
+from winnow.run.dry import try_search
+from winnow.run.limits import check_limits
+from winnow.run.progress import Shown
+from winnow.run.search_trials import search_by_trials
+from winnow.run.supernet import about, trained
+from winnow.run.trials import CURVE
+from winnow.run.work import Work, working
 from winnow.train.checkpoint import Keeper
 
 WEIGHTS = ("epoch", "decision", "option", "weight")
@@ -96,6 +96,6 @@ def train_supernet(work: Work, strategy: str, keeper: Keeper) -> dict[str, float
 
 
 if __name__ == "__main__":
-    from winnow.cli import run_stage
+    from winnow.cli.main import run_stage
 
     run_stage("search")

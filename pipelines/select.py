@@ -14,15 +14,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from winnow.config.params import Params
 from winnow.core.architecture import Architecture
-from winnow.pipelines.selections import METHODS, SPLITS, Bench
-from winnow.stage import files
-from winnow.stage.checkpoint import checkpoints
-from winnow.stage.draw import draw_architecture, save
-from winnow.stage.outside import resolved
-from winnow.stage.params import Params
-from winnow.stage.table import true_accuracy
-from winnow.stage.work import Work, working
+from winnow.run import files
+from winnow.run.checkpoint import checkpoints
+from winnow.run.draw import draw_architecture, save
+from winnow.run.outside import resolved
+from winnow.run.selections import METHODS, SPLITS, Bench
+from winnow.run.table import true_accuracy
+from winnow.run.work import Work, working
 from winnow.train.seeds import derived, seeded
 
 EVIDENCE = pa.schema(
@@ -143,6 +143,6 @@ def _write(work: Work, bench: Bench, found: dict[str, Architecture], evidence: l
 
 
 if __name__ == "__main__":
-    from winnow.cli import run_stage
+    from winnow.cli.main import run_stage
 
     run_stage("select")

@@ -14,17 +14,17 @@ from typing import Any
 
 import pyarrow as pa
 
+from winnow.config.params import Params
 from winnow.core.errors import Refused
-from winnow.pipelines.study_cell import SPLITS, is_there, result
-from winnow.stage import files
-from winnow.stage.combinations import Cell, combinations
-from winnow.stage.comparisons import baseline_of, gains, power, ranks, summary, verdict
-from winnow.stage.draw import save
-from winnow.stage.look.standings import standings
-from winnow.stage.params import Params
-from winnow.stage.progress import duration
-from winnow.stage.table import columns
-from winnow.stage.work import Work, working
+from winnow.look.standings import standings
+from winnow.pipelines import search, select
+from winnow.run import files
+from winnow.run.combinations import Cell, check_columns, combinations, counted
+from winnow.run.comparisons import baseline_of, gains, power, ranks, summary, verdict
+from winnow.run.draw import save
+from winnow.run.progress import duration
+from winnow.run.study_cell import SPLITS, is_there, result
+from winnow.run.work import Work, working
 
 TABLE, PICTURE = Path("artifacts/study.parquet"), Path("reports/study.svg")
 SCHEMA = pa.schema(
@@ -64,20 +64,6 @@ def main(params: Params, folder: Path) -> None:
             )
 
 
-def counted(cells: list[Cell]) -> tuple[int, int, int]:
-    """Seeds, combinations of method and selection, and spaces."""
-    pairs = {(cell.method, cell.selection) for cell in cells}
-    return len({cell.seed for cell in cells}), len(pairs), len({cell.space for cell in cells})
-
-
-def check_columns(cells: list[Cell]) -> None:
-    """Refused before anything is trained where a table lacks the column of the score."""
-    for cell in cells:
-        path, column = cell.params.select.table, cell.params.study.column
-        if path is not None and column not in (known := columns(Path(path))):
-            raise Refused(f"study.column: the table has no column {column!r}; it has {', '.join(known)}")
-
-
 def _all(work: Work, cells: list[Cell]) -> list[dict[str, Any]]:
     """The rows of all cells, told one by one with the time that is left, from those computed now."""
     there = sum(is_there(work.folder, cell) for cell in cells)
@@ -86,7 +72,7 @@ def _all(work: Work, cells: list[Cell]) -> list[dict[str, Any]]:
     rows, began, computed = [], time.monotonic(), 0
     for number, cell in enumerate(cells, 1):
         new = not is_there(work.folder, cell)
-        row = result(work, cell)
+        row = result(work, cell, search.main, select.main)
         rows.append(row)
         computed += new
         left = ""
@@ -153,6 +139,6 @@ def _line(row: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    from winnow.cli import run_stage
+    from winnow.cli.main import run_stage
 
     run_stage("study")

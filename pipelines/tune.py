@@ -16,13 +16,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from winnow.pipelines.evaluators import TUNE_SPLITS
-from winnow.stage import files
-from winnow.stage.dry import try_child
-from winnow.stage.params import Params
-from winnow.stage.plans import plan_of_tune
-from winnow.stage.study import CURVE, Task, curve, record, study, worker_params
-from winnow.stage.work import Work, final_space, working
+from winnow.config.params import Params
+from winnow.config.plans import plan_of_tune
+from winnow.run import files
+from winnow.run.dry import try_child
+from winnow.run.evaluators import TUNE_SPLITS
+from winnow.run.trials import CURVE, Task, curve, record, study, worker_params
+from winnow.run.work import Work, final_space, working
 from winnow.train.seeds import derived
 from winnow.trials.front import best
 from winnow.trials.importance import importance
@@ -88,7 +88,7 @@ def _task(work: Work) -> Task:
         search=SpaceSearch(None, ranges),
         count=tune.trials,
         seconds=tune.seconds,
-        factory="winnow.pipelines.evaluators:tune",
+        factory="winnow.run.evaluators:tune",
         settings={"folder": str(folder.resolve()), "params": dump},
         basis={
             "architecture": arch.digest,
@@ -131,6 +131,6 @@ def _short(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    from winnow.cli import run_stage
+    from winnow.cli.main import run_stage
 
     run_stage("tune")

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from tests.fuzz import Target, as_json, as_yaml, json_of, yaml_of
 from tests.stages.locked import write_lock
 from tests.stages.tiny import ROOT, run_all, tiny
+from winnow.config.reading import read_params
 from winnow.core.errors import Refused
 from winnow.data.cifar10 import RECORD, TEST, TRAIN, cifar10
 from winnow.data.image_folder import image_folder
@@ -26,21 +27,20 @@ from winnow.data.loaders import open_split
 from winnow.data.parquet import parquet
 from winnow.data.source import Options
 from winnow.data.storage import read_manifest
-from winnow.pipelines.selections import read_logits
-from winnow.stage import files
-from winnow.stage.model import load_model
-from winnow.stage.reading import read_params
-from winnow.stage.table import true_accuracy
-from winnow.stage.tracking.facts import flatten
-from winnow.stage.trust import gate
-from winnow.stage.trust.origin import read_origin
-from winnow.stage.trust.provenance import provenance
-from winnow.stage.trust.revision import read_lock
-from winnow.stage.trust.same import same
-from winnow.stage.trust.why import why
-from winnow.stage.work import facts, final_space, search_space
+from winnow.run import files
+from winnow.run.model import load_model
+from winnow.run.revision import read_lock
+from winnow.run.selections import read_logits
+from winnow.run.table import true_accuracy
+from winnow.run.work import facts, final_space, search_space
+from winnow.tracking.facts import flatten
 from winnow.trials.lookup import Table
 from winnow.trials.table import as_rows, read_table
+from winnow.trust import gate
+from winnow.trust.origin import read_origin
+from winnow.trust.provenance import provenance
+from winnow.trust.same import same
+from winnow.trust.why import why
 
 Read = Callable[[Path], object]
 
@@ -169,7 +169,7 @@ def _opened(project: Path) -> None:
 def _provenance(params: Any, project: Path) -> None:
     import torch
 
-    provenance(params, project, params.retrain.recipe(), torch.device("cpu"))
+    provenance(params, project, params.retrain.recipe(), torch.device("cpu"), {})
 
 
 def _gated(done: Path) -> Read:

@@ -15,29 +15,40 @@ REPOSITORY = Path(__file__).parents[1]
 ROOTS = {"winnow": REPOSITORY / "src" / "winnow", "winnow.pipelines": REPOSITORY / "pipelines"}
 FLOORS = {
     "core": 0,
-    "nn": 1,
-    "holes": 1,
-    "data": 1,
-    "measure": 1,
-    "spaces": 2,
-    "proxies": 2,
-    "predictors": 2,
-    "train": 2,
-    "search": 3,
-    "trials": 3,
-    "search.methods": 4,
-    "stage": 4,
-    "pipelines": 5,
-    "cli_trials": 5,
-    "cli_proxies": 5,
-    "cli_predictors": 5,
-    "cli_trust": 5,
-    "cli_clean": 5,
-    "cli": 6,
-    "__main__": 7,
+    "system": 1,
+    "nn": 2,
+    "holes": 2,
+    "data": 2,
+    "measure": 2,
+    "look": 2,
+    "tracking": 2,
+    "spaces": 3,
+    "proxies": 3,
+    "predictors": 3,
+    "train": 3,
+    "search": 4,
+    "trials": 4,
+    "search.methods": 5,
+    "search.selections": 5,
+    "config": 5,
+    "run": 6,
+    "trust": 7,
+    "tools": 7,
+    "cli": 8,
+    "pipelines": 9,
+    "__main__": 10,
 }
-UPSTAIRS = ("stage", "pipelines", "cli", "__main__")  # where parameters, paths and tracking are known
-TRACKING = "winnow.stage.tracking"
+UPSTAIRS = (
+    "tracking",
+    "config",
+    "run",
+    "trust",
+    "tools",
+    "cli",
+    "pipelines",
+    "__main__",
+)  # where parameters, paths and tracking are known
+TRACKING = "winnow.tracking"
 SEEDS = "winnow.train.seeds"
 GLOBAL_STREAMS = ("random", "numpy.random", "np.random")
 OWN_STREAMS = ("Random", "SystemRandom", "default_rng", "Generator", "SeedSequence", "PCG64")
@@ -85,7 +96,7 @@ def wrong_imports(package: str, module: str, name: str) -> Iterator[str]:
     if package == "core" and target is None and top != "torch" and top not in sys.stdlib_module_names:
         yield f"imports {name}: core takes torch and the standard library only"
     if top in ("mlflow", "wandb", "yaml", "pydantic") and package not in UPSTAIRS:
-        yield f"imports {name}, known to stage and above only"
+        yield f"imports {name}, known upstairs only"
     elif top in ("mlflow", "wandb") and not module.startswith(TRACKING):
         yield f"imports {name}, known to {TRACKING} only"
     if top == "dvc":
@@ -111,6 +122,11 @@ def wrong_calls(module: str, call: ast.Call, name: str) -> Iterator[str]:
         yield "calls .cuda(): say .to(device)"
 
 
+def above(target: str, package: str) -> str:
+    """What is said of an arrow back up."""
+    return f"from floor {FLOORS[target]}, standing on floor {FLOORS[package]}"
+
+
 def violations(module: str, source: str, is_package: bool = False) -> list[str]:
     """What `source`, the text of `module`, does that the house does not allow; "line: what"."""
     package = package_of(module)
@@ -119,15 +135,8 @@ def violations(module: str, source: str, is_package: bool = False) -> list[str]:
     tree = ast.parse(source)
     found = [f"{c.lineno}: {w}" for c, name in calls(tree) for w in wrong_calls(module, c, name)]
     for line, name in imports(tree, module, is_package):
-        as_script = line in script_lines(tree) and package_of(name) == "cli"  # run as a script, a stage is its own roof
-        found += [f"{line}: {wrong}" for wrong in wrong_imports(package, module, name) if not as_script]
+        found += [f"{line}: {wrong}" for wrong in wrong_imports(package, module, name)]
     return found
-
-
-def script_lines(tree: ast.Module) -> set[int]:
-    """The lines below `if __name__ == "__main__":`."""
-    guards = (node for node in tree.body if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test))
-    return {line for guard in guards for line in range(guard.lineno, (guard.end_lineno or 0) + 1)}
 
 
 def sources() -> Iterator[tuple[str, Path]]:
@@ -153,26 +162,32 @@ def test_every_source_was_read():
 @pytest.mark.parametrize(
     ("module", "source", "message"),
     [
-        ("winnow.core.space", "from winnow.nn.ops import darts_op", "from floor 1, standing on floor 0"),
+        ("winnow.core.space", "from winnow.nn.ops import darts_op", above("nn", "core")),
         ("winnow.core.space", "import numpy", "core takes torch and the standard library only"),
-        ("winnow.spaces.darts", "import winnow.train.fit", "from floor 2, standing on floor 2"),
-        ("winnow.spaces.darts", "def f():\n    from winnow import search", "2: imports winnow.search from floor 3"),
-        ("winnow.spaces.darts", "from ..search import relax", "imports winnow.search.relax from floor 3"),
-        ("winnow.search.relax", "from winnow.search.methods.darts import x", "from floor 4, standing on floor 3"),
-        ("winnow.search.relax", "from .methods import darts", "from floor 4, standing on floor 3"),
-        ("winnow.search.methods.spos", "from winnow.stage.files import atomic", "from floor 4, standing on floor 4"),
-        ("winnow.stage.files", "from winnow.pipelines import search", "from floor 5, standing on floor 4"),
-        ("winnow.pipelines.search", "import winnow.cli", "from floor 6, standing on floor 5"),
-        ("winnow.pipelines.search", "def main():\n    import winnow.cli", "from floor 6, standing on floor 5"),
-        ("winnow.stage.files", "if __name__ == '__main__':\n    import winnow.pipelines", "from floor 5"),
+        ("winnow.spaces.darts", "import winnow.train.fit", above("train", "spaces")),
+        (
+            "winnow.spaces.darts",
+            "def f():\n    from winnow import search",
+            f"2: imports winnow.search {above('search', 'spaces')}",
+        ),
+        (
+            "winnow.spaces.darts",
+            "from ..search import relax",
+            f"imports winnow.search.relax {above('search', 'spaces')}",
+        ),
+        ("winnow.search.relax", "from winnow.search.methods.darts import x", above("search.methods", "search")),
+        ("winnow.search.relax", "from .methods import darts", above("search.methods", "search")),
+        ("winnow.search.methods.spos", "from winnow.run.files import atomic", above("run", "search.methods")),
+        ("winnow.run.files", "from winnow.pipelines import search", above("pipelines", "run")),
+        ("winnow.run.files", "if __name__ == '__main__':\n    import winnow.pipelines", above("pipelines", "run")),
         ("winnow.spaces.darts", "from winnow.attic import x", "which has no floor"),
         ("winnow.attic.old", "", "winnow.attic.old has no floor"),
-        ("winnow.train.fit", "import mlflow", "known to stage and above only"),
-        ("winnow.search.methods.spos", "import yaml", "known to stage and above only"),
-        ("winnow.data.schema", "from pydantic import BaseModel", "known to stage and above only"),
-        ("winnow.stage.params", "import mlflow.tracking", "known to winnow.stage.tracking only"),
-        ("winnow.pipelines.search", "def f():\n    import wandb", "2: imports wandb, known to winnow.stage.tracking"),
-        ("winnow.stage.tracking", "from dvc.api import params_show", "imports dvc"),
+        ("winnow.train.fit", "import mlflow", "known upstairs only"),
+        ("winnow.search.methods.spos", "import yaml", "known upstairs only"),
+        ("winnow.data.schema", "from pydantic import BaseModel", "known upstairs only"),
+        ("winnow.config.params", "import mlflow.tracking", "known to winnow.tracking only"),
+        ("winnow.pipelines.search", "def f():\n    import wandb", "2: imports wandb, known to winnow.tracking"),
+        ("winnow.tracking", "from dvc.api import params_show", "imports dvc"),
         ("winnow.data.cifar10", "import pickle", "no pickle"),
         ("winnow.train.fit", "random.seed(0)", "calls random.seed"),
         ("winnow.train.fit", "np.random.seed(0)", "calls np.random.seed"),
@@ -182,7 +197,7 @@ def test_every_source_was_read():
         ("winnow.train.fit", "torch.load(path, weights_only=False)", "without weights_only"),
         ("winnow.data.parquet", "np.load(path, allow_pickle=True)", "with allow_pickle"),
         ("winnow.train.fit", "model = build().cuda()", r"calls .cuda\(\)"),
-        ("winnow.stage.report", "text = path.read_text()", "read_text without an encoding"),
+        ("winnow.run.report", "text = path.read_text()", "read_text without an encoding"),
     ],
 )
 def test_a_planted_fault_is_found(module, source, message):
@@ -195,16 +210,16 @@ def test_a_planted_fault_is_found(module, source, message):
     [
         ("winnow.core.space", "import json, torch.nn\nfrom winnow.core.holes import Hole"),
         ("winnow.search.methods.darts", "from winnow.search import relax\nfrom winnow.search.methods import spos"),
-        ("winnow.stage.tracking.shipper", "import mlflow, wandb"),
-        ("winnow.cli", "from winnow import __version__"),
-        ("winnow.__main__", "from winnow.cli import main"),
-        ("winnow.stage.params", "import yaml, pydantic"),
+        ("winnow.tracking.shipper", "import mlflow, wandb"),
+        ("winnow.cli.main", "from winnow import __version__"),
+        ("winnow.__main__", "from winnow.cli.main import main"),
+        ("winnow.config.params", "import yaml, pydantic"),
         ("winnow.train.seeds", "torch.manual_seed(0)"),
         ("winnow.train.fit", "g = torch.Generator().manual_seed(0)\nr = random.Random(0)\ntorch.cuda.synchronize()"),
         ("winnow.train.fit", "torch.load(path, weights_only=True)"),
-        ("winnow.stage.report", "from winnow.stage import files\nfiles.write_text(out, text)"),
-        ("winnow.pipelines.search", "if __name__ == '__main__':\n    from winnow.cli import run_stage"),
-        ("winnow.pipelines.search", "from winnow.stage import params\nfrom winnow.search.methods import METHODS"),
+        ("winnow.run.report", "from winnow.run import files\nfiles.write_text(out, text)"),
+        ("winnow.pipelines.search", "if __name__ == '__main__':\n    from winnow.cli.main import run_stage"),
+        ("winnow.pipelines.search", "from winnow.config import params\nfrom winnow.search.methods import METHODS"),
     ],
 )
 def test_what_is_allowed_passes(module, source):

@@ -14,12 +14,12 @@ import tarfile
 import pytest
 
 from tests.test_floors import REPOSITORY, calls, sources
+from winnow.config.reading import check_params, read_params
 from winnow.core.errors import Refused
 from winnow.data.cifar10 import TEST, TRAIN, read_members
-from winnow.stage.reading import check_params, read_params
-from winnow.stage.tracking import run as tracking_run
-from winnow.stage.tracking import track
-from winnow.stage.trust.revision import read_lock
+from winnow.run.revision import read_lock
+from winnow.tracking import run as tracking_run
+from winnow.tracking import track
 from winnow.trials.record import public
 
 UNPACKS = ("extractall", "extract", "unpack_archive", "Untar", "Unzip")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from winnow import cli
+from winnow.cli import main as cli
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +20,7 @@ def winnow(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess:
 def test_help_imports_nothing_heavy():
     """What makes `winnow --help` quick: neither torch nor anything of its weight is touched."""
     code = (
-        "import sys; from winnow import cli; cli.run(['--help']);"
+        "import sys; from winnow.cli import main; main.run(['--help']);"
         "heavy = {'torch', 'numpy', 'pyarrow', 'mlflow', 'optuna', 'wandb', 'pydantic', 'matplotlib', 'rich'};"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )

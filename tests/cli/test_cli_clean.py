@@ -1,7 +1,7 @@
 """winnow clean: what it lists, what it removes and what it leaves."""
 
-from winnow import cli
-from winnow.stage.checkpoint import hold
+from winnow.cli import main as cli
+from winnow.run.checkpoint import hold
 
 
 def test_lists_without_touching_and_removes_what_nobody_works_in(tmp_path, capsys, monkeypatch):

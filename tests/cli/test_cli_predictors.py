@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from winnow import cli
+from winnow.cli import main as cli
 from winnow.core.choosers import uniform
 from winnow.predictors import neural
 from winnow.spaces.darts import darts

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from winnow import cli
+from winnow.cli import main as cli
 from winnow.core.choosers import uniform
 from winnow.data.prepare import prepare_splits
+from winnow.run.files import write_architecture
 from winnow.spaces.darts import darts
 from winnow.spaces.nas_bench_201 import nas_bench_201
-from winnow.stage import ranking_files
-from winnow.stage.files import write_architecture
+from winnow.tools import ranking_files
 from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import Row, as_table, write_table
 

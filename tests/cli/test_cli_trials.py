@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from winnow import cli
+from winnow.cli import main as cli
 from winnow.spaces.nas_bench_201 import OPS, to_string
 from winnow.trials.lookup import Table
 

@@ -27,7 +27,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tests.stages.tiny import tiny
-from winnow.stage.trust.same import LATENCY
+from winnow.trust.same import LATENCY
 
 COUNTS = ("kills", "resumed", "anew", "identical", "lost")
 PATIENCE = 300.0  # seconds for a stage that takes two
@@ -99,7 +99,7 @@ def run(case: Case, stage: str, folder: Path, step: int) -> None:
     os.dup2(log, 2)
     import importlib
 
-    from winnow.stage import fingerprint
+    from winnow.run import fingerprint
     from winnow.train import checkpoint
 
     due, taken = checkpoint.Keeper.due, itertools.count(1)

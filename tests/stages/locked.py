@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from tests.stages.tiny import ROOT
-from winnow.stage.trust.revision import md5_of
+from winnow.run.revision import md5_of
 
 
 def git(folder: Path, *words: str) -> str:

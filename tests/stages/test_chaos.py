@@ -8,7 +8,7 @@ import pytest
 from tests.stages.chaos import SHORT, Arena, content, differing
 from tests.stages.tiny import tiny
 from winnow.pipelines import retrain
-from winnow.stage import files
+from winnow.run import files
 
 
 @pytest.fixture(scope="module")

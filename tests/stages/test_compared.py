@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from tests.stages.tiny import tiny
+from winnow.config.params import Params
 from winnow.core.errors import Refused
 from winnow.measure import cost
 from winnow.measure.judgement import fewest_controls
-from winnow.pipelines import controls as training
-from winnow.pipelines import evaluate, search, searches
-from winnow.pipelines.plan import plan
-from winnow.pipelines.verdict import Alike, rival, verdict
-from winnow.stage import controls, files
-from winnow.stage.answers import packed, unpacked
-from winnow.stage.params import Params
-from winnow.stage.trust.same import LATENCY
-from winnow.stage.work import final_space
+from winnow.pipelines import evaluate, search, select
+from winnow.run import compared as training
+from winnow.run import controls, files, searches
+from winnow.run.answers import packed, unpacked
+from winnow.run.verdict import Alike, rival, verdict
+from winnow.run.work import final_space
+from winnow.tools.plan import plan
+from winnow.trust.same import LATENCY
 
 
 @pytest.fixture
@@ -151,7 +151,8 @@ def test_further_searches_run_once_and_equal_finds_count_once(project, unseen, m
     others = {1: space.decide(lambda d: "none"), 2: arch, 3: space.decide(lambda d: "none")}
     asked = []
 
-    def selected(work, cell):
+    def selected(work, cell, *stages):
+        assert stages == (search.main, select.main)
         asked.append(cell.params.seed)
         assert not cell.params.tracking.enabled
         files.write_architecture(project / files.ARCHITECTURE, others[cell.seed], space, "nas_bench_201")

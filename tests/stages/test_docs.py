@@ -17,8 +17,8 @@ from torch import nn
 
 from tests.stages.tiny import ROOT, tiny
 from tests.test_floors import sources
-from winnow.cli import cli, run
-from winnow.stage.reading import check_params
+from winnow.cli.main import cli, run
+from winnow.config.reading import check_params
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.M | re.S)

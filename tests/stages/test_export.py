@@ -6,13 +6,13 @@ import sys
 import pytest
 import torch
 
-from winnow import cli
+from winnow.cli import main as cli
 from winnow.core.errors import Refused
 from winnow.data.loaders import open_split
-from winnow.stage import files
-from winnow.stage.model import load_model, prepared
-from winnow.stage.trust import export as exporting
-from winnow.stage.trust.why import FILE, why
+from winnow.run import files
+from winnow.run.model import load_model, prepared
+from winnow.trust import export as exporting
+from winnow.trust.why import FILE, why
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra winnow[onnx]")
 pytest.importorskip("onnxscript", reason="needs the extra winnow[onnx]")

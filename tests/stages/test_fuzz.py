@@ -6,8 +6,8 @@ import pytest
 
 from tests.fuzz import Target, attack
 from tests.fuzz_targets import targets
+from winnow.config.reading import read_params
 from winnow.core.errors import Refused
-from winnow.stage.reading import read_params
 
 PER_READER = 12
 

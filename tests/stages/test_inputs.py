@@ -10,15 +10,15 @@ from PIL import Image
 
 from tests.stages.locked import committed
 from tests.stages.tiny import ROOT, run_all, tiny
-from winnow import cli
+from winnow.cli import main as cli
 from winnow.core.errors import Refused
 from winnow.pipelines import evaluate, inputs, prepare, search
 from winnow.pipelines import select as selecting
-from winnow.stage import files
-from winnow.stage.checkpoint import _basis
-from winnow.stage.trust import verify as verifying
-from winnow.stage.trust.why import HERE, OTHER, why
-from winnow.stage.work import working
+from winnow.run import files
+from winnow.run.checkpoint import _basis
+from winnow.run.work import working
+from winnow.trust import verify as verifying
+from winnow.trust.why import HERE, OTHER, why
 
 NET = """
 from torch import nn

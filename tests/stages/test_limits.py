@@ -12,18 +12,18 @@ import torch
 from click.testing import CliRunner
 
 from tests.stages.tiny import tiny
-from winnow.cli import cli
+from winnow.cli.main import cli
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.measure import cost
-from winnow.pipelines import evaluators, prepare, search, selections
-from winnow.pipelines import plan as planning
+from winnow.pipelines import prepare, search
 from winnow.pipelines import select as selecting
+from winnow.run import evaluators, files, selections
+from winnow.run.limits import Limits
+from winnow.run.work import facts, final_space
 from winnow.search.pairs import KEEP_LIMITS, NEEDS, OFFERS, objection
 from winnow.spaces import build, shape_of
-from winnow.stage import files
-from winnow.stage.limits import Limits
-from winnow.stage.work import facts, final_space
+from winnow.tools import plan as planning
 from winnow.trials.table import as_rows, read_table
 
 SHAPE = (2, 12, 8)

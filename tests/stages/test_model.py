@@ -11,11 +11,11 @@ from tests.stages.tiny import tiny
 from winnow.core.errors import Refused
 from winnow.data.loaders import open_split
 from winnow.pipelines import retrain, select
+from winnow.run import files
+from winnow.run.model import load_model, prepared
+from winnow.run.revision import md5_of
 from winnow.spaces import build, facts_of
-from winnow.stage import files
-from winnow.stage.model import load_model, prepared
-from winnow.stage.tracking.run import Run
-from winnow.stage.trust.revision import md5_of
+from winnow.tracking.run import Run
 
 
 def rewritten(finished, tmp_path, change):

@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from tests.stages.tiny import tiny
-from winnow import cli, cli_proxies
+from winnow.cli import main as cli
+from winnow.cli import proxies as cli_proxies
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.data.loaders import Batches, open_split
-from winnow.stage import dry, files
-from winnow.stage.dry import try_search
-from winnow.stage.model import load_model
-from winnow.stage.work import about_model, facts, final_space, search_space, working
+from winnow.run import dry, files
+from winnow.run.dry import try_search
+from winnow.run.model import load_model
+from winnow.run.work import about_model, facts, final_space, search_space, working
 from winnow.train.building import fresh, laid
 from winnow.train.fit import fit
 from winnow.train.watch import Watch

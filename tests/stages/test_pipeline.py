@@ -17,9 +17,10 @@ from winnow.core.errors import Refused
 from winnow.data.loaders import open_split
 from winnow.pipelines import evaluate, prepare, retrain, search
 from winnow.pipelines import select as selecting
-from winnow.stage import files
-from winnow.stage.trust.same import LATENCY
-from winnow.stage.work import final_space, search_space
+from winnow.run import files
+from winnow.run.model import load_model
+from winnow.run.work import final_space, search_space
+from winnow.trust.same import LATENCY
 
 
 def read(folder: Path, name: str):
@@ -71,7 +72,7 @@ def test_evidence_holds_every_mask_and_every_child_evaluated(finished):
 
 
 def test_the_saved_model_scores_on_test_what_the_report_says(finished):
-    model, about = retrain.load_model(finished / "artifacts/model.safetensors")
+    model, about = load_model(finished / "artifacts/model.safetensors")
     test = open_split(finished / files.SPLITS, "test", stage="evaluate")
     mean, std = (torch.tensor(about[name]).view(1, -1, 1, 1) for name in ("mean", "std"))
     with torch.no_grad():

@@ -10,11 +10,11 @@ import yaml
 
 from tests.stages.locked import git, locked_copy, write_lock
 from tests.stages.tiny import tiny
-from winnow import cli
+from winnow.cli import main as cli
 from winnow.core.errors import Refused
-from winnow.stage import files
-from winnow.stage.trust.gate import gate
-from winnow.stage.trust.promote import promote
+from winnow.run import files
+from winnow.trust.gate import gate
+from winnow.trust.promote import promote
 
 RECORD = files.RUNS / "evaluate.json"
 MODELS = [{"name": "model", "registered": "winnow", "version": 4, "alias": "candidate"}]
@@ -38,7 +38,7 @@ def asked(monkeypatch):
         calls.append((version, tags))
         return "3"
 
-    monkeypatch.setitem(sys.modules, "winnow.stage.tracking.registry", SimpleNamespace(promote=passed_on))
+    monkeypatch.setitem(sys.modules, "winnow.tracking.registry", SimpleNamespace(promote=passed_on))
     return calls
 
 
@@ -110,7 +110,7 @@ def test_the_registry_itself(project):
     """A store on disk with two versions: only the candidate is promoted, and the version says by which gate."""
     prepare = (
         "import sys; from pathlib import Path; from mlflow import MlflowClient\n"
-        "from winnow.stage.tracking.local import create_local_store\n"
+        "from winnow.tracking.local import create_local_store\n"
         "state = Path('.winnow'); state.mkdir(exist_ok=True); create_local_store(state.resolve())\n"
         "client = MlflowClient('sqlite:///.winnow/mlflow.db'); client.create_registered_model('winnow')\n"
         "for _ in range(4): version = client.create_model_version('winnow', 'file:///nowhere').version\n"

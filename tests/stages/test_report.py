@@ -9,8 +9,8 @@ import yaml
 
 from tests.stages.tiny import ROOT, tiny
 from winnow.core.errors import Refused
-from winnow.stage.lineage import HANDED, SHOWN, of_this_run
-from winnow.stage.report import collapsed, write_report
+from winnow.run.lineage import HANDED, SHOWN, of_this_run
+from winnow.run.report import collapsed, write_report
 
 
 @pytest.fixture

@@ -14,15 +14,15 @@ import yaml
 
 from tests.stages.tiny import ROOT, tiny
 from winnow.core.errors import Refused
-from winnow.pipelines import search, study, study_cell
+from winnow.pipelines import search, study
 from winnow.pipelines import select as selecting
-from winnow.pipelines.plan_study import plan_study
-from winnow.pipelines.supernet import load_pretrained
+from winnow.run import files, report, study_cell
+from winnow.run.combinations import INHERITED, combinations
+from winnow.run.supernet import load_pretrained
+from winnow.run.work import search_space
 from winnow.spaces import build
 from winnow.spaces.nas_bench_201 import to_string
-from winnow.stage import files, report
-from winnow.stage.combinations import INHERITED, combinations
-from winnow.stage.work import search_space
+from winnow.tools.plan_study import plan_study
 
 PARTS = {
     "methods": {"darts": {"search.strategy": "darts"}, "blank": {"search.strategy": "blank"}},
@@ -55,8 +55,8 @@ def test_a_killed_study_goes_on_and_computes_nothing_twice(prepared, monkeypatch
 
         return main
 
-    monkeypatch.setattr(study_cell.search, "main", counted("search"))
-    monkeypatch.setattr(study_cell.selecting, "main", counted("select"))
+    monkeypatch.setattr(search, "main", counted("search"))
+    monkeypatch.setattr(selecting, "main", counted("select"))
     with pytest.raises(KeyboardInterrupt):
         study.main(params, prepared)
     assert calls == ["search", "select", "select"]
@@ -83,7 +83,7 @@ def test_a_failing_cell_fails_alone_and_is_tried_again(prepared, monkeypatch, ca
         plain(params, folder)
 
     with monkeypatch.context() as broken:
-        broken.setattr(study_cell.selecting, "main", main)
+        broken.setattr(selecting, "main", main)
         with pytest.raises(
             Refused, match=r"1 of 2 cells failed, first as above darts likely 0: ZeroDivisionError: of all"
         ):
@@ -107,7 +107,7 @@ def test_a_full_disk_and_ctrl_c_end_the_study(prepared, monkeypatch):
         def main(params, folder, error=error, cause=cause):
             raise error from cause
 
-        monkeypatch.setattr(study_cell.search, "main", main)
+        monkeypatch.setattr(search, "main", main)
         with pytest.raises((Refused, KeyboardInterrupt)) as told:
             study.main(parameters(), prepared)
         assert "cells failed" not in str(told.value)
@@ -125,14 +125,14 @@ def test_a_cell_is_keyed_by_the_code_that_it_runs(tmp_path, monkeypatch):
         assert "winnow/search/mixture.py" in study_cell.code_of(darts, stage)
         assert "winnow/spaces/nas_bench_201.py" in study_cell.code_of(darts, stage)
         for name in study_cell.code_of(darts, stage):
-            assert not name.startswith(("winnow/stage/look", "winnow/stage/tracking", "winnow/cli"))
-    assert "winnow.pipelines/selections.py" in study_cell.code_of(darts, "select")
+            assert not name.startswith(("winnow/look", "winnow/tracking", "winnow/cli"))
+    assert "winnow/run/selections.py" in study_cell.code_of(darts, "select")
 
 
 def test_code_that_changed_is_named_and_only_its_cells_are_computed_again(prepared, monkeypatch, capsys):
     params, trained = parameters(study__selections={"magnitude": {"select.methods": ["magnitude"]}}), []
     plain, code = search.main, study_cell.code_of
-    monkeypatch.setattr(study_cell.search, "main", lambda *given: (trained.append(1), plain(*given)))
+    monkeypatch.setattr(search, "main", lambda *given: (trained.append(1), plain(*given)))
     study.main(params, prepared)
     study.main(params, prepared)
     assert len(trained) == 1
@@ -149,7 +149,7 @@ def test_a_changed_table_computes_selections_again_and_no_supernet(prepared, tmp
     params, calls = parameters(select__table="bench.parquet"), []
     plain = {"search": search.main, "select": selecting.main}
     for kind in plain:
-        module = getattr(study_cell, {"search": "search", "select": "selecting"}[kind])
+        module = {"search": search, "select": selecting}[kind]
         monkeypatch.setattr(module, "main", lambda *given, kind=kind: (calls.append(kind), plain[kind](*given)))
     for first in (0.0, 1.0):
         values = [first + i for i in range(len(names))]

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from tests.stages.tiny import ROOT
+from winnow.config.reading import check_params
 from winnow.pipelines import prepare, study
-from winnow.stage.combinations import summary
-from winnow.stage.reading import check_params
+from winnow.run.comparisons import summary
 
 DATA = Path(os.environ.get("WINNOW_TEST_DATA", ROOT.parent / "shared" / "data"))
 TABLE = DATA / "nasbench201/nasbench201.parquet"

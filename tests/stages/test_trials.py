@@ -17,9 +17,9 @@ from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.pipelines import search, tune
 from winnow.pipelines import select as selecting
+from winnow.run import files
+from winnow.run.work import final_space, recipe_of
 from winnow.spaces.nb201_classes import wired
-from winnow.stage import files
-from winnow.stage.work import final_space, recipe_of
 from winnow.trials.lookup import Table
 from winnow.trials.reduce import reduced
 from winnow.trials.table import as_rows, read_table

@@ -8,10 +8,10 @@ import pytest
 
 from tests.stages.tiny import tiny
 from winnow.core.errors import Refused
+from winnow.look.charts import evaluated
 from winnow.pipelines import search
 from winnow.pipelines import select as selecting
-from winnow.stage import files
-from winnow.stage.look.charts import evaluated
+from winnow.run import files
 
 
 def untrained(**changes):

@@ -12,16 +12,16 @@ import yaml
 
 from tests.stages.locked import locked_copy, write_lock
 from tests.stages.tiny import tiny
-from winnow import cli
+from winnow.cli import main as cli
 from winnow.core.errors import Refused
 from winnow.pipelines import study
-from winnow.stage import files
-from winnow.stage.trust import verify as verifying
-from winnow.stage.trust.certificate import as_markdown
-from winnow.stage.trust.circumstances import NO_REPOSITORY, Circumstances
-from winnow.stage.trust.revision import read_lock
-from winnow.stage.trust.same import ABSENT, CONTENT, DIFFERS, EQUAL, SKIPPED, same
-from winnow.stage.trust.verify import BAND, BITS, DECISION, Certificate
+from winnow.run import files
+from winnow.run.revision import read_lock
+from winnow.trust import verify as verifying
+from winnow.trust.certificate import as_markdown
+from winnow.trust.circumstances import NO_REPOSITORY, Circumstances
+from winnow.trust.same import ABSENT, CONTENT, DIFFERS, EQUAL, SKIPPED, same
+from winnow.trust.verify import BAND, BITS, DECISION, Certificate
 
 METHODS = ["perturbation", "magnitude", "evolution"]
 
@@ -175,8 +175,8 @@ def test_what_cannot_be_verified_is_refused(project, tmp_path, inside):
     params = tiny(select__methods=METHODS)
     with pytest.raises(Refused, match=r"there is no dvc\.lock"):
         verifying.verify(params, tmp_path, tmp_path / "scratch")
-    with pytest.raises(Refused, match=r"no stage 'study' \(it has"):
-        verifying.verify(params, project, tmp_path / "scratch", ["study"])
+    with pytest.raises(Refused, match=r"no stage 'other' \(it has"):
+        verifying.verify(params, project, tmp_path / "scratch", ["other"])
     bare = tmp_path / "bare"
     bare.mkdir()
     shutil.copy(project / "dvc.lock", bare)

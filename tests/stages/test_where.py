@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from tests.stages.tiny import tiny
-from winnow.cli import run
+from winnow.cli.main import run
 from winnow.core.errors import Refused
-from winnow.core.streams import Loose
 from winnow.pipelines import prepare, retrain, search, select, tune
-from winnow.stage import files
-from winnow.stage.work import working
+from winnow.run import files
+from winnow.run.work import working
+from winnow.system.streams import Loose
 
 NAMES = ["a b 'ü' #y@2&z?b=c [x]*{y} 50%20 $HOME~\n;", "-lead:", "sqlite:"]
 

@@ -6,10 +6,10 @@ import shutil
 import pytest
 
 from tests.stages.locked import committed, git, locked_copy
-from winnow import cli
+from winnow.cli import main as cli
 from winnow.core.errors import Refused
-from winnow.stage import files
-from winnow.stage.trust.why import FILE, HERE, OTHER, UNKNOWN, why
+from winnow.run import files
+from winnow.trust.why import FILE, HERE, OTHER, UNKNOWN, why
 
 
 @pytest.fixture(scope="module")

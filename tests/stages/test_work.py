@@ -10,9 +10,9 @@ import torch
 
 from tests.stages.tiny import tiny
 from winnow.core.errors import Refused
-from winnow.pipelines.plan import plan
-from winnow.stage.tracking import Run
-from winnow.stage.work import Work, augmentation, choose_device, working
+from winnow.run.work import Work, augmentation, choose_device, working
+from winnow.tools.plan import plan
+from winnow.tracking import Run
 
 
 def test_a_plan_counts_measures_and_adds_up(finished):
@@ -85,7 +85,7 @@ def test_a_picture_ends_no_work(finished, monkeypatch, capsys, place):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     if place == "full":
-        monkeypatch.setattr("winnow.stage.draw.save", full)
+        monkeypatch.setattr("winnow.run.draw.save", full)
     else:
         monkeypatch.setattr(tempfile, "tempdir", None)
         monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
@@ -98,7 +98,7 @@ def test_a_picture_ends_no_work(finished, monkeypatch, capsys, place):
 
 
 def test_without_a_tracker_no_picture_is_drawn(finished, monkeypatch):
-    monkeypatch.setattr("winnow.stage.draw.save", lambda *_: pytest.fail("drawn"))
+    monkeypatch.setattr("winnow.run.draw.save", lambda *_: pytest.fail("drawn"))
     Work("evaluate", tiny(), finished, torch.device("cpu"), Run("evaluate", None)).picture("confusion", "confusion", [])
 
 

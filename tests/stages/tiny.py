@@ -4,10 +4,10 @@ from pathlib import Path
 
 import yaml
 
+from winnow.config.params import Params
+from winnow.config.reading import check_params
 from winnow.pipelines import evaluate, inputs, prepare, retrain, search, tune
 from winnow.pipelines import select as selecting
-from winnow.stage.params import Params
-from winnow.stage.reading import check_params
 
 ROOT = Path(__file__).parents[2]
 TINY = {

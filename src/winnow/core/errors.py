@@ -69,4 +69,5 @@ def _place(error: BaseException) -> tuple[str, int] | None:
         if not path.startswith("<") and top not in ("winnow", "torch", *sys.stdlib_module_names):
             frames.append((path, number))
     own = [place for place in frames if not Path(place[0]).is_relative_to(sysconfig.get_path("purelib"))]
-    return (own or frames or [None])[-1]
+    found = own or frames
+    return found[-1] if found else None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from winnow.core.decision import Value
-from winnow.core.holes import Hole
+from winnow.core.holes import Asking, Hole
 from winnow.core.space import Space
 
 Rule = Callable[[str, nn.Module], Hole | None]
@@ -29,7 +29,7 @@ def replace(net: nn.Module, rule: Rule) -> Space:
         if module not in visited:
             hole = rule(path, module) if path else None
             visited[module] = module if hole is None else hole
-            if hole is not None:
+            if isinstance(hole, Asking):
                 kept = {v for v in hole.decision.values if any(part is module for part in hole.kept(v))}
                 unchanged[hole.decision.name] = unchanged.get(hole.decision.name, kept) & kept
             if hole is None:

@@ -13,9 +13,9 @@ import psutil
 from PIL import Image, ImageOps
 
 from winnow.core.errors import Refused
-from winnow.core.machine import usable_cores
 from winnow.data.pixels import FRAMES, TRANSPARENT, UPPER, Picture, Unusable, read_picture
 from winnow.data.source import ImageSize, sides, with_channels
+from winnow.system.machine import usable_cores
 
 BLOCK, HELD = 2048, 256 << 20  # images and bytes in flight: bounds the memory beside the result
 GROUP = 128  # images a task: amortises the hand-over to a thread

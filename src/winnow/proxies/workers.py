@@ -42,10 +42,8 @@ def scored_by(
             for index, archs in enumerate(lists):
                 yield index, score(archs)
         return
-    try:
-        ForkingPickler.dumps(make)
-    except Exception as error:  # whatever a module of a space of somebody's own raises
-        raise Refused(f"this space cannot be sent to other processes, score with one worker: {error}") from error
+    if reason := unsendable(make):
+        raise Refused(f"this cannot be sent to other processes, score with one worker: {reason}")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(make,)) as pool:
         running = {pool.submit(_score, archs): index for index, archs in enumerate(lists)}
@@ -54,6 +52,15 @@ def scored_by(
                 yield running[done], done.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def unsendable(what: object) -> str:
+    """Why `what`, a space of somebody's own maybe, cannot be sent to another process; empty where it can."""
+    try:
+        ForkingPickler.dumps(what)
+    except Exception as error:  # whatever one of its modules raises
+        return str(error)
+    return ""
 
 
 class _Worker:

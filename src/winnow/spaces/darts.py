@@ -6,10 +6,10 @@ from torch import Tensor
 
 from winnow.core.holes import Choice
 from winnow.core.space import Space
+from winnow.holes.mixing import counting, mixing
 from winnow.nn.blocks import AuxiliaryHead
 from winnow.nn.mixture import add_edges
 from winnow.nn.ops import FactorizedReduce, darts_op, relu_conv_bn
-from winnow.spaces.mixing import counting, mixing
 from winnow.spaces.options import positive
 
 OPS = (

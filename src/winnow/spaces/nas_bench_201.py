@@ -11,10 +11,10 @@ from winnow.core.architecture import Architecture
 from winnow.core.decision import Value
 from winnow.core.holes import Choice
 from winnow.core.space import Space
+from winnow.holes.mixing import counting, mixing
 from winnow.nn.blocks import ResidualReduction
 from winnow.nn.mixture import add_edges
 from winnow.nn.ops import nb201_op
-from winnow.spaces.mixing import counting, mixing
 from winnow.spaces.options import positive
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")

@@ -10,8 +10,8 @@ from typing import Any
 
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from winnow.core import locks
 from winnow.core.errors import Refused
+from winnow.system import locks
 
 SYNC_SECONDS = 1.0  # how much a power cut may take; a killed process loses nothing, the kernel has its lines
 

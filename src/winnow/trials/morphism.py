@@ -20,7 +20,7 @@ from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.core.holes import Asking
 from winnow.core.space import Space
-from winnow.core.whole import atomic
+from winnow.system.whole import atomic
 from winnow.trials.draw import draw_all, draw_other, key_of
 from winnow.trials.evolution import TRIES, fitness
 from winnow.trials.outcome import PARENT, Job

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from winnow.core.errors import Refused
-from winnow.core.machine import usable_cores
+from winnow.system.machine import usable_cores
 from winnow.trials.executors import Ask, leases
 from winnow.trials.outcome import FAILED, Outcome
 

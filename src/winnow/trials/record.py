@@ -13,8 +13,8 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from winnow.core.addresses import read_address, redact
 from winnow.core.errors import Refused
+from winnow.system.addresses import read_address, redact
 from winnow.trials.journal import Journal, drop_stale_lock, mend, only_driver
 from winnow.trials.outcome import Outcome
 from winnow.trials.plan import Plan

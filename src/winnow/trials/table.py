@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from winnow.core.errors import Refused
-from winnow.core.whole import atomic
+from winnow.system.whole import atomic
 from winnow.trials.outcome import COMPLETE
 
 FORMAT = "winnow.trials/1"

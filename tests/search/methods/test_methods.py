@@ -13,9 +13,9 @@ from winnow.core.decision import Decision
 from winnow.core.errors import Refused
 from winnow.core.holes import Choice, Hole
 from winnow.core.space import Space
+from winnow.holes.partial import partial_channels
 from winnow.search.methods import METHODS
 from winnow.search.objective import cross_entropy
-from winnow.search.partial import partial_channels
 from winnow.search.relax import softmax
 from winnow.search.select import magnitude
 

@@ -1,0 +1,98 @@
+"""The commands about tables of trials. Like the others, they import nothing heavy before they run."""
+
+from pathlib import Path
+
+import click
+
+_path = click.Path(path_type=Path)
+SHOWN = (10, 30, 50, 100, 200, 300, 500, 1000)  # evaluations that `replay` prints
+
+
+@click.group()
+def table() -> None:
+    """Tables of trials: import a benchmark, look at any."""
+
+
+@table.command("import")
+@click.argument("benchmark", type=click.Choice(["nas_bench_201"]))
+@click.argument("sources", type=_path, nargs=-1, required=True)
+@click.option("--out", type=_path, help="Where the table goes [default: tables/<benchmark>.parquet]")
+def import_table(benchmark: str, sources: tuple[Path, ...], out: Path | None) -> None:
+    """Make one table of ours from files of a benchmark, which may hold different columns of it."""
+    from winnow.trials.tables import import_nas_bench_201
+
+    out = out or Path("tables") / f"{benchmark}.parquet"
+    count, left_out = import_nas_bench_201(sources, out)
+    if left_out:
+        click.echo(f"left out, as no results of {benchmark}: {', '.join(left_out)}")
+    click.echo(f"wrote {out}: {count:,} rows; look at it with: winnow table show {out}")
+
+
+@table.command("show")
+@click.argument("path", type=_path)
+def show_table(path: Path) -> None:
+    """What a table holds: states, decisions, and the best of each metric."""
+    from collections import Counter
+
+    from winnow.trials.lookup import Table
+    from winnow.trials.table import read_table
+
+    states = Counter(read_table(path, ["state"])["state"].to_pylist())
+    found = Table.read(path)
+    counted = ", ".join(f"{n:,} {state}" for state, n in sorted(states.items()))
+    click.echo(f"{path}: {counted}; {len(found):,} architectures of {len(found.names)} decisions")
+    click.echo(f"  {'metric':<18} {'fidelity':<14} {'known of':>9} {'min':>14} {'mean':>14} {'max':>14}")
+    for metric, fidelity in found.columns:
+        values = found.column(metric, dict(fidelity))
+        values = values[values == values]  # nan: not evaluated at this fidelity
+        at = ", ".join(f"{name} {value:g}" for name, value in fidelity) or "full"
+        numbers = " ".join(f"{value:>14,.6g}" for value in (values.min(), values.mean(), values.max()))
+        click.echo(f"  {metric:<18} {at:<14} {len(values):>9,} {numbers}")
+
+
+@click.command()
+@click.option("--strategy", "strategies", multiple=True, required=True, help="A sampler, or halving; may be repeated.")
+@click.option("--table", "path", type=_path, required=True, help="A table of trials, as written by `table import`.")
+@click.option("--metric", default="cifar10_valid", show_default=True)
+@click.option("--direction", type=click.Choice(["maximize", "minimize"]), default="maximize", show_default=True)
+@click.option("--proxy", "proxies", multiple=True, help="For proxy_bo: a metric of the table, or package.module:score.")
+@click.option("--seeds", type=click.IntRange(2), default=100, show_default=True)
+@click.option("--evaluations", type=click.IntRange(1), default=500, show_default=True)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Trials in flight at a time.")
+@click.option("--out", type=_path, default=Path("replay"), show_default=True, help="Folder for the CSV and the figure.")
+def replay(
+    strategies: tuple[str, ...],
+    path: Path,
+    metric: str,
+    direction: str,
+    proxies: tuple[str, ...],
+    seeds: int,
+    evaluations: int,
+    workers: int,
+    out: Path,
+) -> None:
+    """Simulate search strategies on a table, beside random search: regret by evaluations, with 95 % bands."""
+    import time
+
+    from winnow.look.replay import draw_regret
+    from winnow.run.draw import save
+    from winnow.run.files import write_rows
+    from winnow.trials.lookup import Table
+    from winnow.trials.replay import band, regrets, task
+
+    found = Table.read(path)
+    columns = [n for n in SHOWN if n <= evaluations] or [evaluations]
+    click.echo(f"mean regret of {metric} over {seeds} seeds (± half a 95 % interval) after")
+    click.echo(f"{'evaluations':<24}" + "".join(f"{n:>18}" for n in columns) + f"{'seconds':>10}")
+    curves, rows = {}, []
+    for strategy in dict.fromkeys((*strategies, "random")):
+        started = time.perf_counter()
+        of = task(found, metric, direction, workers, {"proxies": proxies} if strategy == "proxy_bo" else {})
+        curves[strategy] = mean, low, high = band(regrets(of, strategy, seeds, evaluations))
+        cells = "".join(f"{f'{mean[n - 1]:.4f} ± {high[n - 1] - mean[n - 1]:.4f}':>18}" for n in columns)
+        click.echo(f"{strategy:<24}{cells}{time.perf_counter() - started:>10.1f}")
+        for i in range(evaluations):
+            rows.append({"strategy": strategy, "evaluations": i + 1, "regret": mean[i], "low": low[i], "high": high[i]})
+    write_rows(out / "regret.csv", rows)
+    save(draw_regret(curves, metric, seeds), out / "regret.svg")
+    click.echo(f"wrote {out / 'regret.csv'} and {out / 'regret.svg'}")

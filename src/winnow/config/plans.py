@@ -1,0 +1,105 @@
+"""Studies as params.yaml declares them: what is wrong with them before anything runs, and their plans."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from winnow.config.params import Params
+from winnow.config.section import nearest
+from winnow.core.errors import Refused
+from winnow.train.recipes import Recipe
+from winnow.trials.plan import Plan
+
+
+def plan_of_search(params: Params) -> Plan:
+    """The study of strategy trials; its seed is the stage's to set."""
+    search = params.search.trials
+    return Plan(
+        objectives=search.objectives,
+        constraints={name: limits.model_dump() for name, limits in search.constraints.items()},
+        sampler=search.sampler,
+        sampler_options=search.sampler_options,
+        stopper=search.stopper,
+        stopper_options=_stops(search.stopper, search.stopper_options, search.training.epochs),
+        look_back=search.look_back,
+        fidelity=search.fidelity(),
+    )
+
+
+def plan_of_tune(params: Params, first: dict[str, Any]) -> Plan:
+    """The study of stage tune, whose trial 0 has the parameters `first`; its seed is the stage's to set."""
+    tune = params.tune
+    epochs = tune.epochs or params.retrain.recipe().epochs
+    return Plan(
+        objectives={"accuracy": "maximize"},
+        sampler=tune.sampler,
+        sampler_options=tune.sampler_options,
+        stopper=tune.stopper,
+        stopper_options=_stops(tune.stopper, tune.stopper_options, epochs),
+        look_back=tune.look_back,
+        fidelity={} if tune.epochs is None else {"epochs": float(tune.epochs)},
+        first=first,
+    )
+
+
+def check_tried(params: Params) -> None:
+    """ValueError for what no study could be made of."""
+    _check_ranges(params)
+    for key, section, count in (
+        ("search.trials", params.search.trials, params.search.strategy == "trials"),
+        ("tune", params.tune, params.tune.trials),
+    ):
+        if count and params.trials.executor != "inline" and params.trials.workers > section.look_back:
+            raise ValueError(
+                f"{key}.look_back: {params.trials.workers} workers (trials.workers) need as many or more, not "
+                f"{section.look_back}: a trial cannot know the results of those beside it"
+            )
+    if params.search.strategy == "trials":
+        _check_search(params)
+
+
+def _check_ranges(params: Params) -> None:
+    """A range is of a field of the recipe, and its ends are values that `retrain` would take."""
+    tune = params.tune
+    if tune.trials and not tune.ranges:
+        raise ValueError("tune.ranges is empty: name a field of retrain with its range, or set tune.trials to 0")
+    if tune.epochs is not None and "epochs" in tune.ranges:
+        raise ValueError("tune.epochs sets the epochs of every trial: set it to null to try ranges of epochs")
+    fields = Recipe.__dataclass_fields__
+    places = {"tune.ranges": tune.ranges, "search.trials.ranges": params.search.trials.ranges}
+    for place, name, given in ((p, n, r) for p, ranges in places.items() for n, r in ranges.items()):
+        if name not in fields:
+            raise ValueError(
+                f"{place}.{name}: no field of a recipe{nearest(name, fields)}; there are {', '.join(fields)}"
+            )
+        if name == "auxiliary" and not (params.retrain.recipe().needs_auxiliary and all(given.values())):
+            raise ValueError(f"{place}.auxiliary: whether there is a second classifier is not tried: keep it above 0")
+        for value in given.values():
+            try:
+                type(params.retrain).model_validate({name: value})
+            except ValidationError as error:
+                message = error.errors()[0]["msg"]
+                raise ValueError(f"{place}.{name}: {message[0].lower() + message[1:]}, not {value!r}") from error
+
+
+def _check_search(params: Params) -> None:
+    search = params.search.trials
+    if search.evaluator == "table" and search.table.path is None:
+        raise ValueError("search.trials.table.path: evaluator table takes the path of a trials table")
+    if search.identity != "digest" and params.space.name != "nas_bench_201":
+        raise ValueError(f"search.trials.identity: {search.identity!r} is known of nas_bench_201; take digest")
+    if "epochs" in search.ranges:
+        raise ValueError("search.trials.ranges.epochs: search.trials.training.epochs sets those of every trial")
+    if search.ranges and search.evaluator != "training":
+        raise ValueError("search.trials.ranges: hyper-parameters need evaluator training")
+    if search.sampler == "network_morphism" and search.evaluator != "training":
+        raise ValueError("search.trials.sampler: network_morphism hands weights on; take evaluator training")
+    try:
+        plan_of_search(params)
+    except Refused as refusal:
+        raise ValueError(f"search.trials: {refusal}") from refusal
+
+
+def _stops(stopper: str, options: dict[str, Any], epochs: int) -> dict[str, Any]:
+    """Hyperband lays its brackets over the epochs of a trial, unless told otherwise."""
+    return {"max_resource": epochs, **options} if stopper == "hyperband" else options

@@ -1,0 +1,75 @@
+"""What every section of params.yaml is made of."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from winnow.core.errors import Refused
+from winnow.system.addresses import read_address
+
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Distinct = Field(min_length=1)
+
+
+def share_of(limit: str) -> float:
+    """0.5 for "50%". ValueError for what is no share above 0 and up to 100 %."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)%", limit, re.ASCII)
+    if found is None or not 0 < float(found[1]) <= 100:
+        raise ValueError(limit)
+    return float(found[1]) / 100
+
+
+def _limit(value: Any) -> Any:
+    try:
+        if value is None or (type(value) is int and value > 0) or share_of(value):
+            return value
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(
+        'takes a whole number of 1 or more, or a share of the whole network from above 0% to 100%, like "50%", '
+        f"not {value!r}"
+    )
+
+
+def _image_size(value: Any) -> Any:
+    sides = value if isinstance(value, list | tuple) and len(value) == 2 else [value]
+    if value is not None and not all(type(side) is int and side > 0 for side in sides):
+        raise ValueError(f"takes a number of pixels, like 32, or [height, width], like [24, 32], not {value!r}")
+    return list(value) if isinstance(value, tuple) else value
+
+
+Limit = Annotated[int | str | None, BeforeValidator(_limit)]
+ImageSize = Annotated[int | list[int] | None, BeforeValidator(_image_size)]
+
+
+def _readable(text: str) -> str:
+    """Blanks around it, as secrets of CI have them, go; what parsers would read differently is refused."""
+    text = text.strip()
+    if "://" in text:
+        try:
+            read_address(text, "it")
+        except Refused as refusal:
+            raise ValueError(str(refusal)) from None
+    return text
+
+
+Place = Annotated[str, AfterValidator(_readable)]  # the address of a server or database, or a path
+
+
+class Section(BaseModel):
+    """Unknown keys are refused, values are not coerced ("3" is not 3) and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ " (did you mean …?)", or nothing."""
+    near = difflib.get_close_matches(name, list(known), 1, 0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,0 +1,155 @@
+"""Charts of a pipeline's numbers: each function takes rows as the stages wrote them and returns a figure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from winnow.look.style import ACCENT, CONTROL, INK, QUIET, RULE, SERIES, palette, sheet, shortened, styled
+
+Rows = Sequence[Mapping[str, Any]]
+WIDTH = 960
+
+
+@styled()
+def curves(groups: Mapping[str, Rows], metrics: Sequence[str], x: str = "epoch") -> Figure:
+    """One panel a metric, one line a group: `groups` maps a label to rows that hold `x` and the metrics."""
+    figure = sheet(WIDTH, 260)
+    for axes, metric in zip(_panels(figure, 1, len(metrics)), metrics, strict=True):
+        for label, rows in groups.items():
+            points = [(float(row[x]), float(row[metric])) for row in rows if row.get(metric) not in (None, "")]
+            axes.plot(*zip(*points, strict=True), label=label, marker="." if len(points) < 4 else None)
+        axes.set(title=metric.replace("_", " "), xlabel=x)
+    if len(groups) > 1:
+        figure.axes[0].legend()
+    return figure
+
+
+@styled()
+def weights_over_time(rows: Rows) -> Figure:
+    """Small multiples, one a decision: the mixture weight of each option over the epochs."""
+    decisions: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for row in rows:
+        options = decisions.setdefault(row["decision"], {})
+        options.setdefault(str(row["option"]), []).append((float(row["epoch"]), float(row["weight"])))
+    colours = palette(option for options in decisions.values() for option in options)
+    columns = 3 if len(decisions) <= 9 else 7
+    lines = math.ceil(len(decisions) / columns)
+    figure = sheet(WIDTH, 60 + lines * (150 if columns == 3 else 105))
+    panels = _panels(figure, lines, columns, sharex=True, sharey=True)
+    for axes, (decision, options) in zip(panels, decisions.items(), strict=False):
+        for option, points in options.items():
+            axes.plot(*zip(*points, strict=True), color=colours[option], linewidth=1.2)
+        axes.set_title(shortened(decision, 18), fontsize=8)
+    for axes in panels[len(decisions) :]:
+        axes.set_visible(False)
+    handles = [figure.axes[0].plot([], [], color=colour)[0] for colour in colours.values()]
+    figure.legend(handles, list(colours), loc="outside lower center", ncols=min(len(colours), 5))
+    return figure
+
+
+@styled()
+def confusion(rows: Rows) -> Figure:
+    """Shares of each true class; counts are written where there is room."""
+    classes = list(dict.fromkeys(str(row["actual"]) for row in rows))
+    counts = {(str(row["actual"]), str(row["predicted"])): int(row["count"]) for row in rows}
+    table = [[counts.get((actual, predicted), 0) for predicted in classes] for actual in classes]
+    shares = [[count / max(sum(line), 1) for count in line] for line in table]
+    side = min(620, 200 + 36 * len(classes))
+    figure = sheet(side, side)
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ticks = range(len(classes)) if len(classes) <= 25 else []
+    labels = [shortened(classes[i], 12) for i in ticks]
+    axes.set_xticks(ticks, labels, rotation=45, ha="right")
+    axes.set_yticks(ticks, labels)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.grid(False)
+    if len(classes) <= 15:
+        for i, line in enumerate(table):
+            for j, count in enumerate(line):
+                if count:
+                    axes.text(
+                        j, i, count, ha="center", va="center", color="white" if shares[i][j] > 0.6 else INK, size=8
+                    )
+    return figure
+
+
+@styled()
+def reliability(rows: Rows) -> Figure:
+    """Accuracy over confidence in bins; the diagonal is a network that is as often right as it is sure."""
+    figure = sheet(420, 380)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=CONTROL, linestyle="--", linewidth=1)
+    total = sum(int(row["count"]) for row in rows)
+    for row in rows:
+        low, high = float(row["confidence_low"]), float(row["confidence_high"])
+        share = int(row["count"]) / total
+        axes.bar((low + high) / 2, float(row["accuracy"]), high - low, color=ACCENT, alpha=0.25 + 0.75 * share)
+    axes.set(xlabel="confidence (darker bars hold more images)", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    return figure
+
+
+@styled()
+def against_controls(found: Sequence[float], controls: Sequence[float]) -> Figure:
+    """Test accuracies of the found architecture (one point a seed) and of random ones (one point an architecture)."""
+    figure = sheet(WIDTH, 150)
+    axes = figure.add_subplot()
+    groups = [("random", controls, CONTROL), ("found", found, ACCENT)]
+    for y, (_, values, colour) in enumerate(groups):
+        axes.plot(values, [y] * len(values), "o", color=colour, alpha=0.75)
+        if values:
+            mean = sum(values) / len(values)
+            axes.plot([mean, mean], [y - 0.25, y + 0.25], color=colour, linewidth=2.5)
+    axes.set_yticks([0, 1], [f"{name} (n = {len(values)})" for name, values, _ in groups])
+    axes.set(ylim=(-0.6, 1.6), xlabel="test accuracy in percent; bars are means")
+    axes.grid(axis="y", visible=False)
+    return figure
+
+
+@styled()
+def masks(rows: Rows) -> Figure:
+    """Evidence of perturbation: what the supernet's accuracy was without each option; the lowest one was kept."""
+    decisions: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        decisions.setdefault(row["decision"], []).append(row)
+    columns = 3 if len(decisions) <= 9 else 6
+    lines = math.ceil(len(decisions) / columns)
+    deepest = max(len(options) for options in decisions.values())
+    figure = sheet(WIDTH, 40 + lines * (50 + 16 * deepest))
+    low = min(row["accuracy"] for row in rows)
+    high = max(row["accuracy"] for row in rows)
+    margin = max(0.05 * (high - low), 0.1)
+    panels = _panels(figure, lines, columns, sharex=True)
+    for axes, (decision, options) in zip(panels, decisions.items(), strict=False):
+        for y, row in enumerate(options):
+            axes.barh(y, row["accuracy"] - low + margin, left=low - margin, color=ACCENT if row["kept"] else RULE)
+        names = [shortened(row["option"], 14 if columns == 3 else 9) for row in options]
+        axes.set_yticks(range(len(options)), names, fontsize=7.5)
+        axes.invert_yaxis()
+        axes.set_title(f"{shortened(decision, 16)}  (event {options[0]['event'] + 1})", fontsize=8, color=QUIET)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlim(low - margin, high + margin)
+    for axes in panels[len(decisions) :]:
+        axes.set_visible(False)
+    figure.supxlabel("accuracy of the supernet without the option, percent", fontsize=8.5, color=QUIET)
+    return figure
+
+
+@styled()
+def evaluated(rows: Rows) -> Figure:
+    """Evidence of evolution: inherited accuracy of every child, or its score where nothing was trained."""
+    told = "accuracy" if rows[0]["accuracy"] is not None else "score"
+    figure = sheet(WIDTH, 240)
+    axes = figure.add_subplot()
+    axes.plot([row["event"] for row in rows], [row[told] for row in rows], "o", color=SERIES[0], alpha=0.5)
+    axes.set(
+        xlabel="generation",
+        ylabel="inherited accuracy, percent" if told == "accuracy" else "score of untrained networks",
+    )
+    return figure
+
+
+def _panels(figure: Figure, lines: int, columns: int, **shared: bool) -> list:
+    return list(figure.subplots(lines, columns, squeeze=False, **shared).flat)

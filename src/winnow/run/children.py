@@ -1,0 +1,52 @@
+"""A network trained from scratch: by stage retrain, and by whoever compares with it."""
+
+from torch import nn
+
+from winnow.core.architecture import Architecture
+from winnow.data.loaders import Batches, Split, join
+from winnow.run.dry import try_child
+from winnow.run.work import Work, augmentation, final_space, recipe_of
+from winnow.train.building import fresh, laid
+from winnow.train.checkpoint import Keeper
+from winnow.train.fit import fit
+from winnow.train.recipes import Recipe
+from winnow.train.seeds import derived, generator
+from winnow.train.watch import Watch
+
+
+def training_split(work: Work) -> Split:
+    return join([work.split(name) for name in work.params.retrain.splits])
+
+
+def initial(seed: int) -> int:
+    """What the first values of a retrained network are drawn from."""
+    return derived(derived(seed, "retrain"), "initialise")
+
+
+def train_child(
+    work: Work,
+    arch: Architecture,
+    training: Split,
+    seed: int,
+    watch: Watch,
+    label: str,
+    keeper: Keeper,
+    recipe: Recipe | None = None,
+) -> nn.Module:
+    """The child of the final space for `arch`, initialised and trained from scratch; all randomness is from `seed`.
+
+    By `recipe`, or by the one that stage tune left.
+    """
+    recipe = recipe or recipe_of(work.params, work.folder)
+    start = derived(seed, "retrain")
+    try_child(work.params, work.folder, work.device, arch)
+    model = laid(fresh(final_space(work.params, work.folder), arch, work.device, initial(seed)))
+    batches = Batches(
+        training,
+        recipe.batch,
+        augment=augmentation(work.params, training, recipe.cutout),
+        generator=generator(start, "batches"),
+        channels_last=True,
+    )
+    watch.start(label, recipe.epochs * len(batches))
+    return fit(model, batches, recipe, seed=start, watch=watch, keeper=keeper)

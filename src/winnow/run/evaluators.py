@@ -1,0 +1,153 @@
+"""What workers of a study make before their first trial: evaluators out of params.yaml and the files of the stages.
+
+`settings` are JSON: the folder, the parameters, the device, and where networks of trials are kept: `models` for who
+looks at the best, `weights` for the children of morphism (null: nowhere).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from winnow.config.params import Params
+from winnow.config.plans import plan_of_search, plan_of_tune
+from winnow.config.reading import check_params
+from winnow.core.architecture import Architecture
+from winnow.data.augment import Augment
+from winnow.data.loaders import Split, in_order, join, open_split
+from winnow.run import files
+from winnow.run.networks import outlined
+from winnow.run.outside import resolved
+from winnow.run.work import about_model, augmentation, facts, final_space, promise, search_space
+from winnow.spaces import facts_of, shape_of
+from winnow.train.recipes import Recipe
+from winnow.train.seeds import derived, generator
+from winnow.trials import morphism
+from winnow.trials.evaluators import ByProxy, ByTable, Cost, Inherited, Training
+from winnow.trials.lookup import Table
+from winnow.trials.outcome import Evaluate
+from winnow.trials.plan import Plan
+from winnow.trials.reduce import reduced_options, reduced_split
+
+TUNE_SPLITS = ("weights", "arch"), ("select",)  # trained on, judged on
+SEARCH_SPLITS = ("weights",), ("arch",)
+
+
+def tune(folder: str, params: dict[str, Any], device: str, models: str | None, weights: str | None) -> Evaluate:
+    """Trains the chosen architecture by the trial's recipe."""
+    bench = _Bench(folder, params, device, "tune", TUNE_SPLITS)
+    path = bench.folder / files.ARCHITECTURE
+    arch = files.read_architecture(path, bench.final, bench.params.space.name)
+    return bench.training(bench.train, bench.valid, None, bench.fact, models, plan_of_tune(bench.params, {}), arch)
+
+
+def search(folder: str, params: dict[str, Any], device: str, models: str | None, weights: str | None) -> Evaluate:
+    """Scores the trial's architecture as search.trials.evaluator says."""
+    bench = _Bench(folder, params, device, "search", SEARCH_SPLITS)
+    evaluate = getattr(bench, f"by_{bench.params.search.trials.evaluator}")(models)
+    return evaluate if weights is None else _morphing(evaluate, Path(weights))
+
+
+class _Bench:
+    """The parameters, splits and spaces that evaluators of one worker share."""
+
+    def __init__(self, folder: str, params: dict[str, Any], device: str, stage: str, splits: tuple):
+        self.folder, self.params = Path(folder), check_params(params)
+        self.device = torch.device(device)
+        promise(self.params.tune.threads if stage == "tune" else self.params.search.trials.threads)
+        self.final = final_space(self.params, self.folder)
+        self.fact = facts(self.folder)
+        self.shape = shape_of(self.fact)
+        self.train, self.valid = (join([self._split(name, stage) for name in names]) for names in splits)
+
+    def cost(self, plan: Plan) -> Cost:
+        return Cost(self.final, self.shape, plan, self.device)
+
+    def by_training(self, models: str | None) -> Evaluate:
+        params, settings = self.params, self.params.search.trials.training
+        stream = generator(derived(params.seed, "search"), "samples")
+        train = reduced_split(self.train, settings.resolution, settings.samples, stream)
+        valid = reduced_split(self.valid, settings.resolution, 1.0, stream)
+        options = {**params.space.chosen(), **params.retrain.space}
+        options = reduced_options(params.space.name, options, settings.channels)
+        fact = {**self.fact, **facts_of(train.images.shape[1:])}
+        return self.training(train, valid, options, fact, models, plan_of_search(params))
+
+    def training(
+        self,
+        train: Split,
+        valid: Split,
+        options: Mapping[str, Any] | None,
+        fact: Mapping[str, Any],
+        models: str | None,
+        plan: Plan,
+        arch: Architecture | None = None,
+    ) -> Training:
+        """`options` and `fact` are those of the network that is trained; None: those of retraining."""
+        params = self.params
+        auxiliary = params.retrain.recipe().needs_auxiliary
+        space = self.final
+        if options is not None:
+            space = outlined(params.space.name, options, fact, auxiliary=auxiliary)
+        epochs = params.tune.epochs if arch is not None else params.search.trials.training.epochs
+        base = params.retrain.recipe()
+
+        def keep(number: int, job_arch: Architecture, model: nn.Module, seed: int) -> None:
+            if models is not None:
+                about = about_model(params, fact, job_arch, train, seed, options, initial=derived(seed, "initialise"))
+                files.write_tensors(Path(models) / f"{number}.safetensors", model.state_dict(), about)
+
+        return Training(
+            space=space,
+            cost=self.cost(plan),
+            train=train,
+            valid=valid,
+            recipe=base if epochs is None else Recipe(**{**base.__dict__, "epochs": epochs}),
+            augment=_augment(params, train),
+            batch=params.select.batch,
+            device=self.device,
+            architecture=arch,
+            keep=keep,
+        )
+
+    def by_inherited(self, models: str | None) -> Evaluate:
+        tensors, _ = files.read_tensors(self.folder / files.SUPERNET, "search")
+        supernet = search_space(self.params, self.folder, self.device)
+        files.load_state(supernet, tensors, self.folder / files.SUPERNET)
+        images = self.params.search.trials.inherited.calibration_images
+        cost = self.cost(plan_of_search(self.params))
+        return Inherited(supernet, cost, self.train, images, self.valid, self.params.select.batch)
+
+    def by_proxy(self, models: str | None) -> Evaluate:
+        settings = self.params.search.trials.proxy
+        space = outlined(self.params.space.name, self.params.space.chosen(), self.fact)
+        images = next(iter(in_order(self.train, settings.batch)))
+        seed = derived(self.params.seed, "search", "proxy")
+        return ByProxy(settings.names, space, self.cost(plan_of_search(self.params)), images, seed, self.device)
+
+    def by_table(self, models: str | None) -> Evaluate:
+        settings = self.params.search.trials.table
+        table = Table.read(resolved(self.folder, str(settings.path), "search.trials.table.path"))
+        return ByTable(table, settings.fidelity, self.cost(plan_of_search(self.params)))
+
+    def _split(self, name: str, stage: str) -> Split:
+        return open_split(self.folder / files.SPLITS, name, stage=stage, device=self.device)
+
+
+def _morphing(evaluate: Training, weights: Path) -> Training:
+    """Children begin with their parent's weights, and leave theirs."""
+
+    def keep(number: int, arch: Architecture, model: nn.Module, seed: int) -> None:
+        evaluate.keep(number, arch, model, seed)
+        morphism.keep(weights, number, arch, model, seed)
+
+    return replace(
+        evaluate, inherit=lambda model, job: morphism.inherit(model, evaluate.space, job, weights), keep=keep
+    )
+
+
+def _augment(params: Params, split: Split) -> Callable[[Recipe], Augment]:
+    return lambda recipe: augmentation(params, split, recipe.cutout)

@@ -1,0 +1,59 @@
+"""Spaces by the names that params.yaml and model files hold, as `train.building` makes them."""
+
+import functools
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from winnow.core.space import Space
+from winnow.data.storage import read_manifest
+from winnow.holes.partial import partial_channels
+from winnow.run import files
+from winnow.spaces import SPACES, build, builder, facts_of, shape_of
+from winnow.train.building import arranged, built, covering, outline, running
+
+USUAL = {"classes": 10, **facts_of((3, 32, 32))}
+
+
+def outlined(name: str, options: Mapping[str, Any], fact: Mapping[str, Any], *, auxiliary: bool = False) -> Space:
+    """Space `name` in the form that is retrained: to look at, to count on, and to derive `fresh` children from."""
+    make = functools.partial(build, name, dict(options), **fact, final=True, auxiliary=auxiliary)
+    return outline(make, shape_of(fact), drawn=name in SPACES)
+
+
+def searched(
+    name: str, options: Mapping[str, Any], fact: Mapping[str, Any], seed: int, share: int | None = None
+) -> Space:
+    """Space `name` in the form that is searched, on the CPU, with the values that its builder gives; one channel of
+    `share` passes the candidates (None: all do). What is drawn is from `seed`.
+    """
+
+    def make() -> Space:
+        space = build(name, options, **fact, final=False)
+        return space if share is None else partial_channels(space, share)
+
+    space = built(make, shape_of(fact), seed)
+    if name not in SPACES:
+        arranged(space, shape_of(fact), [functools.partial(running, setting=each) for each in covering(space)])
+    return space
+
+
+def usual(name: str) -> dict[str, Any]:
+    """How many classes a network has where nobody says it and its builder wants to be told."""
+    parameter = inspect.signature(builder(name)).parameters.get("classes")
+    return {"classes": USUAL["classes"]} if parameter is not None and parameter.default is parameter.empty else {}
+
+
+def shown(name: str, options: Mapping[str, Any], folder: Path, *, final: bool = False) -> Space:
+    """Space `name` to be looked at, where no data need be: a user's is told of the images prepared in `folder`, or else
+    of `USUAL` ones; winnow's own have their published size.
+    """
+    fact: Mapping[str, Any] = {}
+    if name not in SPACES:
+        fact = USUAL
+        if (folder / files.SPLITS / "manifest.json").is_file():
+            manifest = read_manifest(folder / files.SPLITS)
+            fact = {"classes": len(manifest["classes"]), **facts_of(manifest["shape"])}
+    make = functools.partial(build, name, dict(options), **fact, final=final)
+    return outline(make, shape_of(fact or USUAL), drawn=name in SPACES)

@@ -1,0 +1,180 @@
+"""What params.yaml names outside winnow and outside itself, and the digest of each: nothing a user brings goes unseen.
+
+`OUTSIDE` is the one list. Stage inputs, checkpoints, trials, studies, `winnow why` and `winnow verify` all go by it.
+"""
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from winnow.config.params import Params
+from winnow.core.errors import Refused
+from winnow.run.contents import digest_of
+from winnow.run.imports import DOTTED, file_of
+from winnow.run.modules import digest_of_module, own_roots
+from winnow.tracking import state_folder
+
+INPUTS = Path("artifacts/inputs")  # a file a group: digests by parameter
+PATH, MODULE, ANY, CHANGES = "path", "module", "any", "changes"
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A parameter that may name something outside. `group`: who reads it; `when` it is read at all.
+
+    `PATH` a file or folder; `MODULE` a function by dotted path, where it has a colon; `ANY` names and values of the
+    user's own, of which those count that name a module or a file that is there; `CHANGES` other parameters, as a study
+    sets them.
+    """
+
+    key: str
+    kind: str
+    group: str
+    when: Callable[[Params], bool] = lambda params: True
+
+
+OUTSIDE = (
+    Outside("data.path", PATH, "data", lambda p: p.data.source != "digits"),
+    Outside("data.source", MODULE, "data"),
+    Outside("space.name", MODULE, "space"),
+    Outside("space.options", ANY, "space"),
+    Outside("retrain.space", ANY, "space"),
+    Outside("search.subset.pretrained", PATH, "search", lambda p: p.search.strategy == "subset"),
+    Outside(
+        "search.trials.table.path", PATH, "search", lambda p: _by_trials(p) and p.search.trials.evaluator == "table"
+    ),
+    Outside("search.trials.sampler_options", ANY, "search", lambda p: _by_trials(p)),
+    Outside("search.trials.stopper_options", ANY, "search", lambda p: _by_trials(p)),
+    Outside("select.table", PATH, "select"),
+    Outside("tune.sampler_options", ANY, "tune"),
+    Outside("tune.stopper_options", ANY, "tune"),
+    Outside("study.spaces", CHANGES, "study"),
+    Outside("study.methods", CHANGES, "study"),
+    Outside("study.selections", CHANGES, "study"),
+)
+PIPELINE = ("data", "space", "search", "select", "tune")  # what the stages that DVC runs look at
+GROUPS = (*PIPELINE, "study")
+READS = {  # which groups a stage looks at, as dvc.yaml has it
+    "prepare": ("data",),
+    "search": ("space", "search"),
+    "select": ("space", "select"),
+    "tune": ("space", "tune"),
+    "retrain": ("space",),
+    "evaluate": ("space", "search"),  # which it may run again, by other seeds
+    "study": ("space", "search", "select", "study"),
+}
+
+
+@dataclass(frozen=True)
+class Named:
+    """Something outside that params.yaml names: by which key, and what; `kind` is PATH or MODULE."""
+
+    key: str
+    kind: str
+    group: str
+    value: str
+    free: bool = False  # among names of the user's own, which their code reads as they are
+
+
+def named(params: Params, folder: Path) -> list[Named]:
+    """All that `params` names outside, in the order of the list; what no stage reads by these settings is left out."""
+    content = params.model_dump()
+    found = []
+    for each in OUTSIDE:
+        value: Any = content
+        for part in each.key.split("."):
+            value = value[part]
+        if each.when(params):
+            found += _named(each, each.key, value, folder)
+    return found
+
+
+def digests(params: Params, folder: Path, groups: Collection[str] = GROUPS) -> dict[str, str]:
+    """The digest of everything outside that `params` (of the params.yaml in `folder`) names, by parameter.
+
+    Refused, naming the parameter, where something is missing or cannot be read.
+    """
+    return {each.key: digest(each, folder) for each in named(params, folder) if each.group in groups}
+
+
+def digest(each: Named, folder: Path) -> str:
+    """Of content alone: a copy elsewhere has the same. Refused likewise."""
+    state = state_folder(folder)
+    path = folder if each.kind == MODULE else resolved(folder, each.value, each.key)
+    try:
+        return digest_of_module(each.value, each.key, folder, state) if each.kind == MODULE else digest_of(path, state)
+    except FileNotFoundError as error:
+        gone = "" if str(error.filename) == str(path) else f" (its {error.filename} has just gone)"
+        raise Refused(
+            f"{each.key}: no file or folder {path}{gone}; paths start at the folder of params.yaml"
+        ) from error
+    except OSError as error:
+        raise Refused(f"{each.key}: {error.filename or path} cannot be read ({error.strerror or error})") from error
+
+
+def resolved(folder: Path, path: str, key: str) -> Path:
+    """The place of a path in params.yaml: seen from the folder of that file; "~" is home. Refused for an address."""
+    if re.match(r"\w[\w+.\-]*://", path):
+        raise Refused(f"{key}: takes a file or folder on this machine, not the address {path!r}: fetch it first")
+    place = folder / Path(path).expanduser()
+    parent = os.environ.get(
+        "DVC_ROOT"
+    )  # an experiment may run in a passing copy, which data beside the project is not in
+    if parent and not place.exists() and (Path(parent) / Path(path).expanduser()).exists():
+        return Path(parent) / Path(path).expanduser()
+    return place
+
+
+def changed_since(before: Mapping[str, str], params: Params, folder: Path, groups: Collection[str]) -> list[str]:
+    """The parameters whose outside content is not what it was: other content, or no longer named, or newly so.
+
+    What is not on this machine is not known to have changed.
+    """
+    now = {each.key: each for each in named(params, folder) if each.group in groups}
+    changed = sorted(before.keys() ^ now.keys())
+    for key in sorted(before.keys() & now.keys()):
+        try:
+            if digest(now[key], folder) != before[key]:
+                changed.append(key)
+        except Refused:
+            continue
+    return changed
+
+
+def _named(each: Outside, key: str, value: Any, folder: Path) -> Iterator[Named]:
+    if each.kind == CHANGES:
+        others = {other.key: other for other in OUTSIDE if other.kind != CHANGES}
+        for name, changes in value.items():
+            for changed, new in changes.items():
+                if changed in others:
+                    yield from _named(
+                        replace(others[changed], group=each.group), f"{key}.{name}.{changed}", new, folder
+                    )
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _named(each, f"{key}.{name}", inner, folder)
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            yield from _named(each, f"{key}.{i}", inner, folder)
+    elif isinstance(value, str) and (kind := _kind(each.kind, value, folder)) is not None:
+        yield Named(key, kind, each.group, value, free=each.kind == ANY)
+
+
+def _kind(kind: str, value: str, folder: Path) -> str | None:
+    """PATH or MODULE, for what a value names; None where it names nothing outside."""
+    if kind == PATH:
+        return PATH
+    if DOTTED.fullmatch(value):
+        known = kind == MODULE or file_of(value.partition(":")[0], own_roots(folder)) is not None
+        return MODULE if known else None
+    if kind == MODULE:
+        return MODULE if ":" in value else None  # a name of winnow's own, or a mistake that the stage refuses
+    written = "/" in value or "." in value  # "data" is a word; "weights.pt" and "a/b" are meant as files
+    return PATH if written and "://" not in value and (folder / Path(value).expanduser()).exists() else None
+
+
+def _by_trials(params: Params) -> bool:
+    return params.search.strategy == "trials"

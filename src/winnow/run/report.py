@@ -1,0 +1,322 @@
+"""reports/report.html: one page with everything there is to look at; no server, no network, no script."""
+
+import csv
+import html
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+from matplotlib.figure import Figure
+
+from winnow.config.params import Params
+from winnow.look import charts, trials
+from winnow.look.style import to_bytes
+from winnow.run import files
+from winnow.run.lineage import of_this_run, record_of, runs_of
+from winnow.trials.outcome import COMPLETE
+from winnow.trials.table import as_rows, read_table
+
+PARAMETER_FREE = ("none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "noise")
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff; max-width: 1000px; margin: 2rem auto;
+  padding: 0 1rem } h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; border-top: 1px solid
+  #e1e6eb; padding-top: 1.2rem } svg { max-width: 100%; height: auto } .quiet { color: #5f6b7a } .numbers { display:
+  flex; flex-wrap: wrap; gap: .8rem 2.4rem; margin: 1rem 0 } .numbers b { display: block; font-size: 1.25rem }
+  .verdict { font-size: 1.1rem; padding: .7rem 1rem; border-left: 4px solid #8a94a0; background: #f4f6f8 }
+  .verdict.yes { border-color: #009e73 } .verdict.no { border-color: #d55e00 } .verdict.open { border-color: #e69f00 }
+  .alarm { color: #c0392b; font-weight:
+  600 } table { border-collapse: collapse; font-size: .9rem; margin: .6rem 0 } td, th { padding: .25rem .8rem .25rem 0;
+  text-align: left; border-bottom: 1px solid #e1e6eb; vertical-align: top } td.n { text-align: right;
+  font-variant-numeric: tabular-nums } tr.differs td { background: #fdf3e7 } pre { font-size: .85rem; overflow: auto }
+  summary { cursor: pointer; color: #0072b2 }
+"""
+
+
+def write_report(params: Params, folder: Path, drawing: str, out: Path) -> None:
+    """Build the page from what the stages left in `folder`; `drawing` is the SVG of the found architecture.
+
+    Shown is this run and no other: which files, `params` say, and the record of the stage that wrote them, whether they
+    are still those (`lineage.of_this_run`). A part whose files are missing or of another run says so in its place.
+    """
+    result = _json(folder / "reports/evaluate.json")
+
+    def of(run: str, build: Callable[[Path], str]) -> Callable[[], str]:
+        why = of_this_run(folder, run)
+        return lambda: f"<p class='quiet'>{_text(why)}.</p>" if why else build(folder)
+
+    sections: list[tuple[str, Callable[[], str]]] = [
+        ("What was found", lambda: _inline(drawing) + _collapse(folder)),
+        ("Did the search help?", lambda: _help(result)),
+        ("Selection", of("select", _selection)),
+        ("Evidence", of("select", _evidence)),
+        ("Search", of("search", _search)),
+        ("Tuning", of("tune", _tuning)),
+        ("Retraining", lambda: _retraining(folder, params.retrain.seeds)),
+        ("Where it errs", lambda: _errors(folder, result)),
+        ("Data", of("prepare", _data)),
+        ("Lineage", lambda: _lineage(folder, params)),
+    ]
+    body = "".join(f"<h2>{title}</h2>\n{_or_missing(build)}\n" for title, build in sections)
+    page = (
+        f"<!doctype html>\n<html lang='en'><meta charset='utf-8'><title>winnow report</title><style>{STYLE}</style>\n"
+    )
+    files.write_text(out, f"{page}{_headline(result)}\n{body}</html>\n")
+
+
+def collapsed(choices: Mapping[str, Any]) -> float | None:
+    """The share of an architecture's operations that have no parameters (skip, pool, none, noise); None without any.
+
+    Counted over decisions whose answer is one named operation; subsets of inputs are not operations.
+    """
+    operations = [value for value in choices.values() if isinstance(value, str)]
+    known = [value for value in operations if value in PARAMETER_FREE or "conv" in value]
+    return sum(value in PARAMETER_FREE for value in known) / len(known) if known else None
+
+
+def _headline(result: Mapping[str, Any]) -> str:
+    colour = {"yes": "yes", "no": "no", "cannot tell": "open"}[result["outcome"]]
+    spread = f" ± {result['accuracy_sd']:.2f}" if result["accuracy_sd"] is not None else ""
+    numbers = {
+        f"test accuracy, percent (n = {result['n']})": f"{result['accuracy_mean']:.2f}{spread}",
+        "parameters": f"{result['params']:,}",
+        "million multiply-accumulates": f"{result['macs'] / 1e6:.2f}",
+        f"ms an image, {result['latency_device']}": f"{result['latency_ms']:.2f} [{result['latency_low']:.2f}, "
+        f"{result['latency_high']:.2f}]",
+        "calibration error, points": f"{result['ece']:.2f}",
+    }
+    shown = "".join(f"<div><b>{_text(value)}</b>{_text(name)}</div>" for name, value in numbers.items())
+    title = f"<h1>Architecture {_text(result['architecture'])}</h1>"
+    return f"{title}<p class='verdict {colour}'>{_text(result['verdict'])}</p><div class='numbers'>{shown}</div>"
+
+
+def _collapse(folder: Path) -> str:
+    share = collapsed(_json(folder / files.ARCHITECTURE)["choices"])
+    if share is None:
+        return ""
+    text = f"{share:.0%} of the operations have no parameters (skip, pooling, none)"
+    if share >= 2 / 3:
+        return f"<p class='alarm'>Collapsed: {text}. A supernet that trains well can still be read this way.</p>"
+    return f"<p class='quiet'>{text}.</p>"
+
+
+def _help(result: Mapping[str, Any]) -> str:
+    if not result["control_n"]:
+        return "<p class='quiet'>evaluate.controls was 0: there is nothing to compare with.</p>"
+    several = len(result["finds"]) > 1
+    found = (
+        "what each search found, once" if several else "the found architecture, once a seed, of which the first counts"
+    )
+    limits = f" within the same limits ({_text(result['limits'])})" if result["limits"] else ""
+    explained = (
+        "<p class='quiet'>Each point is a network trained from scratch and tested once, all alike: by the recipe as it "
+        f"stands in params.yaml, which was tuned on none of them. There is {found}, and random architectures{limits}. "
+        "A yes would come by chance in at most one case of twenty. The accuracy above is that of the delivered model, "
+        "which the tuned recipe trained.</p>"
+    )
+    points = result["find_accuracies" if several else "found_accuracies"]
+    rival = result["random_search"]
+    beside = f"<p>Random search: {_text(rival['verdict'])}.</p>" if rival else ""
+    sizes = zip(result["controls"], result["control_params"], result["control_macs"], strict=True)
+    rows = [
+        [digest, f"{params:,}", f"{macs / 1e6:.2f}", f"{accuracy:.2f}"]
+        for (digest, params, macs), accuracy in zip(sizes, result["control_accuracies"], strict=True)
+    ]
+    table = _table(["random architecture", "params", "M MACs", "accuracy, percent"], rows)
+    folded = f"<details><summary>The random architectures</summary>{table}</details>"
+    return explained + _svg(charts.against_controls(points, result["control_accuracies"])) + beside + folded
+
+
+def _selection(folder: Path) -> str:
+    selections = _json(folder / files.SELECTIONS)
+    methods = selections["methods"]
+    tables = {name: row.get("table") or {} for name, row in methods.items()}
+    columns = list(dict.fromkeys(column for table in tables.values() for column in table))
+    rows = [
+        [
+            f"{name} (decides)" if name == selections["chosen"] else name,
+            row["digest"],
+            "–" if row["inherited_accuracy"] is None else f"{row['inherited_accuracy']:.2f}",
+            f"{row['params']:,}",
+            f"{row['macs'] / 1e6:.2f}",
+            *(f"{tables[name][column]:.2f}" for column in columns),
+        ]
+        for name, row in methods.items()
+    ]
+    heads = ["method", "architecture", "inherited accuracy", "params", "M MACs", *columns]
+    decisions = selections["disagreements"]
+    differ = [not row["agree"] for row in decisions]
+    answers = [[row["decision"], *(row[name] for name in methods)] for row in decisions]
+    note = f"<p>{sum(differ)} of {len(differ)} decisions differ.</p>" if len(methods) > 1 else ""
+    return _table(heads, rows) + note + _table(["decision", *methods], answers, differ)
+
+
+def _evidence(folder: Path) -> str:
+    rows = pq.read_table(folder / files.EVIDENCE).to_pylist()
+    masked = [row for row in rows if row["method"] == "perturbation"]
+    children = [row for row in rows if row["method"] in ("evolution", "random")]
+    parts = []
+    if masked:
+        parts.append("<p class='quiet'>The option without which the supernet is worst was kept (blue).</p>")
+        parts.append(_svg(charts.masks(masked)))
+    if children:
+        parts.append(_svg(charts.evaluated(children)))
+    other = "trials" if (folder / files.TRIALS).is_file() else "mixture weights"
+    return "".join(parts) or f"<p class='quiet'>The selection looked at the {other} alone, below.</p>"
+
+
+def _search(folder: Path) -> str:
+    tried = _trials(folder)
+    rows = _csv(folder / "reports/search.csv")
+    if not rows:
+        return tried
+    metrics = [name for name in rows[0] if name not in ("epoch",)]
+    weights = _csv(folder / "reports/weights.csv")
+    shown = (
+        _svg(charts.weights_over_time(weights)) if weights else "<p class='quiet'>A path supernet has no weights.</p>"
+    )
+    said = _json(folder / "reports/search.json").get("collapse")
+    alarm = f"<p class='alarm'>The mixture collapsed: {_text(said)}.</p>" if said else ""
+    return tried + alarm + _svg(charts.curves({"search": rows}, metrics)) + "<h3>Mixture weights</h3>" + shown
+
+
+def _trials(folder: Path) -> str:
+    """The study of strategy trials: its history, its front, its best; nothing where there was none."""
+    if not (folder / files.TRIALS).is_file():
+        return ""
+    rows, curve = as_rows(read_table(folder / files.TRIALS)), _csv(folder / "reports/trials.csv")
+    leading = {int(row["trial"]) for row in curve if row["front"] == "True"}
+    complete = [row for row in rows if row.state == COMPLETE]
+    objectives = list(complete[0].objectives)
+    points = [
+        {**row.objectives, "number": row.number, "feasible": row.feasible, "front": row.number in leading}
+        for row in complete
+    ]
+    shown = [row for row in rows if row.number in leading]
+    metrics = [name for name in shown[0].metrics if name not in objectives]
+    heads = ["trial", "architecture", *objectives, *metrics]
+    cells = [
+        [
+            str(r.number),
+            r.digest,
+            *(f"{r.objectives[n]:,.6g}" for n in objectives),
+            *(f"{r.metrics[n]:,.6g}" for n in metrics),
+        ]
+        for r in shown
+    ]
+    seconds = sum(row.seconds for row in rows)
+    beyond = sum(any(excess > 0 for excess in row.constraints.values()) for row in rows)
+    note = (
+        f"<p>{len(rows)} trials, {sum(row.copy_of is not None for row in rows)} of them repeats, not evaluated "
+        f"again, {beyond} beyond a limit; {seconds:,.0f} s of evaluation.</p>"
+    )
+    pareto = _svg(trials.pareto(points, objectives)) if len(objectives) > 1 else ""
+    return note + _svg(trials.history(curve, objectives[0])) + pareto + _table(heads, cells)
+
+
+def _tuning(folder: Path) -> str:
+    metrics, recipe = _json(folder / "reports/tune.json"), _json(folder / files.RECIPE)
+    if not metrics["trials"]:
+        return "<p class='quiet'>tune.trials was 0: retraining went by the recipe as it stands.</p>"
+    standing = metrics["accuracy_as_it_stands"]
+    against = "" if standing is None else f", {standing:.2f} % with the recipe as it stands (trial 0)"
+    note = (
+        f"<p>Best of {metrics['trials']} trials is {metrics['best_trial']}: {metrics['accuracy']:.2f} %{against}.</p>"
+    )
+    changed = [
+        [name, str(recipe["base"][name]), f"{value:.4g}" if isinstance(value, float) else str(value)]
+        for name, value in recipe["tuned"].items()
+    ]
+    shares = {row["parameter"]: float(row["importance"]) for row in _csv(folder / "reports/importance.csv")}
+    bars = _svg(trials.importances(shares)) if shares else ""
+    return (
+        note
+        + _svg(trials.history(_csv(folder / "reports/tune.csv"), "accuracy on select, percent"))
+        + _table(["field", "as it stands", "used"], changed)
+        + bars
+    )
+
+
+def _retraining(folder: Path, seeds: Sequence[int]) -> str:
+    others = {seed: why for seed in seeds if (why := of_this_run(folder, f"retrain-{seed}"))}
+    groups = {f"seed {s}": _csv(folder / f"reports/retrain/{s}.csv") for s in seeds if s not in others}
+    told = "".join(f"<p class='quiet'>Seed {seed}: {_text(why)}.</p>" for seed, why in others.items())
+    return told + (_svg(charts.curves(groups, ["loss", "accuracy", "lr"])) if groups else "")
+
+
+def _errors(folder: Path, result: Mapping[str, Any]) -> str:
+    rows = [
+        [name, "–" if value is None else f"{value:.2f}"]
+        for name, value in zip(result["classes"], result["per_class"], strict=True)
+    ]
+    confusion = _svg(charts.confusion(_csv(folder / "reports/confusion.csv")))
+    calibration = _svg(charts.reliability(_csv(folder / "reports/calibration.csv")))
+    return _table(["class", "accuracy, percent"], rows) + confusion + calibration
+
+
+def _data(folder: Path) -> str:
+    manifest = _json(folder / files.SPLITS / "manifest.json")
+    rows = [[name, f"{split['rows']:,}", split["digest"]] for name, split in manifest["splits"].items()]
+    dropped = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in manifest["duplicates"].items())
+    shape = " x ".join(str(side) for side in manifest["shape"])
+    what = f"{manifest['source']}: {shape}, {len(manifest['classes'])} classes; duplicates: {dropped}."
+    if left_out := manifest.get("left_out"):
+        what += f" Left out: {', '.join(f'{count} {reason}' for reason, count in left_out.items())}."
+    what = " ".join([what, *(f"{note}." for note in manifest.get("notes", []))])
+    return f"<p>{_text(what)}</p>" + _table(["split", "images", "digest of the content"], rows)
+
+
+def _lineage(folder: Path, params: Params) -> str:
+    records = {
+        name: record_of(folder, name) for name in runs_of(params) if name != "evaluate"
+    }  # which is still running
+    rows = [[name, r.get("run_id") or "not tracked", r.get("tracking_uri") or ""] for name, r in records.items() if r]
+    outside = {key: digest for record in records.values() for key, digest in record.get("outside", {}).items()}
+    brought = _table(["from outside", "digest of the content"], [[k, d[:12]] for k, d in outside.items()])
+    params = folder / "params.yaml"
+    text = (
+        yaml.safe_dump(yaml.safe_load(params.read_text(encoding="utf-8")), sort_keys=False)
+        if params.is_file()
+        else "no params.yaml"
+    )
+    folded = f"<details><summary>Parameters</summary><pre>{_text(text)}</pre></details>"
+    return _table(["stage", "MLflow run", "store"], rows) + (brought if outside else "") + folded
+
+
+def _or_missing(build: Callable[[], str]) -> str:
+    try:
+        return build()
+    except FileNotFoundError as error:
+        return f"<p class='quiet'>There is no {_text(error.filename or error)}: its stage has not run here.</p>"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[Any]], marked: Sequence[bool] = ()) -> str:
+    head = "".join(f"<th>{_text(name)}</th>" for name in heads)
+    lines = []
+    for i, row in enumerate(rows):
+        cells = "".join(f"<td>{_text(value)}</td>" for value in row)
+        lines.append(f"<tr class='differs'>{cells}</tr>" if marked and marked[i] else f"<tr>{cells}</tr>")
+    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+
+
+def _svg(figure: Figure) -> str:
+    return _inline(to_bytes(figure, "svg").decode())
+
+
+def _inline(svg: str) -> str:
+    return svg[svg.index("<svg") :]
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

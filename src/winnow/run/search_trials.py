@@ -1,0 +1,85 @@
+"""Strategy trials of stage search: Optuna tries architectures of the space, an evaluator scores each."""
+
+from dataclasses import asdict, replace
+from typing import Any
+
+from winnow.config.plans import plan_of_search
+from winnow.run import files
+from winnow.run.trials import CURVE, Task, curve, record, study, worker_params
+from winnow.run.work import Work, final_space
+from winnow.spaces.nb201_classes import CLASSES
+from winnow.train.seeds import derived
+from winnow.trials.front import best, front
+from winnow.trials.outcome import COMPLETE
+from winnow.trials.plan import Plan
+from winnow.trials.ranges import read_ranges
+from winnow.trials.search import SpaceSearch
+from winnow.trials.table import Row
+
+SPLITS = ("weights", "arch")
+
+
+def search_by_trials(work: Work) -> dict[str, float]:
+    """Run the study, write its table and curve; what is best of it. Refused where no trial is feasible."""
+    task, folder = _task(work), work.folder
+    if work.params.select.max_params or work.params.select.max_macs:
+        work.say(
+            "  select.max_params and select.max_macs hold when the best trial is taken; search.trials.constraints now"
+        )
+    metric = next(iter(task.plan.objectives))
+    with study(work, task) as rows:
+        leaders, winner = front(task.plan, rows), best(task.plan, rows)
+        record(work, task, rows, files.TRIALS)
+        files.write_rows(folder / files.REPORTS / "trials.csv", curve(task.plan, rows), CURVE)
+        work.run.artifact(folder / files.REPORTS / "trials.csv")
+        work.picture("trials", "history", curve(task.plan, rows), metric)
+        if len(task.plan.objectives) > 1:
+            work.picture("pareto", "pareto", *pareto_points(task.plan, rows, leaders))
+    for row in leaders:
+        told = ", ".join(f"{name} {value:,.6g}" for name, value in row.objectives.items())
+        work.say(f"{'→' if row is winner else ' '} trial {row.number:<5} {row.digest}  {told}")
+    objectives = {f"best_{name}": value for name, value in winner.objectives.items()}
+    complete = sum(row.state == COMPLETE for row in rows)
+    return {"trials": len(rows), "complete": complete, "front": len(leaders), "best_trial": winner.number, **objectives}
+
+
+def pareto_points(plan: Plan, rows: list[Row], leaders: list[Row]) -> tuple[list[dict[str, Any]], list[str]]:
+    """A row a complete trial with its objectives, `feasible` and `front`; and the objectives' names."""
+    first = {row.number for row in leaders}
+    told = [
+        {**row.objectives, "number": row.number, "feasible": row.feasible, "front": row.number in first}
+        for row in rows
+        if row.state == COMPLETE
+    ]
+    return told, list(plan.objectives)
+
+
+def _task(work: Work) -> Task:
+    params, folder = work.params, work.folder
+    settings, dump = params.search.trials, worker_params(params)
+    ranges = read_ranges({name: given.model_dump() for name, given in settings.ranges.items()})
+    identity = CLASSES.get(settings.identity, lambda arch: arch.digest)
+    search = SpaceSearch(final_space(params, folder), ranges, identity)
+    basis = {
+        "evaluator": settings.evaluator,
+        settings.evaluator: dump["search"]["trials"][settings.evaluator],
+        "identity": settings.identity,
+        "splits": {name: work.split(name).digest for name in SPLITS},
+        "recipe": asdict(params.retrain.recipe()),
+        "retrain.space": dump["retrain"]["space"],
+        "augmentation": [dump["data"]["pad"], dump["data"]["flip"]],
+        "threads": settings.threads,
+        "space": dump["space"],
+        "runtime": params.runtime.arithmetic(),
+    }
+    if settings.evaluator == "inherited":
+        basis["supernet"] = {name: value for name, value in dump["search"].items() if name != "trials"}
+    return Task(
+        plan=replace(plan_of_search(params), seed=derived(params.seed, "search", "trials")),
+        search=search,
+        count=settings.count,
+        seconds=settings.seconds,
+        factory="winnow.run.evaluators:search",
+        settings={"folder": str(folder.resolve()), "params": dump},
+        basis=basis,
+    )

@@ -1,0 +1,234 @@
+"""What every stage stands on while it runs: device, threads, splits, space, tracking."""
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from winnow.config.params import Params
+from winnow.core.architecture import Architecture
+from winnow.core.errors import Refused, passed_users, told
+from winnow.core.space import Space
+from winnow.data.augment import Augment
+from winnow.data.loaders import Split, open_split
+from winnow.data.storage import read_manifest
+from winnow.run import files, lineage
+from winnow.run.imports import on_path
+from winnow.run.networks import outlined, searched
+from winnow.run.outside import READS, digests
+from winnow.run.progress import console
+from winnow.spaces import SPACES, facts_of
+from winnow.system import disk, machine
+from winnow.tracking import Dataset, Run, track
+from winnow.train.building import laid
+from winnow.train.recipes import Recipe
+from winnow.train.seeds import derived
+
+
+@dataclass
+class Work:
+    """A running stage."""
+
+    stage: str
+    params: Params
+    folder: Path
+    device: torch.device
+    run: Run
+    outside: Mapping[str, str] = field(default_factory=dict)  # digests of what it reads beside the splits, by parameter
+
+    def split(self, name: str) -> Split:
+        return open_split(self.folder / files.SPLITS, name, stage=self.stage, device=self.device)
+
+    def picture(self, name: str, chart: str, *arguments: Any) -> None:
+        """A chart of `look.charts` or `look.trials` for the run alone, as `name`; the report draws its own.
+
+        It ends no work: without a place for it, a line says so.
+        """
+        if not self.params.tracking.enabled:
+            return
+        try:
+            from winnow.look import charts, trials
+            from winnow.run.draw import save  # matplotlib must not hold up the first training step
+
+            figure = getattr(charts if hasattr(charts, chart) else trials, chart)(*arguments)
+            with tempfile.TemporaryDirectory() as passing:
+                path = Path(passing) / f"{name}.png"
+                save(figure, path)
+                self.run.artifact(path, "drawings")
+        except OSError as error:
+            why = error.strerror or error
+            self.say(f"  no picture {name!r} in MLflow: {why} (temporary files go to TMPDIR, now {_passing()})")
+
+    def say(self, text: str) -> None:
+        console.print(text)
+
+
+@contextlib.contextmanager
+def working(
+    stage: str,
+    params: Params,
+    folder: Path,
+    *,
+    splits: tuple[str, ...] = (),
+    upstream: tuple[str, ...] = (),
+    name: str = "",
+) -> Iterator[Work]:
+    """Run the block as `stage`, tracked as `name` (the stage's own unless given), with what it reads as MLflow inputs.
+
+    The modules in `folder` can be imported from here on. Turns what an operating system or a device refuses into one
+    sentence; refuses too where something outside is missing, or has changed since a stage of `upstream` saw it.
+    """
+    on_path(folder)
+    outside = digests(params, folder, READS[stage])
+    lineage.check_upstream(params, folder, upstream)
+    told: dict[str, Any] = {"outside": outside, "read": lineage.read_by(folder, upstream)}
+    device = choose_device(params)
+    inputs = _inputs(folder, splits) if splits else []
+    records = [folder / files.RUNS / f"{each}.json" for each in upstream]
+    began = time.monotonic()
+    with (
+        _refusals(params),
+        track(
+            name or stage,
+            params=params.model_dump(),
+            root=folder,
+            tracking=params.tracking,
+            inputs=inputs,
+            upstream=records,
+            more=told,
+        ) as run,
+    ):
+        run.tag("winnow.device", str(device))
+        for key, digest in outside.items():
+            run.tag(f"winnow.input.{key}", digest)
+        yield Work(stage, params, folder, device, run, outside)
+        told["wrote"] = lineage.written_by(folder, name or stage)
+    console.print(f"[dim]{name or stage} took {time.monotonic() - began:.0f} s[/dim]")
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """What a space's builder needs to know of the data, as `facts_of` has it."""
+    manifest = read_manifest(folder / files.SPLITS)
+    return {"classes": len(manifest["classes"]), **facts_of(manifest["shape"])}
+
+
+def search_space(params: Params, folder: Path, device: torch.device | str = "cpu") -> Space:
+    """The space as a search begins with it, laid out on `device`: the same values wherever it is asked for."""
+    on_path(folder)
+    seed = derived(derived(params.seed, "search"), "initialise")
+    share = params.search.pc_darts.share if params.search.strategy == "pc_darts" else None
+    space = searched(params.space.name, params.space.chosen(), facts(folder), seed, share)
+    return laid(space.to(device))
+
+
+def final_space(params: Params, folder: Path) -> Space:
+    """The space in its retraining form and size: to count on and to derive `fresh` children from."""
+    on_path(folder)
+    options = {**params.space.chosen(), **params.retrain.space}
+    auxiliary = params.retrain.recipe().needs_auxiliary
+    return outlined(params.space.name, options, facts(folder), auxiliary=auxiliary)
+
+
+def about_model(
+    params: Params,
+    fact: Mapping[str, Any],
+    arch: Architecture,
+    training: Split,
+    seed: int,
+    options: Mapping[str, Any] | None = None,
+    *,
+    initial: int,
+) -> dict[str, Any]:
+    """What a model file says of itself: enough to build the network and to feed it; `options` if not retraining's.
+
+    `initial` is what its first values were drawn from: of a user's network, some are in no file.
+    """
+    return {
+        "space": params.space.name,
+        "options": dict({**params.space.chosen(), **params.retrain.space} if options is None else options),
+        "facts": dict(fact),
+        "auxiliary": params.retrain.recipe().needs_auxiliary,
+        "choices": dict(arch.choices),
+        "digest": arch.digest,
+        "shape": list(training.images.shape[1:]),
+        "classes": list(training.classes),
+        "mean": list(training.mean),
+        "std": list(training.std),
+        "trained_on": training.digest,
+        "seed": seed,
+        **({} if params.space.name in SPACES else {"initial": initial}),  # winnow's own leave nothing out of files
+    }
+
+
+def recipe_of(params: Params, folder: Path) -> Recipe:
+    """What stage tune left: the recipe of params.yaml with what its trials found. Refused where it has not run."""
+    return files.read_recipe(folder / files.RECIPE, params.retrain.recipe())
+
+
+def augmentation(params: Params, split: Split, cutout: int = 0) -> Augment:
+    """What params.yaml says; unsaid: crops padded by an eighth of the side, flips where they keep the label."""
+    pad = params.data.pad if params.data.pad is not None else min(split.images.shape[2:]) // 8
+    flip = params.data.flip if params.data.flip is not None else split.symmetric
+    return Augment(pad, flip, cutout)
+
+
+def choose_device(params: Params) -> torch.device:
+    """The device of `runtime.device`, with threads and determinism set as promised. Refused where there is no such."""
+    name = params.runtime.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise Refused(f"runtime.device is {name!r}, but this machine has no CUDA device: set it to auto or cpu")
+    device = torch.device(name)
+    if device.index is not None and device.index >= torch.cuda.device_count():
+        raise Refused(f"runtime.device is {name!r}, but there are {torch.cuda.device_count()} CUDA devices")
+    promise(params.runtime.threads or machine.threads())
+    return device
+
+
+def promise(threads: int) -> None:
+    """Equal bits from equal threads on equal hardware (docs/determinism.md), for this process from here on."""
+    torch.set_num_threads(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it first starts
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms(True) without its two seconds of imports
+    torch.backends.cudnn.benchmark = False
+
+
+def _passing() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return os.environ.get("TMPDIR", "not set")
+
+
+def _inputs(folder: Path, splits: tuple[str, ...]) -> list[Dataset]:
+    manifest = read_manifest(folder / files.SPLITS)
+    digests = {name: manifest["splits"][name]["digest"] for name in splits}
+    return [Dataset(name, digest, files.SPLITS / f"{name}.parquet", name) for name, digest in digests.items()]
+
+
+@contextlib.contextmanager
+def _refusals(params: Params) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise Refused(
+            "out of GPU memory: lower search.batch, select.batch or retrain.batch of the stage that ran, use precision "
+            f"bf16, or a smaller space (space.{params.space.name}); the device said: {str(error).splitlines()[0]}"
+        ) from error
+    except OSError as error:
+        if sentence := disk.sentence(error):
+            raise Refused(sentence) from error
+        raise
+    except Refused:
+        raise
+    except Exception as error:
+        if params.space.name in SPACES or not passed_users(error):
+            raise
+        raise Refused(f"space {params.space.name!r}: {told(error)}") from error

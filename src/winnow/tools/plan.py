@@ -1,0 +1,270 @@
+"""What a search will cost, measured on a few steps before it starts."""
+
+import copy
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from winnow.config.params import Params
+from winnow.core.architecture import Architecture
+from winnow.core.choosers import uniform
+from winnow.core.space import Space
+from winnow.data.loaders import Batches, in_order, open_split
+from winnow.proxies import score
+from winnow.run import files
+from winnow.run.controls import check_comparison
+from winnow.run.dry import try_search
+from winnow.run.limits import Limits
+from winnow.run.work import augmentation, choose_device, final_space, search_space
+from winnow.search.extremes import cheapest, dearest
+from winnow.search.methods import METHODS
+from winnow.search.objective import cross_entropy
+from winnow.search.select import masks
+from winnow.train.building import fresh, laid
+from winnow.train.evaluate import Batch, accuracy_and_loss
+from winnow.train.fit import fit
+from winnow.train.seeds import generator, rng
+from winnow.train.watch import Watch
+
+SAMPLE = 100  # architectures behind the quantiles of params and MACs
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the space is and its networks are, in retraining form; counts are exact, medians are of a sample."""
+
+    architectures: int
+    decisions: int
+    params: tuple[int, int, int]  # of the smallest network, the median, and of the largest
+    macs: tuple[int, int, int]
+    limits: str  # as `Limits` describes them
+    within: int  # of `SAMPLE` random children, those that keep them
+
+
+@dataclass(frozen=True)
+class Plan(Size):
+    """Seconds are measured on this machine and extrapolated."""
+
+    unit: str  # what the search counts: "steps" of a supernet, "trials", or "scores" of untrained networks
+    step_seconds: float  # one of them
+    search_steps: int
+    seconds: dict[str, float]  # expected, by stage
+    peak_mib: float  # memory while searching: of the device where it is a GPU, else of the process
+
+
+def plan(
+    params: Params,
+    folder: Path,
+    say: Callable[[str], None] = lambda text: None,
+    show: Callable[[Size], None] = lambda size: None,
+) -> Plan:
+    """`show` gets the first half before the second is measured.
+
+    Refused where `prepare` has not run: what a step costs depends on the images. After `show`, also where no network of
+    the space keeps the limits, or too few do to be compared with.
+    """
+    device = choose_device(params)
+    try_search(params, folder, device)
+    space = search_space(params, folder, device)
+    final = final_space(params, folder)
+    say(f"counting, and sampling {SAMPLE} architectures")
+    limits, draw = Limits.of(params, folder, final), rng(params.seed, "plan")
+    drawn = [space.decide(uniform(draw)) for _ in range(SAMPLE)]
+    size = Size(
+        architectures=space.count(),
+        decisions=len(space.decisions),
+        params=_range(limits, "params", drawn),
+        macs=_range(limits, "macs", drawn),
+        limits=str(limits),
+        within=sum(map(limits.allows, drawn)),
+    )
+    show(size)
+    limits.check()
+    check_comparison(params, folder, say)
+    say("timing a few steps")
+    splits = {
+        name: open_split(folder / files.SPLITS, name, stage="select", device=device)
+        for name in ("weights", "arch", "select")
+    }
+    child = fresh(final, drawn[SAMPLE // 2], "cpu", 0)
+    image = _image_seconds(params, child, splits, device)
+    unit, step, steps, beforehand = _search(params, space, child, splits, image, device)
+    recipe, images = params.retrain.recipe(), sum(len(splits[name]) for name in params.retrain.splits)
+    seconds = {
+        "search": beforehand + step * steps,
+        "select": _select_seconds(params, space, splits, step),
+        "tune": params.tune.trials * (params.tune.epochs or recipe.epochs) * image * _training_images(splits, "arch"),
+        "retrain": recipe.epochs * image * images * len(params.retrain.seeds),
+    }
+    seconds["evaluate"] = _evaluate_seconds(params, seconds)
+    return Plan(
+        **vars(size),
+        unit=unit,
+        step_seconds=step,
+        search_steps=steps,
+        seconds=seconds,
+        peak_mib=_peak_mib(device),
+    )
+
+
+def _evaluate_seconds(params: Params, seconds: Mapping[str, float]) -> float:
+    """Found and random networks, trained once more alike, and further searches; without a rival's trials."""
+    settings, seeds = params.evaluate, len(params.retrain.seeds)
+    if not settings.controls:
+        return 0.0
+    networks = settings.controls + seeds + settings.searches - 1
+    again = (settings.searches - 1) * (seconds["search"] + seconds["select"])
+    return again + networks * seconds["retrain"] / seeds
+
+
+class _Stopwatch(Watch):
+    """Seconds between steps."""
+
+    def __init__(self, device: torch.device):
+        self.device, self.times = device, []
+        self.step()
+
+    def step(self, steps: int = 1) -> None:
+        torch.get_device_module(self.device).synchronize()
+        self.times.append(time.perf_counter())
+
+    def median(self) -> float:
+        """Of all but the first, which pays for what happens once."""
+        gaps = [after - before for before, after in zip(self.times[1:], self.times[2:], strict=False)]
+        return statistics.median(gaps)
+
+
+def _few(batches: Batches, count: int) -> list[Batch]:
+    stream = iter(batches)
+    return [next(stream) for _ in range(min(count, len(batches)))]
+
+
+def _training_images(splits, *besides: str) -> int:
+    return sum(len(splits[name]) for name in ("weights", *besides))
+
+
+def _search(params: Params, space: Space, child, splits, image: float, device) -> tuple[str, float, int, float]:
+    """What is counted, the seconds of one, how many there are, and the seconds of what comes before."""
+    search, images = params.search, _training_images(splits)
+    steps = search.epochs * (images // search.batch)
+    if search.strategy == "training_free":
+        return "scores", _score_seconds(search.training_free.proxies, child, splits, search.training_free.batch), 0, 0.0
+    if search.strategy != "trials":
+        return "steps", _search_step(params, space, splits["weights"], device), steps, 0.0
+    trials = search.trials
+    if trials.evaluator == "training":
+        seconds = trials.training.epochs * image * images * trials.training.samples
+        return "trials", seconds * 2 ** -(trials.training.channels + trials.training.resolution), trials.count, 0.0
+    if trials.evaluator == "proxy":
+        return "trials", _score_seconds(trials.proxy.names, child, splits, trials.proxy.batch), trials.count, 0.0
+    if trials.evaluator == "table":
+        return "trials", 0.0, trials.count, 0.0
+    paths = params.model_copy(update={"search": search.model_copy(update={"strategy": "spos"})})
+    judged = len(splits["arch"]) + trials.inherited.calibration_images
+    beforehand = steps * _search_step(paths, space, splits["weights"], device)
+    arch = space.decide(lambda d: d.values[-1])
+    return "trials", judged * _seconds_an_image(params, space, splits, arch), trials.count, beforehand
+
+
+def _score_seconds(names: Sequence[str], child: torch.nn.Module, splits, batch: int) -> float:
+    """Of all proxies together, of one network."""
+    model = copy.deepcopy(child)
+    images = next(iter(in_order(splits["weights"], batch)))
+    began = time.perf_counter()
+    for name in names:
+        score(name, model, images, generator(0, name))
+    return time.perf_counter() - began
+
+
+def _seconds_an_image(params: Params, space: Space, splits, setting) -> float:
+    batch = next(iter(Batches(splits["select"], params.select.batch, generator=generator(0), drop_last=False)))
+    space.eval()
+    accuracy_and_loss(lambda x: space(x, setting), [batch])
+    began = time.perf_counter()
+    accuracy_and_loss(lambda x: space(x, setting), [batch])
+    return (time.perf_counter() - began) / len(batch[1])
+
+
+def _search_step(params: Params, space: Space, split, device: torch.device) -> float:
+    batches = _few(
+        Batches(
+            split,
+            params.search.batch,
+            augment=augmentation(params, split),
+            generator=generator(0, "plan"),
+            channels_last=True,
+        ),
+        4,
+    )
+    watch = _Stopwatch(device)
+    # a step of SGAS is one of DARTS, but its schedule asks for a whole search; logits move from the first epoch on
+    strategy = "darts" if params.search.strategy == "sgas" else params.search.strategy
+    recipe = params.search.model_copy(update={"strategy": strategy}).recipe()
+    recipe |= {"epochs": -(-4 // len(batches)), **({"warmup": 0} if "warmup" in recipe else {})}
+    METHODS[strategy](
+        space,
+        batches,
+        batches,
+        objective=cross_entropy(space, params.search.precision),
+        seed=0,
+        watch=watch,
+        **recipe,
+    )
+    return watch.median()
+
+
+def _select_seconds(params: Params, space: Space, splits, step: float) -> float:
+    """Masks or children evaluated, and steps of fine-tuning; `step` is one of the search's."""
+    judged = sum(len(splits[name]) for name in params.select.splits)
+    settings, total = params.select, 0.0
+    children = settings.evolution.population * (settings.evolution.generations + 1)
+    if params.search.strategy == "training_free":
+        scored = {"evolution": children, "random": settings.random.samples}
+        return step * sum(count for method, count in scored.items() if method in settings.methods)
+    if "perturbation" in settings.methods:
+        singles = [d for d in space.decisions.values() if not d.several]
+        even = {d.name: torch.full((len(d.options),), 1 / len(d.options)) for d in singles}
+        even = {name: weights.to(splits["select"].images.device) for name, weights in even.items()}
+        events = sum(1 for d in space.decisions.values() if len(d.values) > 1)
+        groups = len({d.group for d in space.decisions.values()})
+        tuned = settings.perturbation.tune_epochs * (len(splits["weights"]) // params.search.batch)
+        total += (
+            masks(space, settings.perturbation.none) * judged * _seconds_an_image(params, space, splits, even)
+            + events / groups * tuned * step
+        )
+    if "evolution" in settings.methods:
+        arch = space.decide(lambda d: d.values[-1])
+        images = judged + settings.evolution.calibration_images
+        total += children * images * _seconds_an_image(params, space, splits, arch)
+    return total
+
+
+def _image_seconds(params: Params, child: torch.nn.Module, splits, device: torch.device) -> float:
+    """Seconds that an image takes in an epoch of retraining."""
+    recipe = params.retrain.recipe()
+    model = laid(copy.deepcopy(child).to(device))
+    batch = min(recipe.batch, len(splits["weights"]))
+    batches = _few(Batches(splits["weights"], batch, generator=generator(0), channels_last=True), 4)
+    watch = _Stopwatch(device)
+    fit(model, batches, replace(recipe, epochs=-(-4 // len(batches))), seed=0, watch=watch)
+    return watch.median() / batch
+
+
+def _range(limits: Limits, metric: str, drawn: Sequence[Architecture]) -> tuple[int, int, int]:
+    def size(arch: Architecture) -> int:
+        return int(limits.sizes(arch)[metric])
+
+    sizes = sorted(map(size, drawn))
+    smallest, largest = (size(extreme(limits.space, size)) for extreme in (cheapest, dearest))
+    return min(smallest, sizes[0]), sizes[len(sizes) // 2], max(largest, sizes[-1])
+
+
+def _peak_mib(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,181 @@
+"""A model for others: ONNX that was checked against PyTorch, the weights, the architecture, and where all came from.
+
+export/model.onnx          images (batch, channels, height, width), prepared as `stage.model` says → logits
+export/model.safetensors   the same network; three lines of winnow load it
+export/architecture.json   its decisions
+export/export.json         how far the two were apart, on what, and the whole chain of `winnow why`
+"""
+
+import contextlib
+import importlib.metadata
+import io
+import json
+import logging
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import winnow
+from winnow.core.errors import Refused, blamed, told
+from winnow.data.loaders import open_split
+from winnow.run import files
+from winnow.run.model import load_model, prepared
+from winnow.run.revision import commit_of, md5_of
+from winnow.trust.extra import needed
+from winnow.trust.origin import METADATA
+from winnow.trust.why import why
+
+INPUT, OUTPUT = "images", "logits"
+LARGEST_ERROR = 1e-3  # of a logit; what float32 in another order makes is about 1e-5
+BATCHES = (1, 7, 64)  # sizes that are fed in turn: the batch is dynamic, or the check fails
+SAMPLE = 256  # images of noise where there is no test split
+
+
+def export(path: Path, folder: Path, out: Path, space: str | None = None) -> dict[str, Any]:
+    """Write the four files above into `out` and return what export.json says.
+
+    `space` is as `load_model` takes it. Refused where `path` is no model, a package of the extra is missing, or ONNX
+    and PyTorch are further apart than `LARGEST_ERROR`; then `out` is as it was.
+    """
+    onnx, runtime = needed("onnx"), needed("onnxruntime")
+    needed("onnxscript")
+    model, about = load_model(path, space)
+    images, checked_on = _images(folder, about)
+    told = _told(path, folder, about)
+    with tempfile.TemporaryDirectory() as passing:
+        made = Path(passing)
+        program = _as_onnx(model, about)
+        program.save(str(made / "model.onnx"), include_initializers=True)
+        loaded = onnx.load(str(made / "model.onnx"))
+        content = {key: about[key] for key in about if key != "provenance"}
+        embedded = {**content, "provenance": about.get("provenance", {}), "exported": told}
+        onnx.helper.set_model_props(loaded, {METADATA: json.dumps(embedded, sort_keys=True)})
+        onnx.checker.check_model(loaded, full_check=True)
+        onnx.save(loaded, str(made / "model.onnx"))
+        error, agreeing = compare(model, made / "model.onnx", prepared(images, about), runtime)
+        if not error <= LARGEST_ERROR:
+            raise Refused(f"the ONNX model is {error:.3g} away from PyTorch, more than {LARGEST_ERROR}: not exported")
+        result = {
+            "max_error": error,
+            "agreeing": agreeing,
+            "images": len(images),
+            "checked_on": checked_on,
+            "opset": loaded.opset_import[0].version,
+            "versions": {n: importlib.metadata.version(n) for n in ("torch", "onnx", "onnxscript", "onnxruntime")},
+            "model_md5": told["model_md5"],
+            "onnx_md5": md5_of(made / "model.onnx"),
+            "mean": about["mean"],
+            "std": about["std"],
+            "classes": about["classes"],
+            "why": [asdict(step) for step in why(path, folder)],
+        }
+        _put(made / "model.onnx", out / "model.onnx")
+    _put(path, out / "model.safetensors")
+    choices = {"space": about["space"], "digest": about["digest"], "choices": about["choices"]}
+    files.write_json(out / "architecture.json", {"format": files.ARCHITECTURE_FORMAT, **choices})
+    files.write_json(out / "export.json", result)
+    return result
+
+
+def compare(model: nn.Module, path: Path, x: Tensor, runtime: Any) -> tuple[float, float]:
+    """The largest difference of a logit, and the share of images with the same first class, over batches of any size.
+
+    `x` (images, channels, height, width) as the network takes it; `runtime` is onnxruntime.
+    """
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    size = session.get_inputs()[0].shape[0]
+    if isinstance(size, int):
+        raise Refused(
+            f"not exported: the ONNX model takes batches of {size} only, as something in forward makes a number of the "
+            "batch size (len(x), affine_grid, ...); write it with x.shape[0], or take another layer"
+        )
+    largest, same, start, turn = 0.0, 0, 0, 0
+    while start < len(x):
+        batch = x[start : start + BATCHES[turn % len(BATCHES)]]
+        with torch.no_grad(), blamed(f"the network, given a batch of {len(batch)}"):
+            expected = model(batch)
+        try:
+            found = torch.from_numpy(session.run([OUTPUT], {INPUT: batch.numpy()})[0])
+        except Exception as error:  # of onnxruntime, which has a dozen kinds without a common one
+            raise Refused(f"not exported: the ONNX model does not run by {len(batch)}: {told(error)}") from error
+        largest = max(largest, float((found - expected).abs().max()))
+        same += int((found.argmax(1) == expected.argmax(1)).sum())
+        start, turn = start + len(batch), turn + 1
+    return largest, same / len(x)
+
+
+def _as_onnx(model: nn.Module, about: Mapping[str, Any]) -> Any:
+    example = (torch.zeros(2, *about["shape"]),)  # a batch of one would be taken for always one
+    batch = torch.export.Dim("batch", min=1)
+    try:
+        with _quiet():
+            return torch.onnx.export(
+                model, example, dynamo=True, dynamic_shapes=({0: batch},), input_names=[INPUT], output_names=[OUTPUT]
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise Refused(f"not exported: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the exporter cannot take, out of the first of the exceptions that led to this one."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    operator = re.search(r"op='([\w.:]+)'", str(error))
+    if operator is not None:
+        return f"PyTorch's exporter has no ONNX form of the operator {operator[1]}; take another layer in its place"
+    if "data-dependent" in str(error):
+        _, _, line = told(error).partition("\n")
+        return "forward decides by values, as `if x.mean() > 0` does, and ONNX holds one way only" + (
+            line and f"\n{line}"
+        )
+    return told(error)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its progress and warns of packages that nobody here needs."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # what fails is told in a sentence
+    silent = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _images(folder: Path, about: Mapping[str, Any]) -> tuple[Tensor, str]:
+    """The test split where the model's own is here, else noise; pixels, and what they are in words."""
+    told = about.get("provenance", {}).get("data", {}).get("splits", {}).get("test")
+    if (folder / files.SPLITS / "manifest.json").is_file():
+        test = open_split(folder / files.SPLITS, "test", stage="evaluate")  # of a network that is finished
+        if told in (None, test.digest) and list(test.images.shape[1:]) == about["shape"]:
+            return test.images, f"test split {test.digest}"
+    noise = torch.randint(0, 256, (SAMPLE, *about["shape"]), generator=torch.Generator().manual_seed(0))
+    return noise.to(torch.uint8), f"{SAMPLE} images of noise: the model's test split is not here"
+
+
+def _told(path: Path, folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes into the ONNX file beside what the model says of itself: which file, commit and runs it is of."""
+    steps = {step.name: step for step in why(path, folder)}
+    told = {"model_md5": md5_of(path), "winnow": winnow.__version__, "runs": steps["MLflow runs"].facts}
+    with contextlib.suppress(Refused):  # outside a repository there is no commit to tell
+        told["commit"] = commit_of(folder, "HEAD")
+    return told
+
+
+def _put(source: Path, target: Path) -> None:
+    if source.resolve() != target.resolve():
+        with files.atomic(target) as temporary:
+            shutil.copyfile(source, temporary)

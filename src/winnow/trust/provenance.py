@@ -1,0 +1,79 @@
+"""What a trained network came from, as it travels inside its own file.
+
+Content only: digests, settings, and what docs/determinism.md says that bits depend on. No time, commit, host or run id:
+the same training again gives the same bytes, at whichever commit it runs. The commit is found from here: `code` holds
+digests as dvc.lock has them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import winnow
+from winnow.config.params import Params
+from winnow.core.errors import Refused
+from winnow.data.storage import read_manifest
+from winnow.run.files import SPLITS
+from winnow.run.revision import md5_of
+from winnow.train.recipes import Recipe
+
+CODE = ("core", "nn", "data", "spaces", "train")  # what stage retrain stands on: the deps of dvc.yaml
+SCRIPT = "pipelines/retrain.py"
+
+
+def provenance(
+    params: Params, folder: Path, recipe: Recipe, device: torch.device, outside: Mapping[str, str]
+) -> dict[str, Any]:
+    """Of a network that stage retrain trains in `folder`; Refused where the splits' manifest is damaged.
+
+    `outside` are the digests of what the stage reads outside, by parameter. Of the data it is what was read that
+    counts, the splits: other files that give equal splits give equal networks.
+    """
+    manifest = read_manifest(folder / SPLITS)
+    try:
+        splits = {name: split["digest"] for name, split in manifest["splits"].items()}
+        data = {"source": manifest["source"], "digest": manifest["source_digest"], "splits": splits}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Refused(f"{SPLITS}/manifest.json does not say what its splits are: run `winnow prepare` again") from error
+    return {
+        "data": data,
+        "inputs": dict(outside),
+        "trained_on": list(params.retrain.splits),
+        "augmentation": {"pad": params.data.pad, "flip": params.data.flip},
+        "recipe": asdict(recipe),
+        "code": code(),
+        "environment": environment(device),
+    }
+
+
+def code() -> dict[str, str]:
+    """The digest of each package and of the script, under the names and as the md5 that dvc.lock has."""
+    package = Path(winnow.__file__).parent
+    script = Path(*_search_locations()) / Path(SCRIPT).name
+    return {f"src/winnow/{name}": md5_of(package / name) for name in CODE} | {SCRIPT: md5_of(script)}
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """What equal bits take: versions, and the instruction set with threads, or the GPU model with its CUDA."""
+    where = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+    if device.type == "cuda":
+        where = f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
+    return {"winnow": winnow.__version__, "torch": torch.__version__, "device": f"{device.type}: {where}"}
+
+
+def tags(found: Mapping[str, Any], digest: str) -> dict[str, str]:
+    """The same for a run in MLflow, to look runs up by; `digest` is the architecture's."""
+    told = {"winnow.architecture": digest, "winnow.data": found["data"]["digest"]}
+    return told | {f"winnow.code.{name}": md5 for name, md5 in found["code"].items()}
+
+
+def _search_locations() -> list[str]:
+    """Where the pipelines lie; looked up rather than imported, since they stand above."""
+    from importlib.util import find_spec
+
+    spec = find_spec("winnow.pipelines")
+    assert spec is not None
+    return list(spec.submodule_search_locations or ())[:1]

@@ -1,0 +1,212 @@
+"""params.yaml at the door: every mistake is a sentence that names the key, what it takes and what came."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from winnow.config.params import Params
+from winnow.config.reading import check_params, read_params
+from winnow.core.errors import Refused
+from winnow.search.pairs import KEEP_LIMITS, NEEDS, OFFERS
+from winnow.train.recipes import RECIPES
+
+FILE = Path(__file__).parents[2] / "params.yaml"
+
+
+def changed(key: str, value: object) -> dict:
+    content = yaml.safe_load(FILE.read_text())
+    *sections, last = key.split(".")
+    place = content
+    for section in sections:
+        place = place[section]
+    place[last] = value
+    return content
+
+
+def test_the_shipped_file_holds_every_key_and_the_defaults():
+    """-S changes only keys that are there, so none may be missing; and the models' defaults must not drift from it."""
+
+    def keys(tree, prefix=""):
+        for name, value in tree.items():
+            yield prefix + name
+            if isinstance(value, dict):
+                yield from keys(value, f"{prefix}{name}.")
+
+    assert read_params(FILE) == Params()
+    assert set(keys(yaml.safe_load(FILE.read_text()))) == set(keys(Params().model_dump()))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("serch", {}, "unknown key serch (did you mean 'search'?)"),
+        ("search.epoch", 3, "unknown key search.epoch (did you mean 'epochs'?)"),
+        ("select.evolution.popluation", 3, "unknown key select.evolution.popluation (did you mean 'population'?)"),
+        ("search.epochs", "3", "search.epochs: input should be a valid integer, not '3'"),
+        ("search.epochs", 2.5, "search.epochs: input should be a valid integer, not 2.5"),
+        ("search.epochs", True, "search.epochs: input should be a valid integer, not True"),
+        ("search.epochs", 0, "search.epochs: input should be greater than or equal to 1, not 0"),
+        ("search.lr", float("nan"), "search.lr: input should be a finite number, not nan"),
+        ("search.lr", "1e-3", "search.lr: input should be a valid number, not '1e-3'; YAML reads 1e-3 as text, 1.0e-3"),
+        ("search.lr", -1, "search.lr: input should be greater than 0, not -1"),
+        ("search.strategy", "drats", "search.strategy: input should be 'darts'"),
+        ("select.methods", ["evolutoin"], "select.methods.0: input should be"),
+        ("select.methods", [], "select.methods: list should have at least 1 item"),
+        ("select.methods", ["magnitude", "magnitude"], "select: methods takes each method once"),
+        ("select.splits", ["weights"], "trained on split weights"),
+        ("select.splits", ["test"], "select.splits.0"),
+        ("search.strategy", "spos", "'perturbation' masks candidates of a trained mixture, which strategy 'spos'"),
+        ("data.fractions.weights", 0.9, "data.fractions: weights, arch and select add up to 1, not 1.4"),
+        ("space.name", "dart", "not 'dart' (did you mean 'darts'?)"),
+        ("space.darts.layers", 2, "space.darts.layers: input should be greater than or equal to 3, not 2"),
+        ("runtime.device", "gpu", "runtime.device: string should match pattern"),
+        ("retrain.seeds", [1, 1], "retrain: seeds takes each seed once"),
+        ("retrain.auxiliary", 0.4, "only space darts has a second classifier"),
+        ("retrain.preset", "nasbench", "retrain.preset: input should be"),
+        ("tune.trials", -1, "tune.trials: input should be greater than or equal to 0, not -1"),
+        ("tune.ranges", {}, "tune.ranges is empty: name a field of retrain with its range, or set tune.trials to 0"),
+        ("tune.ranges", {"lr": {"low": 1.0, "high": 0.1}}, "tune.ranges.lr: is upside down: low 1.0 is above high 0.1"),
+        ("tune.ranges", {"lr": {"low": -1.0, "high": 0.1}}, "tune.ranges.lr: input should be greater than 0, not -1.0"),
+        ("tune.ranges", {"lr": {"low": 0, "high": 0.1, "log": True}}, "log takes a low above 0 and no step, not low 0"),
+        ("tune.ranges", {"lr": {"low": 0.1}}, "tune.ranges.lr: takes low and high, or choices"),
+        ("tune.ranges", {"lr": {"choices": [0.1], "low": 0.1}}, "choices stands alone"),
+        ("tune.ranges", {"lrr": {"choices": [0.1]}}, "tune.ranges.lrr: no field of a recipe (did you mean 'lr'?)"),
+        ("tune.ranges", {"optimiser": {"choices": ["sdg"]}}, "tune.ranges.optimiser: input should be 'sgd' or 'adamw'"),
+        ("tune.ranges", {"epochs": {"low": 2, "high": 4}}, "tune.epochs sets the epochs of every trial"),
+        ("tune.ranges", {"auxiliary": {"low": 0, "high": 1}}, "whether there is a second classifier is not tried"),
+        ("tune.sampler", "tep", "tune.sampler: input should be 'random', 'tpe'"),
+        ("tune.look_back", 1, "tune.look_back: 2 workers (trials.workers) need as many or more, not 1"),
+        ("trials.executor", "threads", "trials.executor: input should be 'inline', 'processes' or 'ray'"),
+        ("search.darts.order", "third", "search.darts.order: input should be 'first' or 'second', not 'third'"),
+        (
+            "search.trials.constraints",
+            {"macs": {"max": 9}},
+            "hold with strategy trials, not with 'darts': set select.max_",
+        ),
+        ("search", None, "search: input should be a valid dictionary"),
+        ("tracking.experiment", "", "tracking.experiment"),
+        ("tracking.registered_model", "team/winnow", "takes no / or : in the name of a model"),
+        ("tracking.registered_model", "winnow:2", "takes no / or : in the name of a model"),
+        ("tracking.uri", "http://u:hun/ter2@h", "tracking.uri: it is http://…, which is no address as it stands"),
+        ("trials.storage", "postgresql://u:hun#ter2@h/db", "trials.storage: it is postgresql://…, which is no address"),
+    ],
+)
+def test_a_mistake_is_one_sentence(key, value, sentence):
+    with pytest.raises(Refused) as refusal:
+        check_params(changed(key, value))
+    assert sentence in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("key", ["select.max_params", "select.max_macs"])
+@pytest.mark.parametrize(
+    "value", ["50 %", "0%", "101%", "abc", "50", "-5%", "٥٠%", "nan%", 0, -1, 0.5, 1e6, True, [1], ""]
+)
+def test_a_limit_is_a_number_or_a_share(key, value):
+    content = changed(key, value)
+    content["select"]["methods"] = ["evolution"]
+    with pytest.raises(Refused) as refusal:
+        check_params(content)
+    assert f"{key}: takes a whole number of 1 or more, or a share of the whole network" in str(refusal.value)
+    assert str(refusal.value).endswith(f", not {value!r}")
+
+
+@pytest.mark.parametrize("value", ["50%", "12.5%", "100%", 1, 10**12, None])
+def test_limits_that_are_taken(value):
+    content = changed("select.max_macs", value)
+    content["select"]["methods"] = ["evolution"]
+    assert check_params(content).select.max_macs == value
+
+
+@pytest.mark.parametrize("key", ["max_params", "max_macs"])
+@pytest.mark.parametrize("method", NEEDS)
+@pytest.mark.parametrize("strategy", OFFERS)
+def test_a_limit_is_accepted_exactly_where_the_selection_keeps_it(strategy, method, key):
+    content = changed("search.strategy", strategy)
+    content["select"] |= {"methods": [method], key: "50%"}
+    if NEEDS[method][0] in OFFERS[strategy] and method in KEEP_LIMITS:
+        assert check_params(content)
+    else:
+        with pytest.raises(Refused):
+            check_params(content)
+
+
+@pytest.mark.parametrize("value", ["24x32", [24], [24, 32, 3], [24, 0], [24, 1.5], 0, 24.0, True, {"h": 3}, []])
+def test_a_size_is_a_side_or_height_and_width(value):
+    with pytest.raises(Refused, match=r"data.image_size: takes a number of pixels, like 32, or \[height, width\]"):
+        check_params(changed("data.image_size", value))
+    assert check_params(changed("data.image_size", [24, 32])).data.image_size == [24, 32]
+
+
+def test_several_mistakes_are_told_at_once():
+    content = changed("search.epochs", 0)
+    content["retrain"]["epochs"] = -1
+    with pytest.raises(Refused) as refusal:
+        check_params(content)
+    assert len(str(refusal.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("method", NEEDS)
+@pytest.mark.parametrize("strategy", OFFERS)
+def test_a_pair_is_accepted_exactly_where_it_means_something(strategy, method):
+    content = changed("search.strategy", strategy)
+    content["select"]["methods"] = [method]
+    if NEEDS[method][0] in OFFERS[strategy]:
+        assert check_params(content).select.methods == [method]
+    else:
+        with pytest.raises(Refused, match=r"select with .*, or search with"):
+            check_params(content)
+
+
+@pytest.mark.parametrize("preset", RECIPES)
+def test_a_preset_gives_the_recipe_and_given_fields_win(preset):
+    content = changed("retrain.preset", preset)
+    content["space"]["name"] = "darts"
+    assert check_params(content).retrain.recipe() == RECIPES[preset]
+    content["retrain"]["epochs"], content["retrain"]["ema"] = 7, 0.5
+    recipe = check_params(content).retrain.recipe()
+    assert (recipe.epochs, recipe.ema, recipe.lr) == (7, 0.5, RECIPES[preset].lr)
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n- 2\n", "a: [1\n", "3", "\x00", "a: !!python/object:os.system {}"])
+def test_a_file_that_is_no_params_is_refused(tmp_path, text):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(Refused):
+        read_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"objectives": {"accuracy": "max"}}, "search.trials.objectives.accuracy: input should be 'maximize'"),
+        ({"objectives": {}}, "search.trials.objectives: "),
+        ({"constraints": {"params": {}}}, "constraint 'params' takes max, min or both"),
+        ({"constraints": {"params": {"max": 1, "min": 2}}}, "constraint 'params' is upside down"),
+        ({"evaluator": "table"}, "search.trials.table.path: evaluator table takes the path of a trials table"),
+        ({"evaluator": "proxy", "ranges": {"lr": {"choices": [0.1]}}}, "hyper-parameters need evaluator training"),
+        ({"ranges": {"epochs": {"choices": [1, 2]}}}, "search.trials.training.epochs sets those of every trial"),
+        ({"sampler": "network_morphism", "evaluator": "proxy"}, "hands weights on; take evaluator training"),
+        ({"look_back": 1}, "search.trials.look_back: 2 workers"),
+        ({"evaluator": "oracle"}, "evaluator: input should be 'training', 'inherited', 'proxy' or 'table'"),
+    ],
+)
+def test_a_study_that_cannot_be_is_one_sentence(changes, sentence):
+    content = yaml.safe_load(FILE.read_text())
+    content["search"] |= {"strategy": "trials", "trials": {**content["search"]["trials"], **changes}}
+    content["select"]["methods"] = ["best"]
+    with pytest.raises(Refused) as refusal:
+        check_params(content)
+    assert sentence in str(refusal.value)
+
+
+def test_a_missing_file_says_where_to_run(tmp_path):
+    with pytest.raises(Refused, match=r"no params.yaml in .*: run winnow in the folder that holds it"):
+        read_params(tmp_path / "params.yaml")
+
+
+def test_second_order_in_bf16_is_refused():
+    content = changed("search.precision", "bf16")
+    content["search"]["darts"]["order"] = "second"
+    with pytest.raises(Refused, match="second takes differences that bf16 rounds away"):
+        check_params(content)

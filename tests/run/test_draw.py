@@ -1,0 +1,69 @@
+"""Drawings say what was found, whatever the kind of space, and equal drawings are equal bytes."""
+
+import random
+
+import pytest
+import torch
+
+from winnow.core.choosers import uniform
+from winnow.core.errors import Refused
+from winnow.look.style import to_bytes
+from winnow.run.draw import draw_architecture, draw_space, save
+from winnow.spaces import build
+from winnow.spaces.nas_bench_201 import from_string
+
+SPACES = ("nas_bench_201", "darts", "mobile")
+
+
+def space_of(name):
+    with torch.device("meta"):
+        return build(name, {})
+
+
+def svg(figure) -> str:
+    return to_bytes(figure, "svg").decode()
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_drawing_shows_every_operation_of_the_architecture_and_repeats_to_the_byte(name):
+    space = space_of(name)
+    arch = space.decide(uniform(random.Random(3)))
+    drawn = svg(draw_architecture(space, arch))
+    for value in arch.values():
+        if isinstance(value, str):
+            assert value in drawn
+    assert drawn == svg(draw_architecture(space, arch))
+    other = space.decide(uniform(random.Random(4)))
+    assert drawn != svg(draw_architecture(space, other))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_an_open_space_shows_its_candidates(name):
+    space = space_of(name)
+    drawn = svg(draw_space(space))
+    for option in next(iter(space.decisions.values())).options:
+        assert str(option) in drawn
+
+
+def test_each_edge_of_a_cell_is_labelled_once():
+    arch = from_string("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|nor_conv_1x1~1|avg_pool_3x3~2|")
+    space = space_of("nas_bench_201")
+    drawn = svg(draw_architecture(space, arch))
+    in_legend = 1
+    assert drawn.count(">none<") == 2 + in_legend
+    assert drawn.count(">nor_conv_1x1<") == 1 + in_legend
+
+
+def test_an_architecture_of_another_space_is_not_drawn():
+    with pytest.raises(ValueError, match="another space"):
+        draw_architecture(space_of("nas_bench_201"), {"4<-0": "none"})
+
+
+def test_files_are_svg_or_png(tmp_path):
+    figure = draw_space(space_of("nas_bench_201"))
+    save(figure, tmp_path / "a.svg")
+    save(figure, tmp_path / "a.png")
+    assert (tmp_path / "a.svg").read_text().lstrip().startswith("<?xml")
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(Refused, match=r"\.svg or \.png, not 'a.gif'"):
+        save(figure, tmp_path / "a.gif")

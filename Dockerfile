@@ -14,7 +14,7 @@ ARG VARIANT=cpu
 ARG TORCH_INDEX=
 RUN python3 -m venv /opt/winnow
 ENV PATH=/opt/winnow/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1
-COPY requirements.lock /build/
+COPY requirements.lock requirements-dev.lock /build/
 RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep '^torch==' /build/requirements.lock)" && \
     python -W ignore -c "import sys, torch; cuda = torch.version.cuda is not None; \
 sys.exit(None if cuda == ('$VARIANT' == 'cuda') else f'this PyTorch is built for {torch.version.cuda or \"the CPU\"}, \
@@ -24,7 +24,7 @@ COPY pyproject.toml /build/
 RUN python -c "import tomllib; project = tomllib.load(open('/build/pyproject.toml', 'rb'))['project']; \
 extra = project['optional-dependencies']; \
 print(*project['dependencies'], *extra['postgresql'], *extra['dashboard'], sep='\n')" > /build/needed && \
-    pip install --constraint /build/requirements.lock --requirement /build/needed setuptools
+    pip install --constraint /build/requirements.lock --constraint /build/requirements-dev.lock --requirement /build/needed setuptools
 COPY README.md LICENSE /build/
 COPY src /build/src
 COPY pipelines /build/pipelines
@@ -46,12 +46,13 @@ USER winnow
 ENTRYPOINT ["winnow"]
 CMD ["verify"]
 
-# The tests with what they need beside the pipeline: git, make, the rest of the lock, and the sources.
+# The tests with what they need beside the pipeline: git, make, the second lock, and the sources.
 FROM runtime AS test
 USER root
 RUN apt-get update -qq && apt-get install --yes -qq --no-install-recommends git make && rm -rf /var/lib/apt/lists/*
+COPY requirements-dev.lock ./
 RUN python -m venv /tmp/pip && \
-    /tmp/pip/bin/pip --python /opt/winnow/bin/python install --no-cache-dir --no-compile --requirement requirements.lock && \
+    /tmp/pip/bin/pip --python /opt/winnow/bin/python install --no-cache-dir --no-compile --no-deps --requirement requirements-dev.lock && \
     rm -r /tmp/pip
 COPY --chown=winnow:winnow . /project
 USER winnow

@@ -84,9 +84,9 @@ def test_what_is_stopped_in_a_container_hears_of_it(services, stages):
 
 
 def test_the_lock_binds_what_is_installed_but_brings_no_tools_of_developers(stages):
-    assert "--constraint /build/requirements.lock" in stages["build"]
+    assert "--constraint /build/requirements.lock --constraint /build/requirements-dev.lock" in stages["build"]
     assert "--requirement /build/requirements.lock" not in stages["build"]
-    assert "--requirement requirements.lock" in stages["test"]
+    assert "--requirement requirements-dev.lock" in stages["test"]
 
 
 def brought_by(names: Iterable[str]) -> set[str]:
@@ -105,7 +105,7 @@ def brought_by(names: Iterable[str]) -> set[str]:
 
 def test_what_winnow_imports_is_declared():
     """The image has what pyproject.toml declares, and what that brings."""
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = {name: needs for name, needs in project["optional-dependencies"].items() if name != "dev"}
     there = brought_by(Requirement(each).name for each in sum(extras.values(), project["dependencies"]))
     assert not TOOLS & there
@@ -114,6 +114,22 @@ def test_what_winnow_imports_is_declared():
     assert {"torch", "sqlalchemy"} <= imported
     strange = [name for name in imported & owners.keys() if not there & set(map(canonicalize_name, owners[name]))]
     assert set(strange) <= {"winnow"}
+
+
+def test_the_first_lock_is_what_running_needs_and_the_second_what_tests_add():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    running = brought_by(Requirement(each).name for each in project["dependencies"])
+    locks = [
+        {
+            canonicalize_name(line.partition("==")[0])
+            for line in (REPOSITORY / name).read_text(encoding="utf-8").splitlines()
+        }
+        for name in ("requirements.lock", "requirements-dev.lock")
+    ]
+    assert running <= locks[0]
+    assert not running & locks[1]
+    assert locks[1] >= TOOLS
+    assert not locks[0] & locks[1]
 
 
 def names_in(module: str, path: Path) -> Iterable[str]:

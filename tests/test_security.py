@@ -100,9 +100,12 @@ def test_an_archive_writes_nowhere(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "hostile.tar.gz"]
 
 
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+
+
 def test_the_lock_names_one_version_of_everything():
     """What an audit, and a second machine, can rely on."""
-    lines = (REPOSITORY / "requirements.lock").read_text().splitlines()
+    lines = [line for name in LOCKS for line in (REPOSITORY / name).read_text(encoding="utf-8").splitlines()]
     assert all(re.fullmatch(r"[A-Za-z0-9_.\-]+==[0-9][A-Za-z0-9_.]*", line) for line in lines)
     assert len({line.partition("==")[0].lower().replace("_", "-") for line in lines}) == len(lines)
 

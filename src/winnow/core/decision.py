@@ -137,7 +137,8 @@ class Subsets(Sequence[tuple[Option, ...]]):
 class Number:
     """A whole number that follows from decisions: a width, a kernel size. Holes of several layers may share one.
 
-    `Number.open("b/ratio", (3, 4, 6)).map(lambda r: 8 * r)` is 24, 32 or 48, held alike by all that it is given to.
+    >>> Number.open("b/ratio", (3, 4, 6)).map(lambda r: 8 * r).values
+    (24, 32, 48)
     """
 
     decisions: tuple[Decision, ...]

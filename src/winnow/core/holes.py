@@ -105,6 +105,14 @@ class Asking(Hole):
 class Choice(Asking):
     """One candidate, or the sum of `pick`, or of `least` to `pick`. All candidates take the same inputs and return one
     shape.
+
+    >>> from winnow import Choice, Space
+    >>> space = Space(nn.Sequential(nn.Linear(2, 2), Choice("act", {"relu": nn.ReLU(), "tanh": nn.Tanh()})))
+    >>> space.derive({"act": "tanh"})
+    Sequential(
+      (0): Linear(in_features=2, out_features=2, bias=True)
+      (1): Tanh()
+    )
     """
 
     mixes = True

@@ -20,6 +20,12 @@ def replace(net: nn.Module, rule: Rule) -> Space:
     once for a module that has several. What lies below a replaced module is not visited; `net` itself stays as it was.
     The space's `original` is `net` again, if every hole has the module that it replaces among its options.
     ValueError where the rule replaces nothing.
+
+    >>> def rule(path, module):
+    ...     return Choice(path, {"relu": module, "gelu": nn.GELU()}) if isinstance(module, nn.ReLU) else None
+    >>> from winnow import Choice
+    >>> sorted(replace(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), rule).decisions)
+    ['1']
     """
     net = copy.deepcopy(net)
     visited: dict[nn.Module, nn.Module] = {}

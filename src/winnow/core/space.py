@@ -21,6 +21,13 @@ class Space(nn.Module):
     In a view (`within`) they ask for fewer answers than its holes can give, which `whole` has.
     Raises ValueError where one name stands for two different decisions, or `model` has no hole.
 
+    >>> from winnow import Choice, Space
+    >>> space = Space(nn.Sequential(Choice("a", {1: nn.Identity(), 2: nn.ReLU()}), Choice("b", {3: nn.Tanh()})))
+    >>> space.decide(lambda d: d.values[-1]).to_json()
+    '{"a":2,"b":3}'
+    >>> space.within({"a": [1]}).count()
+    1
+
     `again` builds it once more, where the values of its builder are to be kept; `image` is the shape of one image that
     it was built for. Who builds a space sets them (train.building). `original` is the architecture that is the network
     it was made of, where it was made of one and keeps all of it as options (core.replace).

@@ -229,3 +229,23 @@ def test_what_is_allowed_passes(module, source):
 def test_relative_imports_of_a_package_start_in_itself():
     assert violations("winnow.search", "from . import relax", is_package=True) == []
     assert violations("winnow.search", "from .methods import darts", is_package=True) != []
+
+
+def test_the_plan_of_the_house_shows_it_as_it_stands():
+    """docs/architecture.md: rooms by floor, and of each the first sentence that its package says of itself."""
+    page = (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8")
+    rooms = {room: _package(room) for room in FLOORS if _package(room).is_file()}
+    assert {"core", "run", "pipelines"} <= rooms.keys()
+    for floor in set(map(FLOORS.get, rooms)):
+        line = f"{floor}  {'   '.join(room for room in rooms if FLOORS[room] == floor)}"
+        assert line in page.splitlines(), f"docs/architecture.md has no line {line!r}"
+    for room, path in rooms.items():
+        said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        assert said, f"{path} says nothing of itself"
+        first = said.partition("\n\n")[0].replace("\n", " ")
+        assert f"| `{room}` | {first} |" in page.splitlines(), f"docs/architecture.md says something else of {room}"
+
+
+def _package(room: str) -> Path:
+    folder = ROOTS["winnow.pipelines"] if room == "pipelines" else ROOTS["winnow"] / room.replace(".", "/")
+    return folder / "__init__.py"

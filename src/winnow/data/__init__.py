@@ -1,0 +1,1 @@
+"""Data sets: read as what they are, cut into splits, handed out in batches."""

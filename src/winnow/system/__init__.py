@@ -1,0 +1,1 @@
+"""What a machine and its files are like: locks, cores, streams, signals, full disks, addresses, git."""

@@ -1,0 +1,1 @@
+"""Beside the pipeline: what a run will cost, rankings of proxies, predictors, what may be cleaned."""

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from winnow.search.relax import Logits, softmax
-from winnow.search.select import Mask, most_missed
+from winnow.search.selections.perturbation import Mask, most_missed
 from winnow.spaces import build
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics
 from winnow.train.seeds import seeded

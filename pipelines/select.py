@@ -20,7 +20,7 @@ from winnow.run import files
 from winnow.run.checkpoint import checkpoints
 from winnow.run.draw import draw_architecture, save
 from winnow.run.outside import resolved
-from winnow.run.selections import METHODS, SPLITS, Bench
+from winnow.run.selections import SELECTIONS, SPLITS, Bench
 from winnow.run.table import true_accuracy
 from winnow.run.work import Work, working
 from winnow.train.seeds import derived, seeded
@@ -61,7 +61,7 @@ def _select(bench: Bench) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any
         bench.restore()
         seed = derived(bench.params.seed, "select", method)
         with seeded(seed):
-            arch, rows = METHODS[method](bench, seed)
+            arch, rows = SELECTIONS[method](bench, seed)
         choices[method] = dict(arch.choices)
         evidence += [{"method": method, **row} for row in rows]
     return choices, evidence

@@ -21,7 +21,7 @@ from winnow.config.plans import plan_of_tune
 from winnow.run import files
 from winnow.run.dry import try_child
 from winnow.run.evaluators import TUNE_SPLITS
-from winnow.run.trials import CURVE, Task, curve, record, study, worker_params
+from winnow.run.trials import CURVE, Request, curve, record, study, worker_params
 from winnow.run.work import Work, final_space, working
 from winnow.train.seeds import derived
 from winnow.trials.front import best
@@ -71,7 +71,7 @@ def _tune(work: Work) -> None:
     work.say(f"  {changed if winner.number or standing is None else 'nothing changes'}")
 
 
-def _task(work: Work) -> Task:
+def _task(work: Work) -> Request:
     params, folder = work.params, work.folder
     tune = params.tune
     arch = files.read_architecture(folder / files.ARCHITECTURE, final_space(params, folder), params.space.name)
@@ -83,7 +83,7 @@ def _task(work: Work) -> Task:
         first = {}
     plan = replace(plan_of_tune(params, first), seed=derived(params.seed, "tune"))
     dump = worker_params(params)
-    return Task(
+    return Request(
         plan=plan,
         search=SpaceSearch(None, ranges),
         count=tune.trials,

@@ -28,15 +28,15 @@ FLOORS = {
     "train": 3,
     "search": 4,
     "trials": 4,
-    "search.methods": 5,
     "search.selections": 5,
-    "config": 5,
-    "run": 6,
-    "trust": 7,
-    "tools": 7,
-    "cli": 8,
-    "pipelines": 9,
-    "__main__": 10,
+    "search.methods": 6,  # SGAS-PT asks what perturbation asks
+    "config": 7,
+    "run": 8,
+    "trust": 9,
+    "tools": 9,
+    "cli": 10,
+    "pipelines": 11,
+    "__main__": 12,
 }
 UPSTAIRS = (
     "tracking",

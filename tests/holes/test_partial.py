@@ -11,7 +11,7 @@ from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.holes.partial import partial_channels
 from winnow.search.relax import Logits, softmax
-from winnow.search.select import magnitude
+from winnow.search.selections.magnitude import magnitude
 
 
 @pytest.mark.parametrize("name", ["nas_bench_201", "darts"])

@@ -16,7 +16,7 @@ from winnow.core.space import Space
 from winnow.search.estimators import Draw, Surrogate, architecture, checked, draw, estimate
 from winnow.search.methods.unas import generalisation, unas
 from winnow.search.relax import softmax
-from winnow.search.select import magnitude
+from winnow.search.selections.magnitude import magnitude
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -10,7 +10,7 @@ from winnow.search.greedy import Edges, certainty, edge_scores, importance, shar
 from winnow.search.methods.sgas import sgas
 from winnow.search.objective import cross_entropy
 from winnow.search.relax import softmax
-from winnow.search.select import magnitude
+from winnow.search.selections.magnitude import magnitude
 
 DECISIONS = [Decision(f"e{i}", ("none", "a", "b", "c")) for i in range(3)]
 ROWS = ([0.1, 0.5, 0.2, 0.2], [0.4, 0.3, 0.2, 0.1], [0.05, 0.9, 0.03, 0.02])

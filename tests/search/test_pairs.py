@@ -9,13 +9,15 @@ from tests.search.toys import Loader, Recorded, cells, images
 from winnow.core.space import Space
 from winnow.holes.partial import partial_channels
 from winnow.search.evolve import evolution
-from winnow.search.likely import likeliest
 from winnow.search.methods import METHODS
 from winnow.search.mixture import resume_mixture
 from winnow.search.objective import cross_entropy
 from winnow.search.pairs import KEEP_LIMITS, NEEDS, OFFERS, objection, unlimited
 from winnow.search.relax import softmax
-from winnow.search.select import magnitude, perturbation, threshold
+from winnow.search.selections.likeliest import likeliest
+from winnow.search.selections.magnitude import magnitude
+from winnow.search.selections.perturbation import perturbation
+from winnow.search.selections.threshold import threshold
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics, calibrate
 
 TRAIN, VALID, JUDGED = (Loader([images(8, seed)]) for seed in range(3))

@@ -200,7 +200,7 @@ def test_trials_that_are_all_beyond_the_limit_are_told_so(work):
 
 def test_a_network_beyond_its_limit_is_never_written(work, monkeypatch):
     largest = Architecture.of({"l/0": "conv_5", "l/1": "conv_5"})
-    monkeypatch.setitem(selections.METHODS, "random", lambda bench, seed: (largest, []))
+    monkeypatch.setitem(selections.SELECTIONS, "random", lambda bench, seed: (largest, []))
     params = oblong(search__strategy="training_free", select__methods=["random"], select__max_params="90%")
     search.main(params, work)
     with pytest.raises(

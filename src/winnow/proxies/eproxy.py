@@ -37,7 +37,7 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class Setting:
+class Shape:
     """Published for NAS-Bench-201. `init` is of network and heads, as in the authors' code; None: the weights that the
     network has, and heads as torch builds them.
 
@@ -53,7 +53,7 @@ class Setting:
     barrier_init: str | None = None
 
 
-PUBLISHED = Setting()
+PUBLISHED = Shape()
 ITERATIONS, MOMENTUM, DECAY = 10, 0.9, 4e-5
 
 
@@ -76,7 +76,7 @@ def eproxy(
     model: nn.Module,
     batch: Batch,
     generator: torch.Generator,
-    setting: Setting = PUBLISHED,
+    setting: Shape = PUBLISHED,
     features: Mapping[str, Tensor] | None = None,
 ) -> float:
     """Minus the tenth loss. Scores compare under equal images, maps and settings only.
@@ -88,7 +88,7 @@ def eproxy(
     return settled(-weighed(loss, cost, setting))
 
 
-def weighed(loss: float, cost: float, setting: Setting) -> float:
+def weighed(loss: float, cost: float, setting: Shape) -> float:
     return loss * (1 - setting.mac_factor * cost / setting.most_macs)
 
 
@@ -96,7 +96,7 @@ def losses(
     model: nn.Module,
     batch: Batch,
     generator: torch.Generator,
-    setting: Setting = PUBLISHED,
+    setting: Shape = PUBLISHED,
     features: Mapping[str, Tensor] | None = None,
 ) -> list[float]:
     """The evaluation loss of each iteration, before its step; infinite where nothing of the images comes through."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from winnow.config.plans import plan_of_search
 from winnow.run import files
-from winnow.run.trials import CURVE, Task, curve, record, study, worker_params
+from winnow.run.trials import CURVE, Request, curve, record, study, worker_params
 from winnow.run.work import Work, final_space
 from winnow.spaces.nb201_classes import CLASSES
 from winnow.train.seeds import derived
@@ -54,7 +54,7 @@ def pareto_points(plan: Plan, rows: list[Row], leaders: list[Row]) -> tuple[list
     return told, list(plan.objectives)
 
 
-def _task(work: Work) -> Task:
+def _task(work: Work) -> Request:
     params, folder = work.params, work.folder
     settings, dump = params.search.trials, worker_params(params)
     ranges = read_ranges({name: given.model_dump() for name, given in settings.ranges.items()})
@@ -74,7 +74,7 @@ def _task(work: Work) -> Task:
     }
     if settings.evaluator == "inherited":
         basis["supernet"] = {name: value for name, value in dump["search"].items() if name != "trials"}
-    return Task(
+    return Request(
         plan=replace(plan_of_search(params), seed=derived(params.seed, "search", "trials")),
         search=search,
         count=settings.count,

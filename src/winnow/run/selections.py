@@ -21,12 +21,13 @@ from winnow.run.progress import Shown
 from winnow.run.untrained import choose
 from winnow.run.work import Work, augmentation, final_space, search_space
 from winnow.search.evolve import evolution
-from winnow.search.likely import likeliest
-from winnow.search.methods.tuning import tuning
 from winnow.search.mixture import resume_mixture
 from winnow.search.objective import cross_entropy
 from winnow.search.relax import Logits, gates, softmax
-from winnow.search.select import magnitude, masks, perturbation, threshold
+from winnow.search.selections.likeliest import likeliest
+from winnow.search.selections.magnitude import magnitude
+from winnow.search.selections.perturbation import masks, perturbation, tuning
+from winnow.search.selections.threshold import threshold
 from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics, calibrate
 from winnow.train.seeds import derived, generator, rng, seeded
@@ -315,7 +316,7 @@ def by_prune(bench: Bench, seed: int) -> Selection:
     return choose(bench.work, bench.limits, "prune", seed, bench.keeper)
 
 
-METHODS: dict[str, Callable[[Bench, int], Selection]] = {
+SELECTIONS: dict[str, Callable[[Bench, int], Selection]] = {
     "magnitude": by_magnitude,
     "threshold": by_threshold,
     "likeliest": by_likeliest,

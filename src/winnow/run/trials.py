@@ -34,7 +34,7 @@ CURVE = ("trial", "state", "digest", "objective", "best", "feasible", "front")
 
 
 @dataclass(frozen=True)
-class Task:
+class Request:
     """What a stage wants tried; `factory(**settings)`, "package.module:function", makes the evaluator of a worker."""
 
     plan: Plan
@@ -56,7 +56,7 @@ class Place:
     done: Path  # says that the stage ended well after so many trials
 
 
-def place(work: Work, task: Task) -> Place:
+def place(work: Work, task: Request) -> Place:
     """A finished study that is asked for no more trials than it has begins a new life: somebody forces a rerun."""
     state = state_folder(work.folder) / "trials"
     shown = {"plan": task.plan.described(), "search": task.search.digest, "factory": task.factory}
@@ -70,7 +70,7 @@ def place(work: Work, task: Task) -> Place:
 
 
 @contextlib.contextmanager
-def study(work: Work, task: Task) -> Iterator[list[Row]]:
+def study(work: Work, task: Request) -> Iterator[list[Row]]:
     """The trials of `task`, those of an earlier start among them. Finished once the block ends well.
 
     Refused as `trials.engine.run` refuses.
@@ -106,7 +106,7 @@ def study(work: Work, task: Task) -> Iterator[list[Row]]:
     files.write_json(at.done, {"trials": task.count, "life": life})
 
 
-def record(work: Work, task: Task, rows: list[Row], table: Path) -> None:
+def record(work: Work, task: Request, rows: list[Row], table: Path) -> None:
     """The study in the stage's run: the table, pictures, and trials as runs of their own (`trials.log`)."""
     write_table(work.folder / table, as_table(rows))
     work.run.artifact(work.folder / table)
@@ -198,7 +198,7 @@ def executor(work: Work, factory: str, settings: Mapping[str, Any]) -> Executor:
 class _Teller:
     """Shows and logs each trial as it ends, and drops networks that are no longer among the best."""
 
-    def __init__(self, work: Work, task: Task, watch: Shown, at: Place):
+    def __init__(self, work: Work, task: Request, watch: Shown, at: Place):
         self.work, self.task, self.watch, self.at = work, task, watch, at
         self.rows: list[Row] = []
 

@@ -1,6 +1,6 @@
 """Search by scores of untrained networks: the best of a random sample, evolution, or a pruned supernet.
 
-Each returns an architecture and its evidence, as the selections of `winnow.search.select` do. With several proxies,
+Each returns an architecture and its evidence, as the selections of `winnow.search.selections` do. With several proxies,
 what is compared is the log-rank sum of AZ-NAS over everything scored so far: parents are chosen among all of it, and
 ranks within different pools, such as generations, do not compare. Pruning is `winnow.search.freenas.freenas`.
 """

@@ -24,7 +24,7 @@ from winnow.run.work import augmentation, choose_device, final_space, search_spa
 from winnow.search.extremes import cheapest, dearest
 from winnow.search.methods import METHODS
 from winnow.search.objective import cross_entropy
-from winnow.search.select import masks
+from winnow.search.selections.perturbation import masks
 from winnow.train.building import fresh, laid
 from winnow.train.evaluate import Batch, accuracy_and_loss
 from winnow.train.fit import fit
@@ -47,7 +47,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Plan(Size):
+class Bill(Size):
     """Seconds are measured on this machine and extrapolated."""
 
     unit: str  # what the search counts: "steps" of a supernet, "trials", or "scores" of untrained networks
@@ -62,7 +62,7 @@ def plan(
     folder: Path,
     say: Callable[[str], None] = lambda text: None,
     show: Callable[[Size], None] = lambda size: None,
-) -> Plan:
+) -> Bill:
     """`show` gets the first half before the second is measured.
 
     Refused where `prepare` has not run: what a step costs depends on the images. After `show`, also where no network of
@@ -102,7 +102,7 @@ def plan(
         "retrain": recipe.epochs * image * images * len(params.retrain.seeds),
     }
     seconds["evaluate"] = _evaluate_seconds(params, seconds)
-    return Plan(
+    return Bill(
         **vars(size),
         unit=unit,
         step_seconds=step,

@@ -21,11 +21,11 @@ from winnow.trials.view import View
 
 PATIENCE = 1000  # repeats in a row after which a strategy has nothing new to try
 Step = tuple[float, int | None]  # what it cost, in full evaluations, and the row that it evaluated fully
-Strategy = Callable[["Task", int], Iterator[Step]]
+Strategy = Callable[["Replay", int], Iterator[Step]]
 
 
 @dataclass(frozen=True)
-class Task:
+class Replay:
     """Find the best `metric` of `table` at `fidelity`; `look_back` simulates as many workers."""
 
     table: Table
@@ -53,18 +53,18 @@ def task(
     direction: str = "maximize",
     look_back: int = 1,
     options: Mapping[str, Any] | None = None,
-) -> Task:
+) -> Replay:
     """On the longest evaluation that the table has of `metric`. Refused where it has none, or not of all rows."""
     fidelities = table.fidelities(metric)
     if not fidelities:
         raise Refused(f"the table has no metric {metric!r}; it has {', '.join(sorted({m for m, _ in table.columns}))}")
-    made = Task(table, metric, direction, fidelities[-1], look_back, options)
+    made = Replay(table, metric, direction, fidelities[-1], look_back, options)
     if np.isnan(made.values).any():
         raise Refused(f"{metric} at {dict(made.fidelity)} is not known of every architecture of the table")
     return made
 
 
-def regrets(of: Task, strategy: str, seeds: int, evaluations: int, first_seed: int = 0) -> np.ndarray:
+def regrets(of: Replay, strategy: str, seeds: int, evaluations: int, first_seed: int = 0) -> np.ndarray:
     """How far the best row found is from the table's best, in the metric's unit; shape (seeds, evaluations).
 
     Column i holds the regret once i + 1 full evaluations' worth has been spent; nan before anything was evaluated
@@ -73,7 +73,7 @@ def regrets(of: Task, strategy: str, seeds: int, evaluations: int, first_seed: i
     return np.array([_regret(of, strategy, seed, evaluations) for seed in range(first_seed, first_seed + seeds)])
 
 
-def found(of: Task, strategy: str, seed: int, evaluations: int) -> list[int]:
+def found(of: Replay, strategy: str, seed: int, evaluations: int) -> list[int]:
     """The rows that a strategy evaluates fully, in order."""
     rows = (row for _, row in _steps(of, strategy, seed) if row is not None)
     return [row for row, _ in zip(rows, range(evaluations), strict=False)]
@@ -86,7 +86,7 @@ def band(regret: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return mean, mean - error, mean + error
 
 
-def _steps(of: Task, strategy: str, seed: int) -> Iterator[Step]:
+def _steps(of: Replay, strategy: str, seed: int) -> Iterator[Step]:
     if strategy in STRATEGIES:
         return STRATEGIES[strategy](of, seed)
     if strategy in SAMPLERS:
@@ -94,7 +94,7 @@ def _steps(of: Task, strategy: str, seed: int) -> Iterator[Step]:
     raise Refused(f"no strategy {strategy!r}: known are {', '.join(dict.fromkeys([*STRATEGIES, *SAMPLERS]))}")
 
 
-def _regret(of: Task, strategy: str, seed: int, evaluations: int) -> np.ndarray:
+def _regret(of: Replay, strategy: str, seed: int, evaluations: int) -> np.ndarray:
     values, regret = of.values, np.full(evaluations, np.nan)
     optimum, best, spent = values.max(), np.nan, 0.0
     for cost, row in _steps(of, strategy, seed):
@@ -109,12 +109,12 @@ def _regret(of: Task, strategy: str, seed: int, evaluations: int) -> np.ndarray:
     return regret
 
 
-def _random(of: Task, seed: int) -> Iterator[Step]:
+def _random(of: Replay, seed: int) -> Iterator[Step]:
     for row in np.random.default_rng(derived(seed, "replay", "random")).permutation(len(of.table)):
         yield 1.0, int(row)
 
 
-def _evolution(of: Task, seed: int) -> Iterator[Step]:
+def _evolution(of: Replay, seed: int) -> Iterator[Step]:
     """What the engine's sampler would do, without a study around it."""
     search, plan, values = TableSearch(of.table), of.plan("regularised_evolution", seed), of.values
     coded = _coder(of.table)
@@ -137,7 +137,7 @@ def _evolution(of: Task, seed: int) -> Iterator[Step]:
             yield 1.0, row
 
 
-def _sampled(of: Task, seed: int, strategy: str) -> Iterator[Step]:
+def _sampled(of: Replay, seed: int, strategy: str) -> Iterator[Step]:
     """Any sampler, on the view of the study that the engine would show it."""
     plan, sign = of.plan(strategy, seed), 1 if of.direction == "maximize" else -1
     view = View(plan, TableSearch(of.table), "replay", pruner(plan))
@@ -157,7 +157,7 @@ def _sampled(of: Task, seed: int, strategy: str) -> Iterator[Step]:
             yield 1.0, rows[-1]
 
 
-def _halving(of: Task, seed: int, brackets: Callable[[int], list[int]]) -> Iterator[Step]:
+def _halving(of: Replay, seed: int, brackets: Callable[[int], list[int]]) -> Iterator[Step]:
     """Random rows at the shortest evaluation of a bracket; the best 1/eta of them at each longer one.
 
     Evaluations of different lengths are different trainings, as in NAS-Bench-201: a promoted row pays for both.

@@ -17,7 +17,7 @@ from winnow.holes.partial import partial_channels
 from winnow.search.methods import METHODS
 from winnow.search.objective import cross_entropy
 from winnow.search.relax import softmax
-from winnow.search.select import magnitude
+from winnow.search.selections.magnitude import magnitude
 
 beta_module = sys.modules["winnow.search.methods.beta_darts"]  # the package holds the function of that name
 

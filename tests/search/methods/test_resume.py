@@ -12,11 +12,10 @@ from winnow.data.augment import Augment
 from winnow.data.loaders import Batches, Split
 from winnow.search.collapse import CollapseWatch
 from winnow.search.methods import METHODS
-from winnow.search.methods.tuning import tuning
 from winnow.search.mixture import resume_mixture
 from winnow.search.objective import cross_entropy
 from winnow.search.relax import Logits, softmax
-from winnow.search.select import perturbation
+from winnow.search.selections.perturbation import perturbation, tuning
 from winnow.train import checkpoint
 from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics

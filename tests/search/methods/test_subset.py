@@ -9,7 +9,7 @@ from tests.search.planted import SEES, planted, search
 from tests.search.toys import cells, snapshot
 from winnow.search.methods.subset import subset, unit_costs
 from winnow.search.relax import gates
-from winnow.search.select import threshold
+from winnow.search.selections.threshold import threshold
 
 
 def opened(logits) -> dict[str, int]:

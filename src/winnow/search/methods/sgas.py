@@ -12,7 +12,7 @@ from winnow.data.loaders import Batches
 from winnow.search.greedy import Edges, edge_scores, shares
 from winnow.search.mixture import Parts, Recipe, bilevel, keep
 from winnow.search.relax import Logits, deciding, softmax
-from winnow.search.select import most_missed
+from winnow.search.selections.perturbation import most_missed
 from winnow.train.evaluate import Batch, accuracy_and_loss, batch_statistics
 from winnow.train.seeds import generator
 

@@ -1,4 +1,4 @@
-"""search.select.magnitude: what is kept of which weights."""
+"""search.selections.magnitude: what is kept of which weights."""
 
 import random
 
@@ -11,7 +11,7 @@ from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.search.relax import softmax
-from winnow.search.select import magnitude
+from winnow.search.selections.magnitude import magnitude
 
 DARTS = cells("darts")
 EDGES = [name for name, d in DARTS.decisions.items() if d.pick == 1]

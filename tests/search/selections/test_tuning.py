@@ -1,10 +1,10 @@
-"""search.methods.tuning: what DARTS-PT does between two decisions, by the method before it."""
+"""search.selections.perturbation.tuning: what DARTS-PT does between two decisions, by the method before it."""
 
 import pytest
 
 from tests.search.toys import Loader, cells, changed, images, logits_of, loss_of, snapshot
-from winnow.search.methods.tuning import tuning
 from winnow.search.mixture import resume_mixture
+from winnow.search.selections.perturbation import tuning
 
 DECIDED = {"1<-0": "skip_connect"}
 

@@ -1,4 +1,4 @@
-"""search.likely and search.select.threshold."""
+"""search.selections.likeliest and threshold."""
 
 import itertools
 import math
@@ -10,8 +10,9 @@ import torch
 
 from tests.search.toys import cells, logits_of, mixed
 from winnow.core.errors import Refused
-from winnow.search.likely import likeliest
-from winnow.search.select import magnitude, threshold
+from winnow.search.selections.likeliest import likeliest
+from winnow.search.selections.magnitude import magnitude
+from winnow.search.selections.threshold import threshold
 
 
 def test_the_likeliest_are_those_of_a_full_enumeration():

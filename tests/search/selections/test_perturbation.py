@@ -1,4 +1,4 @@
-"""search.select.perturbation: the whole of DARTS-PT, on networks where the right answer is known."""
+"""search.selections.perturbation: the whole of DARTS-PT, on networks where the right answer is known."""
 
 import itertools
 import random
@@ -14,7 +14,8 @@ from winnow.nn.ops import Zero
 from winnow.search.mixture import resume_mixture
 from winnow.search.objective import cross_entropy
 from winnow.search.relax import softmax
-from winnow.search.select import magnitude, masks, perturbation
+from winnow.search.selections.magnitude import magnitude
+from winnow.search.selections.perturbation import masks, perturbation
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics
 
 

@@ -1,50 +1,22 @@
-"""From evidence to an architecture: the largest weights, or the masks that hurt most."""
+"""Selection perturbation, DARTS-PT: decide what hurts most to lose, and train on in between (Wang et al. 2021)."""
 
-import functools
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 
-import torch
 from torch import Tensor
 
 from winnow.core.architecture import Architecture
 from winnow.core.decision import Decision, Value
-from winnow.core.errors import Refused
 from winnow.core.holes import Setting
 from winnow.core.space import Space
+from winnow.search.gradients import Objective
+from winnow.search.mixture import Parts
+from winnow.search.relax import deciding, softmax
+from winnow.search.selections.magnitude import heaviest, selectable
+from winnow.search.smooth import GRADIENTS, adversarial_noise, random_noise
 from winnow.train.checkpoint import Keeper
-
-
-def magnitude(space: Space, weights: Mapping[str, Tensor]) -> Architecture:
-    """The heaviest option of each decision; a subset keeps the candidates with the heaviest option inside.
-
-    `weights[name]` has shape (options,) and is a softmax, so that edges compare; those of a subset, where it has some,
-    multiply the ones inside (Xu et al. 2020, arXiv:1907.05737). Ties go to the earlier option.
-    Refused where a candidate has nothing to weigh. Source: Liu et al. 2019, arXiv:1806.09055, section 2.4.
-    """
-
-    return space.decide(lambda d: _heaviest(space, weights, d))
-
-
-def _heaviest(space: Space, weights: Mapping[str, Tensor], decision: Decision) -> Value:
-    def strength(d: Decision, option: str | int) -> float:
-        own = weights[d.name].tolist()[d.options.index(option)] if d.name in weights else 1.0
-        if d.name in weights and not d.several:
-            return own
-        inside = [strength(inner, o) for inner in space.below(d, option) for o in _selectable(inner)]
-        if not inside:
-            raise Refused(
-                f"'magnitude' finds no logits for option {option!r} of decision {d.name!r}, nor below it: "
-                "select with perturbation or evolution"
-            )
-        return own * max(inside)
-
-    if len(decision.values) == 1:
-        return decision.values[0]
-    best = sorted(_selectable(decision), key=functools.partial(strength, decision), reverse=True)[: decision.pick]
-    return best[0] if not decision.several else tuple(sorted(best, key=decision.options.index))
-
+from winnow.train.seeds import generator
 
 Scores = dict[str | int, tuple[float, float]]  # of a decision: accuracy and loss without each option
 Evaluate = Callable[[Setting], tuple[float, float]]  # accuracy in percent and loss under a setting
@@ -103,7 +75,7 @@ def perturbation(
     for number in keeper.rounds(len(events), "event", decided=decided, scores=scores, told=told, holdable=holdable):
         for d in (d for d in events[number] if d.name not in decided):
             if criterion == "magnitude":
-                decided[d.name] = _heaviest(space, weights(), d)
+                decided[d.name] = heaviest(space, weights(), d)
                 continue
             asked = {**weights(), **decided}
             every = none == "masked" and not d.several
@@ -137,7 +109,7 @@ def most_missed(
     `every` option is masked, also those that an architecture cannot hold.
     """
     mixed, scores = setting.get(d.name), {} if scores is None else scores
-    for option in (option for option in (d.options if every else _selectable(d)) if option not in scores):
+    for option in (option for option in (d.options if every else selectable(d)) if option not in scores):
         others = tuple(other for other in d.options if other != option)
         mask = _without(mixed, d.options.index(option)) if isinstance(mixed, Tensor) else others
         scores[option] = evaluate({**setting, d.name: mask})
@@ -155,7 +127,7 @@ def masks(space: Space, none: str = "never") -> int:
     """How many masks `perturbation` evaluates: every option of every decision that leaves something to decide."""
     open_decisions = [d for d in space.decisions.values() if len(d.values) > 1]
     every = none == "masked"
-    return sum(len(d.options if every and not d.several else _selectable(d)) for d in open_decisions)
+    return sum(len(d.options if every and not d.several else selectable(d)) for d in open_decisions)
 
 
 def _events(space: Space, rng: random.Random) -> list[list[Decision]]:
@@ -173,32 +145,42 @@ def _events(space: Space, rng: random.Random) -> list[list[Decision]]:
     return events
 
 
-def _selectable(d: Decision) -> list[str | int]:
-    return [option for option in d.options if option not in d.mixture_only]
-
-
 def _without(weights: Tensor, index: int) -> Tensor:
     weights = weights.detach().clone()
     weights[index] = 0.0
     return weights
 
 
-def threshold(space: Space, weights: Mapping[str, Tensor], least: float | None = None) -> Architecture:
-    """As `magnitude`, but where no option of a decision weighs more than `least`, `none` is taken, if there is one.
+def tuning(
+    strategy: str,
+    space: Space,
+    objective: Objective,
+    seed: int,
+    *,
+    noise: str = "random",
+    epsilon: float = 0.3,
+    keeper: Keeper | None = None,
+) -> Callable[[Mapping[str, Value]], Parts]:
+    """The parts after some decisions are made, for `resume_mixture`.
 
-    For gates, of which all may be closed: they are open above 1/2. Unless given, `least` is the even share of each
-    decision, 1 / options. A subset keeps the candidates with the heaviest option inside, open or not.
+    "blank" trains weights alone; "sdarts" disturbs the mixture weights of what is still open by `epsilon`: a decided
+    option is exactly itself whenever weights train (Wang et al. 2021, public code). `keeper` keeps the noise's stream.
     """
-    closed = {
-        name: vector
-        for name, vector in weights.items()
-        if float(vector.detach().max()) <= (1 / len(vector) if least is None else least)
-    }
+    draws = generator(seed, "tuning")
+    (keeper or Keeper()).add(draws=draws)
+    disturb = random_noise(epsilon, draws) if noise == "random" else adversarial_noise(space, objective, epsilon, draws)
 
-    def nothing(name: str, vector: Tensor) -> Tensor:
-        d = space.decisions[name]
-        if "none" not in d.values:
-            return vector
-        return torch.tensor([float(option == "none") for option in d.options])
+    def parts(decided: Mapping[str, Value]) -> Parts:
+        relax = deciding(softmax, decided)
+        if strategy == "blank":
+            return Parts(relax=relax, learn_logits=False)
+        if strategy != "sdarts":
+            return Parts(relax=relax)
 
-    return magnitude(space, {name: nothing(name, v) if name in closed else v for name, v in weights.items()})
+        def attach(logits, batch):
+            still_open = {name: row for name, row in softmax(logits).items() if name not in decided}
+            return {**disturb(still_open, batch, decided), **decided}
+
+        return Parts(relax=relax, gradient=GRADIENTS[noise], attach=attach)
+
+    return parts

@@ -1,0 +1,1 @@
+"""From evidence to an architecture: one file a selection."""

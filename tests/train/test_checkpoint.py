@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from winnow.core.errors import Refused
 from winnow.data.loaders import Cursor
 from winnow.train.checkpoint import Keeper, reached
 from winnow.train.packing import from_bytes, to_bytes
@@ -152,3 +153,24 @@ def test_what_is_no_state_is_named():
     for cut in (0, 4, 20, len(whole) - 1):
         with pytest.raises(ValueError, match="not a state of winnow"):
             from_bytes(whole[:cut])
+
+
+@pytest.mark.parametrize(
+    ("label", "count", "parts", "why"),
+    [
+        ("step", 3, {"a": [1]}, "it was left in epoch 2, which is none of step 0 to 2"),
+        ("epoch", 2, {"a": [1]}, "it was left in epoch 2, which is none of epoch 0 to 1"),
+        ("epoch", 3, {"a": [1], "losses": []}, "it holds no 'losses' of epoch 2"),
+        ("epoch", 3, {"a": nn.Linear(2, 3)}, "its 'a' does not fit .*weight"),
+        ("epoch", 3, {"a": random.Random(0)}, "its 'a' does not fit "),
+    ],
+)
+def test_a_checkpoint_of_another_loop_is_refused_in_a_line(label, count, parts, why):
+    states = []
+    keeper = Keeper(states.append)
+    part = nn.Linear(2, 2) if isinstance(parts["a"], nn.Module) else [1]
+    for _ in keeper.rounds(3, "epoch", a=part):
+        keeper.save(keeper.state())
+    with pytest.raises(Refused, match=f"^the checkpoint is not of this run: {why}.*; `winnow clean --yes`") as refused:
+        list(Keeper(found=from_bytes(to_bytes(states[-1]))).rounds(count, label, **parts))
+    assert "\n" not in str(refused.value)

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from winnow.core.errors import Refused
 from winnow.train.seeds import put_streams_back, streams
 
 MOST = 0.02  # the share of time that may go into checkpoints: large states are kept less often than asked for
@@ -62,13 +63,18 @@ class Keeper:
             if part is not None:
                 level.parts[name] = part
                 if found and name in found[0]["parts"]:
-                    put_back(part, found[0]["parts"].pop(name))
+                    try:
+                        put_back(part, found[0]["parts"].pop(name))
+                    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+                        raise _misfit(f"its {name!r} does not fit ({' '.join(str(error).split())})") from error
 
     def rounds(self, count: int, label: str, /, **parts: Any) -> Iterator[int]:
         """The numbers below `count` of the rounds of a loop that are still to do, the one that was left included."""
         depth, level = len(self.levels), Level(label)
         self.levels.append(level)
         try:
+            if depth < len(self.found):
+                self._check(self.found[depth], count, label, parts)
             self.add(**parts)
             first = 0
             if depth < len(self.found):
@@ -81,6 +87,16 @@ class Keeper:
                 level.parts = {name: part for name, part in level.parts.items() if name in parts}
         finally:
             del self.levels[depth:], self.found[depth:]
+
+    def _check(self, found: Mapping[str, Any], count: int, label: str, parts: Mapping[str, Any]) -> None:
+        """Refused where `found` is of another loop than the one that is entered: what it lacks would begin anew."""
+        outer = {id(part) for level in self.levels for part in level.parts.values()}
+        kept = (name for name, part in parts.items() if part is not None and id(part) not in outer)
+        lacking = [name for name in kept if name not in found["parts"]]
+        if found["label"] != label or found["at"] >= count:
+            raise _misfit(f"it was left in {found['label']} {found['at']}, which is none of {label} 0 to {count - 1}")
+        if lacking:
+            raise _misfit(f"it holds no {lacking[0]!r} of {label} {found['at']}")
 
     @contextlib.contextmanager
     def piece(self, **parts: Any) -> Iterator[None]:
@@ -105,6 +121,12 @@ class Keeper:
             parts = {name: state_of(part) for name, part in own.items()}
             levels.append({"label": level.label, "at": level.at, "parts": parts})
         return {"levels": levels, "streams": streams()}
+
+
+def _misfit(why: str) -> Refused:
+    return Refused(
+        f"the checkpoint is not of this run: {why}; `winnow clean --yes` removes it, and the run begins anew"
+    )
 
 
 def state_of(part: Any) -> Any:

@@ -14,7 +14,10 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from winnow.core.errors import Refused
 from winnow.nn.drop_path import DropPath
 from winnow.spaces import build
+from winnow.train import checkpoint
+from winnow.train.checkpoint import Keeper
 from winnow.train.fit import autocast, fit
+from winnow.train.packing import from_bytes, to_bytes
 from winnow.train.recipes import RECIPES, Recipe
 from winnow.train.seeds import materialise
 from winnow.train.watch import Watch
@@ -235,6 +238,29 @@ def test_the_global_stream_is_as_before():
     before = torch.get_rng_state()
     fit(network(drop=True), BATCHES, PLAIN, seed=0, watch=Watch())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_it_goes_on_from_any_step(monkeypatch):
+    """Average, drop-path, second classifier, warm-up and curve: left after each step, it ends in the same bytes."""
+    monkeypatch.setattr(checkpoint, "MOST", math.inf)
+    options = {"ema": 0.9, "drop_path": 0.3, "auxiliary": 0.4, "label_smoothing": 0.1, "clip": 0.5, "warmup_epochs": 1}
+    recipe = replace(PLAIN, momentum=0.9, precision="bf16", **options)
+
+    def trained(keeper: Keeper) -> tuple[dict[str, Tensor], list]:
+        watch, model = Kept(), child(auxiliary=True)
+        watch.state, watch.restore = (
+            lambda: {"epochs": watch.epochs},
+            lambda state: watch.epochs.extend(state["epochs"]),
+        )
+        return state(fit(model, BATCHES, recipe, seed=0, watch=watch, keeper=keeper)), watch.epochs
+
+    saved: list[bytes] = []
+    weights, curve = trained(Keeper(lambda state: saved.append(to_bytes(state))))
+    assert len(saved) == 6
+    for each in saved:
+        again, rows = trained(Keeper(found=from_bytes(each)))
+        assert same(weights, again)
+        assert rows == curve
 
 
 def test_bf16_trains_close_to_fp32_and_keeps_fp32_weights():

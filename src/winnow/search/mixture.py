@@ -1,11 +1,11 @@
 """Training a supernet as a mixture: logits and weights in turns."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Required, TypedDict, Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from winnow.core.decision import Value
 from winnow.core.holes import Setting
@@ -16,9 +16,10 @@ from winnow.search.penalties import Penalty
 from winnow.search.relax import Logits, Relax, deciding, softmax
 from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import Batch, batch_statistics
+from winnow.train.loop import Step, Told, loop, nothing
 from winnow.train.optimisers import sgd
 from winnow.train.seeds import generator
-from winnow.train.watch import Watch, check_finite, epoch_loss
+from winnow.train.watch import Watch, epoch_loss
 
 
 def _unchanged(loss: Tensor) -> Tensor:
@@ -43,10 +44,6 @@ Schedule = Callable[[int], Parts]  # the parts of epoch 0, 1, ...; asked when it
 Begin = Callable[[int], None]  # what a method does before epoch 0, 1, ...; once each, however often a run is stopped
 
 
-def _nothing(epoch: int) -> None:
-    pass
-
-
 def train_mixture(
     space: Space,
     logits: Logits,
@@ -57,90 +54,63 @@ def train_mixture(
     objective: Objective,
     weights_optimiser: torch.optim.Optimizer,
     logits_optimiser: torch.optim.Optimizer,
-    epochs: int,
-    clip: float,
-    schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
-    begin: Begin = _nothing,
     watch: Watch | None = None,
-    keeper: Keeper | None = None,
+    **course: Any,
 ) -> None:
-    """`epochs` passes over `train`, each step preceded by a logits step on the next batch of `valid`.
+    """`loop` over `train`, with what `course` says; a logits step on the next batch of `valid` precedes each step.
 
-    `valid` starts again when it is used up, with a new order. Gradients of the weights are clipped to norm `clip`.
-    Ends early where `watch` asks for it. Refused where the loss stops being finite.
+    `valid` starts again when it is used up, with a new order. A schedule steps once an epoch.
     """
-    watch, keeper = watch or Watch(), keeper or Keeper()
+    watch = watch or Watch()
     watch.follow(logits)
-    space.train()
-    training, validation = Cursor(train), Cursor(valid)
-    losses: list[Tensor] = []
+    validation = Cursor(valid)
     valid_losses: list[Tensor] = []
-    for epoch in keeper.rounds(
-        epochs,
-        "epoch",
-        space=space,
-        logits=logits,
-        weights_optimiser=weights_optimiser,
-        logits_optimiser=logits_optimiser,
-        schedule=schedule,
-        training=training,
-        validation=validation,
-        losses=losses,
-        valid_losses=valid_losses,
-        watch=watch,
-    ):
-        if not training.taken:
-            begin(epoch)
-        now, lr = parts(epoch), weights_optimiser.param_groups[0]["lr"]
-        for batch in training.epoch():
-            if now.learn_logits:
-                logits_optimiser.zero_grad()
-                loss = now.gradient(space, logits, now.relax, objective, batch, validation.next(), weights_optimiser)
-                if now.penalty is not None:
-                    now.penalty(logits).backward()
-                logits_optimiser.step()
-                valid_losses.append(loss)
-            if now.learn_weights:
-                loss = objective(batch, _constant(now, logits, batch))
-                check_finite(loss, epoch, training.taken - 1, lr, "search")
-                _descend(now.shape(loss), space, weights_optimiser, clip)
-                losses.append(loss.detach())
-            watch.step()
-            keeper.due()
+    now = Parts()  # those of the running epoch
+
+    def lesson(epoch: int) -> Step:
+        nonlocal now
+        now = parts(epoch)
+        return step
+
+    def step(batch: Batch) -> Tensor | None:
+        if now.learn_logits:
+            logits_optimiser.zero_grad()
+            loss = now.gradient(space, logits, now.relax, objective, batch, validation.next(), weights_optimiser)
+            if now.penalty is not None:
+                now.penalty(logits).backward()
+            logits_optimiser.step()
+            valid_losses.append(loss)
+        if not now.learn_weights:
+            return None
+        with torch.no_grad():  # constants: the weights step asks nothing of the logits
+            setting = now.relax(logits) if now.attach is None else now.attach(logits, batch)
+        loss = objective(batch, setting)
+        now.shape(loss).backward()
+        return loss
+
+    @torch.no_grad()
+    def told(epoch: int, losses: Sequence[Tensor], lr: float) -> Told:
         if not valid_losses:
-            with torch.no_grad(), batch_statistics(space):
+            with batch_statistics(space):
                 valid_losses.append(objective(validation.next(), now.relax(logits)))
-        metrics = {
-            "train_loss": epoch_loss(losses or valid_losses, epoch, lr, "search"),
-            "valid_loss": float(torch.stack(valid_losses).mean()),
-            "lr": lr,
-        }
-        stop = watch.epoch(epoch, metrics, _told(now, logits))
-        if schedule is not None and now.learn_weights:
-            schedule.step()
-        losses.clear()
-        valid_losses.clear()
-        if stop:
-            break
+        mean = epoch_loss(losses or valid_losses, epoch, lr, "search")
+        metrics = {"train_loss": mean, "valid_loss": float(torch.stack(valid_losses).mean()), "lr": lr}
+        weights = (now.told or now.relax)(logits)
+        return metrics, {name: value for name, value in weights.items() if isinstance(value, Tensor)}
 
-
-@torch.no_grad()  # constants: the weights step asks nothing of the logits
-def _constant(now: Parts, logits: Logits, batch: Batch) -> Setting:
-    return now.relax(logits) if now.attach is None else now.attach(logits, batch)
-
-
-def _descend(loss: Tensor, space: Space, optimiser: torch.optim.Optimizer, clip: float) -> None:
-    optimiser.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(space.parameters(), clip)
-    optimiser.step()
-
-
-@torch.no_grad()
-def _told(now: Parts, logits: Logits) -> dict[str, Tensor]:
-    """The mixture weights to show."""
-    weights = (now.told or now.relax)(logits)
-    return {name: value for name, value in weights.items() if isinstance(value, Tensor)}
+    loop(
+        space,
+        train,
+        lesson,
+        weights_optimiser,
+        section="search",
+        told=told,
+        every="epoch",
+        after=lambda epoch: valid_losses.clear(),
+        watch=watch,
+        kept=dict(logits=logits, of_logits=logits_optimiser, validation=validation, valid_losses=valid_losses),
+        **course,
+    )
 
 
 class Recipe(TypedDict, total=False):
@@ -171,7 +141,7 @@ def bilevel(
     *,
     epochs: int,
     parts: Schedule,
-    begin: Begin = _nothing,
+    begin: Begin = nothing,
     logits: Logits | None = None,
     **recipe: Unpack[Recipe],
 ) -> Logits:

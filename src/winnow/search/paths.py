@@ -1,17 +1,18 @@
 """Training a supernet one path at a time."""
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from winnow.core.architecture import Architecture
 from winnow.core.space import Space
-from winnow.data.loaders import Cursor
 from winnow.search.gradients import Objective
-from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import Batch
-from winnow.train.watch import Watch, check_finite, epoch_loss
+from winnow.train.loop import Told, loop
+from winnow.train.watch import epoch_loss
 
 
 def train_paths(
@@ -21,36 +22,23 @@ def train_paths(
     path: Callable[[], Architecture],
     objective: Objective,
     optimiser: torch.optim.Optimizer,
-    epochs: int,
-    clip: float,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    watch: Watch | None = None,
-    keeper: Keeper | None = None,
+    **course: Any,
 ) -> None:
-    """`epochs` passes over `train`; each batch goes through the one architecture that `path()` draws.
+    """`loop` over `train`, with what `course` says; each batch goes through the one architecture that `path()` draws.
 
     Candidates off the path have no gradient at all (None, not zero), so that neither weight decay nor momentum moves
-    them. `schedule` steps once a batch. Refused where the loss stops being finite.
+    them.
     """
-    watch, keeper = watch or Watch(), keeper or Keeper()
-    space.train()
-    batches, losses, rate = Cursor(train), [], {}
-    kept = {"space": space, "optimiser": optimiser, "schedule": schedule, "watch": watch}
-    for epoch in keeper.rounds(epochs, "epoch", **kept, batches=batches, losses=losses, rate=rate):
-        for batch in batches.epoch():
-            rate["lr"] = lr = optimiser.param_groups[0]["lr"]
-            optimiser.zero_grad(set_to_none=True)
-            loss = objective(batch, path())
-            check_finite(loss, epoch, batches.taken - 1, lr, "search")
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(space.parameters(), clip)
-            optimiser.step()
-            schedule.step()
-            losses.append(loss.detach())
-            watch.step()
-            keeper.due()
-        watch.epoch(epoch, {"train_loss": epoch_loss(losses, epoch, rate["lr"], "search"), **rate})
-        losses.clear()
+
+    def step(batch: Batch) -> Tensor:
+        loss = objective(batch, path())
+        loss.backward()
+        return loss
+
+    def told(epoch: int, losses: Sequence[Tensor], lr: float) -> Told:
+        return {"train_loss": epoch_loss(losses, epoch, lr, "search"), "lr": lr}, None
+
+    loop(space, train, lambda epoch: step, optimiser, section="search", told=told, **course)
 
 
 def uniform_paths(space: Space, rng: random.Random) -> Callable[[], Architecture]:

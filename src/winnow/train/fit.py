@@ -1,6 +1,6 @@
 """Training one ordinary network from scratch."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from winnow.data.loaders import Cursor
 from winnow.nn.drop_path import set_drop_path
 from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import Batch
+from winnow.train.loop import Step, Told, loop, nothing
 from winnow.train.optimisers import fused, sgd
 from winnow.train.recipes import Recipe
 from winnow.train.seeds import derived, seeded
-from winnow.train.watch import Watch, check_finite, epoch_loss
+from winnow.train.watch import Watch, epoch_loss
 
 
 def autocast(device: torch.device | str, precision: str) -> torch.autocast:
@@ -40,49 +40,53 @@ def fit(
     from `seed`. The result is in evaluation mode. Refused where the loss stops being finite.
     """
     optimiser = optimiser_of(model, recipe)
-    steps = len(batches)
-    schedule = _schedule(optimiser, recipe, steps)
     averaged = None
     if recipe.ema is not None:
         averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
     device = next(model.parameters()).device
     kept = model if averaged is None else averaged.module
-    cursor, keeper = Cursor(batches), keeper or Keeper()
-    state = {"model": model, "averaged": averaged, "optimiser": optimiser, "schedule": schedule, "watch": watch}
     tally: dict[str, Any] = {}  # of the running epoch
+
+    def begin(epoch: int) -> None:
+        tally.update(right=torch.zeros((), device=device), seen=0)
+
+    def lesson(epoch: int) -> Step:
+        set_drop_path(model, recipe.drop_path * epoch / recipe.epochs)
+        return step
+
+    def step(batch: Batch) -> Tensor:
+        x, y = batch
+        with autocast(device, recipe.precision):
+            output = model(x)
+        scores, loss = scores_and_loss(output, y, recipe)
+        loss.backward()
+        tally["right"] += (scores.detach().argmax(1) == y).sum()
+        tally["seen"] += len(y)
+        return loss
+
+    def told(epoch: int, losses: Sequence[Tensor], lr: float) -> Told:
+        accuracy = 100 * float(tally["right"]) / tally["seen"]
+        return {"loss": epoch_loss(losses, epoch, lr, "retrain"), "accuracy": accuracy, "lr": lr}, None
+
     with seeded(derived(seed, "fit")):
-        for epoch in keeper.rounds(recipe.epochs, "epoch", **state, batches=cursor, tally=tally):
-            model.train()
-            set_drop_path(model, recipe.drop_path * epoch / recipe.epochs)
-            if not cursor.taken:
-                tally.update(losses=[], right=torch.zeros((), device=device), seen=0)
-            for x, y in cursor.epoch():
-                tally["lr"] = lr = optimiser.param_groups[0]["lr"]
-                optimiser.zero_grad(set_to_none=True)
-                with autocast(device, recipe.precision):
-                    output = model(x)
-                scores, loss = scores_and_loss(output, y, recipe)
-                check_finite(loss, epoch, cursor.taken - 1, lr, "retrain")
-                loss.backward()
-                if recipe.clip is not None:
-                    nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-                optimiser.step()
-                schedule.step()
-                if averaged is not None:
-                    averaged.update_parameters(model)
-                tally["losses"].append(loss.detach())
-                tally["right"] += (scores.detach().argmax(1) == y).sum()
-                tally["seen"] += len(y)
-                watch.step()
-                keeper.due()
-            loss_mean, accuracy = epoch_loss(tally["losses"], epoch, tally["lr"], "retrain"), _percent(tally)
-            watch.epoch(epoch, {"loss": loss_mean, "accuracy": accuracy, "lr": tally["lr"]})
-            after_epoch(epoch, kept)
+        loop(
+            model,
+            batches,
+            lesson,
+            optimiser,
+            epochs=recipe.epochs,
+            section="retrain",
+            told=told,
+            clip=recipe.clip,
+            schedule=_schedule(optimiser, recipe, len(batches)),
+            begin=begin,
+            stepped=nothing if averaged is None else lambda: averaged.update_parameters(model),
+            after=lambda epoch: after_epoch(epoch, kept),
+            watch=watch,
+            keeper=keeper,
+            kept={"averaged": averaged, "tally": tally},
+        )
     return kept.eval()
-
-
-def _percent(tally: Mapping[str, Any]) -> float:
-    return 100 * float(tally["right"]) / tally["seen"]
 
 
 def scores_and_loss(output: Tensor | tuple[Tensor, Tensor], y: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:

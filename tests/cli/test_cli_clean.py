@@ -41,3 +41,8 @@ def test_nothing_left_is_said(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("DVC_ROOT", raising=False)
     assert cli.run(["clean", "--folder", str(tmp_path)]) == 0
     assert capsys.readouterr().out == "nothing is left to remove\n"
+
+
+def test_a_folder_that_is_not_there_is_not_called_empty(tmp_path, capsys):
+    assert cli.run(["clean", "--folder", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere' does not exist" in capsys.readouterr().err

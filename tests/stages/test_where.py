@@ -106,3 +106,12 @@ def test_a_command_beside_the_pipeline_says_it_as_well(tmp_path, monkeypatch, ca
     monkeypatch.setattr(os, "open", _fails(errno.EROFS, "space.svg"))
     assert run(["space", "draw", "nas_bench_201"]) == 2
     assert "space.svg cannot be used (Read-only file system)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["prepare", "clean", "ui"])
+def test_a_folder_that_is_gone_below_ones_feet_is_a_sentence(tmp_path, monkeypatch, capsys, command):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    assert run([command]) == 2
+    assert "winnow: the present folder is gone" in capsys.readouterr().err

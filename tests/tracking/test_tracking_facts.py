@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from winnow.core.errors import Refused
-from winnow.tracking import facts, local, store, to_wandb, track, ui_command, ui_environment, ui_url
+from winnow.tracking import facts, free, local, store, to_wandb, track, ui_command, ui_environment, ui_url
 from winnow.tracking import run as run_module
 from winnow.tracking.launch import ensure_shipper, lock_path
 from winnow.tracking.spool import Reader, Spool
@@ -366,6 +366,16 @@ def test_the_page_is_refused_where_there_is_none(tmp_path, monkeypatch):
     assert "hunter2" not in " ".join(ui_command(tmp_path, database)), "arguments are seen by everybody"
     assert ui_environment(tmp_path, database)["MLFLOW_BACKEND_STORE_URI"] == database
     assert ui_url(tmp_path, port=5001).startswith("http://127.0.0.1:5001/#/experiments?")
+
+
+def test_a_port_that_is_taken_is_a_sentence_before_the_server_starts():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(Refused, match=f"port {port} of 127.0.0.1 cannot be used .Address already in use.: take"):
+            free(port)
+    free(port)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

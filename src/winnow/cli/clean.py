@@ -7,7 +7,12 @@ import click
 
 @click.command()
 @click.option("--yes", is_flag=True, help="Remove what is listed, but for what a process works in.")
-@click.option("--folder", type=click.Path(path_type=Path), default=".", help="Folder of the project [default: .]")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=".",
+    help="Folder of the project [default: .]",
+)
 def clean(yes: bool, folder: Path) -> None:
     """List what stages have left to go on with: checkpoints, studies of trials, cells of `winnow study`."""
     from winnow.tools.clean import left, remove

@@ -145,14 +145,15 @@ def _plan_study(folder: Path) -> None:
 
 @cli.command()
 @click.option("--folder", type=click.Path(path_type=Path), default=".", help="Folder with params.yaml [default: .]")
-@click.option("--port", type=int, default=5000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 def ui(folder: Path, port: int) -> None:
     """Open the tracking store of this folder in the MLflow UI, on 127.0.0.1."""
     from winnow.config.reading import read_params
-    from winnow.tracking import serve, ui_command, ui_environment, ui_url
+    from winnow.tracking import free, serve, ui_command, ui_environment, ui_url
 
     tracking = read_params(folder / "params.yaml").tracking
     command = ui_command(folder, tracking.uri, port)
+    free(port)
     click.echo(f"{ui_url(folder, tracking.experiment, port)}\n(ready in some seconds; Ctrl-C ends it)")
     raise SystemExit(serve(command, ui_environment(folder, tracking.uri)))
 

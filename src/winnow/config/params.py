@@ -23,6 +23,8 @@ from winnow.config.trial_params import SearchTrials, Trials, Tune
 from winnow.search.pairs import NEEDS, OFFERS, objection, unlimited
 from winnow.train.recipes import RECIPES, Recipe
 
+LONGEST_NAME = 250  # characters; MLflow's databases hold 256
+
 Precision = Literal["fp32", "bf16"]
 TrainingSplit = Literal["weights", "arch", "select"]
 
@@ -273,17 +275,24 @@ class Gate(Section):
 class TrackingParams(Section):
     enabled: bool = True
     uri: Place | None = None
-    experiment: Annotated[str, Field(min_length=1)] = "winnow"
+    experiment: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)] = "winnow"
     required: bool = False
     system_metrics: bool = True
-    registered_model: Annotated[str, Field(min_length=1)] = "winnow"
+    registered_model: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)] = "winnow"
     wandb: bool = False
+
+    @field_validator("experiment", "registered_model")
+    @classmethod
+    def a_name_in_one_line(cls, name: str) -> str:
+        if name != name.strip() or not name.isprintable():
+            raise ValueError(f"a name is one line without blanks around it: not {name!r}")
+        return name
 
     @field_validator("registered_model")
     @classmethod
     def a_name_mlflow_takes(cls, name: str) -> str:
-        if not name.strip() or re.search("[/:]", name) or name in (".", ".."):
-            raise ValueError(f"MLflow takes no / or : in the name of a model, and no blank one: not {name!r}")
+        if re.search("[/:]", name) or name in (".", ".."):
+            raise ValueError(f"MLflow takes no / or : in the name of a model, and neither . nor ..: not {name!r}")
         return name
 
 

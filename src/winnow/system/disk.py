@@ -1,6 +1,7 @@
 """What an operating system refuses of files, as a sentence."""
 
 import errno
+import os
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,8 @@ def sentence(error: OSError) -> str | None:
     """One for the person at the keyboard; None where it is no matter of the disk, or nobody knows of which file."""
     if no_temporary(error):
         return f"there is no folder for temporary files ({error.strerror or error}): set TMPDIR to one with room"
+    if error.filename is None and error.errno == errno.ENOENT and _here_is_gone():
+        return "the present folder is gone: go to one that is there, with cd, and run the same command again"
     if error.errno in FULL:
         place = f" writing {error.filename}" if error.filename else ""
         if error.filename and _is_temporary(Path(str(error.filename))):
@@ -29,6 +32,14 @@ def sentence(error: OSError) -> str | None:
 def no_temporary(error: OSError) -> bool:
     """Whether it is what `tempfile`, or matplotlib on its behalf, says when no folder will do."""
     return error.filename is None and "temporary directory" in str(error)
+
+
+def _here_is_gone() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _is_temporary(path: Path) -> bool:

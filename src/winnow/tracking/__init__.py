@@ -17,6 +17,6 @@ its run is finished: at once by the shipper, or at the next start if the shipper
 
 from winnow.tracking.run import Dataset, Run, track
 from winnow.tracking.store import state_folder
-from winnow.tracking.ui import serve, ui_command, ui_environment, ui_url
+from winnow.tracking.ui import free, serve, ui_command, ui_environment, ui_url
 
-__all__ = ["Dataset", "Run", "serve", "state_folder", "track", "ui_command", "ui_environment", "ui_url"]
+__all__ = ["Dataset", "Run", "free", "serve", "state_folder", "track", "ui_command", "ui_environment", "ui_url"]

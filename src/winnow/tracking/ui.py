@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -37,6 +38,17 @@ def ui_environment(root: Path, configured: str | None = None) -> dict[str, str]:
     address = {"MLFLOW_BACKEND_STORE_URI": choose_uri(configured, state_folder(root))}
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
     return {**kept, **quiet, **address}
+
+
+def free(port: int) -> None:
+    """Refused where 127.0.0.1 has not this port for us: MLflow says so late, among a hundred lines, with status 0."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: what was just closed is free
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            told = f"port {port} of 127.0.0.1 cannot be used ({error.strerror})"
+            raise Refused(f"{told}: take another, as in `winnow ui --port {port % 60000 + 5001}`") from error
 
 
 def serve(command: list[str], environment: dict[str, str]) -> int:

@@ -1,5 +1,8 @@
 """winnow clean: what it lists, what it removes and what it leaves."""
 
+import os
+import time
+
 from winnow.cli import main as cli
 from winnow.run.checkpoint import hold
 
@@ -46,3 +49,12 @@ def test_nothing_left_is_said(tmp_path, capsys, monkeypatch):
 def test_a_folder_that_is_not_there_is_not_called_empty(tmp_path, capsys):
     assert cli.run(["clean", "--folder", str(tmp_path / "nowhere")]) == 2
     assert "nowhere' does not exist" in capsys.readouterr().err
+
+
+def test_a_clock_that_was_set_back_is_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    piece = tmp_path / ".winnow/checkpoints/search-0123456789ab"
+    piece.mkdir(parents=True)
+    os.utime(piece, times=(time.time() + 9e6,) * 2)
+    assert cli.run(["clean", "--folder", str(tmp_path)]) == 0
+    assert "in the future" in capsys.readouterr().out

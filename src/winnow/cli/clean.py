@@ -36,6 +36,8 @@ def clean(yes: bool, folder: Path) -> None:
 
 
 def _ago(seconds: float) -> str:
+    if seconds < 0:  # the clock was set back, or another machine's is ahead
+        return "in the future"
     if seconds < 5400:
         return f"{seconds / 60:.0f} min ago"
     return f"{seconds / 3600:.0f} h ago" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days ago"

@@ -163,7 +163,9 @@ def meddling(classes, image_channels):
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(3)
     torch.set_grad_enabled(False)
-    return Space(Net(classes, image_channels)).float().requires_grad_()
+    space = Space(Net(classes, image_channels)).float().requires_grad_()
+    torch.set_default_device("meta")
+    return space
 
 
 # what does not
@@ -263,6 +265,38 @@ locked = made(lambda: Does(lambda m, x: x, lock=threading.Lock()))
 stateful = made(Stateful)
 extra_state = made(WithExtra)
 own_bug = made(lambda: Does(lambda m, x: x * {}["absent"]))
+
+
+strided = made(  # runs with channels last, and answers otherwise
+    lambda: Does(lambda m, x: x.as_strided(x.shape, (x[0].numel(), x[0, 0].numel(), x.shape[3], 1)))
+)
+squeezed = made(head=lambda n: Does(lambda m, x: m.last(x.mean((2, 3)).squeeze()), last=nn.Linear(W, n)))
+in_pairs = made(lambda: Does(lambda m, x: x.reshape(2, W, 8, 8)))
+probabilities = made(
+    head=lambda n: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(W, n), nn.Softmax(1))
+)
+stopped = made(lambda: Does(lambda m, x: x.detach()))
+
+
+class Growing(nn.Module):
+    """A buffer that has another shape after a step."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(0))
+
+    def forward(self, x):
+        if self.training:
+            self.seen = torch.cat([self.seen, x.detach().mean()[None]])
+        return x
+
+
+growing = made(Growing)
+many_words = made(lambda: Does(lambda m, x: torch.linalg.vector_norm(x.to_sparse())))
+
+
+def compiled(classes, image_channels):
+    return Space(torch.compile(Net(classes, image_channels)))
 
 
 def builder_bug(classes, image_channels):

@@ -25,6 +25,7 @@ WORK = [
     "branching", "listed", "attention", "shared", "buffers_of_all_kinds", "view", "conv3d", "lazy", "complex64",
     "complex128", "recomputed", "keywords", "old_weight_norm", "spectral_norm", "no_weights_in_candidates",
     "shared_identity", "norm_without_statistics", "hooked", "lambda_kept", "generator_kept", "meddling",
+    "strided",
 ]  # fmt: skip
 SENTENCES = {
     "returns_dict": r"returns a dict of \(2, 10\); forward must return one tensor of logits, \(batch, 10\)",
@@ -52,6 +53,13 @@ SENTENCES = {
     "by_size": "the builder must ask the same decisions when final is true",
     "frozen": "nothing to train",
     "on_meta": "is on the meta device",
+    "squeezed": r"in evaluation mode: the network returns shape \(10,\) for images of \(1, 1, 8, 8\)",
+    "in_pairs": r"in evaluation mode: module 'extra' \(Does\), given \(1, 8, 8, 8\)",
+    "probabilities": "returns probabilities; .*: leave the last softmax out",
+    "stopped": "the output does not depend on decision 'l/0': .*gradient is stopped on the way",
+    "growing": r"loaded: RuntimeError: Error\(s\) in loading state_dict for Net: size mismatch for extra.seen",
+    "many_words": r"module 'extra' .*Could not run 'aten::linalg_vector_norm'.*…",
+    "compiled": "the network is compiled, and children are parts of copies: leave torch.compile out",
     "no_space": "must return a winnow Space, not Linear",
 }
 
@@ -71,7 +79,8 @@ def strict():
 
 def state_of_everything():
     return (
-        torch.get_rng_state(), torch.tensor(random.getstate()[1]), torch.get_default_dtype(), torch.is_grad_enabled()
+        torch.get_rng_state(), torch.tensor(random.getstate()[1]), torch.get_default_dtype(), torch.is_grad_enabled(),
+        torch.get_default_device(),
     )  # fmt: skip
 
 

@@ -95,17 +95,20 @@ def why(file: Path, folder: Path | None, as_json: bool) -> None:
 @click.command()
 @click.argument("file", type=_path, default="artifacts/model.safetensors")
 @click.option("--out", type=_path, default="export", show_default=True, help="Folder for the files.")
-@click.option("--space", help="my_package.my_module:build of a space of your own: its code is run.")
+@click.option("--space", help="A space of your own, whose code is run [default: that of params.yaml].")
 @_folder
 def export(file: Path, out: Path, space: str | None, folder: Path) -> None:
     """Write a model as ONNX, checked against PyTorch on the test split, beside its weights, architecture and origin.
 
     FILE is a model.safetensors [default: artifacts/model.safetensors].
     """
+    from winnow.config.reading import read_params
     from winnow.run.imports import on_path
     from winnow.trust.export import export
 
     on_path(folder)
+    if space is None and (folder / "params.yaml").is_file():
+        space = read_params(folder / "params.yaml").space.name  # a project runs the code that its parameters name
     found = export(file, folder, out, space)
     click.echo(
         f"wrote {out}/model.onnx: at most {found['max_error']:.2e} from PyTorch, the same class for "

@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+LONGEST = 400  # characters of what somebody else's exception says; some list every backend there is
+
 
 class Refused(Exception):
     """What was asked cannot be done; the message says in one sentence what, why, and what would work.
@@ -36,11 +38,15 @@ def blamed(what: str) -> Iterator[None]:
 def told(error: BaseException) -> str:
     """Type and first line of what an exception says, and on a line of its own the last line of a user's code it passed.
 
+    Two lines where the first is a heading; cut where one runs on.
+
     A user's code is what lies outside winnow, Python and its installed packages; where there is none of that, what was
     installed beside them. A ValueError that no such code let through is a sentence of winnow already.
     """
     text = error.msg if isinstance(error, SyntaxError) else str(error)
-    said = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    said = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+    said = said if len(said) <= LONGEST else said[: LONGEST - 1] + "…"
     place = _place(error)
     if place is None and said and isinstance(error, ValueError):
         return said

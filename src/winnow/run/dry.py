@@ -62,7 +62,8 @@ def try_child(params: Params, folder: Path, device: torch.device, arch: Architec
         x = _images(final, device)
         _step(child, x, classes, recipe, what)
         with traced(child, f"{what}, in evaluation mode") as trace, torch.no_grad():
-            _checked(child.eval()(x), classes, trace, x)
+            for images in (x, x[:1], torch.cat([x, x[:1]])):  # the last batch is smaller; latency is of one image
+                _checked(child.eval()(images), classes, trace, images)
         _save_and_load(child, final, arch, x, what)
 
 
@@ -87,9 +88,10 @@ def _try_mixture(params: Params, space: Space, x: Tensor, classes: int) -> None:
                 f"{what}: decision {hole.decisions[0].name!r} takes no mixture: search with spos, or with trials"
             )
     space.train()
+    asked: set[str] = set()
     with traced(space, what, several=True) as trace:
         with autocast(x.device, params.search.precision):
-            output = space(x, weights)
+            output = space(x, Asked(weights, asked))
         odd = trace.disagreement()
         if odd is not None:
             raise Refused(f"{what}: {odd}")
@@ -98,6 +100,11 @@ def _try_mixture(params: Params, space: Space, x: Tensor, classes: int) -> None:
             raise Refused(f"{what}: the output depends on no weight of the mixture: nothing can be learnt")
         nn.functional.cross_entropy(scores.float(), _labels(x, classes)).backward()
     silent = next((name for name, weight in weights.items() if weight.grad is None), None)
+    if silent is not None and silent in asked:
+        raise Refused(
+            f"{what}: the output does not depend on decision {silent!r}: what its module returns is left out, or its "
+            "gradient is stopped on the way (detach, no_grad, numpy)"
+        )
     if silent is not None:
         raise _unasked(what, silent)
 
@@ -178,6 +185,8 @@ def _checked(output: Any, classes: int, trace: Trace, x: Tensor) -> Tensor:
         raise Refused(f"{trace.what}: the network returns shape {came}; {takes}")
     if not output.is_floating_point():
         raise Refused(f"{trace.what}: the network returns {output.dtype}; {takes}, of floating-point numbers")
+    if len(x) == 2 and (output >= 0).all() and (output.float().sum(1) - 1).abs().max() < 1e-3:
+        raise Refused(f"{trace.what}: the network returns probabilities; {takes}: leave the last softmax out")
     if not output.isfinite().all():
         where = f", first in {trace.lost}" if trace.lost else ""
         raise Refused(f"{trace.what}: the network returns numbers that are not finite{where}, for images of N(0, 1)")

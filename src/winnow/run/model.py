@@ -50,7 +50,9 @@ def _child(path: Path, about: Mapping[str, Any], trusted: str | None) -> nn.Modu
     """The network as its training began with it."""
     name = about["space"]
     if name not in SPACES and name != trusted:
-        raise Refused(f"{path} is of space {name!r}, which is not winnow's: name it as `space` if you trust that code")
+        raise Refused(
+            f"{path} is of space {name!r}, which is not winnow's: name it as `space` (--space) if you trust it"
+        )
     told = {key: tuple(value) if isinstance(value, list) else value for key, value in about["facts"].items()}
     fact = {**facts_of(about["shape"]), **told}  # what an older file leaves out; what it says, its network was built by
     space = outlined(name, about["options"], fact, auxiliary=about["auxiliary"])

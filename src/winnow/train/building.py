@@ -44,6 +44,10 @@ def built(make: Make, image: tuple[int, ...], seed: int) -> Space:
     """The space as its builder makes it, on the CPU, lazy layers opened. Refused where a parameter has no value."""
     with drawing(seed):
         space = make()
+        for name, module in space.model.named_modules():
+            if isinstance(module, torch._dynamo.OptimizedModule):
+                where = f"module {name!r}" if name else "the network"
+                raise Refused(f"{where} is compiled, and children are parts of copies: leave torch.compile out")
         for name, tensor in itertools.chain(space.model.named_parameters(), space.model.named_buffers()):
             if tensor.is_meta:
                 raise Refused(f"{name!r} of the network is on the meta device and has no value: build it on the CPU")
@@ -147,7 +151,8 @@ def running(space: Space, x: Tensor, setting: Setting) -> Any:
 def arranged(model: Any, image: tuple[int, ...], calls: Sequence[Call]) -> Any:
     """`model` itself; where it does not run with channels last, images reach it plain from now on, whatever comes.
 
-    `.view` on a feature map, for one, or a convolution in three dimensions. Each of `calls` is tried on copies, forward
+    `.view` on a feature map, for one, or a convolution in three dimensions; or it runs and answers otherwise, as what
+    reads memory by strides of its own does. Each of `calls` is tried on copies, forward
     and backward, on the CPU: equal networks are always laid out alike.
     """
     if not _runs_channels_last(model, image, calls):
@@ -178,8 +183,19 @@ def _runs_channels_last(model: Any, image: tuple[int, ...], calls: Sequence[Call
             trial = copy.deepcopy(model).to(memory_format=layout)
             for call in calls:
                 output = call(trial, x)
-                first = output[0] if isinstance(output, tuple | list) else output
-                first.float().sum().backward()
+                _first(output).float().sum().backward()
+            model, trial = copy.deepcopy(model).eval(), copy.deepcopy(model).to(memory_format=layout).eval()
+            with torch.no_grad():
+                return all(_alike(_first(call(model, x.contiguous())), _first(call(trial, x))) for call in calls)
     except Exception:  # whatever it is: the plain layout is what every network takes
         return False
-    return True
+
+
+def _first(output: Any) -> Any:
+    return output[0] if isinstance(output, tuple | list) else output
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Equal but for the order in which sums are taken."""
+    size = float(one.abs().max()) if one.numel() else 0.0
+    return torch.allclose(one, other, rtol=1e-2, atol=1e-2 * size, equal_nan=True)

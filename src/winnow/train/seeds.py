@@ -29,6 +29,7 @@ def drawing(seed: int) -> Iterator[None]:
     """`seeded`, for a user's builder: Python's and numpy's global streams too, and what it sets globally goes back."""
     python, array = random.getstate(), np.random.get_state()
     kind, asking = torch.get_default_dtype(), torch.is_grad_enabled()
+    device = torch.get_default_device()
     threads, strict = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     with seeded(seed):
         random.seed(seed)
@@ -40,6 +41,8 @@ def drawing(seed: int) -> Iterator[None]:
             np.random.set_state(array)
             torch.set_default_dtype(kind)
             torch.set_grad_enabled(asking)
+            if device != torch.get_default_device():
+                torch.set_default_device(device)
             if threads != torch.get_num_threads():
                 torch.set_num_threads(threads)
             if strict != torch.get_deterministic_debug_mode():

@@ -1,5 +1,6 @@
 """params.yaml at the door: every mistake is a sentence that names the key, what it takes and what came."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -172,7 +173,9 @@ def test_a_preset_gives_the_recipe_and_given_fields_win(preset):
     assert (recipe.epochs, recipe.ema, recipe.lr) == (7, 0.5, RECIPES[preset].lr)
 
 
-@pytest.mark.parametrize("text", ["", "- 1\n- 2\n", "a: [1\n", "3", "\x00", "a: !!python/object:os.system {}"])
+@pytest.mark.parametrize(
+    "text", ["", "- 1\n- 2\n", "a: [1\n", "3", "\x00", "a: !!python/object:os.system {}", "\tseed: 1"]
+)
 def test_a_file_that_is_no_params_is_refused(tmp_path, text):
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(Refused):
@@ -201,6 +204,28 @@ def test_a_study_that_cannot_be_is_one_sentence(changes, sentence):
     with pytest.raises(Refused) as refusal:
         check_params(content)
     assert sentence in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["seed: 1\nsearch: {}\nseed: 2\n", "search:\n  lr: 0.1\n\n  lr: 0.2\n"])
+def test_a_key_that_is_there_twice_is_refused_with_its_line(tmp_path, text):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(Refused, match=r"key '(seed|lr)' is there twice, again in line (3|4)"):
+        read_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("seed", 2**63, "seed takes whole numbers below 2"),
+        ("retrain.seeds", [0, 10**30], "seeds takes whole numbers below 2"),
+        ("search.epochs", 10**30, "search: epochs takes whole numbers below 2"),
+        ("runtime.threads", 10**10, "runtime.threads: input should be less than or equal to 4096"),
+        ("data.image_size", [8, 10**6], "data.image_size: takes sides of at most 8192 pixels"),
+    ],
+)
+def test_what_no_machine_can_hold_is_refused(key, value, sentence):
+    with pytest.raises(Refused, match=re.escape(sentence)):
+        check_params(changed(key, value))
 
 
 def test_a_missing_file_says_where_to_run(tmp_path):

@@ -111,3 +111,17 @@ def test_what_the_exporter_cannot_take_is_a_sentence(tmp_path, capfd, function, 
         exported()
     assert str(refusal.value).count("\n") <= 1
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("given", "passed"), [([], "my_net:build"), (["--space", "other:build"], "other:build")])
+def test_the_space_of_params_yaml_is_the_one_whose_code_may_run(tmp_path, monkeypatch, given, passed):
+    seen = []
+
+    def stand_in(file, folder, out, space):
+        seen.append(space)
+        raise Refused("far enough")
+
+    monkeypatch.setattr(exporting, "export", stand_in)
+    (tmp_path / "params.yaml").write_text("space: {name: 'my_net:build'}\n")
+    assert cli.run(["export", "m.safetensors", "--folder", str(tmp_path), *given]) == 2
+    assert seen == [passed]

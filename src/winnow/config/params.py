@@ -15,6 +15,7 @@ from winnow.config.section import (
     Positive,
     Rate,
     Section,
+    Threads,
     Weight,
     nearest,
 )
@@ -31,7 +32,7 @@ TrainingSplit = Literal["weights", "arch", "select"]
 
 class Runtime(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    threads: Positive | None = None
+    threads: Threads | None = None
     checkpoint_seconds: Weight = 30.0
 
     def arithmetic(self) -> dict[str, Any]:
@@ -253,7 +254,7 @@ class Evaluate(Section):
     controls: NotNegative = 20
     searches: Positive = 1
     random_search: NotNegative = 0
-    threads: Positive = 1
+    threads: Threads = 1
     batch: Positive = 256
     latency_repeats: Annotated[int, Field(ge=6)] = 50
     latency_seconds: Annotated[float, Field(ge=0, le=600)] = 5.0

@@ -17,7 +17,7 @@ from winnow.core.errors import Refused
 def read_params(path: Path) -> Params:
     """The checked content of a params.yaml. Refused, one line a mistake, where it is not one."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Once)
     except FileNotFoundError as error:
         raise Refused(f"no {path.name} in {path.parent.resolve()}: run winnow in the folder that holds it") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # also no UTF-8, no such date, a tower of brackets
@@ -25,6 +25,20 @@ def read_params(path: Path) -> Params:
     if not isinstance(content, dict):
         raise Refused(f"{path}: takes sections like 'data:' and 'search:', not {type(content).__name__}")
     return check_params(content, path.name)
+
+
+class _Once(yaml.SafeLoader):
+    """Refuses what YAML forbids and its readers let pass: a key that is there twice, of which the last would win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise yaml.YAMLError(f"key {key.value!r} is there twice, again in line {line}: leave one")
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def check_params(content: dict[str, Any], source: str = "params.yaml") -> Params:

@@ -3,19 +3,22 @@
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from winnow.core.errors import Refused
 from winnow.system.addresses import read_address
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
+Threads = Annotated[int, Field(ge=1, le=4096)]
 Rate = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Distinct = Field(min_length=1)
+LARGEST = 2**63 - 1  # of whole numbers; torch takes no more
+LARGEST_SIDE = 8192  # of images, pixels: a split lies in memory whole
 
 
 def share_of(limit: str) -> float:
@@ -42,6 +45,8 @@ def _image_size(value: Any) -> Any:
     sides = value if isinstance(value, list | tuple) and len(value) == 2 else [value]
     if value is not None and not all(type(side) is int and side > 0 for side in sides):
         raise ValueError(f"takes a number of pixels, like 32, or [height, width], like [24, 32], not {value!r}")
+    if value is not None and max(sides) > LARGEST_SIDE:
+        raise ValueError(f"takes sides of at most {LARGEST_SIDE} pixels, as splits lie in memory whole, not {value!r}")
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -67,6 +72,14 @@ class Section(BaseModel):
     """Unknown keys are refused, values are not coerced ("3" is not 3) and nothing changes after reading."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def in_range(self) -> Self:
+        for name, value in vars(self).items():
+            values = value if isinstance(value, list | tuple) else [value]
+            if any(type(each) is int and abs(each) > LARGEST for each in values):
+                raise ValueError(f"{name} takes whole numbers below 2^63, not {value}")
+        return self
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

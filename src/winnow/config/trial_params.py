@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from winnow.config.section import Distinct, NotNegative, Place, Positive, Rate, Section
+from winnow.config.section import Distinct, NotNegative, Place, Positive, Rate, Section, Threads
 from winnow.trials.plan import DIRECTIONS, SAMPLERS, STOPPERS
 
 
@@ -83,7 +83,7 @@ class SearchTrials(Section):
     count: Positive = 24
     seconds: Rate | None = None
     look_back: Positive = 2
-    threads: Positive = 1
+    threads: Threads = 1
     sampler: Literal[SAMPLERS] = "tpe"  # type: ignore[valid-type]
     sampler_options: dict[str, Any] = {}
     stopper: Literal[STOPPERS] = "none"  # type: ignore[valid-type]
@@ -119,7 +119,7 @@ class Tune(Section):
     trials: NotNegative = 6
     seconds: Rate | None = None
     look_back: Positive = 2
-    threads: Positive = 1
+    threads: Threads = 1
     epochs: Positive | None = 4
     sampler: Literal[SAMPLERS] = "tpe"  # type: ignore[valid-type]
     sampler_options: dict[str, Any] = {}

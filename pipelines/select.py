@@ -17,12 +17,13 @@ import pyarrow as pa
 from winnow.config.params import Params
 from winnow.core.architecture import Architecture
 from winnow.run import files
+from winnow.run.benches import SPLITS, Benches
 from winnow.run.checkpoint import checkpoints
 from winnow.run.draw import draw_architecture, save
 from winnow.run.outside import resolved
-from winnow.run.selections import SELECTIONS, SPLITS, Bench
 from winnow.run.table import true_accuracy
 from winnow.run.work import Work, working
+from winnow.search.selections import SELECTIONS
 from winnow.train.seeds import derived, seeded
 
 EVIDENCE = pa.schema(
@@ -44,24 +45,24 @@ def main(params: Params, folder: Path) -> None:
         working("select", params, folder, splits=SPLITS, upstream=("prepare", "search")) as work,
         checkpoints(work, files.SUPERNET, files.LOGITS, files.TRIALS) as keeper,
     ):
-        bench = Bench(work, keeper)
-        bench.limits.check()
-        choices, evidence = _select(bench)
-        bench.restore()
-        _write(work, bench, {method: Architecture.of(chosen) for method, chosen in choices.items()}, evidence)
+        benches = Benches(work, keeper)
+        benches.limits.check()
+        choices, evidence = _select(benches)
+        _write(work, benches, {method: Architecture.of(chosen) for method, chosen in choices.items()}, evidence)
 
 
-def _select(bench: Bench) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+def _select(benches: Benches) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """The choices of each method, and all their evidence."""
     choices: dict[str, dict[str, Any]] = {}
     evidence: list[dict[str, Any]] = []
-    methods = bench.params.select.methods
-    for number in bench.keeper.rounds(len(methods), "method", choices=choices, evidence=evidence):
+    select = benches.params.select
+    methods = select.methods
+    for number in benches.keeper.rounds(len(methods), "method", choices=choices, evidence=evidence):
         method = methods[number]
-        bench.restore()
-        seed = derived(bench.params.seed, "select", method)
+        seed = derived(benches.params.seed, "select", method)
+        bench = benches.bench(seed)
         with seeded(seed):
-            arch, rows = SELECTIONS[method](bench, seed)
+            arch, rows = SELECTIONS[method].choose(bench, **select.options(method))
         choices[method] = dict(arch.choices)
         evidence += [{"method": method, **row} for row in rows]
     return choices, evidence
@@ -83,16 +84,16 @@ def _table(work: Work, arch: Architecture) -> dict[str, float] | None:
     return None if path is None else true_accuracy(resolved(work.folder, path, "select.table"), arch)
 
 
-def _write(work: Work, bench: Bench, found: dict[str, Architecture], evidence: list[dict[str, Any]]) -> None:
+def _write(work: Work, benches: Benches, found: dict[str, Architecture], evidence: list[dict[str, Any]]) -> None:
     folder, params = work.folder, work.params
-    chosen = params.select.methods[0]
+    chosen, bench = params.select.methods[0], benches.bench(params.seed)
     methods = {}
     for method, arch in found.items():
-        params_count, macs = bench.cost(arch)
-        bench.limits.refuse(f"{method} chose {arch.digest}, which", {"params": params_count, "macs": macs})
+        params_count, macs = benches.cost(arch)
+        benches.limits.refuse(f"{method} chose {arch.digest}, which", {"params": params_count, "macs": macs})
         methods[method] = {
             "digest": arch.digest,
-            "inherited_accuracy": bench.inherited_accuracy(arch),
+            "inherited_accuracy": bench.accuracy(arch) if benches.tensors is not None else None,
             "params": params_count,
             "macs": macs,
             "table": _table(work, arch),
@@ -100,17 +101,17 @@ def _write(work: Work, bench: Bench, found: dict[str, Architecture], evidence: l
         }
     rows = disagreements(found)
     arch = found[chosen]
-    files.write_architecture(folder / files.ARCHITECTURE, arch, bench.space, params.space.name)
+    files.write_architecture(folder / files.ARCHITECTURE, arch, benches.space, params.space.name)
     files.write_json(folder / files.SELECTIONS, {"chosen": chosen, "methods": methods, "disagreements": rows})
     files.write_table(folder / files.EVIDENCE, evidence, EVIDENCE)
     files.write_rows(folder / files.REPORTS / "select.csv", rows)
     agreement = 100 * sum(row["agree"] for row in rows) / len(rows)
-    metrics = {"agreement": agreement} | ({"limits": bench.limits.record()} if bench.limits else {})
+    metrics = {"agreement": agreement} | ({"limits": benches.limits.record()} if benches.limits else {})
     for method, row in methods.items():
         metrics[method] = {key: row[key] for key in ("inherited_accuracy", "params", "macs")} | (row["table"] or {})
     files.write_json(folder / files.REPORTS / "select.json", metrics)
     drawing = folder / files.REPORTS / "architecture.svg"
-    save(draw_architecture(bench.space, arch), drawing)
+    save(draw_architecture(benches.space, arch), drawing)
     flat = {
         f"{m}.{k}": v for m, row in metrics.items() if isinstance(row, dict) for k, v in row.items() if v is not None
     }
@@ -119,8 +120,8 @@ def _write(work: Work, bench: Bench, found: dict[str, Architecture], evidence: l
     for path in (files.ARCHITECTURE, files.SELECTIONS, files.EVIDENCE, files.REPORTS / "select.csv"):
         work.run.artifact(folder / path)
     work.run.artifact(drawing, "drawings")
-    if bench.limits:
-        work.say(f"  limits: {bench.limits}")
+    if benches.limits:
+        work.say(f"  limits: {benches.limits}")
     for method, row in methods.items():
         true = {name: value for name, value in (row["table"] or {}).items() if not name.endswith("_beats")}
         table = "".join(

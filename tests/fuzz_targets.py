@@ -28,9 +28,9 @@ from winnow.data.parquet import parquet
 from winnow.data.source import Options
 from winnow.data.storage import read_manifest
 from winnow.run import files
+from winnow.run.benches import read_logits
 from winnow.run.model import load_model
 from winnow.run.revision import read_lock
-from winnow.run.selections import read_logits
 from winnow.run.table import true_accuracy
 from winnow.run.work import facts, final_space, search_space
 from winnow.tracking.facts import flatten

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from winnow.config.pairs import KEEP_LIMITS, OFFERS
 from winnow.config.params import Params
 from winnow.config.reading import check_params, read_params
 from winnow.core.errors import Refused
-from winnow.search.pairs import KEEP_LIMITS, NEEDS, OFFERS
+from winnow.search.selections import SELECTIONS
 from winnow.train.recipes import RECIPES
 
 FILE = Path(__file__).parents[2] / "params.yaml"
@@ -124,12 +125,12 @@ def test_limits_that_are_taken(value):
 
 
 @pytest.mark.parametrize("key", ["max_params", "max_macs"])
-@pytest.mark.parametrize("method", NEEDS)
+@pytest.mark.parametrize("method", SELECTIONS)
 @pytest.mark.parametrize("strategy", OFFERS)
 def test_a_limit_is_accepted_exactly_where_the_selection_keeps_it(strategy, method, key):
     content = changed("search.strategy", strategy)
     content["select"] |= {"methods": [method], key: "50%"}
-    if NEEDS[method][0] in OFFERS[strategy] and method in KEEP_LIMITS:
+    if SELECTIONS[method].needs in OFFERS[strategy] and method in KEEP_LIMITS:
         assert check_params(content)
     else:
         with pytest.raises(Refused):
@@ -151,12 +152,12 @@ def test_several_mistakes_are_told_at_once():
     assert len(str(refusal.value).splitlines()) == 2
 
 
-@pytest.mark.parametrize("method", NEEDS)
+@pytest.mark.parametrize("method", SELECTIONS)
 @pytest.mark.parametrize("strategy", OFFERS)
 def test_a_pair_is_accepted_exactly_where_it_means_something(strategy, method):
     content = changed("search.strategy", strategy)
     content["select"]["methods"] = [method]
-    if NEEDS[method][0] in OFFERS[strategy]:
+    if SELECTIONS[method].needs in OFFERS[strategy]:
         assert check_params(content).select.methods == [method]
     else:
         with pytest.raises(Refused, match=r"select with .*, or search with"):

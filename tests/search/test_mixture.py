@@ -24,8 +24,9 @@ from winnow.core.errors import Refused
 from winnow.data.loaders import Batches, open_split
 from winnow.data.prepare import prepare_splits
 from winnow.search.gradients import first_order, second_order
-from winnow.search.mixture import Parts, bilevel, resume_mixture, train_mixture
+from winnow.search.mixture import Parts, bilevel, train_mixture
 from winnow.search.relax import softmax
+from winnow.search.selections.perturbation import resume_mixture
 from winnow.train.optimisers import sgd
 from winnow.train.watch import Watch
 

@@ -8,6 +8,7 @@ import yaml
 
 from tests.stages.tiny import ROOT
 from winnow.run.outside import INPUTS, PIPELINE, READS
+from winnow.search.selections import SELECTIONS
 
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -33,6 +34,7 @@ QUIET_FILES = {
         *("progress", "report", "revision", "trials", "work"),
     )
 }
+CHOOSES = ("select", "evaluate")  # by functions that are imported when they are asked for
 ASKS = {"search": frozenset({"src/winnow/run/controls.py"})}  # whether it may begin, and nothing else
 DRAWS = {"select": ["src/winnow/look"], "evaluate": ["src/winnow/look", "src/winnow/run/report.py"]}
 
@@ -89,6 +91,8 @@ def test_a_stage_depends_on_the_code_it_stands_on(name):
         | {f"pipelines/{name}.py"}
         | set(DRAWS.get(name, ()))
     )
+    for selection in SELECTIONS.values() if name in CHOOSES else ():
+        needed |= imported(ROOT / "src" / f"{selection.module.replace('.', '/')}.py")
     assert needed <= code, f"{name} imports {sorted(needed - code)}, which dvc.yaml does not name"
     assert all((ROOT / dep).exists() for dep in code)
 

@@ -13,15 +13,16 @@ from click.testing import CliRunner
 
 from tests.stages.tiny import tiny
 from winnow.cli.main import cli
+from winnow.config.pairs import KEEP_LIMITS, OFFERS, objection
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.measure import cost
 from winnow.pipelines import prepare, search
 from winnow.pipelines import select as selecting
-from winnow.run import evaluators, files, selections
+from winnow.run import evaluators, files
 from winnow.run.limits import Limits
 from winnow.run.work import facts, final_space
-from winnow.search.pairs import KEEP_LIMITS, NEEDS, OFFERS, objection
+from winnow.search.selections import SELECTIONS
 from winnow.spaces import build, shape_of
 from winnow.tools import plan as planning
 from winnow.trials.table import as_rows, read_table
@@ -200,7 +201,7 @@ def test_trials_that_are_all_beyond_the_limit_are_told_so(work):
 
 def test_a_network_beyond_its_limit_is_never_written(work, monkeypatch):
     largest = Architecture.of({"l/0": "conv_5", "l/1": "conv_5"})
-    monkeypatch.setitem(selections.SELECTIONS, "random", lambda bench, seed: (largest, []))
+    monkeypatch.setattr("winnow.search.selections.random.choose", lambda bench, samples: (largest, []))
     params = oblong(search__strategy="training_free", select__methods=["random"], select__max_params="90%")
     search.main(params, work)
     with pytest.raises(
@@ -286,7 +287,7 @@ def test_facts_hold_the_true_shape(work):
     assert shape_of(facts(work)) == SHAPE
 
 
-@pytest.mark.parametrize("method", [m for m in NEEDS if m not in KEEP_LIMITS])
+@pytest.mark.parametrize("method", [m for m in SELECTIONS if m not in KEEP_LIMITS])
 def test_a_selection_without_limits_is_refused_when_parameters_are_read(method):
     with pytest.raises(Refused, match=rf"select.max_params: '{method}' decides .* select with likeliest or evolution"):
         tiny(select__methods=[method], select__max_params="50%")

@@ -126,7 +126,7 @@ def test_a_cell_is_keyed_by_the_code_that_it_runs(tmp_path, monkeypatch):
         assert "winnow/spaces/nas_bench_201.py" in study_cell.code_of(darts, stage)
         for name in study_cell.code_of(darts, stage):
             assert not name.startswith(("winnow/look", "winnow/tracking", "winnow/cli"))
-    assert "winnow/run/selections.py" in study_cell.code_of(darts, "select")
+    assert "winnow/run/benches.py" in study_cell.code_of(darts, "select")
 
 
 def test_code_that_changed_is_named_and_only_its_cells_are_computed_again(prepared, monkeypatch, capsys):

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from winnow.config.pairs import OFFERS, objection, unlimited
 from winnow.config.section import (
     Distinct,
     Fraction,
@@ -21,7 +22,7 @@ from winnow.config.section import (
 )
 from winnow.config.strategies import Strategies
 from winnow.config.trial_params import SearchTrials, Trials, Tune
-from winnow.search.pairs import NEEDS, OFFERS, objection, unlimited
+from winnow.search.selections import SELECTIONS
 from winnow.train.recipes import RECIPES, Recipe
 
 LONGEST_NAME = 250  # characters; MLflow's databases hold 256
@@ -166,7 +167,7 @@ class Prune(Section):
 
 
 class Select(Section):
-    methods: Annotated[list[Literal[tuple(NEEDS)]], Distinct] = ["perturbation", "magnitude"]  # type: ignore[valid-type]
+    methods: Annotated[list[Literal[tuple(SELECTIONS)]], Distinct] = ["perturbation", "magnitude"]  # type: ignore[valid-type]
     splits: Annotated[list[TrainingSplit], Distinct] = ["arch", "select"]
     batch: Annotated[int, Field(ge=2)] = 256
     table: str | None = None
@@ -178,6 +179,11 @@ class Select(Section):
     evolution: Evolution = Evolution()
     random: RandomSample = RandomSample()
     prune: Prune = Prune()
+
+    def options(self, method: str) -> dict[str, Any]:
+        """What selection `method` is called with."""
+        section = getattr(self, method, None)
+        return section.model_dump() if isinstance(section, Section) else {}
 
     @model_validator(mode="after")
     def distinct(self) -> Self:

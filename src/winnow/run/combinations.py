@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from winnow.config.pairs import objection
 from winnow.config.params import Params
 from winnow.config.reading import check_params
 from winnow.config.section import Section
 from winnow.core.errors import Refused
 from winnow.run.outside import OUTSIDE, PATH, resolved
 from winnow.run.table import columns
-from winnow.search.pairs import objection
 
 INHERITED = "accuracy with inherited weights, percent"
 

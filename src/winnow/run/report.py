@@ -16,6 +16,7 @@ from winnow.look import charts, trials
 from winnow.look.style import to_bytes
 from winnow.run import files
 from winnow.run.lineage import of_this_run, record_of, runs_of
+from winnow.search.selections import SELECTIONS
 from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import as_rows, read_table
 
@@ -155,8 +156,7 @@ def _selection(folder: Path) -> str:
 
 def _evidence(folder: Path) -> str:
     rows = pq.read_table(folder / files.EVIDENCE).to_pylist()
-    masked = [row for row in rows if row["method"] == "perturbation"]
-    children = [row for row in rows if row["method"] in ("evolution", "random")]
+    masked, children = ([row for row in rows if _drawn(row["method"]) == kind] for kind in ("masks", "children"))
     parts = []
     if masked:
         parts.append("<p class='quiet'>The option without which the supernet is worst was kept (blue).</p>")
@@ -165,6 +165,11 @@ def _evidence(folder: Path) -> str:
         parts.append(_svg(charts.evaluated(children)))
     other = "trials" if (folder / files.TRIALS).is_file() else "mixture weights"
     return "".join(parts) or f"<p class='quiet'>The selection looked at the {other} alone, below.</p>"
+
+
+def _drawn(method: str) -> str:
+    """As what the evidence of a selection is drawn; "" also for one that this winnow does not know."""
+    return SELECTIONS[method].evidence if method in SELECTIONS else ""
 
 
 def _search(folder: Path) -> str:

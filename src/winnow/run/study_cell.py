@@ -23,6 +23,7 @@ from winnow.run.outside import READS, digests
 from winnow.run.report import collapsed
 from winnow.run.work import Work
 from winnow.search.methods import METHODS
+from winnow.search.selections import SELECTIONS
 from winnow.spaces import SPACES
 from winnow.tracking import state_folder
 
@@ -30,7 +31,8 @@ Stage = Callable[[Params, Path], None]  # what a stage's file calls main
 SPLITS = ("weights", "arch", "select")
 LISTS = (  # of strategies, selections, spaces and proxies, and what params.yaml may say of all of them
     "winnow.search.methods",
-    "winnow.search.pairs",
+    "winnow.search.selections",
+    "winnow.config.pairs",
     "winnow.spaces",
     "winnow.proxies",
     "winnow.predictors",
@@ -116,17 +118,21 @@ def _begin(work: Work, place: Path, stands_on: dict[str, Any]) -> None:
 def code_of(cell: Cell, stage: str) -> dict[str, str]:
     """The files of winnow that a stage of a cell runs, by name, with their digests.
 
-    By import statements, but through no list of everything: what stands in such a list beside the strategy and the
-    space of the cell is not run. Code that shows and tracks changes no result, and is left out as dvc.yaml leaves it.
+    By import statements, but through no list of everything: what stands in such a list beside the strategy, the
+    selections and the space of the cell is not run. Code that shows and tracks changes no result, and is left out as
+    dvc.yaml leaves it.
     """
     strategy = cell.params.search.strategy
     listed = strategy not in METHODS  # trials and training_free reach methods and proxies through their lists
-    return _digests(stage, strategy, cell.params.space.name, () if listed else LISTS)
+    chosen = [SELECTIONS[method].module for method in cell.params.select.methods if stage == "select"]
+    return _digests(stage, strategy, cell.params.space.name, tuple(chosen), () if listed else LISTS)
 
 
 @cache
-def _digests(stage: str, strategy: str, space: str, lists: tuple[str, ...]) -> dict[str, str]:
-    starts = [f"winnow.pipelines.{stage}"]
+def _digests(
+    stage: str, strategy: str, space: str, selections: tuple[str, ...], lists: tuple[str, ...]
+) -> dict[str, str]:
+    starts = [f"winnow.pipelines.{stage}", *selections]
     starts += [each.__module__ for each in (METHODS.get(strategy), SPACES.get(space)) if each is not None]
     roots = winnow_roots()
     found = closure(starts, roots, (*lists, *SHOWS))

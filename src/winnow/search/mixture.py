@@ -1,19 +1,18 @@
 """Training a supernet as a mixture: logits and weights in turns."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Required, TypedDict, Unpack
 
 import torch
 from torch import Tensor
 
-from winnow.core.decision import Value
 from winnow.core.holes import Setting
 from winnow.core.space import Space
 from winnow.data.loaders import Cursor
 from winnow.search.gradients import Gradient, Objective, first_order
 from winnow.search.penalties import Penalty
-from winnow.search.relax import Logits, Relax, deciding, softmax
+from winnow.search.relax import Logits, Relax, softmax
 from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import Batch, batch_statistics
 from winnow.train.loop import Step, Told, loop, nothing
@@ -185,61 +184,3 @@ def bilevel(
 def adam(logits: Logits, lr: float, weight_decay: float) -> torch.optim.Adam:
     """The optimiser of the logits (Liu et al. 2019); a vector without a gradient (None) is left alone."""
     return torch.optim.Adam(logits.parameters(), lr, betas=(0.5, 0.999), weight_decay=weight_decay, fused=True)
-
-
-def remember(optimiser: torch.optim.Adam, logits: Logits) -> None:
-    """Let Adam go on with the `moments` of the logits."""
-    state = {
-        i: {key: torch.tensor(value) for key, value in logits.moments[name].items()}
-        for i, name in enumerate(logits)
-        if name in logits.moments
-    }
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-
-
-def resume_mixture(
-    space: Space,
-    logits: Logits,
-    train: Iterable[Batch],
-    valid: Iterable[Batch],
-    *,
-    objective: Objective,
-    epochs: int,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
-    clip: float,
-    logits_lr: float,
-    logits_weight_decay: float,
-    parts: Callable[[Mapping[str, Value]], Parts] = lambda decided: Parts(relax=deciding(softmax, decided)),
-    keeper: Keeper | None = None,
-) -> Callable[[Mapping[str, Value]], None]:
-    """What DARTS-PT does between two decisions: a function of the decisions made so far that trains `epochs` epochs on.
-
-    Decided options are constants of the mixture; open logits go on by first-order steps, or by `parts(decided)`.
-    Learning rate and both optimisers' states last over all calls; that of the logits goes on from the search's, which
-    `logits.moments` are (Wang et al. 2021, public code; 0.1 x the search's rate for the weights, never lowered).
-    """
-    weights = sgd(space.parameters(), lr, momentum=momentum, weight_decay=weight_decay)
-    logits_optimiser = adam(logits, logits_lr, logits_weight_decay)
-    remember(logits_optimiser, logits)
-    keeper = keeper or Keeper()
-    keeper.add(space=space, logits=logits, weights_optimiser=weights, logits_optimiser=logits_optimiser)
-    keeper.add(train=train, valid=valid)
-
-    def tune(decided: Mapping[str, Value]) -> None:
-        train_mixture(
-            space,
-            logits,
-            train,
-            valid,
-            parts=lambda epoch: parts(decided),
-            objective=objective,
-            weights_optimiser=weights,
-            logits_optimiser=logits_optimiser,
-            epochs=epochs,
-            clip=clip,
-            keeper=keeper,
-        )
-
-    return tune

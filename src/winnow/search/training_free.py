@@ -48,10 +48,12 @@ class Judge:
     score: Callable[[Architecture], tuple[Mapping[str, float], str]]  # values by proxy, and why one is missing
     directions: Mapping[str, int]
     seen: dict[str, tuple[Mapping[str, float], str]] = field(default_factory=dict)
+    before: Callable[[], None] = lambda: None  # each scoring
 
     def __call__(self, arch: Architecture) -> float:
         """Scored; what it is worth depends on the others, see `compare`."""
         if arch.digest not in self.seen:
+            self.before()
             self.seen[arch.digest] = self.score(arch)
         return math.nan
 

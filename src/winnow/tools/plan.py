@@ -24,7 +24,8 @@ from winnow.run.work import augmentation, choose_device, final_space, search_spa
 from winnow.search.extremes import cheapest, dearest
 from winnow.search.methods import METHODS
 from winnow.search.objective import cross_entropy
-from winnow.search.selections.perturbation import masks
+from winnow.search.selection import Costs
+from winnow.search.selections import SELECTIONS
 from winnow.train.building import fresh, laid
 from winnow.train.evaluate import Batch, accuracy_and_loss
 from winnow.train.fit import fit
@@ -219,29 +220,21 @@ def _search_step(params: Params, space: Space, split, device: torch.device) -> f
 
 
 def _select_seconds(params: Params, space: Space, splits, step: float) -> float:
-    """Masks or children evaluated, and steps of fine-tuning; `step` is one of the search's."""
-    judged = sum(len(splits[name]) for name in params.select.splits)
-    settings, total = params.select, 0.0
-    children = settings.evolution.population * (settings.evolution.generations + 1)
-    if params.search.strategy == "training_free":
-        scored = {"evolution": children, "random": settings.random.samples}
-        return step * sum(count for method, count in scored.items() if method in settings.methods)
-    if "perturbation" in settings.methods:
-        singles = [d for d in space.decisions.values() if not d.several]
-        even = {d.name: torch.full((len(d.options),), 1 / len(d.options)) for d in singles}
-        even = {name: weights.to(splits["select"].images.device) for name, weights in even.items()}
-        events = sum(1 for d in space.decisions.values() if len(d.values) > 1)
-        groups = len({d.group for d in space.decisions.values()})
-        tuned = settings.perturbation.tune_epochs * (len(splits["weights"]) // params.search.batch)
-        total += (
-            masks(space, settings.perturbation.none) * judged * _seconds_an_image(params, space, splits, even)
-            + events / groups * tuned * step
-        )
-    if "evolution" in settings.methods:
-        arch = space.decide(lambda d: d.values[-1])
-        images = judged + settings.evolution.calibration_images
-        total += children * images * _seconds_an_image(params, space, splits, arch)
-    return total
+    """As each selection expects it; `step` is one of the search's, or a score where nothing is trained."""
+    singles = [d for d in space.decisions.values() if not d.several]
+    device = splits["select"].images.device
+    even = {d.name: torch.full((len(d.options),), 1 / len(d.options), device=device) for d in singles}
+    costs = Costs(
+        space,
+        judged=sum(len(splits[name]) for name in params.select.splits),
+        epoch=len(splits["weights"]) // params.search.batch,
+        step=step,
+        mixture_image=lambda: _seconds_an_image(params, space, splits, even),
+        child_image=lambda: _seconds_an_image(params, space, splits, space.decide(lambda d: d.values[-1])),
+        score=step if params.search.strategy == "training_free" else None,
+    )
+    methods = params.select.methods
+    return sum(SELECTIONS[method].seconds(costs, **params.select.options(method)) for method in methods)
 
 
 def _image_seconds(params: Params, child: torch.nn.Module, splits, device: torch.device) -> float:

@@ -12,10 +12,9 @@ from winnow.data.augment import Augment
 from winnow.data.loaders import Batches, Split
 from winnow.search.collapse import CollapseWatch
 from winnow.search.methods import METHODS
-from winnow.search.mixture import resume_mixture
 from winnow.search.objective import cross_entropy
 from winnow.search.relax import Logits, softmax
-from winnow.search.selections.perturbation import perturbation, tuning
+from winnow.search.selections.perturbation import perturbation, resume_mixture, tuning
 from winnow.train import checkpoint
 from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics

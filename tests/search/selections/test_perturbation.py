@@ -11,11 +11,10 @@ from tests.search.toys import Loader, cells, changed, images, logits_of, points,
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.nn.ops import Zero
-from winnow.search.mixture import resume_mixture
 from winnow.search.objective import cross_entropy
 from winnow.search.relax import softmax
 from winnow.search.selections.magnitude import magnitude
-from winnow.search.selections.perturbation import masks, perturbation
+from winnow.search.selections.perturbation import masks, perturbation, resume_mixture
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics
 
 

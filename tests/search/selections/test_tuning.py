@@ -3,8 +3,7 @@
 import pytest
 
 from tests.search.toys import Loader, cells, changed, images, logits_of, loss_of, snapshot
-from winnow.search.mixture import resume_mixture
-from winnow.search.selections.perturbation import tuning
+from winnow.search.selections.perturbation import resume_mixture, tuning
 
 DECIDED = {"1<-0": "skip_connect"}
 

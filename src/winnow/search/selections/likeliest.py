@@ -1,4 +1,4 @@
-"""The architectures that mixture weights make likeliest (SETN)."""
+"""Selection likeliest: the best of those that mixture weights make likeliest (SETN)."""
 
 import heapq
 import itertools
@@ -12,8 +12,30 @@ from winnow.core.architecture import Architecture
 from winnow.core.decision import Decision, Value
 from winnow.core.errors import Refused
 from winnow.core.space import Space
+from winnow.search.bench import Bench, Chosen, evaluated
+from winnow.search.selection import Costs
+from winnow.train.seeds import rng
 
 TRIES = 1000  # architectures looked at, or twenty for each that is asked for where that is more
+
+
+def choose(bench: Bench, *, count: int = 20) -> Chosen:
+    """By inherited accuracy, of `count` within the limits; of equals the likelier."""
+    architectures = likeliest(bench.space, bench.weights(), count, rng(bench.seed, "likeliest"), bench.allowed)
+    known: dict[str, float] = {}
+    with bench.shown() as watch, bench.keeper.piece(known=known):
+        watch.start("select (likeliest)", len(architectures))
+        scores = []
+        for arch in architectures:
+            scores.append(bench.known_accuracy(arch, known))
+            watch.step()
+    winner = max(range(len(scores)), key=scores.__getitem__)
+    rows = [evaluated(rank, arch.digest, scores[rank], rank == winner) for rank, arch in enumerate(architectures)]
+    return architectures[winner], rows
+
+
+def seconds(costs: Costs, *, count: int) -> float:
+    return count * costs.judged * costs.child_image()
 
 
 def likeliest(

@@ -1,22 +1,111 @@
 """Selection perturbation, DARTS-PT: decide what hurts most to lose, and train on in between (Wang et al. 2021)."""
 
+import contextlib
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, astuple, dataclass
 
+import torch
 from torch import Tensor
 
 from winnow.core.architecture import Architecture
 from winnow.core.decision import Decision, Value
+from winnow.core.errors import Refused
 from winnow.core.holes import Setting
 from winnow.core.space import Space
+from winnow.data.loaders import in_order
+from winnow.search.bench import Bench, Chosen
 from winnow.search.gradients import Objective
-from winnow.search.mixture import Parts
-from winnow.search.relax import deciding, softmax
+from winnow.search.mixture import Parts, adam, train_mixture
+from winnow.search.relax import Logits, deciding, softmax
+from winnow.search.selection import Costs
 from winnow.search.selections.magnitude import heaviest, selectable
 from winnow.search.smooth import GRADIENTS, adversarial_noise, random_noise
 from winnow.train.checkpoint import Keeper
-from winnow.train.seeds import generator
+from winnow.train.evaluate import Batch, accuracy_and_loss, batch_statistics
+from winnow.train.optimisers import sgd
+from winnow.train.seeds import derived, generator, rng, seeded
+
+
+def choose(
+    bench: Bench,
+    *,
+    criterion: str = "accuracy",
+    none: str = "never",
+    batch_norm: str = "batch",
+    tune_epochs: int = 2,
+    tune_lr: float = 0.0025,
+) -> Chosen:
+    """`perturbation` on the judging images, with `tune_epochs` of the search's own training between two decisions.
+
+    `batch_norm`: masks are judged with the statistics of each batch ("batch"), or those that training left ("running").
+    """
+    space, further, keeper = bench.space, bench.needed("further"), bench.keeper
+    _check(bench, tune_epochs)
+    prepared = list(in_order(bench.judged, bench.batch))  # the same pixels for every mask: normalised once
+
+    def evaluate(setting: Setting) -> tuple[float, float]:
+        space.eval()
+        statistics = batch_statistics(space) if batch_norm == "batch" else contextlib.nullcontext()
+        with statistics, seeded(derived(bench.seed, "noise")):  # candidates that draw noise draw the same under all
+            return accuracy_and_loss(lambda x: space(x, setting), prepared)
+
+    with bench.shown() as watch:
+        parts = tuning(
+            further.strategy,
+            space,
+            further.objective,
+            bench.seed,
+            noise=further.noise,
+            epsilon=further.epsilon,
+            keeper=keeper,
+        )
+        tune = resume_mixture(
+            space,
+            bench.logits,
+            further.batches("weights", bench.seed),
+            further.batches("arch", bench.seed),
+            objective=further.objective,
+            epochs=tune_epochs,
+            lr=tune_lr,
+            **further.rates,
+            parts=parts,
+            keeper=keeper,
+        )
+        watch.start("select (perturbation)", masks(space, none))
+        keeper.add(watch=watch)
+        arch, rows = perturbation(
+            space,
+            bench.weights,
+            evaluate=evaluate,
+            tune=tune,
+            rng=rng(bench.seed, "order"),
+            criterion=criterion,
+            none=none,
+            watch=watch.step,
+            keeper=keeper,
+        )
+    return arch, [{**asdict(row), "option": str(row.option)} for row in rows]
+
+
+def _check(bench: Bench, tune_epochs: int) -> None:
+    """Says where a space is not the published one; refuses to train on without what Adam remembers."""
+    if any("none" in d.mixture_only and len(d.options) == 8 for d in bench.space.decisions.values()):
+        bench.say("  perturbation was published on seven operations: search with space.darts.none: false for that")
+    if not bench.further.remembered and tune_epochs and bench.further.strategy != "blank":
+        raise Refused(
+            "logits.json is of an older winnow and lacks the state of the logits' optimiser, with which perturbation "
+            "trains on: run `winnow search` again, or set select.perturbation.tune_epochs to 0"
+        )
+
+
+def seconds(costs: Costs, *, none: str, tune_epochs: int, **rest: object) -> float:
+    """Of all masks, and of the steps between them."""
+    decisions = costs.space.decisions.values()
+    events = sum(1 for d in decisions if len(d.values) > 1) / len({d.group for d in decisions})
+    judging = masks(costs.space, none) * costs.judged * costs.mixture_image()
+    return judging + events * tune_epochs * costs.epoch * costs.step
+
 
 Scores = dict[str | int, tuple[float, float]]  # of a decision: accuracy and loss without each option
 Evaluate = Callable[[Setting], tuple[float, float]]  # accuracy in percent and loss under a setting
@@ -184,3 +273,61 @@ def tuning(
         return Parts(relax=relax, gradient=GRADIENTS[noise], attach=attach)
 
     return parts
+
+
+def remember(optimiser: torch.optim.Adam, logits: Logits) -> None:
+    """Let Adam go on with the `moments` of the logits."""
+    state = {
+        i: {key: torch.tensor(value) for key, value in logits.moments[name].items()}
+        for i, name in enumerate(logits)
+        if name in logits.moments
+    }
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+
+
+def resume_mixture(
+    space: Space,
+    logits: Logits,
+    train: Iterable[Batch],
+    valid: Iterable[Batch],
+    *,
+    objective: Objective,
+    epochs: int,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    clip: float,
+    logits_lr: float,
+    logits_weight_decay: float,
+    parts: Callable[[Mapping[str, Value]], Parts] = lambda decided: Parts(relax=deciding(softmax, decided)),
+    keeper: Keeper | None = None,
+) -> Callable[[Mapping[str, Value]], None]:
+    """What DARTS-PT does between two decisions: a function of the decisions made so far that trains `epochs` epochs on.
+
+    Decided options are constants of the mixture; open logits go on by first-order steps, or by `parts(decided)`.
+    Learning rate and both optimisers' states last over all calls; that of the logits goes on from the search's, which
+    `logits.moments` are (Wang et al. 2021, public code; 0.1 x the search's rate for the weights, never lowered).
+    """
+    weights = sgd(space.parameters(), lr, momentum=momentum, weight_decay=weight_decay)
+    logits_optimiser = adam(logits, logits_lr, logits_weight_decay)
+    remember(logits_optimiser, logits)
+    keeper = keeper or Keeper()
+    keeper.add(space=space, logits=logits, weights_optimiser=weights, logits_optimiser=logits_optimiser)
+    keeper.add(train=train, valid=valid)
+
+    def tune(decided: Mapping[str, Value]) -> None:
+        train_mixture(
+            space,
+            logits,
+            train,
+            valid,
+            parts=lambda epoch: parts(decided),
+            objective=objective,
+            weights_optimiser=weights,
+            logits_optimiser=logits_optimiser,
+            epochs=epochs,
+            clip=clip,
+            keeper=keeper,
+        )
+
+    return tune

@@ -7,7 +7,13 @@ from torch import Tensor
 
 from winnow.core.architecture import Architecture
 from winnow.core.space import Space
+from winnow.search.bench import Bench, Chosen
 from winnow.search.selections.magnitude import magnitude
+
+
+def choose(bench: Bench, *, least: float | None = None) -> Chosen:
+    """By the mixture weights of the search; `least` None: what the search's own relaxation calls off."""
+    return threshold(bench.space, bench.weights(), bench.closed if least is None else least), []
 
 
 def threshold(space: Space, weights: Mapping[str, Tensor], least: float | None = None) -> Architecture:

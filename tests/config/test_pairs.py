@@ -1,4 +1,4 @@
-"""search.pairs: a selection on a supernet either runs from end to end or is refused with what would work."""
+"""config.pairs: a selection on a supernet either runs from end to end or is refused with what would work."""
 
 import itertools
 import random
@@ -6,22 +6,22 @@ import random
 import pytest
 
 from tests.search.toys import Loader, Recorded, cells, images
+from winnow.config.pairs import KEEP_LIMITS, OFFERS, objection, unlimited
 from winnow.core.space import Space
 from winnow.holes.partial import partial_channels
 from winnow.search.evolve import evolution
 from winnow.search.methods import METHODS
-from winnow.search.mixture import resume_mixture
 from winnow.search.objective import cross_entropy
-from winnow.search.pairs import KEEP_LIMITS, NEEDS, OFFERS, objection, unlimited
 from winnow.search.relax import softmax
+from winnow.search.selections import SELECTIONS
 from winnow.search.selections.likeliest import likeliest
 from winnow.search.selections.magnitude import magnitude
-from winnow.search.selections.perturbation import perturbation
+from winnow.search.selections.perturbation import perturbation, resume_mixture
 from winnow.search.selections.threshold import threshold
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics, calibrate
 
 TRAIN, VALID, JUDGED = (Loader([images(8, seed)]) for seed in range(3))
-PAIRS = list(itertools.product(OFFERS, NEEDS))
+PAIRS = list(itertools.product(OFFERS, SELECTIONS))
 SPACES = {"nas_bench_201": {}, "darts": {"candidates": "s2"}, "mobile": {}}
 
 
@@ -59,7 +59,7 @@ def by_likeliest(space, logits):
     return likeliest(space, softmax(logits), 2, random.Random(0))[0]
 
 
-SELECTIONS = {
+RUN = {
     "magnitude": by_magnitude,
     "threshold": by_threshold,
     "likeliest": by_likeliest,
@@ -86,7 +86,7 @@ def test_every_strategy_and_selection_is_known():
         "trials",
         "training_free",
     }  # trials and best go together, and are tested with the stages
-    assert set(NEEDS) == {*SELECTIONS, "best", "random", "prune"}
+    assert set(SELECTIONS) == {*RUN, "best", "random", "prune"}
 
 
 ON_BOTH = ("darts", "spos")  # of the others the large cell would show nothing that the small one does not
@@ -99,7 +99,7 @@ ON_BOTH = ("darts", "spos")  # of the others the large cell would show nothing t
 )
 def test_a_pair_without_objection_runs(name, strategy, method):
     space, logits = supernet(strategy, name)
-    arch = SELECTIONS[method](space, logits)
+    arch = RUN[method](space, logits)
     space.check(arch)
     assert space.derive(arch).eval()(images(2)[0]).isfinite().all()
 
@@ -117,7 +117,7 @@ def test_an_objection_names_what_works(strategy, method):
     remedy = text.split(": ")[1]
     assert "\n" not in text
     for word in remedy.replace("select with ", "").replace("search with ", "").replace(", or ", " or ").split(" or "):
-        if word in NEEDS:
+        if word in SELECTIONS:
             assert objection(strategy, word) is None
         else:
             assert objection(word, method) is None
@@ -133,8 +133,8 @@ def test_the_pairs_that_mean_nothing_are_these():
 
 
 def test_what_is_tried_or_never_trained_is_selected_from_in_its_own_ways():
-    assert [method for method in NEEDS if objection("trials", method) is None] == ["best"]
-    assert [method for method in NEEDS if objection("training_free", method) is None] == [
+    assert [method for method in SELECTIONS if objection("trials", method) is None] == ["best"]
+    assert [method for method in SELECTIONS if objection("training_free", method) is None] == [
         "evolution",
         "random",
         "prune",
@@ -153,5 +153,5 @@ def test_a_limit_is_kept_or_refused_with_a_selection_that_keeps_it():
         if text is not None and "select with" in text:
             for word in text.split("select with ")[1].split(" or "):
                 assert objection(strategy, word) is unlimited(strategy, word) is None
-    without = {s for s in OFFERS if all(unlimited(s, m) for m in NEEDS if objection(s, m) is None)}
+    without = {s for s in OFFERS if all(unlimited(s, m) for m in SELECTIONS if objection(s, m) is None)}
     assert without == {"subset"}, "whose supernet leaves nothing but logits"

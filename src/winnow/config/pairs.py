@@ -1,5 +1,7 @@
 """Which selection means something on which supernet; plain data, read before anything heavy is imported."""
 
+from winnow.search.selections import SELECTIONS
+
 _MIXTURE = {"logits", "mixture", "children", "distribution"}
 OFFERS = {  # what a supernet can be asked after training
     "darts": _MIXTURE,
@@ -17,28 +19,18 @@ OFFERS = {  # what a supernet can be asked after training
     "training_free": {"children", "initialised"},  # nothing is trained; children are scored by proxies
     "trials": {"trials"},  # no supernet of its own: stage search evaluates architectures one by one
 }
-NEEDS = {  # what a selection asks of it, and why
-    "magnitude": ("logits", "compares trained logits"),
-    "threshold": ("logits", "reads trained logits"),
-    "likeliest": ("distribution", "judges children that trained logits make likely"),
-    "perturbation": ("mixture", "masks candidates of a trained mixture"),
-    "evolution": ("children", "scores children"),
-    "best": ("trials", "takes the best of finished trials"),
-    "random": ("initialised", "scores untrained children"),
-    "prune": ("initialised", "prunes a network that nobody trained"),
-}
-KEEP_LIMITS = ("likeliest", "evolution", "best", "random", "prune")  # the others answer decision by decision
+KEEP_LIMITS = tuple(name for name, selection in SELECTIONS.items() if selection.keeps_limits)
 
 
 def objection(strategy: str, method: str) -> str | None:
     """Why `method` means nothing on a supernet of `strategy`, with what would work; None where it does."""
-    need, reason = NEEDS[method]
-    if need in OFFERS[strategy]:
+    selection = SELECTIONS[method]
+    if selection.needs in OFFERS[strategy]:
         return None
-    selections = [name for name, (asked, _) in NEEDS.items() if asked in OFFERS[strategy]]
-    strategies = [name for name, offered in OFFERS.items() if need in offered]
+    selections = [name for name, other in SELECTIONS.items() if other.needs in OFFERS[strategy]]
+    strategies = [name for name, offered in OFFERS.items() if selection.needs in offered]
     return (
-        f"{method!r} {reason}, which strategy {strategy!r} does not leave: "
+        f"{method!r} {selection.reason}, which strategy {strategy!r} does not leave: "
         f"select with {' or '.join(selections)}, or search with {' or '.join(strategies)}"
     )
 

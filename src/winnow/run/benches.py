@@ -1,0 +1,157 @@
+"""The bench of a selection, built from params.yaml and from what the search left on disk."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from winnow.config.plans import plan_of_search
+from winnow.core.architecture import Architecture
+from winnow.core.errors import Refused
+from winnow.core.space import Space
+from winnow.data.loaders import Batches, in_order, join
+from winnow.measure import cost
+from winnow.run import files
+from winnow.run.limits import Limits
+from winnow.run.networks import outlined
+from winnow.run.progress import Shown
+from winnow.run.work import Work, augmentation, facts, final_space, search_space
+from winnow.search.bench import Bench, Further
+from winnow.search.objective import cross_entropy
+from winnow.search.relax import Logits, gates, softmax
+from winnow.search.training_free import Judge, proxy_judge
+from winnow.train.building import fresh_space
+from winnow.train.checkpoint import Keeper
+from winnow.train.seeds import derived, generator
+from winnow.trials.table import as_rows, read_table
+
+SPLITS = ("weights", "arch", "select")
+
+
+def read_logits(
+    space: Space, vectors: Mapping[str, Any], moments: Mapping[str, Mapping[str, Any]] | None = None
+) -> Logits | None:
+    """The logits of a search by decision; None where it has none. KeyError, RuntimeError, ... where they do not fit.
+
+    `moments` are those of Adam; None where the file is older than these.
+    """
+    if not vectors:
+        return None
+    logits = Logits(space, torch.Generator(), subsets=any(space.decisions[name].several for name in vectors))
+    with torch.no_grad():
+        for name, vector in vectors.items():
+            values = torch.tensor(vector)
+            if values.shape != logits[name].shape or not values.isfinite().all():
+                raise ValueError(f"logits of {name!r}: {len(vector)} values, it takes {len(logits[name])} numbers")
+            logits[name].copy_(values)
+    for name, told in (moments or {}).items():
+        step, *means = (torch.tensor(told[key]) for key in ("step", "exp_avg", "exp_avg_sq"))
+        if step.dim() or any(m.shape != logits[name].shape or not m.isfinite().all() for m in means):
+            raise ValueError(f"moments of {name!r} do not fit its {len(logits[name])} logits")
+        logits.moments[name] = {"step": told["step"], "exp_avg": told["exp_avg"], "exp_avg_sq": told["exp_avg_sq"]}
+    return logits
+
+
+class Benches:
+    """The splits, the limits and the supernet that the selections of one run share; each gets a bench of its own."""
+
+    def __init__(self, work: Work, keeper: Keeper):
+        self.keeper = keeper
+        self.work, self.params, self.folder = work, work.params, work.folder
+        self.untrained = self.params.search.strategy == "training_free"
+        self.tensors = self._supernet()
+        self.space = search_space(self.params, self.folder, work.device)
+        self.final = final_space(self.params, self.folder)
+        self.splits = {name: work.split(name) for name in SPLITS}
+        self.judged = join([self.splits[name] for name in self.params.select.splits])
+        self.limits = Limits.of(self.params, self.folder, self.final)
+        self.costs: dict[str, tuple[int, int]] = {}
+
+    def _supernet(self) -> dict[str, torch.Tensor] | None:
+        """None where strategy trials evaluates without one, and where nothing is trained."""
+        search = self.params.search
+        if self.untrained or (search.strategy == "trials" and search.trials.evaluator != "inherited"):
+            return None
+        return files.read_tensors(self.folder / files.SUPERNET, "search")[0]
+
+    def bench(self, seed: int) -> Bench:
+        """With the supernet and the logits as the search left them, where there is one; else untrained as it begins."""
+        params, select = self.params, self.params.select
+        logits, remembered = self._logits()
+        space, gated = self._space(), params.search.strategy == "subset"
+        return Bench(
+            space,
+            seed,
+            splits=self.splits,
+            judged=self.judged,
+            logits=logits,
+            relax=gates(1.0, 1.0) if gated else softmax,
+            closed=0.5 if gated else None,
+            batch=select.batch,
+            calibration_images=select.evolution.calibration_images,
+            allowed=self.limits.allows,
+            load=self.limits.load if self.limits else None,
+            limits=str(self.limits),
+            further=None if logits is None else self._further(space, remembered),
+            scorer=(lambda: self._scorer(space)) if self.untrained else None,
+            trials=self._trials if params.search.strategy == "trials" else None,
+            keeper=self.keeper,
+            shown=lambda: Shown(self.work.run, "select_"),
+            say=self.work.say,
+        )
+
+    def _space(self) -> Space:
+        """Untrained networks are scored in the form that is retrained, at the size that is searched."""
+        if self.untrained:
+            params, fact = self.params, facts(self.folder)
+            outline = outlined(params.space.name, params.space.chosen(), fact)
+            return fresh_space(outline, self.work.device, derived(params.seed, "search", "initialise"))
+        if self.tensors is not None:
+            files.load_state(self.space, self.tensors, self.folder / files.SUPERNET)
+        return self.space
+
+    def _logits(self) -> tuple[Logits | None, bool]:
+        """Those of the search, and whether they come with what Adam remembers of them."""
+        if self.tensors is None:
+            return None, True
+        content = files.read_json(self.folder / files.LOGITS, "search")
+        try:
+            logits = read_logits(self.space, content["logits"], content.get("moments"))
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise Refused(f"{files.LOGITS} does not fit the space: run `winnow search` again") from error
+        return None if logits is None else logits.to(self.work.device), "moments" in content
+
+    def _further(self, space: Space, remembered: bool) -> Further:
+        search = self.params.search
+        names = ("momentum", "weight_decay", "clip", "logits_lr", "logits_weight_decay")
+
+        def batches(name: str, seed: int) -> Batches:
+            split, order = self.splits[name], generator(seed, name)
+            augment = augmentation(self.params, self.splits["weights"])
+            return Batches(split, search.batch, augment=augment, generator=order, channels_last=True)
+
+        return Further(
+            search.strategy,
+            cross_entropy(space, search.precision),
+            batches,
+            {name: getattr(search, name) for name in names},
+            noise=search.sdarts.noise,
+            epsilon=search.sdarts.epsilon,
+            remembered=remembered,
+        )
+
+    def _scorer(self, space: Space) -> Judge:
+        settings = self.params.search.training_free
+        batch = next(iter(in_order(join([self.splits["weights"]]), settings.batch)))
+        return proxy_judge(space, settings.proxies, batch, derived(self.params.seed, "search"))
+
+    def _trials(self) -> tuple[Any, list[Any]]:
+        return plan_of_search(self.params), as_rows(read_table(self.folder / files.TRIALS))
+
+    def cost(self, arch: Architecture) -> tuple[int, int]:
+        """Parameters and MACs of the network that would be retrained, which is built for it."""
+        if arch.digest not in self.costs:
+            child = self.final.derive(arch).eval()
+            shape = tuple(self.judged.images.shape[1:])
+            self.costs[arch.digest] = (cost.params(child), cost.macs(child, shape))
+        return self.costs[arch.digest]

@@ -1,0 +1,57 @@
+"""Selection evolution: the best child by mutation and crossover within the limits (Guo et al. 2020, section 3.4).
+
+Children are judged with the weights they inherit, or by proxies where nothing was trained.
+"""
+
+from dataclasses import replace
+
+from winnow.core.architecture import Architecture
+from winnow.search.bench import Bench, Chosen, evaluated, scored
+from winnow.search.evolve import evolution
+from winnow.search.selection import Costs
+from winnow.search.selections.random import counted, told
+from winnow.search.training_free import evolved
+from winnow.train.seeds import rng
+
+
+def choose(
+    bench: Bench,
+    *,
+    population: int = 20,
+    generations: int = 5,
+    parents: int = 10,
+    mutation: float = 0.1,
+    calibration_images: int = 1024,
+) -> Chosen:
+    """`population` children in each of 1 + `generations`; see `winnow.search.evolve`.
+
+    `calibration_images` replace those of the bench.
+    """
+    bench = replace(bench, calibration_images=calibration_images)
+    draws = rng(bench.seed, "evolution")
+    sizes = {"population": population, "generations": generations, "parents": parents, "mutation": mutation}
+    with bench.shown() as watch:
+        watch.start("select (evolution)", population * (generations + 1))
+        if bench.scorer is not None:
+            judge = counted(bench, watch)
+            with bench.keeper.piece(seen=judge.seen):
+                arch, found = evolved(bench.space, judge, draws, load=bench.load or (lambda arch: 0.0), **sizes)
+            return arch, [scored(row) for row in told(bench, found)]
+        scores: dict[str, float] = {}
+
+        def score(arch: Architecture) -> float:
+            watch.step()
+            return bench.known_accuracy(arch, scores)
+
+        with bench.keeper.piece(scores=scores):
+            ranked = evolution(bench.space, score, rng=draws, allowed=bench.allowed, **sizes)
+    rows = [evaluated(each.generation, each.architecture.digest, each.score, each is ranked[0]) for each in ranked]
+    return ranked[0].architecture, rows
+
+
+def seconds(costs: Costs, *, population: int, generations: int, calibration_images: int, **rest: object) -> float:
+    """Of all children, each on the images that judge it and on those of its BatchNorm statistics."""
+    children = population * (generations + 1)
+    if costs.score is not None:
+        return children * costs.score
+    return children * (costs.judged + calibration_images) * costs.child_image()

@@ -1,0 +1,22 @@
+"""Selection prune: what is left of a supernet pruned at initialisation (FreeNAS); see `winnow.search.freenas`."""
+
+from winnow.search.bench import Bench, Chosen, scored
+from winnow.search.freenas import freenas
+from winnow.train.seeds import generator
+
+
+def choose(bench: Bench, *, random_alpha: bool = False) -> Chosen:
+    """`random_alpha`: options weigh |1e-3 N(0, 1)| each instead of the same."""
+    space = bench.space
+    shape = tuple(bench.judged.images.shape[1:])
+    with bench.shown() as watch:
+        watch.start("select (prune)", sum(len(d.options) - d.pick for d in space.decisions.values()))
+        arch, rows = freenas(
+            space,
+            shape,
+            generator(bench.seed, "prune"),
+            random_alpha=random_alpha,
+            load=bench.load,
+            watch=lambda passes: watch.step(),
+        )
+    return arch, [scored(row) for row in rows]

@@ -61,3 +61,14 @@ def test_nobody_else_decides_who_may_read_a_file():
     words = ("chmod", "mkstemp", "NamedTemporaryFile")  # the latter make files that only their owner reads
     found = [module for module, path in sources() if any(word in path.read_text() for word in words)]
     assert found == ["winnow.system.whole"]
+
+
+def test_where_all_is_read_only_the_file_asked_for_is_named(tmp_path, monkeypatch):
+    def shut(path, *_, **__):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(os, "open", shut)
+    monkeypatch.setattr(type(tmp_path), "unlink", shut)
+    with pytest.raises(OSError, match="Read-only") as caught, atomic(tmp_path / "out.csv"):
+        pass
+    assert caught.value.filename == str(tmp_path / "out.csv")

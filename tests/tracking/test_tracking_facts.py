@@ -141,12 +141,13 @@ def http(status, body=b"{}"):
         (http(403, b"no"), "does not accept our credentials"),
         (http(404, b"<html>"), "not MLflow"),
         (http(500), "answers HTTP 500"),
+        (http(501, b"<!DOCTYPE html>"), "answers HTTP 501"),
         (http(200, b"<html>"), "not MLflow"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "not MLflow"),
         (http(200)[:-2] + b"{", "not MLflow"),  # breaks off
         (None, "no answer within 1 second"),
     ],
-    ids=["well", "401", "403", "404", "500", "html", "ssh", "torn", "silent"],
+    ids=["well", "401", "403", "404", "500", "501", "html", "ssh", "torn", "silent"],
 )
 def test_a_server_is_asked_by_mlflows_own_client(answer, said, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

@@ -21,9 +21,9 @@ def clean(yes: bool, folder: Path) -> None:
     pieces = left(state_folder(folder))
     for piece in pieces:
         note = "  in use" if piece.busy else "  removed" if yes else ""
-        click.echo(f"{piece.kind:<12} {piece.name:<32} {piece.size / 2**20:>9.1f} MiB  {_ago(piece.age):>14}{note}")
         if yes and not piece.busy:
             remove(piece)
+        click.echo(f"{piece.kind:<12} {piece.name:<32} {piece.size / 2**20:>9.1f} MiB  {_ago(piece.age):>14}{note}")
     idle = [piece for piece in pieces if not piece.busy]
     size = sum(piece.size for piece in idle) / 2**20
     if not idle:

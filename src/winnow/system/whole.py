@@ -26,4 +26,5 @@ def atomic(path: Path) -> Iterator[Path]:
             error.filename = str(path)
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # as where all is read-only: the first error is the one to show
+            temporary.unlink(missing_ok=True)

@@ -56,8 +56,8 @@ def reason(error: BaseException) -> str:
         return "it does not accept our credentials"
     if status == 404 and "Response body" in text:
         return NOT_MLFLOW
-    if found := re.search(r"too many (\d+) error responses", text):
-        return f"it answers HTTP {found[1]}"
+    if found := re.search(r"too many (\d+) error responses|error code (\d{3}) .*Response body: '\s*<", text, re.S):
+        return f"it answers HTTP {found[1] or found[2]}"  # with a page, which tells nothing in its first line
     if "not in a valid JSON" in text or "BadStatusLine" in text or "IncompleteRead" in text:
         return NOT_MLFLOW
     if isinstance(error, MlflowException) and "failed with exception" in text:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
+from winnow.system import disk
 
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
 PARENT = "winnow:parent"  # a sampler's note on a trial: whose child it is
@@ -103,7 +104,8 @@ def attempt(evaluate: Evaluate, job: Job) -> Outcome:
     except Refused:
         raise
     except Exception as error:  # the one place: a trial's code is the user's, and may fail in any way
-        return ended(FAILED, error=f"{type(error).__name__}: {error}".splitlines()[0][:500])
+        told = disk.sentence(error) if isinstance(error, OSError) else None
+        return ended(FAILED, error=(told or f"{type(error).__name__}: {error}").splitlines()[0][:500])
     wrong = next((name for name, value in metrics.items() if not math.isfinite(value)), None)
     if wrong is not None:
         return ended(FAILED, {}, f"{wrong} is {metrics[wrong]}, which is no number to compare")

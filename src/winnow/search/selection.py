@@ -3,9 +3,10 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from winnow.core.space import Space
+if TYPE_CHECKING:  # torch is heavy, and params.yaml is read without it
+    from winnow.core.space import Space
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Costs:
     network, None where the search trains.
     """
 
-    space: Space
+    space: "Space"
     judged: int
     epoch: int
     step: float

@@ -2,6 +2,8 @@
 
 import ast
 import inspect
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,3 +77,8 @@ def test_a_bench_needs_no_pipeline():
     assert {row["option"] for row in rows if row["kept"]} == {best.digest}
     with pytest.raises(Refused, match="needs logits"):
         SELECTIONS["magnitude"].choose(bench)
+
+
+def test_parameters_are_read_without_torch():
+    code = "import sys, winnow.config.reading; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

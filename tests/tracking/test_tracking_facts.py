@@ -260,6 +260,15 @@ def test_a_raw_password_refuses_the_stage_and_is_shown_nowhere(variable, tmp_pat
     assert "hun" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "address", ["sqlite://", "sqlite:///:memory:", "sqlite+pysqlite:///file:x?mode=memory&uri=true"]
+)
+def test_a_store_in_memory_is_refused_as_it_would_be_lost(address, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(Refused, match=r"tracking.uri is sqlite.*, a database in memory"):
+        store.choose_uri(address, tmp_path)
+
+
 def test_blanks_around_an_address_are_no_part_of_it(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", " http://u:p@127.0.0.1:5000\n")
     assert store.choose_uri(None, tmp_path) == "http://u:p@127.0.0.1:5000"

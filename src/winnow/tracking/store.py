@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from winnow.core.errors import Refused
 from winnow.system import locks
 from winnow.system.addresses import public, read_address
 
@@ -36,12 +38,15 @@ def portable_uri(uri: str, state: Path) -> str:
 def choose_uri(configured: str | None, state: Path) -> str:
     """MLFLOW_TRACKING_URI, `tracking.uri`, or SQLite in the state folder; relative paths start at the project.
 
-    Refused where it holds a password whose characters are not encoded.
+    Refused where it holds a password whose characters are not encoded, or where runs would be lost.
     """
     given = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     name, uri = ("MLFLOW_TRACKING_URI", given) if given else ("tracking.uri", configured or local_uri(state))
     if "://" in uri:
         read_address(uri, name)
+    if re.match(r"sqlite(\+\w+)?:/*(\?|$|.*:memory:|.*mode=memory)", uri):
+        told = "a database in memory, which ends with its process: name a file, as sqlite:///runs.db"
+        raise Refused(f"{name} is {public(uri)}, {told}")
     return absolute_uri(uri, state)
 
 

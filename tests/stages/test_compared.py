@@ -195,7 +195,7 @@ TWENTY = [50.0 + i / 10 for i in range(20)]
         ([50.0, 50.1, 50.2], TWENTY, "no", "no, the found network is not better"),
         ([60.0, 61.0], TWENTY, "yes", "(p = 0.048)"),
         ([60.0], [50.0, 50.0], "cannot tell", "a yes takes 19 controls or more"),
-        ([99.0, 99.0, 99.0], [100.0] * 20, "no", "too many controls reach 100 %"),
+        ([99.0, 99.0, 99.0], [100.0] * 20, "no", "controls reach 100 %, which nothing beats"),
     ],
 )
 def test_the_sentence_says_of_what_it_is_a_claim(found, controls, outcome, words):

@@ -138,5 +138,5 @@ def _edge(finds: int, controls: int, seen: float | None) -> str:
     if controls < fewest:
         return f"a yes takes {fewest} controls or more"
     if seen is None:
-        return "no gap could have been seen: too many controls reach 100 %"
+        return "no gap could have been seen: controls reach 100 %, which nothing beats"
     return f"a yes took more than {seen:+.2f} points"

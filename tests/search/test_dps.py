@@ -7,14 +7,14 @@ import torch
 
 from winnow.core.errors import Refused
 from winnow.proxies import targets
-from winnow.proxies.eproxy import Setting
+from winnow.proxies.eproxy import Shape
 from winnow.proxies.size import macs
 from winnow.search.dps import BRANCH, WHOLE, correlation, dps
 from winnow.spaces.nas_bench_201 import nas_bench_201
 from winnow.train.seeds import generator, seeded
 
 
-def toy(setting: Setting) -> float:
+def toy(setting: Shape) -> float:
     """Best with a large step, no cost factor and dots everywhere."""
     if setting.init == "xavier_normal":
         return math.nan
@@ -70,7 +70,7 @@ def networks():
 def test_fitness_is_the_correlation_with_the_accuracies_given(networks):
     batch = torch.randn(4, 3, 8, 8, generator=generator(0, "images")), None
     fitness = correlation(networks, [1.0, 2.0, 3.0, 4.0], batch, 0)
-    setting = Setting(branches=Setting().branches[:1], lr=0.0, most_macs=macs(networks[-1], batch))
+    setting = Shape(branches=Shape().branches[:1], lr=0.0, most_macs=macs(networks[-1], batch))
     assert fitness(replace(setting, lr=0.5)) == fitness(replace(setting, lr=0.5))
     rewarded, punished = (fitness(replace(setting, mac_factor=a)) for a in (0.9, -0.9))
     assert rewarded == pytest.approx(1)  # without a step the cost orders them, and the dead one is always last

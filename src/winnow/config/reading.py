@@ -17,7 +17,7 @@ from winnow.core.errors import Refused
 def read_params(path: Path) -> Params:
     """The checked content of a params.yaml. Refused, one line a mistake, where it is not one."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Once)
+        content = _once(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise Refused(f"no {path.name} in {path.parent.resolve()}: run winnow in the folder that holds it") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # also no UTF-8, no such date, a tower of brackets
@@ -25,6 +25,14 @@ def read_params(path: Path) -> Params:
     if not isinstance(content, dict):
         raise Refused(f"{path}: takes sections like 'data:' and 'search:', not {type(content).__name__}")
     return check_params(content, path.name)
+
+
+def _once(text: str) -> Any:
+    loader = _Once(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 class _Once(yaml.SafeLoader):

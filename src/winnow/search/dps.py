@@ -17,7 +17,7 @@ from winnow.measure.rank import spearman
 from winnow.proxies import targets
 from winnow.proxies.aggregate import oriented_ranks
 from winnow.proxies.common import Batch
-from winnow.proxies.eproxy import INITS, Branch, Setting, losses, weighed
+from winnow.proxies.eproxy import INITS, Branch, Shape, losses, weighed
 from winnow.proxies.size import macs
 
 Fields = Mapping[str, tuple]
@@ -40,12 +40,12 @@ PRESENT = 0.2  # the chance of each feature to be asked for at first
 
 @dataclass(frozen=True)
 class Tried:
-    setting: Setting
+    setting: Shape
     fitness: float
 
 
 def dps(
-    fitness: Callable[[Setting], float],
+    fitness: Callable[[Shape], float],
     rng: random.Random,
     *,
     most_macs: float,
@@ -63,11 +63,11 @@ def dps(
     """
     tried: list[Tried] = []
 
-    def draw() -> Setting:
+    def draw() -> Shape:
         branches = tuple(_branch(rng, branch) for _ in range(rng.randint(1, 3)))
-        return Setting(branches, most_macs=most_macs, **{name: rng.choice(values) for name, values in whole.items()})
+        return Shape(branches, most_macs=most_macs, **{name: rng.choice(values) for name, values in whole.items()})
 
-    def mutate(parent: Setting) -> Setting:
+    def mutate(parent: Shape) -> Shape:
         count = rng.randint(1, 3) if rng.random() < mutation else len(parent.branches)
         branches = [_mutated(b, rng, branch, mutation) for b in parent.branches[:count]]
         branches += [_branch(rng, branch) for _ in range(count - len(branches))]
@@ -86,7 +86,7 @@ def dps(
 
 def correlation(
     networks: Sequence[nn.Module], truth: Sequence[float], batch: Batch, seed: int
-) -> Callable[[Setting], float]:
+) -> Callable[[Shape], float]:
     """Fitness: Spearman's correlation of Eproxy's score with `truth`. What has no score ranks last.
 
     All settings and networks are asked for maps drawn once. Refused where there are fewer than three networks.
@@ -96,7 +96,7 @@ def correlation(
     x, costs = batch[0], [macs(network, batch) for network in networks]
     maps = targets.draw(targets.FEATURES, x, torch.Generator().manual_seed(seed))
 
-    def fitness(setting: Setting) -> float:
+    def fitness(setting: Shape) -> float:
         scores = []
         for network, cost in zip(networks, costs, strict=True):
             loss = losses(network, batch, torch.Generator().manual_seed(seed), setting, maps)[-1]

@@ -21,11 +21,11 @@ from tests.stages.locked import write_lock
 from tests.stages.tiny import ROOT, run_all, tiny
 from winnow.config.reading import read_params
 from winnow.core.errors import Refused
-from winnow.data.cifar10 import RECORD, TEST, TRAIN, cifar10
-from winnow.data.image_folder import image_folder
 from winnow.data.loaders import open_split
-from winnow.data.parquet import parquet
 from winnow.data.source import Options
+from winnow.data.sources.cifar10 import RECORD, TEST, TRAIN, cifar10
+from winnow.data.sources.image_folder import image_folder
+from winnow.data.sources.parquet import parquet
 from winnow.data.storage import read_manifest
 from winnow.run import files
 from winnow.run.benches import read_logits

@@ -16,7 +16,7 @@ import pytest
 from tests.test_floors import REPOSITORY, calls, sources
 from winnow.config.reading import check_params, read_params
 from winnow.core.errors import Refused
-from winnow.data.cifar10 import TEST, TRAIN, read_members
+from winnow.data.sources.cifar10 import TEST, TRAIN, read_members
 from winnow.run.revision import read_lock
 from winnow.tracking import run as tracking_run
 from winnow.tracking import track

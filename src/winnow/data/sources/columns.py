@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from winnow.core.errors import Refused
-from winnow.data.walk import shown
+from winnow.data.sources.walk import shown
 
 ROWS_AT_ONCE, BYTES_AT_ONCE = 2048, 256 << 20
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from winnow.core.errors import Refused
-from winnow.data import decode
-from winnow.data.decode import decode_all, resize_all
+from winnow.data.sources import decode
+from winnow.data.sources.decode import decode_all, resize_all
 
 
 def decoded(files: list[bytes], size: int | None = None) -> np.ndarray:

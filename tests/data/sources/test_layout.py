@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from winnow.core.errors import Refused
-from winnow.data.image_folder import image_folder
 from winnow.data.source import Options, Source
+from winnow.data.sources.image_folder import image_folder
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_all_that_cannot_be_read_is_named_at_once(brought, tmp_path, monkeypatch
         (tmp_path / name).unlink()
     (tmp_path / "cat" / "c.png").write_bytes(b"junk")
     (tmp_path / "cat" / "d.png").write_bytes(b"")
-    monkeypatch.setattr("winnow.data.image_folder.LARGEST", 10)
+    monkeypatch.setattr("winnow.data.sources.image_folder.LARGEST", 10)
     message = refusal(tmp_path)
     assert message.startswith(
         "6 images cannot be used; cannot be read (it has more than 0 MiB; shrink it beforehand): "

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from winnow.core.errors import Refused
-from winnow.data.image_folder import image_folder
 from winnow.data.source import Options
+from winnow.data.sources.image_folder import image_folder
 
 
 @pytest.fixture

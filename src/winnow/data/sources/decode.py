@@ -13,8 +13,8 @@ import psutil
 from PIL import Image, ImageOps
 
 from winnow.core.errors import Refused
-from winnow.data.pixels import FRAMES, TRANSPARENT, UPPER, Picture, Unusable, read_picture
 from winnow.data.source import ImageSize, sides, with_channels
+from winnow.data.sources.pixels import FRAMES, TRANSPARENT, UPPER, Picture, Unusable, read_picture
 from winnow.system.machine import usable_cores
 
 BLOCK, HELD = 2048, 256 << 20  # images and bytes in flight: bounds the memory beside the result

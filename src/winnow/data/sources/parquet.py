@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from winnow.core.errors import Refused
-from winnow.data.columns import nearest_column, opened, read_batches
-from winnow.data.decode import Encoded, decode_all
-from winnow.data.labels import number, numbers_of, read_labels
-from winnow.data.pixels import Unusable
-from winnow.data.shards import check_whole, find_shards
 from winnow.data.source import Options, Part, Source, limited
+from winnow.data.sources.columns import nearest_column, opened, read_batches
+from winnow.data.sources.decode import Encoded, decode_all
+from winnow.data.sources.labels import number, numbers_of, read_labels
+from winnow.data.sources.pixels import Unusable
+from winnow.data.sources.shards import check_whole, find_shards
 
 IMAGE_NAMES = ("image", "img")
 LABEL_NAMES = ("label", "labels", "fine_label")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from winnow.core.errors import Refused
-from winnow.data.roles import TESTS, role_of
-from winnow.data.walk import HIDDEN, Walk, shown, walk
+from winnow.data.sources.roles import TESTS, role_of
+from winnow.data.sources.walk import HIDDEN, Walk, shown, walk
 
 NO_SPLIT = "Parquet file(s) of no split"
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from winnow.core.errors import Refused
-from winnow.data.cifar10 import CLASSES, RECORD, TEST, TRAIN, cifar10
 from winnow.data.source import Options
+from winnow.data.sources.cifar10 import CLASSES, RECORD, TEST, TRAIN, cifar10
 
 
 def records(count: int, seed: int) -> np.ndarray:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from winnow.core.errors import Refused
-from winnow.data.decode import resize_all
-from winnow.data.download import fetch
-from winnow.data.parquet import files_digest
 from winnow.data.source import Options, Part, Source, check_labels, limited
+from winnow.data.sources.decode import resize_all
+from winnow.data.sources.download import fetch
+from winnow.data.sources.parquet import files_digest
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 CHECKSUM = "md5:c32a1d4ab5d03f1284b67883e8d87530"

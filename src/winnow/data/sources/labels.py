@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from winnow.core.errors import Refused
-from winnow.data.columns import cast, opened, read_column
+from winnow.data.sources.columns import cast, opened, read_column
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from winnow.core.errors import Refused
-from winnow.data.columns import read_batches
-from winnow.data.parquet import parquet
-from winnow.data.shards import NO_SPLIT, find_shards
 from winnow.data.source import Options
+from winnow.data.sources.columns import read_batches
+from winnow.data.sources.parquet import parquet
+from winnow.data.sources.shards import NO_SPLIT, find_shards
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_name_that_is_no_utf8_is_a_sentence(write_parquet, tmp_path):
 
 def test_large_images_are_read_a_few_at_a_time(write_parquet, tmp_path, monkeypatch):
     file = write_parquet(tmp_path / "x.parquet", [0, 1] * 10)
-    monkeypatch.setattr("winnow.data.columns.BYTES_AT_ONCE", 1000)
+    monkeypatch.setattr("winnow.data.sources.columns.BYTES_AT_ONCE", 1000)
     assert max(len(values) for values in read_batches(file, "image")) < 10
     assert len(parquet(Options(path=file)).train.images) == 20
 

@@ -4,9 +4,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from winnow.core.errors import Refused
-from winnow.data.parquet import parquet
-from winnow.data.shards import NO_SPLIT, find_shards
 from winnow.data.source import Options
+from winnow.data.sources.parquet import parquet
+from winnow.data.sources.shards import NO_SPLIT, find_shards
 
 LABELS = [0, 1, 2] * 4
 
@@ -48,7 +48,7 @@ def test_roles_of_files(write_parquet, tmp_path):
 
 
 def test_limits_decode_the_chosen_rows_only(write_parquet, tmp_path, random_images, monkeypatch):
-    monkeypatch.setattr("winnow.data.columns.ROWS_AT_ONCE", 5)
+    monkeypatch.setattr("winnow.data.sources.columns.ROWS_AT_ONCE", 5)
     write_parquet(tmp_path / "train-0.parquet", LABELS, seed=1)
     write_parquet(tmp_path / "train-1.parquet", LABELS, seed=2)
     write_parquet(tmp_path / "test.parquet", LABELS, seed=3)

@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 
 from winnow.core.errors import Refused
-from winnow.data.download import fetch
+from winnow.data.sources.download import fetch
 
 DATA = bytes(range(256)) * 4000  # 1 MB
 CHECKSUM = "md5:" + hashlib.md5(DATA).hexdigest()

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from winnow.core.errors import Refused
-from winnow.data.roles import TESTS, role_of
-from winnow.data.walk import Parts, shown
+from winnow.data.sources.roles import TESTS, role_of
+from winnow.data.sources.walk import Parts, shown
 
 
 @dataclass

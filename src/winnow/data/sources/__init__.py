@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from winnow.core.dotted import function_at
 from winnow.core.errors import Refused, blamed
-from winnow.data.cifar10 import cifar10
-from winnow.data.digits import digits
-from winnow.data.image_folder import image_folder
-from winnow.data.parquet import parquet
 from winnow.data.source import Options, Source, checked
+from winnow.data.sources.cifar10 import cifar10
+from winnow.data.sources.digits import digits
+from winnow.data.sources.image_folder import image_folder
+from winnow.data.sources.parquet import parquet
 
 SOURCES: dict[str, Callable[[Options], Source]] = {
     "digits": digits,

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from winnow.core.errors import Refused
-from winnow.data.parquet import parquet
 from winnow.data.source import Options, Source
+from winnow.data.sources.parquet import parquet
 
 LABELS = [0, 1, 1, 0]
 TEXTS = ["cat", "dog", "dog", "cat"]

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from winnow.core.errors import Refused
-from winnow.data.decode import Encoded, decode_all
-from winnow.data.layout import Layout, layout_of
-from winnow.data.pixels import Unusable
 from winnow.data.source import Options, Part, Source, limited
-from winnow.data.walk import HIDDEN, Parts, Walk, endings, shown, text_of, walk_images
+from winnow.data.sources.decode import Encoded, decode_all
+from winnow.data.sources.layout import Layout, layout_of
+from winnow.data.sources.pixels import Unusable
+from winnow.data.sources.walk import HIDDEN, Parts, Walk, endings, shown, text_of, walk_images
 
 LARGEST = 1 << 30  # bytes; Pillow takes no image whose pixels would need many more
 NAMED = 20

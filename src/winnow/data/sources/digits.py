@@ -4,8 +4,8 @@ import hashlib
 
 import numpy as np
 
-from winnow.data.decode import resize_all
 from winnow.data.source import Options, Part, Source, limited
+from winnow.data.sources.decode import resize_all
 
 
 def digits(options: Options) -> Source:

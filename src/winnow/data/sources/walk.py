@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from winnow.data.pixels import FORMATS
+from winnow.data.sources.pixels import FORMATS
 
 Parts = tuple[str, ...]  # a path below the root
 LEFT_BY_SYSTEMS = {"__MACOSX", "@eaDir", "lost+found"}

@@ -29,7 +29,7 @@ from winnow.data.loaders import open_split
 from winnow.run import files
 from winnow.run.model import load_model, prepared
 from winnow.run.revision import commit_of, md5_of
-from winnow.trust.extra import needed
+from winnow.system.extra import needed
 from winnow.trust.origin import METADATA
 from winnow.trust.why import why
 

@@ -9,7 +9,7 @@ from typing import Any
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.run import files
-from winnow.trust.extra import needed
+from winnow.system.extra import needed
 
 METADATA = "winnow"  # the key in safetensors metadata and in ONNX metadata
 

@@ -50,7 +50,7 @@ def decode_all(encoded: Iterable[Encoded], count: int, size: ImageSize) -> tuple
                 elif not bad:
                     pile.add(place, picture)
     if bad:
-        raise Refused(_all_bad(bad))
+        raise Refused(all_bad(bad, "images"))
     return pile.finished()
 
 
@@ -145,8 +145,8 @@ def _fitted(image: Image.Image, size: ImageSize) -> Image.Image:
     return ImageOps.fit(image, wanted, Image.Resampling.BILINEAR)
 
 
-def _all_bad(places: dict[str, list[str]]) -> str:
-    """One sentence on every image that cannot be used, by the reason."""
+def all_bad(places: dict[str, list[str]], what: str) -> str:
+    """One sentence on all of `what` (images, clips) that cannot be used, by the reason."""
     count = sum(map(len, places.values()))
     if count == 1:
         return next(f"{place}: {why}" for why, (place,) in places.items())
@@ -154,7 +154,7 @@ def _all_bad(places: dict[str, list[str]]) -> str:
     for why, named in places.items():
         more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
         said.append(f"{why}: {', '.join(named[:NAMED])}{more}")
-    return f"{count} images cannot be used; {'; '.join(said)}"
+    return f"{count} {what} cannot be used; {'; '.join(said)}"
 
 
 def _two_sizes(first: str, shape: tuple[int, ...], place: str, other: tuple[int, ...]) -> str:

@@ -42,9 +42,9 @@ def of(name: str, small: dict, large: dict, count: int, **fields) -> Case:
     return Case(sized(small), sized(large), count, **fields)
 
 
-def _darts(count: int, **options) -> Case:
+def _darts(count: int, shape: tuple[int, ...] = Case.shape, **options) -> Case:
     small, large = {"channels": 2, "layers": 3, **options}, {"channels": 3, "layers": 5, "final": True, **options}
-    return of("darts", small, large, count, reached=24)
+    return of("darts", small, large, count, reached=24, shape=shape)
 
 
 def ordinary(width: int) -> nn.Module:
@@ -174,6 +174,7 @@ CASES = {
     "darts s2": _darts(RESTRICTED**2, candidates="s2"),
     "darts s3": _darts(RESTRICTED**2, candidates="s3"),
     "darts s4": _darts(RESTRICTED**2, candidates="s4"),
+    "darts for imagenet": _darts(CELLS**2, stem="imagenet", shape=(2, 16, 16)),
     "mobile": of("mobile", {"width": 0.25}, {"width": 0.5, "final": True}, 4**20, reached=20, shape=(2, 16, 16)),
     "replace": Case(lambda: replaced(4), lambda: replaced(6), 2**3 * 3**2, reached=5),
     "user": of("space_cases:conditional", {}, {"width": 6}, (3 * 2 + 1) * (3 * 3 + 3 + 3) * 2),

@@ -27,19 +27,21 @@ def test_a_residual_reduction_is_a_shortcut_beside_a_residual():
     torch.testing.assert_close(block(x), expected)
 
 
-def test_the_auxiliary_head_has_the_published_size_and_takes_any_side():
-    head = AuxiliaryHead(576, 10)
-    assert params(head) == 476_426
+@pytest.mark.parametrize(("imagenet", "size"), [(False, 476_426), (True, 476_426 - 2 * 768)])
+def test_the_auxiliary_head_has_the_published_size_and_takes_any_side(imagenet, size):
+    head = AuxiliaryHead(576, 10, imagenet)
+    assert params(head) == size
     for side in (8, 7, 4, 2, 1, 14):
         assert head(images(576, side, side)).shape == (2, 10)
 
 
-def test_the_auxiliary_head_pools_eight_by_eight_as_published():
-    head, seen = AuxiliaryHead(3, 4).eval(), []
+@pytest.mark.parametrize(("imagenet", "side", "stride"), [(False, 8, 3), (True, 7, 2)])
+def test_the_auxiliary_head_pools_as_published(imagenet, side, stride):
+    head, seen = AuxiliaryHead(3, 4, imagenet).eval(), []
     head.features.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
-    x = images(3, 8, 8)
+    x = images(3, side, side)
     head(x)
-    rows = [x.relu()[:, :, i : i + 5, j : j + 5].mean((2, 3)) for i in (0, 3) for j in (0, 3)]
+    rows = [x.relu()[:, :, i : i + 5, j : j + 5].mean((2, 3)) for i in (0, stride) for j in (0, stride)]
     torch.testing.assert_close(seen[0], torch.stack(rows, dim=2).reshape(2, 3, 2, 2))
 
 

@@ -7,11 +7,19 @@ import torch
 
 from winnow.core.architecture import Architecture
 from winnow.core.space import Space
-from winnow.measure.cost import params
+from winnow.measure.cost import macs, params
 from winnow.spaces.darts import OPS, darts
 
 # the released cells: per node, two (operation, source); nodes 2 to 5
-SHORT = {"s3": "sep_conv_3x3", "sk": "skip_connect", "d3": "dil_conv_3x3", "mp": "max_pool_3x3", "ap": "avg_pool_3x3"}
+SHORT = {
+    "s3": "sep_conv_3x3",
+    "s5": "sep_conv_5x5",
+    "d3": "dil_conv_3x3",
+    "d5": "dil_conv_5x5",
+    "sk": "skip_connect",
+    "mp": "max_pool_3x3",
+    "ap": "avg_pool_3x3",
+}
 V1 = {
     "normal": "s3-1 s3-0, sk-0 s3-1, sk-0 s3-1, s3-0 sk-2",
     "reduce": "mp-0 mp-1, sk-2 mp-0, mp-0 sk-2, sk-2 ap-0",
@@ -19,6 +27,14 @@ V1 = {
 V2 = {
     "normal": "s3-0 s3-1, s3-0 s3-1, s3-1 sk-0, sk-0 d3-2",
     "reduce": "mp-0 mp-1, sk-2 mp-1, mp-0 sk-2, sk-2 mp-1",
+}
+PC_CIFAR = {  # Xu et al. 2020, searched on CIFAR-10 and on ImageNet
+    "normal": "s3-1 sk-0, s3-0 d3-1, s5-0 s3-1, ap-0 d3-1",
+    "reduce": "s5-1 mp-0, s5-1 s5-2, s3-0 s3-3, s3-1 s3-2",
+}
+PC_IMAGENET = {
+    "normal": "sk-1 s3-0, s3-0 sk-1, s3-1 s3-3, s3-1 d5-4",
+    "reduce": "s3-0 sk-1, d5-2 mp-1, s3-2 s3-1, s5-0 s3-3",
 }
 ALL_SEP = {kind: "s3-0 s3-1, s3-0 s3-1, s3-0 s3-1, s3-0 s3-1" for kind in ("normal", "reduce")}
 
@@ -56,6 +72,43 @@ def test_a_retrained_network_has_the_published_size(cells, classes, count):
     auxiliary = params(child.auxiliary)
     assert params(child) - auxiliary == count
     assert auxiliary == 476_426 + 769 * (classes - 10)
+
+
+@pytest.mark.parametrize(
+    ("cells", "count", "millions", "printed"),  # papers print 4.7, 5.3 and 5.3 M of weights; of operations `printed`
+    [(V2, 4_718_752, 529.9, 574), (PC_CIFAR, 5_270_560, 571.1, 586), (PC_IMAGENET, 5_342_464, 581.6, 597)],
+    ids=["V2", "PC-DARTS, CIFAR-10", "PC-DARTS, ImageNet"],
+)
+def test_a_network_for_imagenet_has_the_published_size(cells, count, millions, printed):
+    space = ghost(channels=48, layers=14, classes=1000, stem="imagenet", final=True, auxiliary=True)
+    child = space.derive(published(cells))
+    assert params(child) - params(child.auxiliary) == count
+    assert macs(child, (3, 224, 224)) / 1e6 == pytest.approx(millions, abs=0.05)
+    assert millions / printed == pytest.approx(
+        1, abs=0.08
+    )  # convolutions and linear layers alone: their tools count more
+
+
+def test_the_stem_for_imagenet_halves_three_times_and_its_first_cell_reduces_one_input():
+    space = ghost(channels=4, layers=3, stem="imagenet")
+    x = torch.zeros(2, 3, 64, 48, device="meta")
+    before = space.model.stem(x)
+    last = space.model.deeper(before)
+    assert before.shape == (2, 4, 16, 12)
+    assert last.shape == (2, 4, 8, 6)
+    assert space.model.cells[0].preprocess0(before).shape == space.model.cells[0].preprocess1(last).shape
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"stem": "large"}, "stem takes one of cifar, imagenet, not 'large'"),
+        ({"stem": "imagenet", "channels": 1}, "channels takes 2 or more where the stem is imagenet"),
+    ],
+)
+def test_a_stem_that_cannot_be_is_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        ghost(**options)
 
 
 def test_the_space_has_the_published_number_of_cells():

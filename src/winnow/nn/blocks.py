@@ -27,24 +27,30 @@ class ResidualReduction(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-    """The second classifier of the DARTS retraining; takes feature maps of any side, pooled to 2 x 2."""
+    """The second classifier of the DARTS retraining; takes feature maps of any side, pooled to 2 x 2.
 
-    def __init__(self, channels: int, classes: int):
+    Published for maps of 8 x 8 (CIFAR) and, `imagenet`, of 7 x 7: windows of five at a stride of 3 or 2. The form for
+    ImageNet has no BatchNorm before its classifier, an oversight that the authors kept.
+    """
+
+    def __init__(self, channels: int, classes: int, imagenet: bool = False):
         super().__init__()
+        self.stride = 2 if imagenet else 3
+        norm = [] if imagenet else [nn.BatchNorm2d(768)]
         self.features = nn.Sequential(
             nn.Conv2d(channels, 128, 1, bias=False),
             nn.BatchNorm2d(128),
             nn.ReLU(),
             nn.Conv2d(128, 768, 2, bias=False),
-            nn.BatchNorm2d(768),
+            *norm,
             nn.ReLU(),
         )
         self.classifier = nn.Linear(768, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(x)
-        if min(x.shape[2:]) >= 8:  # the published pool: 8 x 8 becomes 2 x 2
-            x = F.avg_pool2d(x, 5, 3)
+        if min(x.shape[2:]) >= 5 + self.stride:  # the published pool leaves 2 x 2 of its own side
+            x = F.avg_pool2d(x, 5, self.stride)
         return self.classifier(self.features(_quarters(x)).flatten(1))
 
 

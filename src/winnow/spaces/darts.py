@@ -41,6 +41,7 @@ _UNIFORM = {
     "s4": ("noise", "sep_conv_3x3"),
 }
 CANDIDATES = ("darts", "s1", "s2", "s3", "s4")
+STEMS = ("cifar", "imagenet")
 NODES = (2, 3, 4, 5)  # nodes 0 and 1 are the outputs of the two cells before
 
 
@@ -67,10 +68,10 @@ class Cell(nn.Module):
     """Takes the outputs of the two cells before, returns four concatenated nodes: 4 x `channels`."""
 
     def __init__(
-        self, c_before: int, c_last: int, channels: int, kind: str, after_reduction: bool, ops: dict, final: bool
+        self, c_before: int, c_last: int, channels: int, kind: str, before_larger: bool, ops: dict, final: bool
     ):
         super().__init__()
-        if after_reduction:
+        if before_larger:
             self.preprocess0: nn.Module = FactorizedReduce(c_before, channels, final)
         else:
             self.preprocess0 = relu_conv_bn(c_before, channels, 1, 1, final)
@@ -125,22 +126,53 @@ class Cell(nn.Module):
 class Network(nn.Module):
     """Stem, cells, head. In training, with an auxiliary head, returns (logits, auxiliary logits)."""
 
-    def __init__(self, stem: nn.Module, cells: list[Cell], head: nn.Module, auxiliary: nn.Module | None, at: int):
+    def __init__(
+        self,
+        stem: nn.Module,
+        deeper: nn.Module,  # makes the second input of the first cell of the first
+        cells: list[Cell],
+        head: nn.Module,
+        auxiliary: nn.Module | None,
+        at: int,
+    ):
         super().__init__()
-        self.stem, self.cells, self.head = stem, nn.ModuleList(cells), head
+        self.stem, self.deeper, self.cells, self.head = stem, deeper, nn.ModuleList(cells), head
         self.auxiliary, self.auxiliary_at = auxiliary, at
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         if mixing(self.cells[0].nodes):
             x = x.contiguous(memory_format=torch.channels_last)
-        before = last = self.stem(x)
-        second = None
+        before = self.stem(x)
+        last, second = self.deeper(before), None
         for i, cell in enumerate(self.cells):
             before, last = last, cell(before, last)
             if self.auxiliary is not None and self.training and i == self.auxiliary_at:
                 second = self.auxiliary(last)
         logits = self.head(last)
         return logits if second is None else (logits, second)
+
+
+def stem_of(kind: str, image_channels: int, channels: int) -> tuple[nn.Module, nn.Module, int]:
+    """The modules that make both inputs of the first cell, the second of the first, and the channels of each.
+
+    "cifar" keeps the side and gives one map twice; "imagenet" halves it three times, the last time between them.
+    """
+    if kind == "cifar":
+        wide = 3 * channels
+        return nn.Sequential(_conv(image_channels, wide, 1), nn.BatchNorm2d(wide)), nn.Identity(), wide
+    half = channels // 2
+    stem = nn.Sequential(
+        _conv(image_channels, half, 2),
+        nn.BatchNorm2d(half),
+        nn.ReLU(),
+        _conv(half, channels, 2),
+        nn.BatchNorm2d(channels),
+    )
+    return stem, nn.Sequential(nn.ReLU(), _conv(channels, channels, 2), nn.BatchNorm2d(channels)), channels
+
+
+def _conv(c_in: int, c_out: int, stride: int) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
 
 
 def darts(
@@ -150,6 +182,7 @@ def darts(
     image_channels: int = 3,
     candidates: str = "darts",
     none: bool = True,
+    stem: str = "cifar",
     final: bool = False,
     auxiliary: bool = False,
 ) -> Space:
@@ -157,12 +190,19 @@ def darts(
 
     `candidates` is "darts" (eight operations; seven without `none`) or one of the restricted sets "s1" to "s4". Edges
     are decisions "normal/2/0", nodes "normal/2" keep two of their edges; what one size found derives at any other.
-    `final` builds the retraining form: affine BatchNorm, bare pools, drop-path, and the `auxiliary` head if wanted.
-    ValueError on sizes and candidates that do not exist.
+    `stem` is "cifar", one convolution that keeps the side, or "imagenet", three that halve it (published: 14 layers of
+    48 channels). `final` builds the retraining form: affine BatchNorm, bare pools, drop-path, and the `auxiliary` head
+    if wanted, in the form published for that stem. ValueError on sizes, candidates and stems that do not exist.
     """
     positive(channels=channels, layers=layers, classes=classes, image_channels=image_channels)
     if candidates not in CANDIDATES:
         raise ValueError(f"candidates takes one of {', '.join(CANDIDATES)}, not {candidates!r}")
+    if stem not in STEMS:
+        raise ValueError(f"stem takes one of {', '.join(STEMS)}, not {stem!r}")
+    if stem == "imagenet" and channels < 2:
+        raise ValueError(
+            f"channels takes 2 or more where the stem is imagenet, whose first layer has half, not {channels}"
+        )
     if layers < 3:
         raise ValueError(f"layers takes 3 or more, so that both reductions have a place, not {layers}")
     pairs = [(node, source) for node in NODES for source in range(node)]
@@ -171,17 +211,19 @@ def darts(
         for kind in ("normal", "reduce")
         for i, (node, source) in enumerate(pairs)
     }
-    c_before = c_last = 3 * channels
-    stem = nn.Sequential(nn.Conv2d(image_channels, c_last, 3, 1, 1, bias=False), nn.BatchNorm2d(c_last))
+    first, deeper, c_before = stem_of(stem, image_channels, channels)
+    c_last = c_before
     cells: list[Cell] = []
     reductions = (layers // 3, 2 * layers // 3)
+    before_larger = stem == "imagenet"
     for i in range(layers):
         kind = "reduce" if i in reductions else "normal"
         channels *= 2 if kind == "reduce" else 1
-        cells.append(Cell(c_before, c_last, channels, kind, i - 1 in reductions, ops, final))
+        cells.append(Cell(c_before, c_last, channels, kind, before_larger, ops, final))
+        before_larger = kind == "reduce"
         c_before, c_last = c_last, len(NODES) * channels
         if i == reductions[1]:
             c_auxiliary = c_last
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c_last, classes))
-    second = AuxiliaryHead(c_auxiliary, classes) if auxiliary else None
-    return Space(Network(stem, cells, head, second, reductions[1]))
+    second = AuxiliaryHead(c_auxiliary, classes, stem == "imagenet") if auxiliary else None
+    return Space(Network(first, deeper, cells, head, second, reductions[1]))

@@ -6,16 +6,13 @@ from collections.abc import Callable
 from winnow.core.dotted import function_at
 from winnow.core.errors import Refused, blamed
 from winnow.data.source import Options, Source, checked
-from winnow.data.sources.cifar10 import cifar10
-from winnow.data.sources.digits import digits
-from winnow.data.sources.image_folder import image_folder
-from winnow.data.sources.parquet import parquet
+from winnow.data.sources import cifar10, digits, image_folder, parquet
 
 SOURCES: dict[str, Callable[[Options], Source]] = {
-    "digits": digits,
-    "parquet": parquet,
-    "cifar10": cifar10,
-    "image_folder": image_folder,
+    "digits": digits.digits,
+    "parquet": parquet.parquet,
+    "cifar10": cifar10.cifar10,
+    "image_folder": image_folder.image_folder,
 }
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import psutil
 
 from winnow.core.errors import Refused
-from winnow.data.decode import all_bad
-from winnow.data.pixels import Unusable
+from winnow.data.sources.decode import all_bad
+from winnow.data.sources.pixels import Unusable
 from winnow.system.extra import needed
 
 LONGEST = 60.0  # seconds: what is longer is a recording, no clip

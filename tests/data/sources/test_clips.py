@@ -5,9 +5,9 @@ import pytest
 
 from tests.data.sounds import encoded, tone
 from winnow.core.errors import Refused
-from winnow.data import clips
-from winnow.data.clips import decode_clips
-from winnow.data.pixels import Unusable
+from winnow.data.sources import clips
+from winnow.data.sources.clips import decode_clips
+from winnow.data.sources.pixels import Unusable
 
 
 def refusal(*named, seconds=None) -> str:

@@ -22,6 +22,7 @@ from winnow.spaces import build
 
 CELLS = 180 * 7**8  # architectures of one DARTS cell: two of 2, 3, 4, 5 edges, seven operations each
 RESTRICTED = 180 * 2**8
+OFA = {"kernels": (3, 5), "ratios": (2, 3), "depths": (1, 2)}
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,7 @@ CASES = {
     "darts s4": _darts(RESTRICTED**2, candidates="s4"),
     "darts for imagenet": _darts(CELLS**2, stem="imagenet", shape=(2, 16, 16)),
     "mobile": of("mobile", {"width": 0.25}, {"width": 0.5, "final": True}, 4**20, reached=20, shape=(2, 16, 16)),
+    "ofa": of("ofa", {"width": 0.25, **OFA}, {"width": 0.75, **OFA}, (2 * 2 + (2 * 2) ** 2) ** 5),
     "replace": Case(lambda: replaced(4), lambda: replaced(6), 2**3 * 3**2, reached=5),
     "user": of("space_cases:conditional", {}, {"width": 6}, (3 * 2 + 1) * (3 * 3 + 3 + 3) * 2),
     "elastic": of("space_cases:elastic", {}, {"width": 6}, 2 * (1 + 6**2 + 6**3) ** 2),

@@ -22,7 +22,7 @@ from space_cases import CASES, covering, digests, drawn, small  # noqa: E402
 
 SAMPLES = 30
 # what depends on the builder and not on its candidates is shown once a builder
-once_a_builder = pytest.mark.parametrize("case", ["nas_bench_201", "darts", "mobile", "replace", "user"])
+once_a_builder = pytest.mark.parametrize("case", ["nas_bench_201", "darts", "mobile", "ofa", "replace", "user"])
 
 
 @pytest.fixture(params=CASES)

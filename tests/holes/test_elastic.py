@@ -91,3 +91,14 @@ def test_norms_of_a_child_go_on_from_the_statistics_of_the_whole():
 def test_what_cannot_be_cut_is_refused_where_it_is_built(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+def test_a_child_of_an_outline_is_one_and_deriving_draws_nothing():
+    with torch.device("meta"):
+        space = Space(nn.Sequential(Conv(1, Number.open("c", (1, 2))), Norm(Number.open("c", (1, 2)))))
+    child = space.derive({"c": 1})
+    assert all(tensor.is_meta for tensor in child.state_dict().values())
+    space = ofa()
+    before = torch.get_rng_state()
+    space.derive(space.decide(lambda d: d.values[0]))
+    assert torch.equal(torch.get_rng_state(), before)

@@ -93,8 +93,8 @@ class SpaceParams(Section):
 
     @model_validator(mode="after")
     def known(self) -> Self:
-        if ":" not in self.name and self.name not in ("nas_bench_201", "darts", "mobile"):
-            known = ("nas_bench_201", "darts", "mobile")
+        known = ("nas_bench_201", "darts", "mobile", "ofa")
+        if ":" not in self.name and self.name not in known:
             hint = nearest(self.name, known)
             raise ValueError(f"name takes {', '.join(known)} or 'my_package.my_module:build', not {self.name!r}{hint}")
         return self

@@ -6,6 +6,7 @@ asks whatever its numbers follow from, and is a leaf. None takes mixture weights
 
 from collections.abc import Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -67,7 +68,9 @@ class Conv(Elastic):
 
     def settled(self, answers: Mapping[str, Value]) -> nn.Module:
         size = self.sizes(answers)
-        return _filled(self._plain(bias=self.whole.bias is not None, **size), self.whole, *self._slice(**size))
+        with torch.device("meta"):
+            plain = self._plain(bias=self.whole.bias is not None, **size)
+        return _filled(plain, self.whole, *self._slice(**size))
 
 
 class Norm(Elastic):
@@ -89,12 +92,12 @@ class Norm(Elastic):
 
     def settled(self, answers: Mapping[str, Value]) -> nn.Module:
         whole, c = self.whole, self.sizes(answers)["channels"]
-        norm = nn.BatchNorm2d(c, eps=whole.eps, momentum=whole.momentum)
-        _filled(norm, whole, whole.weight[:c], whole.bias[:c])
-        for name, buffer in norm.named_buffers():
+        with torch.device("meta"):
+            norm = nn.BatchNorm2d(c, eps=whole.eps, momentum=whole.momentum)
+        for name in dict(norm.named_buffers()):
             given = whole.get_buffer(name)
-            buffer.data = (given[:c] if given.dim() else given).clone()
-        return norm
+            setattr(norm, name, (given[:c] if given.dim() else given).clone())
+        return _filled(norm, whole, whole.weight[:c], whole.bias[:c])
 
 
 class Linear(Elastic):
@@ -113,12 +116,13 @@ class Linear(Elastic):
 
     def settled(self, answers: Mapping[str, Value]) -> nn.Module:
         size = self.sizes(answers)
-        plain = nn.Linear(size["inputs"], size["outputs"], self.whole.bias is not None)
+        with torch.device("meta"):
+            plain = nn.Linear(size["inputs"], size["outputs"], self.whole.bias is not None)
         return _filled(plain, self.whole, *self._slice(**size))
 
 
 def _filled(module: nn.Module, whole: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
-    """`module` with copies of these values, in the mode of `whole` and frozen where that is."""
+    """`module`, built without values of its own, with copies of these; in the mode of `whole`, frozen where that is."""
     for name, value in (("weight", weight), ("bias", bias)):
         if value is not None:
             kept = whole.get_parameter(name).requires_grad

@@ -64,6 +64,31 @@ def _quarters(x: Tensor) -> Tensor:
     return torch.stack([torch.stack([r[..., :width].mean((2, 3)), r[..., -width:].mean((2, 3))], -1) for r in rows], -2)
 
 
+class Residual(nn.Module):
+    """What `body` makes of an input, added to that input."""
+
+    def __init__(self, body: nn.Module):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class SqueezeExcite(nn.Module):
+    """Channels weighed by a gate that sees their means: `reduce`, ReLU, `expand`, then relu6(x + 3) / 6.
+
+    The two are pointwise convolutions, whoever builds them. Source: Howard et al. 2019, arXiv:1905.02244, section 5.3.
+    """
+
+    def __init__(self, reduce: nn.Module, expand: nn.Module):
+        super().__init__()
+        self.reduce, self.expand = reduce, expand
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * F.hardsigmoid(self.expand(F.relu(self.reduce(x.mean((2, 3), keepdim=True)))))
+
+
 class ShuffleUnit(nn.Module):
     """A ShuffleNetV2-like unit of SPOS (Guo et al. 2020, arXiv:1904.00420): split or project, transform, concatenate.
 

@@ -10,8 +10,14 @@ from winnow.core.space import Space
 from winnow.spaces.darts import darts
 from winnow.spaces.mobile import mobile
 from winnow.spaces.nas_bench_201 import nas_bench_201
+from winnow.spaces.ofa import ofa
 
-SPACES: dict[str, Callable[..., Space]] = {"darts": darts, "mobile": mobile, "nas_bench_201": nas_bench_201}
+SPACES: dict[str, Callable[..., Space]] = {
+    "darts": darts,
+    "mobile": mobile,
+    "nas_bench_201": nas_bench_201,
+    "ofa": ofa,
+}
 
 
 def builder(name: str) -> Callable[..., Space]:

@@ -84,9 +84,9 @@ def test_a_network_for_imagenet_has_the_published_size(cells, count, millions, p
     child = space.derive(published(cells))
     assert params(child) - params(child.auxiliary) == count
     assert macs(child, (3, 224, 224)) / 1e6 == pytest.approx(millions, abs=0.05)
-    assert millions / printed == pytest.approx(
-        1, abs=0.08
-    )  # convolutions and linear layers alone: their tools count more
+    assert (
+        0.9 < millions / printed < 1
+    )  # of convolutions and linear layers; others counted no 574 either (their issue 46)
 
 
 def test_the_stem_for_imagenet_halves_three_times_and_its_first_cell_reduces_one_input():

@@ -240,11 +240,12 @@ def test_the_global_stream_is_as_before():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_it_goes_on_from_any_step(monkeypatch):
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "steps"])
+def test_it_goes_on_from_any_step(monkeypatch, schedule):
     """Average, drop-path, second classifier, warm-up and curve: left after each step, it ends in the same bytes."""
     monkeypatch.setattr(checkpoint, "MOST", math.inf)
     options = {"ema": 0.9, "drop_path": 0.3, "auxiliary": 0.4, "label_smoothing": 0.1, "clip": 0.5, "warmup_epochs": 1}
-    recipe = replace(PLAIN, momentum=0.9, precision="bf16", **options)
+    recipe = replace(PLAIN, momentum=0.9, precision="bf16", **options, schedule=schedule, decay=0.5)
 
     def trained(keeper: Keeper) -> tuple[dict[str, Tensor], list]:
         watch, model = Kept(), child(auxiliary=True)
@@ -296,10 +297,30 @@ def test_every_recipe_trains(name):
 
 
 def test_recipes_carry_the_published_numbers():
-    darts, bench, spos = (RECIPES[name] for name in ("darts_cifar10", "nas_bench_201", "spos_imagenet"))
+    darts = RECIPES["darts_cifar10"]
     assert darts == Recipe(600, 96, "sgd", 0.025, 0.0, 0.9, False, 3e-4, 0, 5.0, 0.0, 0.2, 16, 0.4, None, "fp32")
-    assert (bench.epochs, bench.batch, bench.lr, bench.nesterov, bench.weight_decay) == (200, 256, 0.1, True, 5e-4)
-    assert (spos.epochs, spos.batch, spos.lr, spos.weight_decay, spos.label_smoothing) == (240, 1024, 0.5, 4e-5, 0.1)
+    names = (
+        "epochs",
+        "batch",
+        "lr",
+        "nesterov",
+        "weight_decay",
+        "warmup_epochs",
+        "label_smoothing",
+        "clip",
+        "schedule",
+    )
+    published = {
+        "nas_bench_201": (200, 256, 0.1, True, 5e-4, 0, 0.0, None, "cosine"),
+        "darts_imagenet": (250, 128, 0.1, False, 3e-5, 0, 0.1, 5.0, "steps"),
+        "sgas_imagenet": (250, 1024, 0.5, False, 3e-5, 5, 0.1, 5.0, "linear"),
+        "setn_cifar": (300, 96, 0.025, True, 5e-4, 5, 0.0, 5.0, "cosine"),
+        "unas_cifar": (600, 128, 0.05, False, 3e-4, 30, 0.0, 5.0, "cosine"),
+        "spos_imagenet": (240, 1024, 0.5, False, 4e-5, 0, 0.1, None, "linear"),
+    }
+    for name, numbers in published.items():
+        assert tuple(getattr(RECIPES[name], field) for field in names) == numbers
+    assert RECIPES["darts_imagenet"].decay == 0.97
 
 
 @pytest.mark.gpu

@@ -204,6 +204,8 @@ class Retrain(Section):
     optimiser: Literal["sgd", "adamw"] | None = None
     lr: Rate | None = None
     lr_min: Annotated[float, Field(ge=0)] | None = None
+    schedule: Literal["cosine", "linear", "steps"] | None = None
+    decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     momentum: Fraction | None = None
     nesterov: bool | None = None
     weight_decay: Annotated[float, Field(ge=0)] | None = None
@@ -340,7 +342,14 @@ class Params(Section):
                 "search.unas.latency_ms: unas draws operations and not which two inputs a node of darts keeps, so that "
                 "a latency would be that of another network; set it to null, or search with strategy trials"
             )
-        if self.retrain.recipe().auxiliary and self.space.name != "darts":
+        recipe = self.retrain.recipe()
+        if recipe.schedule == "steps" and recipe.decay == 1:
+            raise ValueError(
+                "retrain.decay: schedule steps multiplies the rate by it after every epoch; give one below 1"
+            )
+        if recipe.schedule != "steps" and self.retrain.decay is not None:
+            raise ValueError(f"retrain.decay: only schedule steps reads it, not {recipe.schedule}; set decay to null")
+        if recipe.auxiliary and self.space.name != "darts":
             raise ValueError("retrain.auxiliary: only space darts has a second classifier; set retrain.auxiliary to 0")
         if self.select.table is not None and self.space.name != "nas_bench_201":
             raise ValueError("select.table: the table holds NAS-Bench-201 cells; set it to null or space.name to it")

@@ -14,6 +14,7 @@ from winnow.train.evaluate import Batch
 from winnow.train.loop import Step, Told, loop, nothing
 from winnow.train.optimisers import fused, sgd
 from winnow.train.recipes import Recipe
+from winnow.train.schedules import falling
 from winnow.train.seeds import derived, seeded
 from winnow.train.watch import Watch, epoch_loss
 
@@ -78,7 +79,7 @@ def fit(
             section="retrain",
             told=told,
             clip=recipe.clip,
-            schedule=_schedule(optimiser, recipe, len(batches)),
+            schedule=schedule_of(optimiser, recipe, len(batches)),
             begin=begin,
             stepped=nothing if averaged is None else lambda: averaged.update_parameters(model),
             after=lambda epoch: after_epoch(epoch, kept),
@@ -111,11 +112,14 @@ def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
-def _schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """Linear warm-up, then a cosine to `lr_min`, both counted in steps."""
-    warmup, total = recipe.warmup_epochs * steps, recipe.epochs * steps
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, total - warmup), recipe.lr_min)
-    if not warmup:
-        return cosine
-    rise = torch.optim.lr_scheduler.LinearLR(optimiser, 1 / (warmup + 1), 1.0, warmup)
-    return torch.optim.lr_scheduler.SequentialLR(optimiser, [rise, cosine], [warmup])
+def schedule_of(optimiser: torch.optim.Optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """That of `recipe`, for epochs of so many `steps`; it steps with each."""
+    return falling(
+        optimiser,
+        recipe.schedule,
+        recipe.epochs * steps,
+        recipe.lr_min,
+        warmup=recipe.warmup_epochs * steps,
+        decay=recipe.decay,
+        every=steps,
+    )

@@ -1,0 +1,32 @@
+"""How a learning rate falls, after a rise if there is one."""
+
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, LRScheduler, SequentialLR
+
+
+def falling(
+    optimiser: torch.optim.Optimizer,
+    kind: str,
+    total: int,
+    lr_min: float,
+    *,
+    warmup: int = 0,
+    decay: float = 1.0,
+    every: int = 1,
+) -> LRScheduler:
+    """The rate of `optimiser` rises in a line for `warmup` steps, then falls to `lr_min` until step `total`.
+
+    `kind` is "cosine", "linear", or "steps": times `decay` after each `every` steps, never below `lr_min`. A step is
+    what the caller counts, a batch or an epoch.
+    """
+    left = max(1, total - warmup)
+    floor = lr_min / optimiser.param_groups[0]["lr"]
+    fall: LRScheduler = {
+        "cosine": lambda: CosineAnnealingLR(optimiser, left, lr_min),
+        "linear": lambda: LambdaLR(optimiser, lambda step: 1 - (1 - floor) * min(step / left, 1)),
+        "steps": lambda: LambdaLR(optimiser, lambda step: max(floor, decay ** (step // every))),
+    }[kind]()
+    if not warmup:
+        return fall
+    rise = LinearLR(optimiser, 1 / (warmup + 1), 1.0, warmup)
+    return SequentialLR(optimiser, [rise, fall], [warmup])

@@ -41,7 +41,9 @@ def unrolled(space: Space, logits: Logits, optimiser: torch.optim.SGD) -> dict[s
         moved = {}
         for (name, w), grad in zip(weights.items(), grads, strict=True):
             group = group_of[id(w)]
-            move = grad + group["weight_decay"] * w + group["momentum"] * buffers.get(name, 0.0)
+            plain = grad + group["weight_decay"] * w
+            move = plain + group["momentum"] * buffers.get(name, 0.0)
+            move = plain + group["momentum"] * move if group["nesterov"] else move
             moved[name] = w - group["lr"] * move
         terms = torch.autograd.grad(loss(moved, VALID), list(logits.values()))
     return dict(zip(logits, terms, strict=True))
@@ -116,8 +118,14 @@ def test_finite_differences_along_nothing_are_zero():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"momentum": 0.0}, {"weight_decay": 0.0}, {"momentum": 0.0, "weight_decay": 0.0, "lr": 1.0}],
-    ids=["all", "no momentum", "no decay", "bare"],
+    [
+        {},
+        {"nesterov": True},
+        {"momentum": 0.0},
+        {"weight_decay": 0.0},
+        {"momentum": 0.0, "weight_decay": 0.0, "lr": 1.0},
+    ],
+    ids=["all", "nesterov", "no momentum", "no decay", "bare"],
 )
 def test_second_order_is_autograd_through_the_unrolled_step(options):
     space = smooth()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from winnow.train.optimisers import sgd
+from winnow.train.optimisers import descent, sgd
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -70,3 +70,32 @@ def test_complex_weights_are_trained_by_the_plain_one():
     weight.abs().square().sum().backward()
     optimiser.step()
     assert torch.allclose(weight.detach(), torch.zeros(1, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize("groups", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "theirs"),
+    [
+        ("sgd", lambda weights: torch.optim.SGD(weights, 0.1, 0.9, weight_decay=0.1, nesterov=True)),
+        ("adam", lambda weights: torch.optim.Adam(weights, 0.1, weight_decay=0.1)),
+        ("adamw", lambda weights: torch.optim.AdamW(weights, 0.1, weight_decay=0.1)),
+    ],
+)
+def test_each_kind_is_torchs_own(kind, theirs, groups):
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1)).double()
+    models = [network().double() for _ in range(2)]  # what BatchNorm makes zero stays below Adam's epsilon
+
+    def weights(model: nn.Module):
+        vectors = [p for p in model.parameters() if p.dim() <= 1]
+        matrices = [p for p in model.parameters() if p.dim() > 1]
+        return [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}] if groups else model.parameters()
+
+    ours = descent(kind, weights(models[0]), 0.1, momentum=0.9, nesterov=True, weight_decay=0.1)
+    optimisers = (ours, theirs(weights(models[1])))
+    for _ in range(4):
+        for model, optimiser in zip(models, optimisers, strict=True):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(x), torch.tensor([0, 1, 2, 3])).backward()
+            optimiser.step()
+    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)

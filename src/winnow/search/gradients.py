@@ -114,7 +114,10 @@ def _move(w: Tensor, grad: Tensor, group: dict[str, Any], optimiser: torch.optim
     """What SGD subtracts from `w`, over the learning rate."""
     move = grad + group["weight_decay"] * w
     buffer = optimiser.state.get(w, {}).get("momentum_buffer")
-    return move if buffer is None else move + group["momentum"] * buffer
+    if buffer is None:
+        return move
+    rolled = move + group["momentum"] * buffer
+    return move + group["momentum"] * rolled if group["nesterov"] else rolled
 
 
 Mixed = Callable[[Space, Logits, Relax, Objective, Batch, list[Tensor]], list[Tensor]]

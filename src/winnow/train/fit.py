@@ -12,7 +12,7 @@ from winnow.nn.drop_path import set_drop_path
 from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import Batch
 from winnow.train.loop import Step, Told, loop, nothing
-from winnow.train.optimisers import fused, sgd
+from winnow.train.optimisers import descent
 from winnow.train.recipes import Recipe
 from winnow.train.schedules import falling
 from winnow.train.seeds import derived, seeded
@@ -100,10 +100,8 @@ def scores_and_loss(output: Tensor | tuple[Tensor, Tensor], y: Tensor, recipe: R
 
 
 def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    if recipe.optimiser == "adamw":
-        every = list(model.parameters())
-        return torch.optim.AdamW(every, recipe.lr, weight_decay=recipe.weight_decay, fused=fused(every))
-    return sgd(
+    return descent(
+        recipe.optimiser,
         model.parameters(),
         recipe.lr,
         momentum=recipe.momentum,

@@ -34,3 +34,21 @@ def sgd(
         for weight in group["params"] if momentum else ():
             optimiser.state[weight]["momentum_buffer"] = torch.zeros_like(weight, requires_grad=False)
     return optimiser
+
+
+def descent(
+    kind: str,
+    weights: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
+    lr: float,
+    *,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+) -> torch.optim.Optimizer:
+    """Of `kind` sgd, adam (decay is added to the gradient) or adamw (it is not); momentum is SGD's alone."""
+    weights = list(weights)
+    if kind == "sgd":
+        return sgd(weights, lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+    every = [p for w in weights for p in (w["params"] if isinstance(w, dict) else [w])]
+    make = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[kind]
+    return make(weights, lr, weight_decay=weight_decay, fused=fused(every))

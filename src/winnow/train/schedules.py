@@ -19,12 +19,12 @@ def falling(
     `kind` is "cosine", "linear", or "steps": times `decay` after each `every` steps, never below `lr_min`. A step is
     what the caller counts, a batch or an epoch.
     """
-    left = max(1, total - warmup)
-    floor = lr_min / optimiser.param_groups[0]["lr"]
+    left, lr = max(1, total - warmup), optimiser.param_groups[0]["lr"]
+    down = (lr - lr_min) / lr
     fall: LRScheduler = {
         "cosine": lambda: CosineAnnealingLR(optimiser, left, lr_min),
-        "linear": lambda: LambdaLR(optimiser, lambda step: 1 - (1 - floor) * min(step / left, 1)),
-        "steps": lambda: LambdaLR(optimiser, lambda step: max(floor, decay ** (step // every))),
+        "linear": lambda: LambdaLR(optimiser, lambda step: 1 - down * min(step, left) / left),
+        "steps": lambda: LambdaLR(optimiser, lambda step: max(1 - down, decay ** (step // every))),
     }[kind]()
     if not warmup:
         return fall

@@ -96,7 +96,7 @@ def second_order(
             _put_back(weights, before)
         direct = answers[: len(logits)]
         vector = [
-            torch.zeros_like(w) if grad is None or answer is None else groups[w]["lr"] * answer
+            torch.zeros_like(w) if grad is None or answer is None else _length(groups[w]) * answer
             for w, grad, answer in zip(weights, grads, answers[len(logits) :], strict=True)
         ]
         correction = mixed(space, logits, relax, training, train, vector)
@@ -114,10 +114,13 @@ def _move(w: Tensor, grad: Tensor, group: dict[str, Any], optimiser: torch.optim
     """What SGD subtracts from `w`, over the learning rate."""
     move = grad + group["weight_decay"] * w
     buffer = optimiser.state.get(w, {}).get("momentum_buffer")
-    if buffer is None:
-        return move
-    rolled = move + group["momentum"] * buffer
+    rolled = move if buffer is None else move + group["momentum"] * buffer
     return move + group["momentum"] * rolled if group["nesterov"] else rolled
+
+
+def _length(group: dict[str, Any]) -> float:
+    """By how much SGD moves a weight along its own gradient."""
+    return group["lr"] * (1 + group["momentum"] if group["nesterov"] else 1)
 
 
 Mixed = Callable[[Space, Logits, Relax, Objective, Batch, list[Tensor]], list[Tensor]]

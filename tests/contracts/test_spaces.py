@@ -14,6 +14,7 @@ from torch import nn
 from winnow.core.architecture import Architecture
 from winnow.core.space import Space
 from winnow.measure.cost import macs, params
+from winnow.proxies.sizes import sizes_of
 from winnow.train.seeds import materialise, seeded
 
 HERE = Path(__file__).parent
@@ -241,6 +242,15 @@ def test_a_child_is_ordinary_and_smaller(space):
         child = space.derive(arch)
         assert not any(hasattr(module, "decision") or hasattr(module, "board") for module in child.modules())
         assert params(child) < params(space)
+
+
+@pytest.mark.parametrize("case", ["nas_bench_201", "ofa", "user", "elastic", "multi-branch", "ensemble", "narrowed"])
+def test_what_children_cost_is_known_without_building_them(case, space):
+    known = sizes_of(space, CASES[case].shape)
+    for arch in drawn(space, 3):
+        child = space.derive(arch)
+        told = known(arch)
+        assert (told["params"], told["macs"]) == (params(child), macs(child, CASES[case].shape)), arch
 
 
 @once_a_builder

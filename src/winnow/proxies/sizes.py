@@ -3,12 +3,13 @@
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import get_args
 
 import torch
 from torch import nn
 
 from winnow.core.architecture import Architecture
-from winnow.core.holes import Hole
+from winnow.core.holes import Asking, Hole
 from winnow.core.space import Space
 from winnow.measure import cost
 from winnow.proxies.common import Prunable, each_output
@@ -19,8 +20,9 @@ Sizes = Callable[[Architecture], dict[str, float]]
 def sizes_of(space: Space, shape: tuple[int, ...]) -> Sizes:
     """`params`, `macs` and `complexity` of an architecture for one image of `shape` (channels, height, width).
 
-    Candidates of one hole return one shape, so a layer costs the same in every child: an architecture is run, on the
-    meta device, only if it holds a layer that none before it held. Where a layer is held in several places or called
+    Candidates of one hole return one shape, so a layer costs the same in every child, and an elastic one what its
+    numbers make of it: an architecture is run, on the meta device, only if it holds a layer that none before it held.
+    Where a layer is held in several places or called
     more often than it is held, or the space does not run on that device, children are derived and counted one by one.
     """
     walk = _walking(space, shape)
@@ -50,32 +52,53 @@ def sizes_of(space: Space, shape: tuple[int, ...]) -> Sizes:
 def _walking(space: Space, shape: tuple[int, ...]) -> Sizes:
     """ValueError from the first architecture whose layers do not cost the same wherever they are held."""
     space = copy.deepcopy(space).to("meta").eval()
-    known: dict[nn.Module, int] = {}
+    known: dict[nn.Module, int] = {}  # positions of a layer's output, at each of which its weight is used once
     calls: Counter[nn.Module] = Counter()
+    settled: dict[tuple[object, ...], nn.Module] = {}
 
     def keep(layer: nn.Module, _: torch.Tensor, output: torch.Tensor) -> None:
-        elements = output.shape[1:].numel() if isinstance(layer, nn.Conv2d) else output[0].numel()
-        macs = elements * layer.weight[0].numel()
+        if not isinstance(layer, Prunable) and not _leaf(layer):
+            return
+        positions = output[0, 0].numel() if output.dim() == 4 else output[0].numel() // output.shape[-1]
         calls[layer] += 1
-        if known.setdefault(layer, macs) != macs:
+        if known.setdefault(layer, positions) != positions:
             raise ValueError("a layer is called at two sizes")
 
-    each_output(space, Prunable, keep)
+    each_output(space, (*get_args(Prunable), Hole), keep)
+
+    def plain(module: nn.Module, arch: Architecture) -> nn.Module:
+        """What a leaf becomes in `arch`; another module is what it is."""
+        if not _leaf(module):
+            return module
+        assert isinstance(module, Hole)
+        answers = {d.name: arch[d.name] for d in module.decisions}
+        key = (module, *answers.values())
+        if key not in settled:
+            settled[key] = module.settled(answers)
+            if next(settled[key].children(), None) is not None:
+                raise ValueError("a leaf becomes several layers")
+        return settled[key]
 
     def sizes(arch: Architecture) -> dict[str, float]:
-        reached = list(_reached(space.model, arch))
-        layers = [module for module in reached if isinstance(module, Prunable)]
+        places = list(_reached(space.model, arch))
+        reached = {module: plain(module, arch) for module in places}
+        layers = [module for module in places if isinstance(reached[module], Prunable)]
         if any(layer not in known for layer in layers):
             calls.clear()
             with torch.no_grad():
                 space(torch.empty(1, *shape, device="meta"), arch)
             if any(calls[layer] not in (0, times) for layer, times in Counter(layers).items()):
                 raise ValueError("a layer is called more often than it is held")
-        held = {p for module in reached for p in module.parameters(recurse=False)}
-        macs = float(sum(known.get(layer, 0) for layer in layers))
+        held = {p for module in reached.values() for p in module.parameters(recurse=False)}
+        macs = float(sum(known.get(layer, 0) * reached[layer].weight.numel() for layer in layers))
         return {"params": float(sum(p.numel() for p in held)), "macs": macs, "complexity": macs}
 
     return sizes
+
+
+def _leaf(module: nn.Module) -> bool:
+    """Whether it is one layer of open numbers."""
+    return isinstance(module, Hole) and not isinstance(module, Asking)
 
 
 def _places(module: nn.Module) -> Iterator[nn.Module]:

@@ -42,12 +42,15 @@ OUTSIDE = (
     Outside("space.name", MODULE, "space"),
     Outside("space.options", ANY, "space"),
     Outside("retrain.space", ANY, "space"),
-    Outside("search.subset.pretrained", PATH, "search", lambda p: p.search.strategy == "subset"),
-    Outside(
-        "search.trials.table.path", PATH, "search", lambda p: _by_trials(p) and p.search.trials.evaluator == "table"
-    ),
-    Outside("search.trials.sampler_options", ANY, "search", lambda p: _by_trials(p)),
-    Outside("search.trials.stopper_options", ANY, "search", lambda p: _by_trials(p)),
+    Outside("search.strategy", MODULE, "search"),
+    Outside("search.options", ANY, "search"),
+    Outside("search.RUNS", ANY, "search"),
+    Outside("search.trials.table.path", PATH, "search", lambda p: p.search.trials.evaluator == "table"),
+    Outside("search.trials.sampler_options", ANY, "search"),
+    Outside("search.trials.stopper_options", ANY, "search"),
+    Outside("select.methods", MODULE, "select"),
+    Outside("select.options", ANY, "select"),
+    Outside("select.RUNS", ANY, "select"),
     Outside("select.table", PATH, "select"),
     Outside("tune.sampler_options", ANY, "tune"),
     Outside("tune.stopper_options", ANY, "tune"),
@@ -82,14 +85,30 @@ class Named:
 def named(params: Params, folder: Path) -> list[Named]:
     """All that `params` names outside, in the order of the list; what no stage reads by these settings is left out."""
     content = params.model_dump()
-    found = []
-    for each in OUTSIDE:
-        value: Any = content
-        for part in each.key.split("."):
-            value = value[part]
-        if each.when(params):
-            found += _named(each, each.key, value, folder)
-    return found
+    return [
+        found
+        for each in OUTSIDE
+        if each.when(params)
+        for key, value in valued(content, each.key)
+        for found in _named(each, key, value, folder)
+    ]
+
+
+def valued(content: Mapping[str, Any], key: str) -> Iterator[tuple[str, Any]]:
+    """The keys that an entry of `OUTSIDE` stands for in parameters, with their values.
+
+    RUNS is the name of what runs: the section of the strategy or of a selection.
+    """
+    section, _, last = key.rpartition(".")
+    if last == "RUNS":
+        place = content[section]
+        names = place["methods"] if section == "select" else [place["strategy"]]
+        yield from ((f"{section}.{name}", place[name]) for name in names if isinstance(place.get(name), Mapping))
+        return
+    value: Any = content
+    for part in key.split("."):
+        value = value[part]
+    yield key, value
 
 
 def digests(params: Params, folder: Path, groups: Collection[str] = GROUPS) -> dict[str, str]:
@@ -174,7 +193,3 @@ def _kind(kind: str, value: str, folder: Path) -> str | None:
         return MODULE if ":" in value else None  # a name of winnow's own, or a mistake that the stage refuses
     written = "/" in value or "." in value  # "data" is a word; "weights.pt" and "a/b" are meant as files
     return PATH if written and "://" not in value and (folder / Path(value).expanduser()).exists() else None
-
-
-def _by_trials(params: Params) -> bool:
-    return params.search.strategy == "trials"

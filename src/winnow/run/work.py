@@ -1,6 +1,7 @@
 """What every stage stands on while it runs: device, threads, splits, space, tracking."""
 
 import contextlib
+import functools
 import os
 import tempfile
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 
+from winnow.config.methods import trainer
 from winnow.config.params import Params
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused, passed_users, told
@@ -122,8 +124,9 @@ def search_space(params: Params, folder: Path, device: torch.device | str = "cpu
     """The space as a search begins with it, laid out on `device`: the same values wherever it is asked for."""
     on_path(folder)
     seed = derived(derived(params.seed, "search"), "initialise")
-    share = params.search.pc_darts.share if params.search.strategy == "pc_darts" else None
-    space = searched(params.space.name, params.space.chosen(), facts(folder), seed, share)
+    _, strategy, options = trainer(params)
+    form = functools.partial(strategy.formed, options=options)
+    space = searched(params.space.name, params.space.chosen(), facts(folder), seed, form)
     return laid(space.to(device))
 
 

@@ -19,6 +19,9 @@ SPACES: dict[str, Callable[..., Space]] = {
     "ofa": ofa,
 }
 
+# What a builder may be told of the data and of what its network is for; all else that it takes is an option
+FACTS = ("classes", "image_channels", "image_size", "image_height", "image_width", "final", "auxiliary")
+
 
 def builder(name: str) -> Callable[..., Space]:
     """The function that builds space `name`: a key of `SPACES` or "package.module:function". Refused otherwise."""

@@ -130,6 +130,10 @@ def _filled(
     for name in dict.fromkeys([*inside, *running]):
         if name not in known and name not in running:
             continue
+        if name in type(section).model_fields:  # trials, whose section random search reads too
+            if running.get(name):
+                wrong.append(f"{key}.options: {key}.{name} holds what {name} takes")
+            continue
         try:
             place = f"{key}.{name}" if name in known and not running.get(name) else f"{key}.options"
             full = options(name).model_validate({**inside.get(name, {}), **running.get(name, {})}).model_dump()

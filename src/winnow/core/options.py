@@ -10,18 +10,18 @@ import inspect
 from collections.abc import Callable, Collection, Iterable
 from typing import Annotated, Any, get_type_hints
 
-from pydantic import Field
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from winnow.core.errors import Refused
 
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
-Several = Annotated[int, Field(ge=2)]
-Rate = Annotated[float, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Distinct = Field(min_length=1)
+Positive = Annotated[int, Ge(1)]
+NotNegative = Annotated[int, Ge(0)]
+Several = Annotated[int, Ge(2)]
+Rate = Annotated[float, Gt(0)]
+Weight = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Lt(1)]
+Share = Annotated[float, Ge(0), Le(1)]
+Distinct = MinLen(1)
 
 
 def options_of(functions: Iterable[Callable[..., Any]], told: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:

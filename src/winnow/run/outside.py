@@ -3,6 +3,7 @@
 `OUTSIDE` is the one list. Stage inputs, checkpoints, trials, studies, `winnow why` and `winnow verify` all go by it.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -10,11 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import winnow.search
 from winnow.config.params import Params
 from winnow.core.errors import Refused
 from winnow.run.contents import digest_of
-from winnow.run.imports import DOTTED, file_of
+from winnow.run.imports import DOTTED, closure, file_of
 from winnow.run.modules import digest_of_module, own_roots
+from winnow.search.methods import STRATEGIES
+from winnow.search.selections import SELECTIONS
 from winnow.tracking import state_folder
 
 INPUTS = Path("artifacts/inputs")  # a file a group: digests by parameter
@@ -66,7 +70,7 @@ READS = {  # which groups a stage looks at, as dvc.yaml has it
     "select": ("space", "select"),
     "tune": ("space", "tune"),
     "retrain": ("space",),
-    "evaluate": ("space", "search"),  # which it may run again, by other seeds
+    "evaluate": ("space", "search", "select"),  # which it may run again, by other seeds
     "study": ("space", "search", "select", "study"),
 }
 
@@ -145,6 +149,23 @@ def resolved(folder: Path, path: str, key: str) -> Path:
     if parent and not place.exists() and (Path(parent) / Path(path).expanduser()).exists():
         return Path(parent) / Path(path).expanduser()
     return place
+
+
+def code_of(params: Params, group: str) -> dict[str, str]:
+    """The digests of what `params` runs of winnow's strategies or selections, with what they import of each other."""
+    search = params.search
+    names = {"search": (search.strategy, search.trials.inherited.strategy), "select": params.select.methods}
+    known = {**STRATEGIES, **SELECTIONS}
+    folders = {
+        Path(winnow.search.__file__).parent / name: f"winnow.search.{name}" for name in ("methods", "selections")
+    }
+    found = {}
+    for name in dict.fromkeys(names.get(group, ())):
+        if name in known:
+            files = [file for file in closure([known[name]], folders) if file.name != "__init__.py"]
+            told = "".join(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n" for file in files)
+            found[f"winnow's {name}"] = hashlib.sha256(told.encode()).hexdigest()
+    return found
 
 
 def changed_since(before: Mapping[str, str], params: Params, folder: Path, groups: Collection[str]) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn as nn
-from pydantic import Field
+from annotated_types import Ge
 from torch import Tensor
 
 from winnow.core.holes import Choice
@@ -181,7 +181,7 @@ def _conv(c_in: int, c_out: int, stride: int) -> nn.Conv2d:
 
 def darts(
     channels: Positive = 16,
-    layers: Annotated[int, Field(ge=3)] = 8,
+    layers: Annotated[int, Ge(3)] = 8,
     classes: int = 10,
     image_channels: int = 3,
     candidates: Literal["darts", "s1", "s2", "s3", "s4"] = "darts",

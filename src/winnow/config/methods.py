@@ -169,8 +169,12 @@ def _objections(params: Params) -> list[str]:
             f"search.trials.constraints: these hold with strategy trials, not with {searched!r}: "
             "set select.max_params or select.max_macs, or leave them out"
         )
+    if params.search.collapse == "rollback" and not found.watched:
+        told.append(
+            f"search.collapse: rollback watches the logits of a mixture, and {searched!r} moves none; set it to warn"
+        )
     if found.objection is not None:
-        run = Run(params.space.name, params.search.precision)
+        run = Run(params.space.name, params.search.precision, params.search.optimiser)
         if reason := found.objection(run, **taken(found.objection, params.search.chosen())):
             told.append(f"search.{searched if searched in STRATEGIES else 'options'}.{reason}")
     return told[:1]

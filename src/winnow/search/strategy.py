@@ -71,6 +71,7 @@ class Run:
 
     space: str
     precision: str
+    optimiser: str = "sgd"
 
 
 F = TypeVar("F", bound=Callable[..., Found])

@@ -73,9 +73,6 @@ def test_options_may_be_given_beside_the_name(section):
         ("search.lr", "1e-3", "search.lr: input should be a valid number, not '1e-3'; YAML reads 1e-3 as text, 1.0e-3"),
         ("search.lr", -1, "search.lr: input should be greater than 0, not -1"),
         ("search.strategy", "drats", "not 'drats' (did you mean 'darts'?)"),
-        ("search.optimiser", "adma", "search.optimiser: input should be 'sgd', 'adam' or 'adamw', not 'adma' (did you"),
-        ("search.schedule", "steps", "search.schedule: input should be 'cosine' or 'linear', not 'steps'"),
-        ("search.collapse", "rolback", "not 'rolback' (did you mean 'rollback'?)"),
         ("select.methods", ["evolutoin"], "not 'evolutoin' (did you mean 'evolution'?)"),
         ("select.methods", [], "select.methods: list should have at least 1 item"),
         ("select.methods", ["magnitude", "magnitude"], "select: methods takes each method once"),
@@ -101,7 +98,7 @@ def test_options_may_be_given_beside_the_name(section):
         ("tune.ranges", {"lr": {"low": 0.1}}, "tune.ranges.lr: takes low and high, or choices"),
         ("tune.ranges", {"lr": {"choices": [0.1], "low": 0.1}}, "choices stands alone"),
         ("tune.ranges", {"lrr": {"choices": [0.1]}}, "tune.ranges.lrr: no field of a recipe (did you mean 'lr'?)"),
-        ("tune.ranges", {"optimiser": {"choices": ["sdg"]}}, "tune.ranges.optimiser: input should be 'sgd', 'adam'"),
+        ("tune.ranges", {"optimiser": {"choices": ["sdg"]}}, "tune.ranges.optimiser: input should be 'sgd' or 'adamw'"),
         ("tune.ranges", {"epochs": {"low": 2, "high": 4}}, "tune.epochs sets the epochs of every trial"),
         ("tune.ranges", {"auxiliary": {"low": 0, "high": 1}}, "whether there is a second classifier is not tried"),
         ("tune.sampler", "tep", "tune.sampler: input should be 'random', 'tpe'"),
@@ -261,23 +258,8 @@ def test_a_missing_file_says_where_to_run(tmp_path):
         read_params(tmp_path / "params.yaml")
 
 
-@pytest.mark.parametrize(
-    ("search", "sentence"),
-    [
-        ({"darts": {"order": "second"}, "precision": "bf16"}, "second takes differences that bf16 rounds away"),
-        ({"darts": {"order": "second"}, "optimiser": "adam"}, "second looks a step of SGD ahead, and search.optimiser"),
-        ({"nesterov": True, "optimiser": "adam"}, "search: nesterov: this is a form of the momentum of sgd"),
-        ({"nesterov": True, "momentum": 0.0}, "search: nesterov: this is a form of the momentum of sgd"),
-        ({"strategy": "blank", "collapse": "rollback"}, "search.collapse: rollback watches the logits of a mixture"),
-    ],
-)
-def test_what_does_not_go_together_is_refused(search, sentence):
-    content = changed("select.methods", ["perturbation"])
-    content["search"] |= search
-    with pytest.raises(Refused, match=sentence):
+def test_second_order_in_bf16_is_refused():
+    content = changed("search.precision", "bf16")
+    content["search"]["darts"] = {"order": "second"}
+    with pytest.raises(Refused, match="second takes differences that bf16 rounds away"):
         check_params(content)
-
-
-def test_a_bare_off_and_null_are_taken():
-    search = check_params(yaml.safe_load("search: {collapse: off, clip: null}")).search
-    assert (search.collapse, search.clip) == ("off", None)

@@ -19,7 +19,7 @@ from winnow.search.methods import STRATEGIES
 from winnow.search.selection import Selection, selection_of
 from winnow.search.selections import SELECTIONS
 from winnow.search.strategy import TRIALS, Run, Strategy, strategy_of
-from winnow.spaces import FACTS, SPACES, builder
+from winnow.spaces import AUTO, FACTS, SPACES, builder
 
 
 def strategy(name: str) -> Strategy:
@@ -75,8 +75,8 @@ def trainer(params: Params) -> tuple[str, Strategy, dict[str, Any]]:
 
 
 def space_options(name: str) -> type[Section]:
-    """The section of one of winnow's spaces."""
-    _path("space.name", name, SPACES)
+    """The section of one of winnow's spaces, or of auto."""
+    _path("space.name", name, {**SPACES, AUTO: builder(AUTO)})
     return model(name, (builder(name),), FACTS)
 
 
@@ -169,12 +169,8 @@ def _objections(params: Params) -> list[str]:
             f"search.trials.constraints: these hold with strategy trials, not with {searched!r}: "
             "set select.max_params or select.max_macs, or leave them out"
         )
-    if params.search.collapse == "rollback" and not found.watched:
-        told.append(
-            f"search.collapse: rollback watches the logits of a mixture, and {searched!r} moves none; set it to warn"
-        )
     if found.objection is not None:
-        run = Run(params.space.name, params.search.precision, params.search.optimiser)
+        run = Run(params.space.name, params.search.precision)
         if reason := found.objection(run, **taken(found.objection, params.search.chosen())):
             told.append(f"search.{searched if searched in STRATEGIES else 'options'}.{reason}")
     return told[:1]

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from winnow.config.section import (
     Distinct,
@@ -27,13 +27,7 @@ from winnow.train.recipes import RECIPES, Recipe
 LONGEST_NAME = 250  # characters; MLflow's databases hold 256
 
 Precision = Literal["fp32", "bf16"]
-Optimiser = Literal["sgd", "adam", "adamw"]
 TrainingSplit = Literal["weights", "arch", "select"]
-
-
-def _off(value: object) -> object:
-    """YAML reads a bare off as false."""
-    return "off" if value is False else value
 
 
 class Runtime(Section):
@@ -79,6 +73,18 @@ class SpaceParams(Named):
     name: str = "nas_bench_201"
     options: dict[str, Any] = {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def of_a_network(cls, given: Any) -> Any:
+        """`model`, `weights`, `only` and `except` beside the name are options of space auto; Python keeps `except`."""
+        if not isinstance(given, dict) or given.get("name") != "auto":
+            return given
+        beside = {key: given[key] for key in ("model", "weights", "only", "except") if key in given}
+        options = {**given.get("options", {}), **beside}
+        if "except" in options:
+            options["except_"] = options.pop("except")
+        return {**{key: value for key, value in given.items() if key not in beside}, "options": options}
+
     def chosen(self) -> dict[str, Any]:
         """The options of the space that `name` names."""
         return {**self.section(self.name), **self.options}
@@ -94,26 +100,17 @@ class Search(Named):
     lr_min: Annotated[float, Field(ge=0)] = 0.001
     momentum: Fraction = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 3e-4
-    clip: Rate | None = 5.0
-    optimiser: Optimiser = "sgd"
-    nesterov: bool = False
-    schedule: Literal["cosine", "linear"] | None = None
+    clip: Rate = 5.0
     precision: Precision = "fp32"
     logits_lr: Rate = 3e-3
     logits_weight_decay: Weight = 1e-3
-    collapse: Annotated[Literal["off", "warn", "stop", "rollback"], BeforeValidator(_off)] = "warn"
+    collapse: Literal["off", "warn", "stop"] = "warn"
     trials: SearchTrials = SearchTrials()
     options: dict[str, Any] = {}
 
     def chosen(self) -> dict[str, Any]:
         """The options of the strategy that is named."""
         return {**self.section(self.strategy), **self.options}
-
-    @model_validator(mode="after")
-    def nesterovs(self) -> Self:
-        if self.nesterov and not (self.optimiser == "sgd" and self.momentum):
-            raise ValueError("nesterov: this is a form of the momentum of sgd; set it to false, or give both")
-        return self
 
     def recipe(self) -> Supernet:
         """How the weights of the supernet are trained, and its logits."""
@@ -152,7 +149,7 @@ class Retrain(Section):
     preset: Literal[tuple(RECIPES)] = "quick"  # type: ignore[valid-type]
     epochs: Positive | None = None
     batch: Annotated[int, Field(ge=2)] | None = None
-    optimiser: Optimiser | None = None
+    optimiser: Literal["sgd", "adamw"] | None = None
     lr: Rate | None = None
     lr_min: Annotated[float, Field(ge=0)] | None = None
     schedule: Literal["cosine", "linear", "steps"] | None = None

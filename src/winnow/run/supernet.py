@@ -30,7 +30,7 @@ def trained(work: Work, shown: Shown, keeper: Keeper) -> tuple[Found, CollapseWa
     watch: CollapseWatch | None = None
     if search.collapse != "off" and strategy.watched:
         held = next(iter(in_order(valid.split, min(WATCHED, len(valid.split)))))
-        watch = CollapseWatch(shown, space, objective, held, on_alarm=search.collapse)
+        watch = CollapseWatch(shown, space, objective, held, stop=search.collapse == "stop")
     bench = Bench(
         space,
         seed,

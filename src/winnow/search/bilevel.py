@@ -7,14 +7,14 @@ from winnow.search.mixture import Begin, Schedule, train_mixture
 from winnow.search.recipe import Recipe
 from winnow.search.relax import Logits
 from winnow.train.loop import nothing
-from winnow.train.schedules import falling
+from winnow.train.optimisers import sgd
 from winnow.train.seeds import generator
 
 
 def bilevel(
     bench: Bench, recipe: Recipe, *, parts: Schedule, begin: Begin = nothing, logits: Logits | None = None
 ) -> Found:
-    """`train_mixture` on the bench by the recipe, with the `parts` of each epoch; the rate falls epoch by epoch.
+    """`train_mixture` on the bench by the recipe, with the `parts` of each epoch.
 
     `logits` are the usual ones (`Logits`) unless given; they are moved to the device of the space and get Adam's
     `moments`. Source of all numbers: Liu et al. 2019, public code.
@@ -23,7 +23,7 @@ def bilevel(
     if logits is None:
         logits = Logits(space, generator(bench.seed, "logits"))
     logits = logits.to(next(space.parameters()).device)
-    weights = recipe.descent(space.parameters())
+    weights = sgd(space.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     of_logits = adam(logits, recipe.logits_lr, recipe.logits_weight_decay)
     train_mixture(
         space,
@@ -36,7 +36,7 @@ def bilevel(
         logits_optimiser=of_logits,
         epochs=recipe.epochs,
         clip=recipe.clip,
-        schedule=falling(weights, recipe.schedule or "cosine", recipe.epochs, recipe.lr_min),
+        schedule=torch.optim.lr_scheduler.CosineAnnealingLR(weights, recipe.epochs, recipe.lr_min),
         begin=begin,
         watch=bench.watch,
         keeper=bench.keeper,

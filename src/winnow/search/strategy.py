@@ -71,7 +71,6 @@ class Run:
 
     space: str
     precision: str
-    optimiser: str = "sgd"
 
 
 F = TypeVar("F", bound=Callable[..., Found])

@@ -12,7 +12,6 @@ from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.data.augment import Augment
 from winnow.data.loaders import Batches, Split
-from winnow.search import collapse
 from winnow.search.bench import Bench
 from winnow.search.collapse import CollapseWatch
 from winnow.search.methods import STRATEGIES
@@ -83,12 +82,11 @@ def batches(name: str) -> Batches:
     return Batches(split, 8 if name == "weights" else 7, generator=generator(1, name), augment=Augment(1, True))
 
 
-def searched(method, keeper: Keeper, on_alarm: str = "warn", **options) -> tuple:
+def searched(method, keeper: Keeper, **options) -> tuple:
     space, curve = small_space(), Curve()
     objective, valid = cross_entropy(space), batches("arch")
     found = strategy(method)
-    held = next(iter(valid))
-    watch = curve if found.leaves == {CHILDREN} else CollapseWatch(curve, space, objective, held, on_alarm=on_alarm)
+    watch = CollapseWatch(curve, space, objective, next(iter(valid))) if found.leaves != {CHILDREN} else curve
     recipe, own = split_options({**PUBLISHED.get(method, {}), **options})
     with seeded(7):
         bench = bench_of(space, batches("weights"), valid, seed=5, watch=watch, keeper=keeper)
@@ -145,32 +143,6 @@ def check(run, points: int) -> None:
 def test_a_search_goes_on_from_any_step(name):
     options = {"epochs": 3, **OPTIONS.get(name, {})}
     check(lambda keeper: searched(name, keeper, **options), 4)
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("darts", {"optimiser": "adamw", "schedule": "linear", "clip": None}),
-        ("gdas", {"nesterov": True}),
-        ("spos", {"optimiser": "adam", "schedule": "cosine"}),
-    ],
-)
-def test_so_does_one_by_another_recipe(name, options):
-    check(lambda keeper: searched(name, keeper, epochs=2, **options), 3)
-
-
-def test_so_does_one_that_goes_back_to_earlier_logits(monkeypatch):
-    """An alarm after twelve measurements, in epoch 22, ends it with the logits of epoch 10, wherever it was left."""
-    monkeypatch.setattr(collapse, "sharpening", lambda measured: 2.0 if len(measured) == 12 else None)
-    kept: list[bytes] = []
-    whole = searched("darts", Keeper(lambda state: kept.append(to_bytes(state))), "rollback", epochs=40)
-    _, logits, rows, _ = whole
-    assert [row[0] for row in rows] == list(range(23))
-    for name, vector in logits.items():
-        assert vector.softmax(0).tolist() == rows[10][2][name]
-        assert vector.softmax(0).tolist() != rows[22][2][name]
-    for number in (0, 60, len(kept) - 1):
-        assert same(whole, searched("darts", Keeper(found=from_bytes(kept[number])), "rollback", epochs=40))
 
 
 @pytest.mark.parametrize(("strategy", "criterion"), [("darts", "accuracy"), ("sdarts", "loss"), ("blank", "magnitude")])

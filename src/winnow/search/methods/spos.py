@@ -1,10 +1,12 @@
 """SPOS: single path one-shot with uniform sampling (Guo et al. 2020, arXiv:1904.00420)."""
 
+import torch
+
 from winnow.search.bench import Bench, Found
 from winnow.search.paths import train_paths, uniform_paths
 from winnow.search.recipe import Recipe
 from winnow.search.strategy import strategy
-from winnow.train.schedules import falling
+from winnow.train.optimisers import sgd
 from winnow.train.seeds import rng
 
 
@@ -12,18 +14,19 @@ from winnow.train.seeds import rng
 def spos(bench: Bench, recipe: Recipe) -> Found:
     """Train one uniform path a batch of `train`; there are no logits and `valid` is left for the selection.
 
-    The learning rate falls batch by batch, in a line unless the recipe says otherwise. Weight decay skips vectors
-    (BatchNorm, biases), as in the authors' code. Its ImageNet numbers, for batches of 1024, are 120 epochs, lr 0.5 down
-    to 0, momentum 0.9 and weight decay 4e-5, without clipping. It also smooths labels by 0.1 (here `objective`
-    decides), balances paths over bins of FLOPs (here they are uniform), and draws convolutions from N(0, 1 / input
-    channels per group), depthwise ones with deviation 1.
+    The learning rate falls linearly, batch by batch, from `lr` to `lr_min`. Weight decay skips vectors (BatchNorm,
+    biases), as in the authors' code. Its ImageNet numbers, for batches of 1024, are 120 epochs, lr 0.5 down to 0,
+    momentum 0.9 and weight decay 4e-5, without clipping. It also smooths labels by 0.1 (here `objective` decides),
+    balances paths over bins of FLOPs (here they are uniform), and draws convolutions from N(0, 1 / input channels per
+    group), depthwise ones with deviation 1.
     """
     space = bench.space
     decayed = [p for p in space.parameters() if p.dim() > 1]
     rest = [p for p in space.parameters() if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    optimiser = recipe.descent([g for g in groups if g["params"]])
+    optimiser = sgd([g for g in groups if g["params"]], recipe.lr, momentum=recipe.momentum)
     steps = recipe.epochs * len(bench.train)
+    fall = (recipe.lr - recipe.lr_min) / recipe.lr
     draws = rng(bench.seed, "paths")
     bench.keeper.add(draws=draws)
     train_paths(
@@ -34,7 +37,7 @@ def spos(bench: Bench, recipe: Recipe) -> Found:
         optimiser=optimiser,
         epochs=recipe.epochs,
         clip=recipe.clip,
-        schedule=falling(optimiser, recipe.schedule or "linear", steps, recipe.lr_min),
+        schedule=torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - fall * step / steps),
         watch=bench.watch,
         keeper=bench.keeper,
     )

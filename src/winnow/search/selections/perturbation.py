@@ -26,6 +26,7 @@ from winnow.search.selection import selection
 from winnow.search.selections.magnitude import heaviest, selectable
 from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics
+from winnow.train.optimisers import sgd
 from winnow.train.seeds import derived, generator, rng, seeded
 
 
@@ -245,7 +246,7 @@ def resume_mixture(bench: Bench, between: Between, recipe: Recipe) -> Callable[[
     0.1 x the search's rate for the weights).
     """
     space, logits, keeper = bench.space, bench.needed("logits"), bench.keeper
-    weights = recipe.descent(space.parameters())
+    weights = sgd(space.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     logits_optimiser = adam(logits, recipe.logits_lr, recipe.logits_weight_decay)
     remember(logits_optimiser, logits)
     keeper.add(space=space, logits=logits, weights_optimiser=weights, logits_optimiser=logits_optimiser)

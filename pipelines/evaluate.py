@@ -61,7 +61,7 @@ def main(params: Params, folder: Path) -> None:
             **_costs(models[0], test, work),
             "ece": tested.reliability(chances, test)[0],
             "eces": [tested.reliability([each], test)[0] for each in chances],
-            "classes": list(test.classes),
+            "classes": test.facts["classes"],
             "per_class": tested.per_class(chances, test),
             "architecture": arch.digest,
         }
@@ -131,9 +131,8 @@ def _answers(work: Work, space: Space, arch: Architecture, seed: int, weights: P
 
 def _controls(work: Work, space: Space, random: list[Architecture], accuracies: list[float]) -> dict[str, Any]:
     """The random networks as they were drawn, with their sizes."""
-    shape = tuple(work.split("select").images.shape[1:]) if random else ()
     children = [space.derive(each).eval() for each in random]
-    params, macs = [cost.params(child) for child in children], [cost.macs(child, shape) for child in children]
+    params, macs = [cost.params(child) for child in children], [cost.macs(child, space.image) for child in children]
     return {
         "control_accuracy_mean": statistics.fmean(accuracies) if accuracies else None,
         "control_accuracy_sd": _sd(accuracies),
@@ -164,16 +163,17 @@ def _accuracy(answers: Sequence[Tensor]) -> dict[str, Any]:
 
 
 def _costs(model: nn.Module, test: Split, work: Work) -> dict[str, Any]:
-    shape, settings, cpu = tuple(test.images.shape[1:]), work.params.evaluate, work.device.type == "cpu"
+    settings, cpu = work.params.evaluate, work.device.type == "cpu"
+    example = work.task.example(work.task.facts(test.facts))
     threads = torch.get_num_threads()
     counts = sorted({threads, 1}, reverse=True) if cpu else [threads]  # on a GPU they make no difference
     repeats, seconds = settings.latency_repeats, settings.latency_seconds
-    time, *_ = found = latency_over_time(model, shape, counts, device=work.device, repeats=repeats, seconds=seconds)
+    time, *_ = found = latency_over_time(model, example, counts, device=work.device, repeats=repeats, seconds=seconds)
     if remark := busy(time.load, threads, usable_cores()):
         work.say(f"  latency: {remark}")
     return {
         "params": cost.params(model),
-        "macs": cost.macs(model, shape),
+        "macs": cost.macs(model, example),
         "latency_ms": time.median,
         "latency_low": time.low,
         "latency_high": time.high,
@@ -207,7 +207,7 @@ def _write(work: Work, drawing: str, result: dict[str, Any], chances: list[Tenso
     work.run.model(
         "winnow.run.model:logged_model",
         [folder / files.MODEL],
-        list(test.images.shape[1:]),
+        list(test.facts["shape"]),
         arguments={"file": files.MODEL.name, "space": params.space.name},
     )
     spread = f" ± {result['accuracy_sd']:.2f}" if result["accuracy_sd"] is not None else ""

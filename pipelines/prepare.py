@@ -21,6 +21,7 @@ def main(params: Params, folder: Path) -> None:
     with working("prepare", params, folder) as work:
         manifest = prepare_splits(
             folder / files.SPLITS,
+            work.task,
             source=data.source,
             seed=params.seed,
             fractions=data.fractions.model_dump(),
@@ -37,8 +38,8 @@ def main(params: Params, folder: Path) -> None:
             work.run.dataset(name, split["digest"], files.SPLITS / f"{name}.parquet", name)
         metrics = {
             "images": rows,
-            "classes": len(manifest["classes"]),
-            "shape": manifest["shape"],
+            "classes": len(manifest["facts"]["classes"]),
+            "shape": manifest["facts"]["shape"],
             "duplicates": manifest["duplicates"],
         }
         left_out = [f"{count} {reason}" for reason, count in manifest.get("left_out", {}).items()]
@@ -47,9 +48,9 @@ def main(params: Params, folder: Path) -> None:
         files.write_json(folder / files.REPORTS / "prepare.json", metrics)
         work.run.metrics({f"images_{name}": count for name, count in rows.items()})
         work.run.artifact(folder / files.SPLITS / "manifest.json")
-        shape = "x".join(str(side) for side in manifest["shape"])
+        shape = "x".join(str(side) for side in manifest["facts"]["shape"])
         counts = ", ".join(f"{name} {count}" for name, count in rows.items())
-        work.say(f"prepared {data.source}: {shape}, {len(manifest['classes'])} classes; {counts}")
+        work.say(f"prepared {data.source}: {shape}, {work.task.described(manifest['facts'])}; {counts}")
         for note in [f"left out: {', '.join(left_out)}"] * bool(left_out) + manifest.get("notes", []):
             work.say(f"  {escape(note)}")
         work.say(f"  wrote {files.SPLITS}/; next: winnow search")

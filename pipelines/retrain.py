@@ -31,7 +31,8 @@ def main(params: Params, folder: Path, seed: int) -> None:
             model = train_child(work, arch, training, seed, watch, f"retrain (seed {seed})", keeper)
         path = files.retrained(seed)
         origin = provenance(params, folder, recipe_of(params, folder), work.device, work.outside)
-        about = about_model(params, facts(folder), arch, training, seed, initial=initial(seed)) | {"provenance": origin}
+        about = about_model(params, facts(params, folder), arch, training, seed, initial=initial(seed))
+        about["provenance"] = origin
         files.write_tensors(folder / path, model.state_dict(), about)
         files.write_rows(folder / files.REPORTS / f"retrain/{seed}.csv", watch.rows)
         last = {"train_loss": watch.rows[-1]["loss"], "train_accuracy": watch.rows[-1]["accuracy"]}

@@ -32,7 +32,8 @@ from winnow.run.benches import read_logits
 from winnow.run.model import load_model
 from winnow.run.revision import read_lock
 from winnow.run.table import true_accuracy
-from winnow.run.work import facts, final_space, search_space
+from winnow.run.work import final_space, search_space
+from winnow.tasks.classify import IMAGES
 from winnow.tracking.facts import flatten
 from winnow.trials.lookup import Table
 from winnow.trials.table import as_rows, read_table
@@ -161,9 +162,8 @@ def _logits(space: Any) -> Read:
 
 
 def _opened(project: Path) -> None:
-    facts(project)
     read_manifest(project / files.SPLITS)
-    open_split(project / files.SPLITS, "test", stage="evaluate")
+    open_split(project / files.SPLITS, "test", IMAGES, stage="evaluate")
 
 
 def _provenance(params: Any, project: Path) -> None:

@@ -1,6 +1,7 @@
 """Images have a height and a width: no code that meets a user's images makes a shape out of one side.
 
-Reads the sources. `winnow.spaces.facts_of` alone turns a shape into what a builder is told, `shape_of` turns it back.
+Reads the sources. `facts_of` of data/inputs/images.py alone turns a shape into what a builder is told, `shape_of` turns
+it back.
 """
 
 import ast

@@ -21,6 +21,7 @@ from winnow.data.prepare import prepare_splits
 from winnow.run.files import write_architecture
 from winnow.spaces.darts import darts
 from winnow.spaces.nas_bench_201 import nas_bench_201
+from winnow.tasks.classify import IMAGES
 from winnow.tools import ranking_files
 from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import Row, as_table, write_table
@@ -29,7 +30,8 @@ MODULES = """
 import numpy as np
 import torch
 from torch import nn
-from winnow.data.source import Part, Source
+from winnow.data.labelled import classified, labelled
+from winnow.data.source import Source
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.spaces.nas_bench_201 import nas_bench_201
@@ -42,7 +44,7 @@ def sized(classes, image_channels): return nas_bench_201(channels=4, cells=1, cl
 def photos(count):
     labels = np.arange(12 * count) % count
     images = np.random.default_rng(0).integers(0, 256, (len(labels), 1, 8, 8), dtype=np.uint8)
-    return Source(Part(images, labels), None, tuple(f"kind {i:03}" for i in range(count)))
+    return classified(labelled(images, labels), None, tuple(f"kind {i:03}" for i in range(count)))
 
 def three(options): return photos(3)
 def many(options): return photos(120)
@@ -177,7 +179,7 @@ def test_rank_is_killed_and_writes_the_same_files(folder):
 @pytest.mark.parametrize(("source", "classes"), [("three", 3), ("many", 120)])
 def test_networks_have_as_many_logits_as_the_split_has_classes(source, classes, capsys):
     fractions = {"weights": 0.5, "arch": 0.3, "select": 0.2}
-    prepare_splits(Path("splits"), source=f"my_things:{source}", seed=0, fractions=fractions, test_fraction=0.2)
+    prepare_splits(Path("splits"), IMAGES, source=f"my_things:{source}", seed=0, fractions=fractions, test_fraction=0.2)
     space = nas_bench_201(channels=4, cells=1, classes=classes, final=True, image_channels=1)
     arch = space.decide(lambda d: "nor_conv_3x3")
     table_of([arch, space.decide(lambda d: "skip_connect"), space.decide(lambda d: "nor_conv_1x1")])
@@ -198,7 +200,7 @@ def test_networks_have_as_many_logits_as_the_split_has_classes(source, classes, 
 
 def test_a_network_of_too_few_logits_is_a_sentence(capsys):
     fractions = {"weights": 0.5, "arch": 0.3, "select": 0.2}
-    prepare_splits(Path("splits"), source="my_things:many", seed=0, fractions=fractions, test_fraction=0.2)
+    prepare_splits(Path("splits"), IMAGES, source="my_things:many", seed=0, fractions=fractions, test_fraction=0.2)
     assert cli.run(["score", "my_things:gray", "--data", "splits", "--proxies", "snip,naswot"]) == 0
     assert "the network has 10 logits, and the images have labels up to 11" in capsys.readouterr().out
 

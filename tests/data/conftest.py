@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from winnow.data.labelled import classified, labelled
 from winnow.data.prepare import prepare_splits
-from winnow.data.source import Part, Source
+from winnow.data.source import Source
+from winnow.tasks.classify import IMAGES
 
 FRACTIONS = {"weights": 0.5, "arch": 0.25, "select": 0.25}
 
@@ -45,10 +47,10 @@ def make_source(random_images):
 
     def make_source(classes: int = 3, each: int = 12, *, with_test: bool = False, shape=(3, 8, 8)) -> Source:
         labels = np.tile(np.arange(classes), each)
-        train = Part(random_images(len(labels), shape), labels, np.arange(len(labels)))
+        train = labelled(random_images(len(labels), shape), labels, np.arange(len(labels)))
         held = np.repeat(np.arange(classes), 4)
-        test = Part(random_images(len(held), shape, seed=1), held, np.arange(len(held))) if with_test else None
-        return Source(train, test, tuple("abcdefghij"[:classes]), digest="raw")
+        test = labelled(random_images(len(held), shape, seed=1), held, np.arange(len(held))) if with_test else None
+        return classified(train, test, "abcdefghij"[:classes], digest="raw")
 
     return make_source
 
@@ -77,7 +79,7 @@ def write_parquet(encode, random_images):
 def digits_folder(tmp_path):
     """The splits of 400 digits, as prepare writes them."""
     folder = tmp_path / "splits"
-    prepare_splits(folder, source="digits", seed=3, fractions=FRACTIONS, test_fraction=0.2, limit_train=400)
+    prepare_splits(folder, IMAGES, source="digits", seed=3, fractions=FRACTIONS, test_fraction=0.2, limit_train=400)
     return folder
 
 

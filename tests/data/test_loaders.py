@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.splits import image_split, told
 from winnow.core.errors import Refused
-from winnow.data.augment import Augment
-from winnow.data.loaders import READERS, Batches, Cursor, Split, join, open_split
+from winnow.data.inputs.images import Augment, Images
+from winnow.data.loaders import READERS, Batches, Cursor, Split, join, open_split, subset
 from winnow.data.schema import SPLITS
+from winnow.tasks.classify import IMAGES
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -22,7 +24,7 @@ def split() -> Split:
     images = torch.randint(0, 256, (30, 3, 8, 8), generator=seeded(7), dtype=torch.uint8)
     mean, std = (images.double() / 255).mean((0, 2, 3)), (images.double() / 255).std((0, 2, 3))
     names = tuple(map(str, range(30)))
-    return Split("weights", images, torch.arange(30), "d1", names, tuple(mean.tolist()), tuple(std.tolist()), True)
+    return image_split(images, torch.arange(30), names, mean=mean.tolist(), std=std.tolist())
 
 
 def test_opened_splits_hold_the_data(digits_folder):
@@ -31,10 +33,10 @@ def test_opened_splits_hold_the_data(digits_folder):
     bunch = load_digits()
     seen = {}
     for name in SPLITS:
-        split = open_split(digits_folder, name, stage="evaluate")
-        assert (split.images.dtype, split.labels.dtype) == (torch.uint8, torch.int64)
-        assert split.images.shape == (len(split), 1, 8, 8)
-        for image, label in zip(split.images, split.labels, strict=True):
+        split = open_split(digits_folder, name, IMAGES, stage="evaluate")
+        assert (split.columns["image"].dtype, split.answers.dtype) == (torch.uint8, torch.int64)
+        assert split.columns["image"].shape == (len(split), 1, 8, 8)
+        for image, label in zip(split.columns["image"], split.answers, strict=True):
             seen[image.numpy().tobytes()] = int(label)
     known = {
         (image * 255 / 16).round().astype("uint8").tobytes(): int(label)
@@ -47,12 +49,12 @@ def test_opened_splits_hold_the_data(digits_folder):
 def test_test_split_is_for_evaluate_alone(digits_folder):
     for stage in (*READERS, "prepare", "x"):
         if stage == "evaluate":
-            assert len(open_split(digits_folder, "test", stage=stage)) == 80
+            assert len(open_split(digits_folder, "test", IMAGES, stage=stage)) == 80
         else:
             with pytest.raises(Refused):
-                open_split(digits_folder, "test", stage=stage)
+                open_split(digits_folder, "test", IMAGES, stage=stage)
     with pytest.raises(Refused, match=r"stage 'retrain' may not read split 'test'; only evaluate may"):
-        open_split(digits_folder, "test", stage="retrain")
+        open_split(digits_folder, "test", IMAGES, stage="retrain")
 
 
 def test_who_reads_what():
@@ -63,19 +65,21 @@ def test_who_reads_what():
 
 def test_unknown_splits_and_stages_are_refused(digits_folder):
     with pytest.raises(Refused, match=r"no split 'weight'; nearest: 'weights'"):
-        open_split(digits_folder, "weight", stage="search")
+        open_split(digits_folder, "weight", IMAGES, stage="search")
     with pytest.raises(Refused, match=r"stage 'serch' reads no split"):
-        open_split(digits_folder, "weights", stage="serch")
+        open_split(digits_folder, "weights", IMAGES, stage="serch")
 
 
 def test_join_puts_one_after_the_other(split):
-    other = replace(split, name="arch", images=split.images.flip(0), digest="d2")
+    other = replace(split, name="arch", columns={**split.columns, "image": split.columns["image"].flip(0)}, digest="d2")
     both = join([split, other])
     assert both.name == "weights+arch"
-    assert torch.equal(both.images, torch.cat([split.images, other.images]))
+    assert torch.equal(both.columns["image"], torch.cat([split.columns["image"], other.columns["image"]]))
     assert both.digest not in (split.digest, join([other, split]).digest)
-    with pytest.raises(ValueError, match="differ in image shape or classes"):
-        join([split, replace(split, images=split.images[..., :4])])
+    with pytest.raises(ValueError, match="differ in their columns or facts"):
+        join([split, subset(split, slice(None), image=split.columns["image"][..., :4])])
+    with pytest.raises(ValueError, match="differ in their columns or facts"):
+        join([split, told(split, symmetric=False)])
 
 
 def test_an_epoch_shows_every_image_once_normalised(split):
@@ -83,8 +87,8 @@ def test_an_epoch_shows_every_image_once_normalised(split):
     x, y = map(torch.cat, zip(*batches, strict=True))
     assert sorted(y.tolist()) == list(range(30))
     assert y.tolist() != list(range(30))
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (split.mean, split.std))
-    assert torch.allclose(x, (split.images[y].float() / 255 - mean) / std, atol=1e-5)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (split.facts["mean"], split.facts["std"]))
+    assert torch.allclose(x, (split.columns["image"][y].float() / 255 - mean) / std, atol=1e-5)
     assert x.dtype == torch.float32
     assert x.mean().abs() < 0.01
 
@@ -113,11 +117,11 @@ def test_lengths_and_last_batches(split):
 
 def test_state_is_all_that_a_resumed_run_needs(split):
     augment = Augment(pad=2, flip=True, cutout=3)
-    batches = Batches(split, 10, generator=seeded(5), augment=augment)
+    batches = Batches(split, 10, generator=seeded(5), augment=Images(split.facts, augment))
     list(batches)
     state = batches.state()
     expected = list(batches) + list(batches)
-    resumed = Batches(split, 10, generator=seeded(99), augment=augment)
+    resumed = Batches(split, 10, generator=seeded(99), augment=Images(split.facts, augment))
     resumed.restore(state)
     for (x, y), (x2, y2) in zip(expected, list(resumed) + list(resumed), strict=True):
         assert torch.equal(x, x2)
@@ -127,7 +131,9 @@ def test_state_is_all_that_a_resumed_run_needs(split):
 @pytest.mark.parametrize("left", range(1, 8))
 def test_a_cursor_goes_on_where_another_was_left(split, left):
     def batches(seed):
-        return Batches(split, 10, generator=seeded(seed), augment=Augment(pad=2, flip=True, cutout=3))
+        return Batches(
+            split, 10, generator=seeded(seed), augment=Images(split.facts, Augment(pad=2, flip=True, cutout=3))
+        )
 
     whole, cursor = Cursor(batches(5)), Cursor(batches(5))
     expected = [whole.next() for _ in range(9)][left:]
@@ -160,12 +166,15 @@ def test_another_pass_over_the_batches_leaves_a_cursor_alone(split):
 
 
 def test_augmented_batches_differ_and_keep_their_labels(split):
-    marked = replace(split, images=(split.labels[:, None, None, None] * 8 + 1).expand(30, 3, 8, 8).to(torch.uint8))
+    pixels = (split.answers[:, None, None, None] * 8 + 1).expand(30, 3, 8, 8).to(torch.uint8)
+    marked = subset(split, slice(None), image=pixels)
     plain = Batches(marked, 30, generator=seeded(2))
-    augmented = Batches(marked, 30, generator=seeded(2), augment=Augment(pad=2, flip=True, cutout=2))
+    augmented = Batches(
+        marked, 30, generator=seeded(2), augment=Images(split.facts, Augment(pad=2, flip=True, cutout=2))
+    )
     (x, y), (x2, y2) = next(iter(plain)), next(iter(augmented))
     assert torch.equal(y, y2)  # augmentation is drawn after the order
-    border = -torch.tensor(marked.mean) / torch.tensor(marked.std)
+    border = -torch.tensor(marked.facts["mean"]) / torch.tensor(marked.facts["std"])
     own = (x2 - x[:, :, :1, :1]).abs() < 1e-6
     black = (x2 - border.view(1, 3, 1, 1)).abs() < 1e-5
     assert (own | black | (x2 == 0)).all()
@@ -177,8 +186,8 @@ def test_augmented_batches_differ_and_keep_their_labels(split):
 
 def test_channels_last_is_a_layout_only(split):
     augment = Augment(2, True, 4)
-    plain = Batches(split, 10, generator=seeded(3), augment=augment)
-    last = Batches(split, 10, generator=seeded(3), augment=augment, channels_last=True)
+    plain = Batches(split, 10, generator=seeded(3), augment=Images(split.facts, augment))
+    last = Batches(split, 10, generator=seeded(3), augment=Images(split.facts, augment), channels_last=True)
     for (x, _), (x2, _) in zip(plain, last, strict=True):
         assert x2.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(x, x2)
@@ -193,14 +202,15 @@ def test_next_goes_through_epoch_after_epoch(split):
 
 
 def test_a_constant_channel_is_zero_and_not_nan(split):
-    flat = replace(split, images=torch.full_like(split.images, 51), mean=(0.2,) * 3, std=(0.0,) * 3)
+    flat = subset(split, slice(None), image=torch.full_like(split.columns["image"], 51))
+    flat = told(flat, mean=[0.2] * 3, std=[0.0] * 3)
     x, _ = next(iter(Batches(flat, 10, generator=seeded())))
     assert x.isfinite().all()
     assert x.abs().max() < 1e-4
 
 
 def test_too_few_images_are_refused(split):
-    with pytest.raises(Refused, match=r"split 'weights' has 30 images, fewer than one batch of 31"):
+    with pytest.raises(Refused, match=r"split 'weights' has 30 rows, fewer than one batch of 31"):
         Batches(split, 31, generator=seeded())
     assert len(Batches(split, 31, generator=seeded(), drop_last=False)) == 1
 
@@ -208,16 +218,18 @@ def test_too_few_images_are_refused(split):
 @pytest.mark.parametrize("augment", [Augment(pad=8), Augment(cutout=8), Augment(pad=-1)])
 def test_augmentation_beyond_the_image_is_refused(split, augment):
     with pytest.raises(Refused, match="takes 0 to 7 pixels on images of side 8"):
-        Batches(split, 4, generator=seeded(), augment=augment)
+        Images(split.facts, augment)
 
 
 SUM_OF_BATCHES = """
 import hashlib, torch
-from winnow.data.augment import Augment
+from winnow.data.inputs.images import Augment, Images
 from winnow.data.loaders import Batches, Split
 images = torch.arange(30 * 192).remainder(251).to(torch.uint8).view(30, 3, 8, 8)
-split = Split("weights", images, torch.arange(30), "d", tuple("ab"), (0.5,) * 3, (0.2,) * 3, True)
-batches = Batches(split, 10, generator=torch.Generator().manual_seed(1), augment=Augment(2, True, 3))
+facts = {"shape": [3, 8, 8], "mean": [0.5] * 3, "std": [0.2] * 3}
+split = Split("weights", {"image": images, "label": torch.arange(30)}, "label", Images(facts), facts, "d")
+augment = Images(facts, Augment(2, True, 3))
+batches = Batches(split, 10, generator=torch.Generator().manual_seed(1), augment=augment)
 found = hashlib.md5(b"".join(x.numpy().tobytes() for x, _ in batches)).hexdigest()
 print(found)
 """
@@ -235,9 +247,12 @@ def test_batches_are_equal_in_another_process():
 
 @pytest.mark.gpu
 def test_a_gpu_sees_the_batches_of_a_cpu(split):
-    augment = Augment(2, True, 4)
-    there = replace(split, images=split.images.cuda(), labels=split.labels.cuda())
-    pairs = [Batches(s, 10, generator=seeded(1), augment=augment, channels_last=True) for s in (split, there)]
+    augment = Images(split.facts, Augment(2, True, 4))
+    there = replace(split, columns={name: values.cuda() for name, values in split.columns.items()})
+    pairs = [
+        Batches(s, 10, generator=seeded(1), augment=Images(split.facts, augment), channels_last=True)
+        for s in (split, there)
+    ]
     for (x, y), (x2, y2) in zip(*pairs, strict=True):
         assert x2.is_cuda
         assert torch.allclose(x, x2.cpu(), atol=1e-6)

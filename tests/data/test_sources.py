@@ -1,6 +1,5 @@
 import sys
 
-import numpy as np
 import pytest
 
 from winnow.core.errors import Refused
@@ -13,7 +12,7 @@ from winnow.data.source import Part, Source
 
 def build(options):
     images = np.random.default_rng(options.seed).integers(0, 256, (20, 1, 6, 6), np.uint8)
-    return Source(Part(images, np.arange(20) % 2), None, ("even", "odd"))
+    return Source(Part({"image": images, "label": np.arange(20) % 2}), None, {"classes": ["even", "odd"]})
 
 def wrong(options):
     return 7
@@ -38,18 +37,18 @@ def own_module(tmp_path, monkeypatch):
 
 def test_digits_are_the_bundled_ones():
     source = load_source("digits", Options())
-    assert source.train.images.shape == (1797, 1, 8, 8)
-    assert (source.train.images.min(), source.train.images.max()) == (0, 255)
-    assert source.train.images[0, 0, 0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]  # 0 0 5 13 9 1 0 0 of 16
-    assert not source.symmetric
+    assert source.train.columns["image"].shape == (1797, 1, 8, 8)
+    assert (source.train.columns["image"].min(), source.train.columns["image"].max()) == (0, 255)
+    assert source.train.columns["image"][0, 0, 0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]  # 0 0 5 13 9 1 0 0 of 16
+    assert not source.facts["symmetric"]
     assert source.test is None
-    assert load_source("digits", Options(image_size=12, limit_train=50)).train.images.shape == (50, 1, 12, 12)
+    assert load_source("digits", Options(image_size=12, limit_train=50)).train.columns["image"].shape == (50, 1, 12, 12)
 
 
 def test_own_source(own_module):
     source = load_source(f"{own_module}:build", Options(seed=4))
     assert source.train.rows.tolist() == list(range(20))
-    assert source.train.labels.dtype == np.int32
+    assert source.train.columns["label"].tolist() == [0, 1] * 10
 
 
 @pytest.mark.parametrize(

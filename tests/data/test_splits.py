@@ -7,15 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.core.errors import Refused
+from winnow.data.labelled import classified, labelled
 from winnow.data.schema import SPLITS, content_digest, fixed_numpy
-from winnow.data.source import Part, Source
 from winnow.data.splits import check_leakage, make_splits
+from winnow.tasks.classify import IMAGES
+
+READING = {"reads": IMAGES.reads, "target": IMAGES.target, "deal": IMAGES.deal}
 
 FRACTIONS = {"weights": 0.5, "arch": 0.25, "select": 0.25}
 
 
 def split(source, seed=0, fractions=FRACTIONS, test_fraction=0.25):
-    return make_splits(source, seed=seed, fractions=fractions, test_fraction=test_fraction)
+    return make_splits(source, **READING, seed=seed, fractions=fractions, test_fraction=test_fraction)
 
 
 def rows(table) -> list[int]:
@@ -32,8 +35,8 @@ def test_every_image_is_dealt_once_class_by_class(make_source):
     for table in tables.values():
         assert rows(table) == sorted(rows(table))
         pixels = fixed_numpy(table["image"]).reshape(-1, 3, 8, 8)
-        assert (pixels == source.train.images[rows(table)]).all()
-        assert (table["label"].to_numpy() == source.train.labels[rows(table)]).all()
+        assert (pixels == source.train.columns["image"][rows(table)]).all()
+        assert (table["label"].to_numpy() == source.train.columns["label"][rows(table)]).all()
         assert set(table["source"].to_pylist()) == {"train"}
 
 
@@ -54,8 +57,8 @@ def test_the_seed_decides(make_source):
 
 def test_images_of_the_test_set_leave_training(make_source):
     source = make_source(with_test=True)
-    source.train.images[[3, 30]] = source.test.images[5]
-    source.train.images[8] = source.test.images[0]
+    source.train.columns["image"][[3, 30]] = source.test.columns["image"][5]
+    source.train.columns["image"][8] = source.test.columns["image"][0]
     result = split(source)
     assert result.dropped == 3
     assert not {3, 8, 30} & {row for name in SPLITS[:3] for row in rows(result.tables[name])}
@@ -69,7 +72,7 @@ def test_equal_images_stay_together(seed, twins):
     images = np.random.default_rng(0).integers(0, 256, (96, 1, 4, 4), np.uint8)
     for a, b in twins:
         images[a] = images[b]  # also across classes; half of the images stay alone
-    source = Source(Part(images, np.arange(96) % 3, np.arange(96)), None, ("a", "b", "c"))
+    source = classified(labelled(images, np.arange(96) % 3, np.arange(96)), None, ("a", "b", "c"))
     result = split(source, seed)
     check_leakage(result.tables)
     assert sum(len(table) for table in result.tables.values()) == 96
@@ -83,18 +86,18 @@ def test_leakage_is_found_and_counted(make_source):
     with pytest.raises(Refused) as refused:
         check_leakage(tables)
     message = str(refused.value)
-    assert "weights and arch share 2 image(s), weights and test share 3 image(s), arch and test share 1" in message
+    assert "weights and arch share 2 row(s), weights and test share 3 row(s), arch and test share 1" in message
     assert "select" not in message
 
 
 def test_too_few_images_of_a_class_are_refused(make_source):
     source = make_source(3, 4)
     split(source)
-    labels = source.train.labels.copy()
+    labels = source.train.columns["label"].copy()
     labels[labels == 2] = [2, 2, 2, 1]
-    with pytest.raises(Refused, match=r"class 'c' has 3 distinct training image\(s\); it takes 4, one for each of wei"):
-        split(replace(source, train=replace(source.train, labels=labels)))
-    source.train.images[:] = source.train.images[0]  # twelve times the same
+    with pytest.raises(Refused, match=r"class 'c' has 3 distinct training row\(s\); it takes 4, one for each of wei"):
+        split(replace(source, train=labelled(source.train.columns["image"], labels, source.train.rows)))
+    source.train.columns["image"][:] = source.train.columns["image"][0]  # twelve times the same
     with pytest.raises(Refused, match=r"class 'a' has 1 distinct"):
         split(source)
 
@@ -104,14 +107,14 @@ def test_all_small_classes_and_a_limit_are_named(make_source):
     with pytest.raises(Refused, match=r"class 'a' has 2 .*; so it is with 3 of 3 classes \('b' 2, 'c' 2\)$"):
         split(source)
     with pytest.raises(Refused, match=r"data.limit_train is 6: raise it to about 12, or set it to null"):
-        make_splits(source, seed=0, fractions=FRACTIONS, test_fraction=0.25, limit_train=6)
+        make_splits(source, **READING, seed=0, fractions=FRACTIONS, test_fraction=0.25, limit_train=6)
 
 
 def test_equal_images_with_other_labels_are_counted(make_source):
     source = make_source(with_test=True)
     assert split(source).contradicted == 0
-    source.train.images[[3, 30]] = source.test.images[5]  # labels 0 and 0 in training, 1 in test
-    source.train.images[7] = source.train.images[8]  # labels 1 and 2
+    source.train.columns["image"][[3, 30]] = source.test.columns["image"][5]  # labels 0 and 0 in training, 1 in test
+    source.train.columns["image"][7] = source.train.columns["image"][8]  # labels 1 and 2
     result = split(source)
     assert (result.dropped, result.repeated, result.contradicted) == (2, 1, 5)
 
@@ -119,7 +122,7 @@ def test_equal_images_with_other_labels_are_counted(make_source):
 def test_very_many_classes_are_dealt_in_time():
     labels = np.repeat(np.arange(20_000), 4)
     images = np.arange(len(labels), dtype=np.uint32).view(np.uint8).reshape(-1, 1, 2, 2)
-    source = Source(Part(images, labels, np.arange(len(labels))), None, tuple(map(str, range(20_000))))
+    source = classified(labelled(images, labels, np.arange(len(labels))), None, tuple(map(str, range(20_000))))
     began = time.perf_counter()
     result = split(source)
     assert time.perf_counter() - began < 20  # a look through all labels for each class takes minutes
@@ -128,7 +131,7 @@ def test_very_many_classes_are_dealt_in_time():
 
 def test_a_class_without_images_is_refused(make_source):
     with pytest.raises(Refused, match=r"class 'ghost' has 0 distinct"):
-        split(replace(make_source(), classes=("a", "b", "c", "ghost")))
+        split(replace(make_source(), facts={"classes": ["a", "b", "c", "ghost"]}))
 
 
 @pytest.mark.parametrize(

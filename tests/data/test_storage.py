@@ -11,13 +11,14 @@ from winnow.data.loaders import open_split
 from winnow.data.prepare import prepare_splits
 from winnow.data.schema import SPLITS
 from winnow.data.storage import read_manifest, write_splits
+from winnow.tasks.classify import IMAGES
 
 FRACTIONS = {"weights": 0.5, "arch": 0.25, "select": 0.25}
 
 
 def refusal(folder, name="weights") -> str:
     with pytest.raises(Refused) as refused:
-        open_split(folder, name, stage="evaluate")
+        open_split(folder, name, IMAGES, stage="evaluate")
     return str(refused.value)
 
 
@@ -28,26 +29,31 @@ def snapshot(folder) -> dict[str, bytes]:
 def test_manifest_describes_the_files(digits_folder):
     manifest = read_manifest(digits_folder)
     assert sorted(snapshot(digits_folder)) == sorted([f"{name}.parquet" for name in SPLITS] + ["manifest.json"])
-    assert (manifest["source"], manifest["shape"], manifest["symmetric"]) == ("digits", [1, 8, 8], False)
+    assert (manifest["source"], manifest["facts"]["shape"], manifest["facts"]["symmetric"]) == (
+        "digits",
+        [1, 8, 8],
+        False,
+    )
     assert manifest["duplicates"] == {"dropped_from_train": 0, "kept_together": 0}
     for name in SPLITS:
         table = pq.read_table(digits_folder / f"{name}.parquet")
         assert manifest["splits"][name]["rows"] == len(table)
-        assert manifest["splits"][name]["per_class"] == np.bincount(table["label"].to_numpy()).tolist()
 
 
 def test_mean_and_std_are_those_of_weights_and_arch(tmp_path, write_parquet):
     file = write_parquet(tmp_path / "train.parquet", [0, 1, 2, 3] * 10)
     settings = {"source": "parquet", "path": file, "seed": 0, "test_fraction": 0.2}
-    manifest = prepare_splits(tmp_path / "out", fractions=FRACTIONS, **settings)
-    splits = [open_split(tmp_path / "out", name, stage="search") for name in ("weights", "arch")]
-    pixels = np.concatenate([split.images.numpy() for split in splits]) / 255
-    assert manifest["mean"] == pytest.approx(pixels.mean((0, 2, 3)).tolist(), abs=1e-12)
-    assert manifest["std"] == pytest.approx(pixels.std((0, 2, 3)).tolist(), abs=1e-12)
+    manifest = prepare_splits(tmp_path / "out", IMAGES, fractions=FRACTIONS, **settings)
+    splits = [open_split(tmp_path / "out", name, IMAGES, stage="search") for name in ("weights", "arch")]
+    pixels = np.concatenate([split.columns["image"].numpy() for split in splits]) / 255
+    assert manifest["facts"]["mean"] == pytest.approx(pixels.mean((0, 2, 3)).tolist(), abs=1e-12)
+    assert manifest["facts"]["std"] == pytest.approx(pixels.std((0, 2, 3)).tolist(), abs=1e-12)
 
 
 def test_the_same_data_gives_the_same_files(digits_folder, tmp_path):
-    prepare_splits(tmp_path / "again", source="digits", seed=3, fractions=FRACTIONS, test_fraction=0.2, limit_train=400)
+    prepare_splits(
+        tmp_path / "again", IMAGES, source="digits", seed=3, fractions=FRACTIONS, test_fraction=0.2, limit_train=400
+    )
     assert snapshot(tmp_path / "again") == snapshot(digits_folder)
 
 
@@ -80,11 +86,18 @@ def test_fewer_rows_and_foreign_schemas_are_refused(digits_folder):
     pq.write_table(table.drop_columns(["hash"]), file)
     assert "column 'hash' must be fixed_size_binary[16], found nothing" in refusal(digits_folder)
     pq.write_table(pa.table({"a": [1]}), file)
-    assert "is not a split of format 1 (format found: none)" in refusal(digits_folder)
+    assert "is not a split of format 2 (format found: none)" in refusal(digits_folder)
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "is no JSON"), ("[]", "not a manifest of format 1"), ('{"format": 0}', "of format 1")]
+    ("text", "message"),
+    [
+        ("{", "is no JSON"),
+        ("[]", "not a manifest of format 2"),
+        ('{"format": 0}', "of format 2"),
+        ('{"format": 1}', "is of format 1, of an older winnow: run `winnow prepare` again"),
+        ('{"format": 2}', "is damaged: it is not what prepare wrote"),
+    ],
 )
 def test_broken_manifests_are_refused(digits_folder, text, message):
     (digits_folder / "manifest.json").write_text(text)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from winnow.core.errors import Refused
-from winnow.spaces import SPACES, build, builder, facts_of, shape_of
+from winnow.data.inputs.images import facts_of, shape_of
+from winnow.spaces import SPACES, build, builder
 
 FACTS = {"classes": 7, "image_channels": 1, "image_size": 16, "final": False}
 
@@ -76,7 +77,7 @@ def test_a_dotted_path_builds_a_users_space(mine):
     ("name", "message"),
     [
         ("dart", r"no space 'dart': known are darts, mobile, nas_bench_201.*; did you mean 'darts'\?"),
-        ("nope", r"known are darts, mobile, nas_bench_201, ofa, auto, and 'my_package.my_module:build'$"),
+        ("nope", r"known are darts, mobile, nas_bench_201, ofa, and 'my_package.my_module:build'$"),
         ("my_package.elsewhere:build", "no module 'my_package.elsewhere' beside params.yaml or on PYTHONPATH"),
         ("my_package.needs_more:build", "No module named 'a_module_nobody_has'\n.*, line 1: import a_module"),
         ("my_package.my_module:nothing", "module 'my_package.my_module' has no function 'nothing'"),

@@ -11,6 +11,7 @@ from winnow.core.errors import Refused
 from winnow.data.loaders import open_split
 from winnow.run import files
 from winnow.run.model import load_model, prepared
+from winnow.tasks.classify import IMAGES
 from winnow.trust import export as exporting
 from winnow.trust.why import FILE, why
 
@@ -26,25 +27,25 @@ def out(finished, tmp_path_factory):
 
 
 def test_onnx_alone_scores_on_test_what_the_report_says(finished, out):
-    test = open_split(finished / files.SPLITS, "test", stage="evaluate")
+    test = open_split(finished / files.SPLITS, "test", IMAGES, stage="evaluate")
     told = json.loads((out / "export.json").read_text())
-    x = prepared(test.images, {**told, "shape": list(test.images.shape[1:])}).numpy()
+    x = prepared(test.columns["image"], {**told, "shape": list(test.columns["image"].shape[1:])}).numpy()
 
     session = onnxruntime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {"images": x})
 
-    accuracy = 100 * float((torch.from_numpy(logits).argmax(1) == test.labels).double().mean())
+    accuracy = 100 * float((torch.from_numpy(logits).argmax(1) == test.answers).double().mean())
     assert accuracy == pytest.approx(json.loads((finished / "reports/evaluate.json").read_text())["accuracies"][0])
 
 
 def test_the_largest_error_is_measured_on_the_test_split_and_stored(finished, out):
     told = json.loads((out / "export.json").read_text())
-    test = open_split(finished / files.SPLITS, "test", stage="evaluate")
+    test = open_split(finished / files.SPLITS, "test", IMAGES, stage="evaluate")
     assert told["checked_on"] == f"test split {test.digest}"
     assert told["images"] == len(test)
     assert 0 < told["max_error"] < 1e-4
     model, about = load_model(finished / files.MODEL)
-    error, agreeing = exporting.compare(model, out / "model.onnx", prepared(test.images, about), onnxruntime)
+    error, agreeing = exporting.compare(model, out / "model.onnx", prepared(test.columns["image"], about), onnxruntime)
     assert (error, agreeing) == (told["max_error"], told["agreeing"])
 
 

@@ -6,7 +6,6 @@ The network is one of a user's own and sized by the images, so that a square whe
 import json
 import shutil
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,19 +13,18 @@ from click.testing import CliRunner
 
 from tests.stages.tiny import tiny
 from winnow.cli.main import cli
-from winnow.config.methods import objection, selection
+from winnow.config.pairs import KEEP_LIMITS, OFFERS, objection
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
+from winnow.data.inputs.images import shape_of
 from winnow.measure import cost
 from winnow.pipelines import prepare, search
 from winnow.pipelines import select as selecting
 from winnow.run import evaluators, files
 from winnow.run.limits import Limits
 from winnow.run.work import facts, final_space
-from winnow.search.methods import STRATEGIES
-from winnow.search.selection import selection as selecting_of
 from winnow.search.selections import SELECTIONS
-from winnow.spaces import build, shape_of
+from winnow.spaces import build
 from winnow.tools import plan as planning
 from winnow.trials.table import as_rows, read_table
 
@@ -37,13 +35,14 @@ from torch import nn
 from winnow.core.holes import Choice
 from winnow.core.replace import replace
 from winnow.core.space import Space
-from winnow.data.source import Options, Part, Source
+from winnow.data.labelled import classified, labelled
+from winnow.data.source import Options, Source
 
 def images(options):
     rng = np.random.default_rng(0)
     labels = np.arange(120) % 3
     pixels = rng.integers(0, 255, (120, 2, 12, 8), dtype=np.uint8)
-    return Source(Part(pixels, labels), None, ("a", "b", "c"))
+    return classified(labelled(pixels, labels), None, ("a", "b", "c"))
 
 def network(classes, image_channels, image_height, image_width, width=4):
     def choice(name):
@@ -116,7 +115,7 @@ def chosen(folder):
     return {method: (Architecture.of(row["choices"]), row) for method, row in content["methods"].items()}
 
 
-PAIRS = [(s, m) for s in STRATEGIES for m in SELECTIONS if selection(m).keeps_limits and objection(s, m) is None]
+PAIRS = [(s, m) for s in OFFERS for m in KEEP_LIMITS if objection(s, m) is None]
 METHODS_OF = {s: [m for t, m in PAIRS if t == s] for s, _ in PAIRS}
 
 
@@ -136,7 +135,7 @@ def test_every_selection_that_takes_a_limit_keeps_it_at_the_images_true_size(str
     assert list(found) == METHODS_OF[strategy]
     for arch, row in found.values():
         assert row["macs"] == macs_of(arch) <= limit
-        child = build("oblong_of_a_user:network", {}, **facts(work)).derive(arch)
+        child = build("oblong_of_a_user:network", {}, **facts(params, work)).derive(arch)
         assert row["macs"] == cost.macs(child, SHAPE)
     told = json.loads((work / "reports/select.json").read_text())["limits"]
     assert told == {"max_macs": limit, "max_params": 1791}
@@ -144,7 +143,7 @@ def test_every_selection_that_takes_a_limit_keeps_it_at_the_images_true_size(str
 
 def test_the_largest_network_is_what_the_numbers_above_say(work):
     arch = Architecture.of({"l/0": "conv_5", "l/1": "conv_5"})
-    child = build("oblong_of_a_user:network", {}, **facts(work)).derive(arch)
+    child = build("oblong_of_a_user:network", {}, **facts(oblong(), work)).derive(arch)
     assert (cost.params(child), cost.macs(child, SHAPE)) == (1991, macs_of(arch))
 
 
@@ -172,7 +171,7 @@ def test_trials_count_macs_at_the_images_true_size(evaluator, work):
 def test_what_trials_shorten_knows_both_sides_of_the_smaller_image(work):
     params = oblong(search__strategy="trials", select__methods=["best"], search__trials__training__resolution=2)
     evaluate = evaluators.search(str(work), params.model_dump(), "cpu", None, None)
-    assert evaluate.train.images.shape[1:] == (2, 6, 4)
+    assert evaluate.train.columns["image"].shape[1:] == (2, 6, 4)
     with torch.device("cpu"):
         child = evaluate.space.derive({"l/0": "conv_1", "l/1": "conv_1"})
     assert child[-1].in_features == 4 * 6 * 4
@@ -204,14 +203,11 @@ def test_trials_that_are_all_beyond_the_limit_are_told_so(work):
 
 def test_a_network_beyond_its_limit_is_never_written(work, monkeypatch):
     largest = Architecture.of({"l/0": "conv_5", "l/1": "conv_5"})
-    own = SimpleNamespace(
-        largest=selecting_of("initialised", "is ours", keeps_limits=True)(lambda bench: (largest, []))
-    )
-    monkeypatch.setitem(sys.modules, "ours", own)
-    params = oblong(search__strategy="training_free", select__methods=["ours:largest"], select__max_params="90%")
+    monkeypatch.setattr("winnow.search.selections.random.choose", lambda bench, samples: (largest, []))
+    params = oblong(search__strategy="training_free", select__methods=["random"], select__max_params="90%")
     search.main(params, work)
     with pytest.raises(
-        Refused, match=rf"ours:largest chose {largest.digest}, which has 1,991 params, and the limit is at most"
+        Refused, match=rf"random chose {largest.digest}, which has 1,991 params, and the limit is at most"
     ):
         selecting.main(params, work)
     assert not (work / files.ARCHITECTURE).exists()
@@ -290,10 +286,10 @@ def test_a_share_is_of_the_users_own_network_where_the_space_was_made_of_one(wor
 
 
 def test_facts_hold_the_true_shape(work):
-    assert shape_of(facts(work)) == SHAPE
+    assert shape_of(facts(oblong(), work)) == SHAPE
 
 
-@pytest.mark.parametrize("method", [m for m in SELECTIONS if not selection(m).keeps_limits])
+@pytest.mark.parametrize("method", [m for m in SELECTIONS if m not in KEEP_LIMITS])
 def test_a_selection_without_limits_is_refused_when_parameters_are_read(method):
     with pytest.raises(Refused, match=rf"select.max_params: '{method}' decides .* select with likeliest or evolution"):
         tiny(select__methods=[method], select__max_params="50%")

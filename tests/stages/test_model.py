@@ -9,12 +9,14 @@ from safetensors.torch import save_file
 
 from tests.stages.tiny import tiny
 from winnow.core.errors import Refused
+from winnow.data.inputs.images import facts_of
 from winnow.data.loaders import open_split
 from winnow.pipelines import retrain, select
 from winnow.run import files
 from winnow.run.model import load_model, prepared
 from winnow.run.revision import md5_of
-from winnow.spaces import build, facts_of
+from winnow.spaces import build
+from winnow.tasks.classify import IMAGES
 from winnow.tracking.run import Run
 
 
@@ -28,15 +30,15 @@ def rewritten(finished, tmp_path, change):
 
 
 def test_three_lines_load_a_model_without_the_project(finished, tmp_path, monkeypatch):
-    images = open_split(finished / files.SPLITS, "test", stage="evaluate")
+    images = open_split(finished / files.SPLITS, "test", IMAGES, stage="evaluate")
     shutil.copy(finished / files.MODEL, tmp_path / "model.safetensors")
     monkeypatch.chdir(tmp_path)
 
     model, about = load_model("model.safetensors")
     with torch.no_grad():
-        predicted = [about["classes"][i] for i in model(prepared(images.images, about)).argmax(1)]
+        predicted = [about["classes"][i] for i in model(prepared(images.columns["image"], about)).argmax(1)]
 
-    right = sum(images.classes[y] == name for y, name in zip(images.labels, predicted, strict=True))
+    right = sum(images.facts["classes"][y] == name for y, name in zip(images.answers, predicted, strict=True))
     accuracies = json.loads((finished / "reports/evaluate.json").read_text())["accuracies"]
     assert 100 * right / len(images) == pytest.approx(accuracies[0])
     with pytest.raises(Refused, match=r"shape \(2, 1, 9, 8\)"):

@@ -15,6 +15,7 @@ from winnow.run import dry, files
 from winnow.run.dry import try_search
 from winnow.run.model import load_model
 from winnow.run.work import about_model, facts, final_space, search_space, working
+from winnow.tasks.classify import IMAGES
 from winnow.train.building import fresh, laid
 from winnow.train.fit import fit
 from winnow.train.watch import Watch
@@ -103,12 +104,12 @@ def test_what_cannot_work_is_one_sentence(name, prepared):
 def test_what_was_built_is_trained_saved_and_loaded(name, prepared, tmp_path):
     """Through a file: the loaded network computes what the trained one does, whatever no file holds."""
     params = own(name)
-    final, fact = final_space(params, prepared), facts(prepared)
+    final, fact = final_space(params, prepared), facts(params, prepared)
     arch = final.decide(uniform(random.Random(1)))
     first, again = (laid(fresh(final, arch, CPU, 7)) for _ in range(2))
     for one, two in zip(first.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(one, two)
-    split = open_split(prepared / files.SPLITS, "weights", stage="retrain")
+    split = open_split(prepared / files.SPLITS, "weights", IMAGES, stage="retrain")
     batches = Batches(split, 16, generator=torch.Generator(), channels_last=True)
     recipe = params.retrain.recipe()
     model = fit(first, [next(iter(batches))], recipe, seed=0, watch=Watch())
@@ -116,7 +117,7 @@ def test_what_was_built_is_trained_saved_and_loaded(name, prepared, tmp_path):
     files.write_tensors(tmp_path / "m.safetensors", model.state_dict(), about)
     loaded, _ = load_model(tmp_path / "m.safetensors", params.space.name)
     with torch.no_grad():
-        x = torch.randn(3, *split.images.shape[1:], generator=torch.Generator().manual_seed(0))
+        x = torch.randn(3, *split.columns["image"].shape[1:], generator=torch.Generator().manual_seed(0))
         assert torch.allclose(model(x), loaded(x), atol=1e-5)
 
 

@@ -20,6 +20,7 @@ from winnow.pipelines import select as selecting
 from winnow.run import files
 from winnow.run.model import load_model
 from winnow.run.work import final_space, search_space
+from winnow.tasks.classify import IMAGES
 from winnow.trust.same import LATENCY
 
 
@@ -73,11 +74,11 @@ def test_evidence_holds_every_mask_and_every_child_evaluated(finished):
 
 def test_the_saved_model_scores_on_test_what_the_report_says(finished):
     model, about = load_model(finished / "artifacts/model.safetensors")
-    test = open_split(finished / files.SPLITS, "test", stage="evaluate")
+    test = open_split(finished / files.SPLITS, "test", IMAGES, stage="evaluate")
     mean, std = (torch.tensor(about[name]).view(1, -1, 1, 1) for name in ("mean", "std"))
     with torch.no_grad():
-        predicted = model((test.images.float() / 255 - mean) / std).argmax(1)
-    accuracy = 100 * float((predicted == test.labels).double().mean())
+        predicted = model((test.columns["image"].float() / 255 - mean) / std).argmax(1)
+    accuracy = 100 * float((predicted == test.answers).double().mean())
     assert accuracy == pytest.approx(read(finished, "reports/evaluate.json")["accuracies"][0], abs=1e-6)
 
 

@@ -21,7 +21,6 @@ TINY = {
     "select.evolution.population": 4,
     "select.evolution.generations": 1,
     "select.evolution.parents": 2,
-    "select.calibration_images": 64,
     "select.evolution.calibration_images": 64,
     "tune.trials": 2,
     "tune.epochs": 1,
@@ -43,7 +42,7 @@ def tiny(**changes: object) -> Params:
         *sections, last = key.split(".")
         place = content
         for section in sections:
-            place = place.setdefault(section, {})
+            place = place[section]
         place[last] = value
     return check_params(content)
 

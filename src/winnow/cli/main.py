@@ -189,7 +189,6 @@ def list_spaces() -> None:
     for name, build in SPACES.items():
         click.echo(f"{name}{inspect.signature(build)}".replace(" -> winnow.core.space.Space", ""))
         click.echo(f"  {inspect.getdoc(build).splitlines()[0]}")
-    click.echo("auto\n  a network of your own, made elastic: space.model in params.yaml, docs/your-network.md")
     click.echo("my_package.my_module:build\n  a space of your own: docs/add-a-space.md")
 
 
@@ -206,10 +205,6 @@ def show(name: str | None, limit: int) -> None:
         click.echo(f"  {d.name:<14} {pick}{', '.join(map(str, d.options))}{only}")
     if len(found.decisions) > limit:
         click.echo(f"  … and {len(found.decisions) - limit} more (--limit)")
-    if found.table:
-        click.echo("what became of the network:")
-    for path, what, told in found.table:
-        click.echo(f"  {path:<32} {what:<7} {told}")
 
 
 @space.command()

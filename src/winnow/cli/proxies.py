@@ -67,8 +67,8 @@ def rank(
     from winnow.trials.lookup import Table
 
     asked = click.get_current_context().params
-    images, classes = _images(data, shape, batch, seed)
-    space, table = _space(name, seed, images, classes), Table.read(path)
+    images, facts = _images(data, shape, batch, seed)
+    space, table = _space(name, seed, images, facts), Table.read(path)
     at = {"epochs": fidelity} if fidelity is not None else dict((table.fidelities(metric) or [()])[-1])
     truth = truth_of(space, table, metric, at, sample, seed)
     workers = workers or usable_cores()
@@ -139,7 +139,7 @@ def score(
     from winnow.run.files import read_architecture
     from winnow.tools.standing import module_at, scores_of, standing
 
-    images, classes = _images(data, shape, batch, seed)
+    images, facts = _images(data, shape, batch, seed)
     chosen = _chosen(proxies, images)
     if ":" in network and not Path(network).exists():
         sample, rows = 0, scores_of(module_at(network, seed), chosen, images, seed)
@@ -148,7 +148,7 @@ def score(
             f"an architecture has a space: say --space for {network}, or name a module like 'my_module:build'"
         )
     else:
-        space = _space(name, seed, images, classes)
+        space = _space(name, seed, images, facts)
         rows = standing(space, read_architecture(Path(network), space, name), chosen, images, sample, seed)
     click.echo(f"{'proxy':<16}{'score':>16}{f'beats of {sample}' if sample else '':>14}".rstrip())
     for row in rows:
@@ -157,7 +157,7 @@ def score(
 
 
 def _images(data: Path | None, shape: tuple[int, ...] | None, batch: int, seed: int):
-    """A batch of the split `weights` with labels and how many classes the split has, or noise without either."""
+    """A batch of the split `weights` and what builders are told of its data, or noise without either."""
     from winnow.core.errors import Refused
     from winnow.tools.ranking import noise_batch
 
@@ -166,23 +166,27 @@ def _images(data: Path | None, shape: tuple[int, ...] | None, batch: int, seed: 
     if shape is not None:
         raise Refused("--input-shape is that of noise: images of --data have their own, so leave one of the two out")
     from winnow.data.loaders import Batches, open_split
+    from winnow.data.storage import read_manifest
+    from winnow.tasks import task_named
     from winnow.train.seeds import generator
 
-    split = open_split(data, "weights", stage="search")
-    return next(iter(Batches(split, batch, generator=generator(seed, "score")))), len(split.classes)
+    task = task_named(read_manifest(data)["task"])
+    split = open_split(data, "weights", task, stage="search")
+    return next(iter(Batches(split, batch, generator=generator(seed, "score")))), task.facts(split.facts)
 
 
-def _space(name: str, seed: int, images, classes: int | None):
+def _space(name: str, seed: int, images, facts: dict | None):
     """The space for these images; for noise, of as many classes as it has by itself."""
     from functools import partial
 
+    from winnow.data.inputs.images import facts_of
     from winnow.run.networks import usual
-    from winnow.spaces import build, facts_of
+    from winnow.spaces import build
     from winnow.train.building import built
 
-    image = tuple(images[0].shape[1:])
-    known = usual(name) if classes is None else {"classes": classes}
-    return built(partial(build, name, {}, **facts_of(image), **known, final=True), image, seed)
+    shape = tuple(images[0].shape[1:])
+    known = {**facts_of(shape), **usual(name)} if facts is None else facts
+    return built(partial(build, name, {}, **known, final=True), shape, seed)
 
 
 def _chosen(proxies: str | None, images) -> list[str]:

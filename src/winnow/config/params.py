@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from winnow.config.pairs import OFFERS, objection, unlimited
 from winnow.config.section import (
     Distinct,
     Fraction,
     ImageSize,
     Limit,
-    Named,
     NotNegative,
     Place,
     Positive,
@@ -20,8 +20,10 @@ from winnow.config.section import (
     Weight,
     nearest,
 )
+from winnow.config.strategies import Strategies
 from winnow.config.trial_params import SearchTrials, Trials, Tune
-from winnow.search.recipe import Recipe as Supernet
+from winnow.search.selections import SELECTIONS
+from winnow.tasks import TASKS
 from winnow.train.recipes import RECIPES, Recipe
 
 LONGEST_NAME = 250  # characters; MLflow's databases hold 256
@@ -67,33 +69,50 @@ class Data(Section):
     flip: bool | None = None
 
 
-class SpaceParams(Named):
-    """`options`, and sections by the name of a space: what its builder takes by keyword."""
+class NasBench201(Section):
+    channels: Positive = 16
+    cells: Positive = 1
 
+
+class Darts(Section):
+    channels: Positive = 8
+    layers: Annotated[int, Field(ge=3)] = 5
+    candidates: Literal["darts", "s1", "s2", "s3", "s4"] = "darts"
+    none: bool = True
+
+
+class Mobile(Section):
+    width: Rate = 0.25
+
+
+class SpaceParams(Section):
     name: str = "nas_bench_201"
+    nas_bench_201: NasBench201 = NasBench201()
+    darts: Darts = Darts()
+    mobile: Mobile = Mobile()
     options: dict[str, Any] = {}
 
-    @model_validator(mode="before")
-    @classmethod
-    def of_a_network(cls, given: Any) -> Any:
-        """`model`, `weights`, `only` and `except` beside the name are options of space auto; Python keeps `except`."""
-        if not isinstance(given, dict) or given.get("name") != "auto":
-            return given
-        beside = {key: given[key] for key in ("model", "weights", "only", "except") if key in given}
-        options = {**given.get("options", {}), **beside}
-        if "except" in options:
-            options["except_"] = options.pop("except")
-        return {**{key: value for key, value in given.items() if key not in beside}, "options": options}
+    @model_validator(mode="after")
+    def known(self) -> Self:
+        known = ("nas_bench_201", "darts", "mobile", "ofa")
+        if ":" not in self.name and self.name not in known:
+            hint = nearest(self.name, known)
+            raise ValueError(f"name takes {', '.join(known)} or 'my_package.my_module:build', not {self.name!r}{hint}")
+        return self
 
     def chosen(self) -> dict[str, Any]:
         """The options of the space that `name` names."""
-        return {**self.section(self.name), **self.options}
+        section = getattr(self, self.name, None) if ":" not in self.name else None
+        return {**(section.model_dump() if section is not None else {}), **self.options}
 
 
-class Search(Named):
-    """The recipe of a search, `options`, and sections by the name of a strategy: what that takes by keyword."""
+class TrainingFree(Section):
+    proxies: Annotated[list[str], Distinct] = ["live_params", "expressivity", "trainability", "meco", "jacob_cov"]
+    batch: Annotated[int, Field(ge=2)] = 64
 
-    strategy: str = "darts"
+
+class Search(Strategies):
+    strategy: Literal[tuple(OFFERS)] = "darts"  # type: ignore[valid-type]
     epochs: Positive = 30
     batch: Annotated[int, Field(ge=2)] = 64
     lr: Rate = 0.025
@@ -105,33 +124,67 @@ class Search(Named):
     logits_lr: Rate = 3e-3
     logits_weight_decay: Weight = 1e-3
     collapse: Literal["off", "warn", "stop"] = "warn"
+    training_free: TrainingFree = TrainingFree()
     trials: SearchTrials = SearchTrials()
-    options: dict[str, Any] = {}
 
-    def chosen(self) -> dict[str, Any]:
-        """The options of the strategy that is named."""
-        return {**self.section(self.strategy), **self.options}
-
-    def recipe(self) -> Supernet:
-        """How the weights of the supernet are trained, and its logits."""
-        return Supernet(**{name: getattr(self, name) for name in Supernet.__dataclass_fields__})
+    def recipe(self) -> dict[str, Any]:
+        """The keyword arguments of the strategy's method."""
+        names = ["epochs", "lr", "lr_min", "momentum", "weight_decay", "clip"]
+        if self.strategy != "spos":
+            names += ["logits_lr", "logits_weight_decay"]
+        return {name: getattr(self, name) for name in names} | self.options(self.strategy)
 
 
-class Select(Named):
-    """`options` by method, and sections by the name of a selection: what that takes by keyword."""
+class Perturbation(Section):
+    criterion: Literal["accuracy", "loss", "magnitude"] = "accuracy"
+    none: Literal["never", "masked"] = "never"
+    batch_norm: Literal["batch", "running"] = "batch"
+    tune_epochs: NotNegative = 2
+    tune_lr: Rate = 0.0025
 
-    methods: Annotated[list[str], Distinct] = ["perturbation", "magnitude"]
+
+class Threshold(Section):
+    least: Fraction | None = None
+
+
+class Likeliest(Section):
+    count: Positive = 20
+
+
+class Evolution(Section):
+    population: Annotated[int, Field(ge=2)] = 20
+    generations: NotNegative = 5
+    parents: Positive = 10
+    mutation: Annotated[float, Field(ge=0, le=1)] = 0.1
+    calibration_images: Annotated[int, Field(ge=2)] = 1024
+
+
+class RandomSample(Section):
+    samples: Positive = 100
+
+
+class Prune(Section):
+    random_alpha: bool = False
+
+
+class Select(Section):
+    methods: Annotated[list[Literal[tuple(SELECTIONS)]], Distinct] = ["perturbation", "magnitude"]  # type: ignore[valid-type]
     splits: Annotated[list[TrainingSplit], Distinct] = ["arch", "select"]
     batch: Annotated[int, Field(ge=2)] = 256
-    calibration_images: Annotated[int, Field(ge=2)] = 1024
     table: str | None = None
     max_params: Limit = None
     max_macs: Limit = None
-    options: dict[str, dict[str, Any]] = {}
+    perturbation: Perturbation = Perturbation()
+    threshold: Threshold = Threshold()
+    likeliest: Likeliest = Likeliest()
+    evolution: Evolution = Evolution()
+    random: RandomSample = RandomSample()
+    prune: Prune = Prune()
 
-    def chosen(self, method: str) -> dict[str, Any]:
-        """The options of selection `method`."""
-        return {**self.section(method), **self.options.get(method, {})}
+    def options(self, method: str) -> dict[str, Any]:
+        """What selection `method` is called with."""
+        section = getattr(self, method, None)
+        return section.model_dump() if isinstance(section, Section) else {}
 
     @model_validator(mode="after")
     def distinct(self) -> Self:
@@ -256,6 +309,7 @@ class TrackingParams(Section):
 class Params(Section):
     """The whole file."""
 
+    task: str = "image_classification"
     seed: NotNegative = 0
     runtime: Runtime = Runtime()
     data: Data = Data()
@@ -270,8 +324,33 @@ class Params(Section):
     study: Study = Study()
     tracking: TrackingParams = TrackingParams()
 
+    @field_validator("task")
+    @classmethod
+    def a_task(cls, name: str) -> str:
+        if ":" not in name and name not in TASKS:
+            raise ValueError(f"no task {name!r}{nearest(name, TASKS)}: {', '.join(TASKS)}, or your own module:TASK")
+        return name
+
     @model_validator(mode="after")
     def meaningful(self) -> Self:
+        for method in self.select.methods:
+            if reason := objection(self.search.strategy, method):
+                raise ValueError(f"select.methods: {reason}")
+            for name, value in (("max_params", self.select.max_params), ("max_macs", self.select.max_macs)):
+                if value is not None and (reason := unlimited(self.search.strategy, method)):
+                    raise ValueError(f"select.{name}: {reason}")
+        if self.search.trials.constraints and self.search.strategy != "trials":
+            raise ValueError(
+                f"search.trials.constraints: these hold with strategy trials, not with {self.search.strategy!r}: "
+                "set select.max_params or select.max_macs, or leave them out"
+            )
+        if self.search.precision == "bf16" and self.search.strategy == "darts" and self.search.darts.order == "second":
+            raise ValueError("search.darts.order: second takes differences that bf16 rounds away; use fp32")
+        if self.search.strategy == "unas" and self.search.unas.latency_ms is not None and self.space.name == "darts":
+            raise ValueError(
+                "search.unas.latency_ms: unas draws operations and not which two inputs a node of darts keeps, so that "
+                "a latency would be that of another network; set it to null, or search with strategy trials"
+            )
         recipe = self.retrain.recipe()
         if recipe.schedule == "steps" and recipe.decay == 1:
             raise ValueError(
@@ -279,6 +358,8 @@ class Params(Section):
             )
         if recipe.schedule != "steps" and self.retrain.decay is not None:
             raise ValueError(f"retrain.decay: only schedule steps reads it, not {recipe.schedule}; set decay to null")
+        if recipe.auxiliary and self.space.name != "darts":
+            raise ValueError("retrain.auxiliary: only space darts has a second classifier; set retrain.auxiliary to 0")
         if self.select.table is not None and self.space.name != "nas_bench_201":
             raise ValueError("select.table: the table holds NAS-Bench-201 cells; set it to null or space.name to it")
         return self

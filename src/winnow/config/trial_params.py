@@ -66,7 +66,6 @@ class TrialTraining(Section):
 
 
 class TrialInherited(Section):
-    strategy: str = "spos"
     calibration_images: Annotated[int, Field(ge=2)] = 1024
 
 

@@ -4,20 +4,17 @@ import difflib
 import hashlib
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from winnow.core.errors import Refused
-from winnow.data.augment import Augment, Draws, crop_and_flip, cutout, draw
-from winnow.data.schema import SPLITS, fixed_numpy
-from winnow.data.source import check_labels
+from winnow.data.inputs import Inputs
+from winnow.data.schema import SPLITS, columns_of
 from winnow.data.storage import read_manifest, read_split
 
 # Which stage may read which split. Nothing that shapes the result may see `test`.
@@ -32,73 +29,107 @@ READERS = {
 
 @dataclass(frozen=True)
 class Split:
-    """Images (n, channels, height, width) uint8 and labels (n,) int64 on one device.
+    """Columns of n rows on one device; a network is given what `inputs` makes of them and is to tell `target`.
 
-    `mean` and `std` per channel are those of weights and arch (pixel / 255), whichever split this is. `digest` is the
-    content's. `symmetric`: a mirrored image keeps its label; where False, flipping teaches what is not so.
+    `facts` are those of the data, whichever split this is; `digest` is the content's.
     """
 
     name: str
-    images: Tensor
-    labels: Tensor
+    columns: Mapping[str, Tensor]
+    target: str
+    inputs: Inputs
+    facts: Mapping[str, Any]
     digest: str
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    symmetric: bool
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.answers)
+
+    @property
+    def answers(self) -> Tensor:
+        """(n, ...): what a network is to tell."""
+        return self.columns[self.target]
+
+    @property
+    def device(self) -> torch.device:
+        return self.answers.device
 
 
-def open_split(folder: str | Path, name: str, *, stage: str, device: torch.device | str = "cpu") -> Split:
-    """One split of a folder that prepare wrote, checked against the manifest, with its images on `device`.
+class Reading(Protocol):
+    """Of a task, what it takes to open a split."""
 
-    Raises Refused where the stage may not read the split and where a file is missing, damaged or another than
-    the manifest describes.
+    @property
+    def name(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def inputs(self) -> Callable[[Mapping[str, Any]], Inputs]: ...
+
+
+def open_split(
+    folder: str | Path, name: str, task: Reading, *, stage: str, device: torch.device | str = "cpu"
+) -> Split:
+    """One split of a folder that prepare wrote for `task`, checked against the manifest, on `device`.
+
+    Whole numbers that are to be told are int64. Raises Refused where the stage may not read the split, where it was
+    prepared for another task, and where a file is missing, damaged or another than the manifest describes.
     """
     _check_reader(stage, name)
     folder = Path(folder)
-    manifest = read_manifest(folder)
-    table = read_split(folder, name, manifest)
-    labels = table["label"].to_numpy()
-    check_labels(labels, len(manifest["classes"]), f"{name}.parquet")
+    manifest = manifest_for(folder, task)
+    arrays = columns_of(read_split(folder, name, manifest))
+    columns = {key: torch.from_numpy(values.copy()) for key, values in arrays.items()}  # Arrow's are read-only
+    if not columns[task.target].is_floating_point():
+        columns[task.target] = columns[task.target].long()
     return Split(
         name,
-        _images(table["image"], manifest["shape"]).to(device),
-        torch.from_numpy(labels.astype(np.int64)).to(device),
+        {key: values.to(device) for key, values in columns.items()},
+        task.target,
+        task.inputs(manifest["facts"]),
+        manifest["facts"],
         manifest["splits"][name]["digest"],
-        tuple(manifest["classes"]),
-        tuple(manifest["mean"]),
-        tuple(manifest["std"]),
-        manifest["symmetric"],
     )
+
+
+def manifest_for(folder: Path, task: Reading) -> dict[str, Any]:
+    """The manifest of the splits in `folder`. Refused where they were prepared for another task."""
+    manifest = read_manifest(folder)
+    if manifest["task"] != task.name:
+        raise Refused(
+            f"{folder} was prepared for task {manifest['task']!r}, and params.yaml has task {task.name!r}: "
+            "run `winnow prepare` again"
+        )
+    return manifest
 
 
 def join(splits: Sequence[Split]) -> Split:
     """Several splits of one folder as one, in the order given: retraining takes weights, arch and select."""
     first = splits[0]
-    if any((s.images.shape[1:], s.classes) != (first.images.shape[1:], first.classes) for s in splits):
-        raise ValueError(f"splits {[s.name for s in splits]} differ in image shape or classes")
+    if any((_shapes(s), s.facts) != (_shapes(first), first.facts) for s in splits):
+        raise ValueError(f"splits {[s.name for s in splits]} differ in their columns or facts")
     return replace(
         first,
         name="+".join(split.name for split in splits),
-        images=torch.cat([split.images for split in splits]),
-        labels=torch.cat([split.labels for split in splits]),
+        columns={name: torch.cat([split.columns[name] for split in splits]) for name in first.columns},
         digest=hashlib.blake2b("+".join(split.digest for split in splits).encode(), digest_size=16).hexdigest(),
     )
 
 
-def subset(split: Split, which: Tensor | slice, images: Tensor | None = None) -> Split:
-    """The images at `which` positions, or `images` in their place; the digest tells it from the whole."""
-    taken = images if images is not None else split.images[which]
-    told = f"{split.digest} {taken.shape} {hashlib.blake2b(taken.cpu().numpy().tobytes(), digest_size=16).hexdigest()}"
-    digest = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
-    return replace(split, images=taken, labels=split.labels[which], digest=digest)
+def subset(split: Split, which: Tensor | slice, **instead: Tensor) -> Split:
+    """The rows at `which` positions, with `instead` in the place of columns; the digest tells it from the whole."""
+    columns = {name: values[which] for name, values in split.columns.items()} | instead
+    told = hashlib.blake2b(split.digest.encode(), digest_size=16)
+    for name, values in columns.items():
+        told.update(f"{name} {tuple(values.shape)}".encode())
+        told.update(values.cpu().numpy().tobytes())
+    return replace(split, columns=columns, digest=told.hexdigest())
+
+
+def _shapes(split: Split) -> dict[str, tuple[torch.dtype, torch.Size]]:
+    return {name: (values.dtype, values.shape[1:]) for name, values in split.columns.items()}
 
 
 class Batches:
-    """One epoch of batches at each iteration: x (b, c, h, w) float32, normalised, and y (b,) int64, on the device.
+    """One epoch of batches at each iteration: x, as `inputs` makes it, and y (b, ...), on the split's device.
 
     All randomness of an epoch (order and augmentation) is drawn from `generator`, a CPU one, when the iteration
     starts: CPU and GPU see the same batches, and `state()` taken before an epoch is all that a resumed run must
@@ -112,50 +143,43 @@ class Batches:
         batch: int,
         *,
         generator: torch.Generator,
-        augment: Augment | None = None,
+        augment: Inputs | None = None,  # in place of the split's own inputs, which augment nothing
         shuffle: bool = True,
         drop_last: bool = True,
         channels_last: bool = False,
     ):
         if len(split) < (batch if drop_last else 1):
             raise Refused(
-                f"split {split.name!r} has {len(split)} images, fewer than one batch of {batch}; "
-                "lower the batch size or give the split more images"
+                f"split {split.name!r} has {len(split)} rows, fewer than one batch of {batch}; "
+                "lower the batch size or give the split more rows"
             )
-        _check_augment(augment, split)
-        self.split, self.batch, self.generator, self.augment = split, batch, generator, augment
+        self.split, self.batch, self.generator = split, batch, generator
+        self.inputs = split.inputs if augment is None else augment
         self.shuffle, self.drop_last = shuffle, drop_last
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        moments = torch.tensor([split.mean, split.std], device=split.images.device) * 255
-        moments[1][moments[1] == 0] = 1  # a channel of one value becomes 0, not NaN
-        self.shift, self.scale = moments[0].view(-1, 1, 1), 1 / moments[1].view(-1, 1, 1)
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.split), self.batch)
         return full if self.drop_last or not rest else full + 1
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Any, Tensor]]:
         return self.epoch()
 
-    def epoch(self, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, skip: int = 0) -> Iterator[tuple[Any, Tensor]]:
         """A new epoch, drawn here and now, without its first `skip` batches."""
-        count, device, batch = len(self.split), self.split.images.device, self.batch
+        count, device, batch = len(self.split), self.split.device, self.batch
         order = torch.randperm(count, generator=self.generator) if self.shuffle else torch.arange(count)
-        order, draws = order.to(device), None
-        if self.augment is not None:
-            draws = draw(self.augment, count, tuple(self.split.images.shape[2:]), self.generator).to(device)
+        order = order.to(device)
+        draws = {name: each.to(device) for name, each in self.inputs.draw(count, self.generator).items()}
         rows = (slice(start, start + batch) for start in range(skip * batch, len(self) * batch, batch))
-        return (self._made(order[each], None if draws is None else draws[each]) for each in rows)
+        return (self._made(order[each], {name: drawn[each] for name, drawn in draws.items()}) for each in rows)
 
-    def _made(self, rows: Tensor, draws: Draws | None) -> tuple[Tensor, Tensor]:
-        images = self.split.images.index_select(0, rows)
-        if draws is not None:
-            images = crop_and_flip(images, self.augment.pad, draws)
-        x = images.to(torch.float32).sub_(self.shift).mul_(self.scale)
-        if draws is not None and draws.centres is not None:
-            cutout(x, self.augment.cutout, draws.centres)
-        x = x.contiguous(memory_format=self.layout)  # last: one pass here is a third of all steps in that layout
-        return x, self.split.labels.index_select(0, rows)
+    def _made(self, rows: Tensor, draws: Mapping[str, Tensor]) -> tuple[Any, Tensor]:
+        columns = {name: self.split.columns[name].index_select(0, rows) for name in self.inputs.reads}
+        x = self.inputs.make(columns, draws)
+        if isinstance(x, Tensor):  # last: one pass here is a third of all steps in that layout
+            x = x.contiguous(memory_format=self.layout if x.dim() == 4 else torch.contiguous_format)
+        return x, self.split.answers.index_select(0, rows)
 
     def state(self) -> dict[str, Any]:
         """What the next epoch follows from."""
@@ -174,11 +198,11 @@ class Cursor:
     running epoch; it is 0 between two.
     """
 
-    def __init__(self, batches: Iterable[tuple[Tensor, Tensor]]):
+    def __init__(self, batches: Iterable[tuple[Any, Tensor]]):
         self.batches, self.taken, self.began = batches, 0, None
-        self.rest: Iterator[tuple[Tensor, Tensor]] | None = None
+        self.rest: Iterator[tuple[Any, Tensor]] | None = None
 
-    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self) -> Iterator[tuple[Any, Tensor]]:
         """The rest of the running epoch, or a new one."""
         if self.rest is None:
             self.began, self.rest = self._state(), iter(self.batches)
@@ -187,7 +211,7 @@ class Cursor:
             yield batch
         self.taken, self.rest = 0, None
 
-    def next(self) -> tuple[Tensor, Tensor]:
+    def next(self) -> tuple[Any, Tensor]:
         """The next batch, epoch after epoch without end, each in its own order."""
         return next(batch for epoch in itertools.repeat(self.epoch) for batch in epoch())
 
@@ -201,7 +225,7 @@ class Cursor:
         if isinstance(self.batches, Batches):
             self.batches.restore(state["now"])
 
-    def _again(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _again(self) -> Iterator[tuple[Any, Tensor]]:
         if not isinstance(self.batches, Batches):
             return itertools.islice(self.batches, self.taken, None)
         self.batches.restore(self.began)
@@ -212,7 +236,7 @@ class Cursor:
 
 
 def in_order(split: Split, batch: int) -> Batches:
-    """All images of `split`, unaugmented, always in the same order, in batches of nearly equal size up to `batch`."""
+    """All rows of `split`, unaugmented, always in the same order, in batches of nearly equal size up to `batch`."""
     even = math.ceil(len(split) / math.ceil(len(split) / batch))
     return Batches(split, even, generator=torch.Generator(), shuffle=False, drop_last=False, channels_last=True)
 
@@ -226,20 +250,3 @@ def _check_reader(stage: str, name: str) -> None:
     if name not in READERS[stage]:
         allowed = ", ".join(key for key, names in READERS.items() if name in names)
         raise Refused(f"stage {stage!r} may not read split {name!r}; only {allowed} may")
-
-
-def _check_augment(augment: Augment | None, split: Split) -> None:
-    side = min(split.images.shape[2:])
-    for name, pixels in (("pad", augment.pad), ("cutout", augment.cutout)) if augment else ():
-        if not 0 <= pixels < side:
-            raise Refused(f"augmentation {name} takes 0 to {side - 1} pixels on images of side {side}; got {pixels}")
-
-
-def _images(column: pa.ChunkedArray, shape: Sequence[int]) -> Tensor:
-    """The pixels (n, channels, height, width): one copy out of Arrow's read-only buffers."""
-    images = torch.empty((len(column), *shape), dtype=torch.uint8)
-    rows, start = images.view(len(column), -1).numpy(), 0
-    for chunk in column.chunks:
-        rows[start : start + len(chunk)] = fixed_numpy(pa.chunked_array([chunk]))
-        start += len(chunk)
-    return images

@@ -1,16 +1,36 @@
 """From the name of a source to a folder of splits: what the prepare stage runs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
-from winnow.data.source import ImageSize, Options, Source
+from winnow.data.schema import columns_of
+from winnow.data.source import Columns, ImageSize, Options, Source
 from winnow.data.sources import load_source
-from winnow.data.splits import Splits, check_leakage, make_splits
+from winnow.data.splits import Deal, Splits, check_leakage, make_splits
 from winnow.data.storage import build_manifest, write_splits
+
+
+class Preparing(Protocol):
+    """Of a task, what it takes to prepare its splits."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def reads(self) -> tuple[str, ...]: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def check(self) -> Callable[[Source], Source]: ...
+    @property
+    def deal(self) -> Deal: ...
+    @property
+    def learnt(self) -> Callable[[Sequence[Columns]], Mapping[str, Any]]: ...
 
 
 def prepare_splits(
     folder: str | Path,
+    task: Preparing,
     *,
     source: str,
     seed: int,
@@ -28,15 +48,26 @@ def prepare_splits(
     Raises Refused, in one sentence, on anything wrong with the data or its settings; then the folder is unchanged.
     """
     options = Options(path, image_column, label_column, image_size, limit_train, limit_test, seed)
-    data = load_source(source, options)
-    splits = make_splits(data, seed=seed, fractions=fractions, test_fraction=test_fraction, limit_train=limit_train)
+    data = task.check(load_source(source, options))
+    splits = make_splits(
+        data,
+        reads=task.reads,
+        target=task.target,
+        deal=task.deal,
+        seed=seed,
+        fractions=fractions,
+        test_fraction=test_fraction,
+        limit_train=limit_train,
+    )
     check_leakage(splits.tables)
+    learnt = task.learnt([columns_of(splits.tables[name]) for name in ("weights", "arch")])
     manifest = build_manifest(
         splits.tables,
+        {**data.facts, **learnt},
+        task=task.name,
         source=source,
         source_digest=data.digest,
         seed=seed,
-        symmetric=data.symmetric,
         duplicates={"dropped_from_train": splits.dropped, "kept_together": splits.repeated},
         **_said(data, splits),
     )
@@ -48,9 +79,9 @@ def _said(data: Source, splits: Splits) -> dict[str, object]:
     """What a reader should hear of, where there is any: `left_out`, counts by reason, and `notes`, sentences."""
     notes = list(data.notes)
     if splits.dropped:
-        notes.append(f"{splits.dropped} training image(s) are in the test set too: left out of training")
+        notes.append(f"{splits.dropped} training row(s) are in the test set too: left out of training")
     if splits.repeated:
-        notes.append(f"{splits.repeated} training image(s) are there more than once: kept in one split")
+        notes.append(f"{splits.repeated} training row(s) are there more than once: kept in one split")
     if splits.contradicted:
-        notes.append(f"{splits.contradicted} image(s) have an equal one with another label")
+        notes.append(f"{splits.contradicted} row(s) have an equal one with another answer")
     return ({"left_out": dict(data.left_out)} if data.left_out else {}) | ({"notes": notes} if notes else {})

@@ -1,4 +1,4 @@
-"""What a split file holds: decoded pixels, labels, where each row came from, and a digest that survives upgrades.
+"""What a split file holds: the columns of its source, where each row came from, and a digest that survives upgrades.
 
 A Parquet file's bytes change with the writer's version and settings; `content_digest` reads only what the columns
 say, so equal data has equal digests for as long as the format version stands.
@@ -7,63 +7,86 @@ say, so equal data has equal digests for as long as the format version stands.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from winnow.core.errors import Refused
+from winnow.data.source import Columns
 
 SPLITS = ("weights", "arch", "select", "test")
-FORMAT = 1  # raised when the columns or their meaning change
+FORMAT = 2  # raised when the columns or their meaning change
 HASH_BYTES = 16
+Kind = tuple[str, tuple[int, ...]]  # dtype, as numpy names it, and the shape of one row
 
 
-def split_schema(shape: Sequence[int], classes: Sequence[str]) -> pa.Schema:
-    """The schema of a split whose images have `shape` (channels, height, width) and whose labels index `classes`.
+def kinds_of(columns: Columns) -> dict[str, Kind]:
+    """What each column holds."""
+    return {name: (values.dtype.name, values.shape[1:]) for name, values in columns.items()}
 
-    `row` counts from 0 inside `source`, which is "train" or "test": the part of the data set the image came from.
+
+def split_schema(kinds: Mapping[str, Kind], facts: Mapping[str, Any]) -> pa.Schema:
+    """The schema of a split with these columns; `facts` are those of its source.
+
+    `row` counts from 0 inside `source`, which is "train" or "test": the part of the data set the row came from.
     """
     fields = [
-        pa.field("image", pa.binary(math.prod(shape)), nullable=False),  # uint8, (channels, height, width) order
-        pa.field("label", pa.int32(), nullable=False),
+        *(pa.field(name, _arrow_type(kind), nullable=False) for name, kind in kinds.items()),
         pa.field("row", pa.int64(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
-        pa.field("hash", pa.binary(HASH_BYTES), nullable=False),  # of the pixels
+        pa.field("hash", pa.binary(HASH_BYTES), nullable=False),  # of the columns that a network is given
     ]
     metadata = {
         "winnow.format": str(FORMAT),
-        "winnow.shape": json.dumps(list(shape)),
-        "winnow.classes": json.dumps(list(classes)),
+        "winnow.columns": json.dumps({name: [dtype, list(shape)] for name, (dtype, shape) in kinds.items()}),
+        "winnow.facts": json.dumps(facts, sort_keys=True),
     }
     return pa.schema(fields, metadata)
 
 
-def shape_of(schema: pa.Schema) -> tuple[int, ...]:
-    """(channels, height, width) as the schema's metadata has it."""
-    return _listed(schema, "winnow.shape", lambda size: type(size) is int and 0 < size < 2**15)
+def stored(values: np.ndarray) -> pa.Array:
+    """A column (n, ...) as Arrow has it: numbers where a row is one, else the bytes of each row, without a copy."""
+    return pa.array(values) if values.ndim == 1 else fixed_binary(values)
 
 
-def classes_of(schema: pa.Schema) -> tuple[str, ...]:
-    """The class names as the schema's metadata has them; a label is an index into them."""
-    return _listed(schema, "winnow.classes", lambda name: isinstance(name, str))
+def columns_of(table: pa.Table) -> dict[str, np.ndarray]:
+    """The columns of a split, as its source gave them; read-only where nothing had to be copied."""
+    found = {}
+    for name, (dtype, shape) in _kinds(table.schema).items():
+        column = table[name]
+        if shape:
+            found[name] = fixed_numpy(column).view(np.dtype(dtype).newbyteorder("<")).reshape(-1, *shape)
+        else:
+            found[name] = column.to_numpy()
+    return found
 
 
-def _listed(schema: pa.Schema, key: str, right: Callable[[object], bool]) -> tuple:
-    """A list in the metadata. Refused where it is none, or something in it is not `right`."""
+def _arrow_type(kind: Kind) -> pa.DataType:
+    dtype, shape = np.dtype(kind[0]), kind[1]
+    return pa.binary(dtype.itemsize * math.prod(shape)) if shape else pa.from_numpy_dtype(dtype)
+
+
+def _kinds(schema: pa.Schema) -> dict[str, Kind]:
+    """What the schema's metadata say of the columns. Refused where that is damaged."""
     try:
-        values = json.loads((schema.metadata or {})[key.encode()])
-    except (ValueError, KeyError, RecursionError) as error:
-        raise Refused(f"the metadata {key!r} of a split is damaged; run the prepare stage again") from error
-    if not isinstance(values, list) or not all(map(right, values)):
-        raise Refused(f"the metadata {key!r} of a split is damaged; run the prepare stage again")
-    return tuple(values)
+        told = json.loads((schema.metadata or {})[b"winnow.columns"])
+        kinds = {name: (np.dtype(dtype).name, tuple(shape)) for name, (dtype, shape) in told.items()}
+        sound = all(np.dtype(dtype).kind in "iuf" for dtype, _ in kinds.values()) and all(
+            type(size) is int and 0 < size < 2**31 for _, shape in kinds.values() for size in shape
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Refused("the metadata 'winnow.columns' of a split is damaged; run the prepare stage again") from error
+    if not sound or not kinds or any(math.prod(shape) >= 2**31 for _, shape in kinds.values()):
+        raise Refused("the metadata 'winnow.columns' of a split is damaged; run the prepare stage again")
+    return kinds
 
 
 def fixed_binary(rows: np.ndarray) -> pa.FixedSizeBinaryArray:
-    """An array (n, ...) of bytes as n fixed-size binary values, without a copy where it is contiguous."""
+    """An array (n, ...) as n fixed-size binary values, without a copy where it is contiguous."""
     rows = np.ascontiguousarray(rows)
-    width = math.prod(rows.shape[1:])
+    width = math.prod(rows.shape[1:]) * rows.itemsize
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(rows), [None, pa.py_buffer(rows)])
 
 
@@ -75,20 +98,27 @@ def fixed_numpy(column: pa.ChunkedArray) -> np.ndarray:
     return flat.reshape(-1, width)
 
 
-def pixel_hashes(images: np.ndarray) -> np.ndarray:
-    """(n, 16) uint8: the BLAKE2b hash of each image's pixels; equal images, equal hashes."""
-    flat = np.ascontiguousarray(images).reshape(len(images), -1)
-    digests = b"".join(hashlib.blake2b(row, digest_size=HASH_BYTES).digest() for row in flat)
-    return np.frombuffer(digests, np.uint8).reshape(-1, HASH_BYTES)
+def row_hashes(columns: Columns, names: Sequence[str]) -> np.ndarray:
+    """(n, 16) uint8: the BLAKE2b hash of each row in the columns `names`; equal rows, equal hashes."""
+    flat = [np.ascontiguousarray(columns[name]).reshape(len(columns[name]), -1).view(np.uint8) for name in names]
+    digests = []
+    for row in zip(*flat, strict=True):
+        whole = hashlib.blake2b(digest_size=HASH_BYTES)
+        for values in row:
+            whole.update(values)
+        digests.append(whole.digest())
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, HASH_BYTES)
 
 
 def check_schema(schema: pa.Schema, name: str) -> None:
     """Refuse, in the name of the file `name`, a schema that is not that of a split."""
     metadata = schema.metadata or {}
+    if metadata.get(b"winnow.format") == b"1":
+        raise Refused(f"{name} is a split of format 1, of an older winnow: run `winnow prepare` again")
     if metadata.get(b"winnow.format") != str(FORMAT).encode():
         found = metadata.get(b"winnow.format", b"none").decode(errors="replace")
         raise Refused(f"{name} is not a split of format {FORMAT} (format found: {found}); run the prepare stage again")
-    expected = split_schema(shape_of(schema), classes_of(schema))
+    expected = split_schema(_kinds(schema), {})
     for field in expected:
         found = schema.field(field.name).type if field.name in schema.names else "nothing"
         if found != field.type:
@@ -122,6 +152,10 @@ def _column_digest(column: pa.ChunkedArray) -> bytes:
         digest.update(f"int[{kind.bit_width}]".encode())
         for chunk in column.chunks:
             digest.update(chunk.to_numpy().astype("<i8", copy=False))
+    elif pa.types.is_floating(kind):
+        digest.update(f"float[{kind.bit_width}]".encode())
+        for chunk in column.chunks:
+            digest.update(np.ascontiguousarray(chunk.to_numpy(zero_copy_only=False)))
     else:
         digest.update(b"text")
         for chunk in column.chunks:

@@ -1,5 +1,6 @@
-"""What every source of data gives: decoded images with labels, checked once, whatever they were made of."""
+"""What every source of data gives: named arrays with a row each, checked once, whatever they were made of."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,8 +10,10 @@ import numpy as np
 
 from winnow.core.errors import Refused
 
+Columns = Mapping[str, np.ndarray]  # by name, each (rows, ...): one shape and dtype for all rows
 ImageSize = int | Sequence[int] | None  # the side of a square, or (height, width), in pixels; None: as they are
-CHANNELS = (1, 3, 4)  # of an image that PIL or a camera makes
+TAKEN = ("row", "source", "hash")  # columns that every split has beside those of its source
+EXAMPLE = "Part({'image': images, 'label': labels})"
 
 
 @dataclass(frozen=True)
@@ -28,16 +31,22 @@ class Options:
 
 @dataclass(frozen=True)
 class Part:
-    """Images (n, channels, height, width) uint8, labels (n,), and their row numbers in the source (None: 0, 1, …)."""
+    """Columns of n rows each, and the rows' numbers in the source (None: 0, 1, …).
 
-    images: np.ndarray
-    labels: np.ndarray
+    `groups` (n,), numbers or texts, say whose a row is (a speaker, a patient): no group is torn apart by a split.
+    """
+
+    columns: Columns
     rows: np.ndarray | None = None
+    groups: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set in memory. `symmetric`: a mirrored image keeps its label, so flips are a fair augmentation.
+    """A data set in memory. `facts` are what its task and its networks must know beside the arrays, as JSON has it.
 
     `digest` names the raw data it was read from; without `test`, some of `train` is held out later. `left_out` counts,
     by reason, what of the raw data is not used; `notes` say in sentences what was done to the rest.
@@ -45,11 +54,17 @@ class Source:
 
     train: Part
     test: Part | None
-    classes: tuple[str, ...]
-    symmetric: bool = True
+    facts: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def parts(self) -> dict[str, Part]:
+        return {"train": self.train} | ({} if self.test is None else {"test": self.test})
+
+    def with_parts(self, parts: Mapping[str, Part]) -> "Source":
+        """The same source with other parts, of the same names."""
+        return replace(self, train=parts["train"], test=parts.get("test"))
 
 
 def sides(size: int | Sequence[int]) -> tuple[int, ...]:
@@ -58,49 +73,29 @@ def sides(size: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def checked(source: Source) -> Source:
-    """The source with rows numbered and channels alike in both parts; Refused where it cannot be used."""
-    classes = _class_names(source.classes)
+    """The source with rows numbered, in arrays that can be stored; Refused where it cannot be used.
+
+    What its columns mean is checked by the task that reads them.
+    """
     _check_facts(source)
-    source = replace(source, classes=classes, symmetric=bool(source.symmetric), notes=tuple(source.notes))
-    train = _checked_part(source.train, "train", classes)
-    if len(present := np.unique(train.labels)) == 1:
-        raise Refused(f"all training images are of one class, {classes[present[0]]!r}; it takes at least 2")
-    if source.test is None:
-        return replace(source, train=train, notes=(*source.notes, *_dark(train)))
-    test = _checked_part(source.test, "test", classes)
-    channels = max(train.images.shape[1], test.images.shape[1])
-    train, test = (replace(part, images=with_channels(part.images, channels)) for part in (train, test))
-    if train.images.shape[1:] != test.images.shape[1:]:
-        raise Refused(
-            f"training images have shape {train.images.shape[1:]}, test images {test.images.shape[1:]}; "
-            "set data.image_size to bring them to one size"
-        )
-    return replace(source, train=train, test=test, notes=(*source.notes, *_dark(train)))
-
-
-def _class_names(given: Any) -> tuple[str, ...]:
-    if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray):
-        raise Refused(f"the class names are a {type(given).__name__}; it takes a tuple of texts, one a class")
-    names = tuple(given)
-    if wrong := [name for name in names if not isinstance(name, str)]:
-        kind = type(wrong[0]).__name__
-        raise Refused(f"class names must be text; one is {wrong[0]!r} ({kind}): write tuple(map(str, classes))")
-    names = tuple(map(str, names))
-    if odd := next((name for name in names if any("\ud800" <= letter <= "\udfff" for letter in name)), None):
-        raise Refused(f"class name {odd!r} is no Unicode text; name it in other letters")
-    if len(names) < 2:
-        raise Refused(f"the data has {len(names)} class(es) {list(names)}; it takes at least 2")
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Refused(f"class name {twice!r} is there twice; each class needs a name of its own")
-    return names
+    parts = {name: _checked_part(part, name) for name, part in source.parts().items()}
+    return replace(source.with_parts(parts), facts=json.loads(json.dumps(source.facts)), notes=tuple(source.notes))
 
 
 def _check_facts(source: Source) -> None:
-    """What goes into the manifest beside the images."""
-    for name, kinds, wanted in (("symmetric", bool | np.bool_, "True or False"), ("digest", str, "a text")):
-        if not isinstance(value := getattr(source, name), kinds):
-            raise Refused(f"the source's {name} is {value!r} ({type(value).__name__}); it takes {wanted}")
+    """What goes into the manifest beside the arrays."""
+    if not isinstance(source.digest, str):
+        kind = type(source.digest).__name__
+        raise Refused(f"the source's digest is {source.digest!r} ({kind}); it takes a text")
+    if not isinstance(source.facts, Mapping) or not all(isinstance(name, str) for name in source.facts):
+        kind = type(source.facts).__name__
+        raise Refused(f"the source's facts are a {kind}; it takes a dict, such as facts={{'classes': ['cat', 'dog']}}")
+    try:
+        json.dumps(source.facts, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise Refused(
+            f"the source's facts cannot be written as JSON ({error}): give plain texts and numbers"
+        ) from error
     left, notes = source.left_out, source.notes
     if not isinstance(left, Mapping) or not all(isinstance(k, str) and type(v) is int for k, v in left.items()):
         raise Refused("the source's left_out takes a dict of reasons and whole numbers")
@@ -108,48 +103,43 @@ def _check_facts(source: Source) -> None:
         raise Refused("the source's notes take a tuple of texts")
 
 
-def _checked_part(part: Part, name: str, classes: Sequence[str]) -> Part:
+def _checked_part(part: Part, name: str) -> Part:
     if not isinstance(part, Part):
-        raise Refused(f"the source's {name} is a {type(part).__name__}; write {name}=Part(images, labels)")
-    images = part.images
-    if not isinstance(images, np.ndarray):
-        hint = "add .numpy()" if hasattr(images, "numpy") else "write np.asarray(images)"
-        raise Refused(f"the {name} images are a {type(images).__name__}; it takes a numpy array of uint8: {hint}")
-    labels = _as_array(part.labels, f"the {name} labels")
-    _check_pixels(images, name)
-    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
-        hint = ""
-        if labels.ndim == 2:
-            hint = ": write labels.argmax(1)" if labels.shape[1] > 1 else ": write labels[:, 0]"
+        raise Refused(f"the source's {name} is a {type(part).__name__}; write {name}={EXAMPLE}")
+    if not isinstance(part.columns, Mapping) or not part.columns:
+        kind = type(part.columns).__name__
+        raise Refused(f"the columns of the source's {name} are a {kind}; it takes arrays by name: {name}={EXAMPLE}")
+    if wrong := [key for key in part.columns if key in TAKEN or not isinstance(key, str) or not key.isidentifier()]:
+        raise Refused(f"a column of the {name} part is called {wrong[0]!r}; it takes a plain name, none of {TAKEN}")
+    columns = {key: _as_column(values, f"column {key!r} of the {name} part") for key, values in part.columns.items()}
+    lengths = {key: len(values) for key, values in columns.items()}
+    count = next(iter(lengths.values()))
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{key} {length}" for key, length in lengths.items())
+        raise Refused(f"the columns of the {name} part have different lengths ({told}); each takes one value a row")
+    if not count:
+        raise Refused(f"the {name} part has no rows")
+    rows = np.arange(count) if part.rows is None else _as_array(part.rows, f"the {name} rows")
+    if rows.shape != (count,) or rows.dtype.kind not in "iu":
+        raise Refused(f"{count} {name} rows need as many row numbers, or rows=None; got {rows.dtype} {rows.shape}")
+    groups = None if part.groups is None else _as_array(part.groups, f"the {name} groups")
+    if groups is not None and (groups.shape != (count,) or groups.dtype.kind not in "iuU"):
         raise Refused(
-            f"{len(images)} {name} images need as many integer labels; got {labels.dtype} {labels.shape}{hint}"
+            f"{count} {name} rows need as many groups, numbers or texts, or groups=None; "
+            f"got {groups.dtype} {groups.shape}"
         )
-    check_labels(labels, len(classes), name)
-    rows = np.arange(len(images)) if part.rows is None else _as_array(part.rows, f"the {name} rows")
-    if rows.shape != (len(images),) or rows.dtype.kind not in "iu":
-        raise Refused(
-            f"{len(images)} {name} images need as many row numbers, or rows=None; got {rows.dtype} {rows.shape}"
-        )
-    return Part(images, labels.astype(np.int32), rows.astype(np.int64))
+    return Part(columns, rows.astype(np.int64), groups)
 
 
-def _check_pixels(images: np.ndarray, name: str) -> None:
-    """Refuse another shape than (n, channels, height, width), and other values than pixels, with what to write."""
-    shape, hint = images.shape, ""
-    if images.ndim == 3:
-        hint = "; for grey images write images[:, None]"
-    elif images.ndim == 4 and shape[3] in CHANNELS and shape[1] not in CHANNELS:
-        hint = "; with the channels last, write images.transpose(0, 3, 1, 2)"
-    if images.ndim != 4 or 0 in shape or hint:
-        raise Refused(f"the {name} images have shape {shape}; it takes (images, channels, height, width){hint}")
-    if images.dtype == np.uint8:
-        return
-    if images.dtype.kind == "f":
-        if nan := int(np.isnan(images).sum()):
-            hint = f", {nan} of them NaN"
-        elif images.min() >= 0 and images.max() <= 1:
-            hint = ", all in 0 to 1: write (images * 255).round().astype(np.uint8)"
-    raise Refused(f"the {name} images hold {images.dtype} values{hint}; it takes uint8 pixels (0 to 255)")
+def _as_column(values: Any, what: str) -> np.ndarray:
+    """Numbers of one size, in the byte order that files have."""
+    array = _as_array(values, what)
+    if array.ndim == 0 or 0 in array.shape[1:]:
+        raise Refused(f"{what} has shape {array.shape}; it takes (rows, ...)")
+    if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
+        hint = ": write .astype(np.uint8)" if array.dtype.kind == "b" else ""
+        raise Refused(f"{what} holds {array.dtype} values; a column takes whole or real numbers of up to 64 bits{hint}")
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
 
 
 def _as_array(values: Any, what: str) -> np.ndarray:
@@ -157,63 +147,5 @@ def _as_array(values: Any, what: str) -> np.ndarray:
         return np.asarray(values)
     except Exception as error:  # ragged lists, tensors on a device: whatever numpy or their makers raise
         raise Refused(
-            f"{what} are a {type(values).__name__} that is no array of numbers; write a numpy array"
+            f"{what} is a {type(values).__name__} that is no array of numbers; write a numpy array"
         ) from error
-
-
-def _dark(part: Part) -> tuple[str, ...]:
-    """A note where the pixels use a small part of their range, as wrongly scaled ones do."""
-    largest = max(int(part.images[i : i + 1024].max()) for i in range(0, len(part.images), 1024))
-    return (f"the largest pixel of the training images is {largest} of 255",) if largest < 64 else ()
-
-
-def check_labels(labels: np.ndarray, classes: int, name: str) -> None:
-    """Refuse labels outside 0 … classes - 1, naming the first such row of `name`."""
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
-    if len(wrong):
-        raise Refused(
-            f"{name}: {len(wrong)} label(s) out of range, the first is {labels[wrong[0]]} at row {wrong[0]}; "
-            f"with {classes} classes a label is 0 to {classes - 1}"
-        )
-
-
-def with_channels(images: np.ndarray, channels: int) -> np.ndarray:
-    """Grey images (n, 1, h, w) repeated to `channels`; others as they are."""
-    return np.repeat(images, channels, axis=1) if images.shape[1] == 1 and channels > 1 else images
-
-
-def limited(labels: np.ndarray, limit: int | None, option: str, seed: int) -> np.ndarray:
-    """Sorted rows of a stratified, seeded subset of at most `limit` images (all of them for None).
-
-    Classes keep their shares, and each keeps one image at least; Refused where the limit is too small for that.
-    """
-    if limit is None or limit >= len(labels):
-        return np.arange(len(labels))
-    kinds, counts = np.unique(labels, return_counts=True)
-    if limit < len(kinds):
-        each, why = (4, "four images a class, one a split") if option == "limit_train" else (1, "one image a class")
-        raise Refused(
-            f"data.{option} is {limit}, fewer than the {len(kinds)} classes; give at least {each * len(kinds)}: {why}"
-        )
-    rng = np.random.default_rng(seed)
-    take = shares(limit, counts / counts.sum())
-    chosen = [
-        rng.choice(np.flatnonzero(labels == kind), min(n, count), replace=False)
-        for kind, n, count in zip(kinds, take, counts, strict=True)
-    ]
-    return np.sort(np.concatenate(chosen))
-
-
-def shares(total: int, fractions: np.ndarray) -> np.ndarray:
-    """`total` things dealt by `fractions` (which sum to 1) in whole numbers, each share at least 1.
-
-    Largest remainder first, ties to the earlier share. Needs total >= len(fractions).
-    """
-    wanted = np.asarray(fractions, float) * total
-    dealt = np.maximum(np.floor(wanted).astype(int), 1)
-    while (gap := total - dealt.sum()) != 0:
-        if gap > 0:
-            dealt[np.argmax(wanted - dealt)] += 1
-        else:  # the guaranteed ones overdrew: take from where there is most beyond the wish
-            dealt[np.argmax(np.where(dealt > 1, dealt - wanted, -np.inf))] -= 1
-    return dealt

@@ -1,12 +1,9 @@
-"""Means with intervals, the difference of two groups, and calibration."""
+"""Means with intervals, and the difference of two groups."""
 
 import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -39,26 +36,6 @@ def difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
     freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
     half = t_quantile(freedom) * math.sqrt(va + vb)
     return Estimate(gap, gap - half, gap + half, n)
-
-
-def reliability(confidence: Tensor, right: Tensor, bins: int = 15) -> tuple[float, list[dict[str, float]]]:
-    """Expected calibration error in points of percent, and the bins behind it (Guo et al. 2017, arXiv:1706.04599).
-
-    `confidence` (n,) is the probability given to the predicted class, `right` (n,) whether it was the true one.
-    """
-    confidence, right = confidence.cpu().double(), right.cpu().double()
-    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
-    which = torch.bucketize(confidence, edges[1:-1])  # a bin holds its upper edge, the first one 0 as well
-    rows, error = [], 0.0
-    for i in range(bins):
-        inside = which == i
-        count = int(inside.sum())
-        row = {"confidence_low": float(edges[i]), "confidence_high": float(edges[i + 1]), "count": count}
-        if count:
-            sure, true = float(confidence[inside].mean()), float(right[inside].mean())
-            error += 100 * count / len(confidence) * abs(sure - true)
-            rows.append({**row, "confidence": sure, "accuracy": true})
-    return error, rows
 
 
 def t_quantile(freedom: float, share: float = 0.975) -> float:

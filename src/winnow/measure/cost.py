@@ -5,16 +5,18 @@ import copy
 import torch
 from torch import nn
 
+from winnow.core.example import Example, zeros
+
 
 def params(model: nn.Module) -> int:
     """Elements of all parameters, frozen ones too; shared tensors count once, buffers not at all."""
     return sum(p.numel() for p in model.parameters())
 
 
-def macs(model: nn.Module, shape: tuple[int, ...]) -> int:
-    """Multiply-accumulates of convolutions and linear layers for one input of `shape` (channels, height, width).
+def macs(model: nn.Module, example: Example) -> int:
+    """Multiply-accumulates of convolutions and linear layers for one input like `example`, such as (3, 32, 32).
 
-    Counted by one image in evaluation mode where the weights are, so that nothing is computed for those on the meta
+    Counted by one input in evaluation mode where the weights are, so that nothing is computed for those on the meta
     device; the model stays as it was. Every call of an `nn.Conv2d` or `nn.Linear` counts; normalisation, pooling,
     additions, and what a module computes without those two (attention scores, say) count nothing, as in the tables of
     NAS-Bench-201 and SPOS.
@@ -34,5 +36,5 @@ def macs(model: nn.Module, shape: tuple[int, ...]) -> int:
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(count)
     with torch.no_grad():
-        model(torch.zeros(1, *shape, device=device))
+        model(zeros(example, device=device))
     return total

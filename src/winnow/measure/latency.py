@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from winnow.core.example import Example, noise
+
 ROUNDS = 9  # of a reading; odd, so that its median is a round
 
 
@@ -31,7 +33,7 @@ class Latency:
 
 def latency_ms(
     model: nn.Module,
-    shape: tuple[int, ...],
+    example: Example,
     *,
     batch: int = 1,
     device: str | torch.device = "cpu",
@@ -39,7 +41,7 @@ def latency_ms(
     repeats: int = 50,
     seed: int = 0,
 ) -> Latency:
-    """Time `repeats` calls of `model` on normal noise of (batch, *shape), after `warmup` calls that are not counted.
+    """Time `repeats` calls of `model` on inputs like `example` (normal noise of a shape), after `warmup` more.
 
     In evaluation and inference mode, on a copy: the model stays as and where it was. Each call is timed alone and
     waited for, so the time is what a caller sees, launches included. The interval holds the median of this moment with
@@ -47,7 +49,7 @@ def latency_ms(
     repeats, the least that bear an interval.
     """
     first, last = median_interval(repeats)
-    with _ready(model, shape, batch, device, seed) as call:
+    with _ready(model, example, batch, device, seed) as call:
         for _ in range(warmup):
             call()
         times = sorted(call() for _ in range(repeats))
@@ -56,7 +58,7 @@ def latency_ms(
 
 def latency_over_time(
     model: nn.Module,
-    shape: tuple[int, ...],
+    example: Example,
     threads: Sequence[int],
     *,
     device: str | torch.device = "cpu",
@@ -64,7 +66,7 @@ def latency_over_time(
     seconds: float = 5.0,
     seed: int = 0,
 ) -> list[Latency]:
-    """A reading of one image at each number of `threads`, in `ROUNDS` rounds spread over `seconds`, taken in turns.
+    """A reading of one input at each number of `threads`, in `ROUNDS` rounds spread over `seconds`, taken in turns.
 
     Each has the median of its rounds' medians. Its interval goes from the fastest call, which a busy machine has as
     well as a quiet one, to the slowest round, or the slowest tenth of all calls where that is slower: it contains what
@@ -75,7 +77,7 @@ def latency_over_time(
     times: list[list[list[float]]] = [[] for _ in threads]
     loads, before, began = [], torch.get_num_threads(), time.monotonic()
     try:
-        with _ready(model, shape, 1, device, seed) as call:
+        with _ready(model, example, 1, device, seed) as call:
             for number in range(ROUNDS):
                 time.sleep(max(0.0, began + number * seconds / ROUNDS - time.monotonic()))
                 loads.append(others_running())
@@ -130,12 +132,12 @@ def _named(threads: int, device: str | torch.device) -> str:
 
 @contextlib.contextmanager
 def _ready(
-    model: nn.Module, shape: tuple[int, ...], batch: int, device: str | torch.device, seed: int
+    model: nn.Module, example: Example, batch: int, device: str | torch.device, seed: int
 ) -> Iterator[Callable[[], float]]:
     """A call of a copy of `model`, which takes its time in milliseconds."""
     device = torch.device(device)
     model = copy.deepcopy(model).to(device).eval()
-    x = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(seed)).to(device)
+    x = noise(example, torch.Generator().manual_seed(seed), batch, device)
     synchronize = torch.get_device_module(device).synchronize
 
     def call() -> float:

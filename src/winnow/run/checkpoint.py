@@ -29,9 +29,9 @@ from winnow.train.packing import from_bytes, to_bytes
 GENERATIONS = 2
 NAME = re.compile(r"(\d+)-([0-9a-f]{64})\.safetensors")
 STANDS_ON = {  # sections of params.yaml, as in dvc.yaml
-    "search": ("seed", "space", "search", "data"),
-    "select": ("seed", "space", "search", "select", "retrain", "data"),
-    "retrain": ("space", "retrain", "data"),
+    "search": ("task", "seed", "space", "search", "data"),
+    "select": ("task", "seed", "space", "search", "select", "retrain", "data"),
+    "retrain": ("task", "space", "retrain", "data"),
 }
 
 

@@ -16,13 +16,14 @@ from winnow.config.params import Params
 from winnow.config.plans import plan_of_search, plan_of_tune
 from winnow.config.reading import check_params
 from winnow.core.architecture import Architecture
-from winnow.data.augment import Augment
+from winnow.core.errors import Refused
+from winnow.data.inputs import Inputs
 from winnow.data.loaders import Split, in_order, join, open_split
 from winnow.run import files
-from winnow.run.networks import outlined
+from winnow.run.networks import example_of, outlined
 from winnow.run.outside import resolved
 from winnow.run.work import about_model, augmentation, facts, final_space, promise, search_space
-from winnow.spaces import facts_of, shape_of
+from winnow.tasks import task_named
 from winnow.train.recipes import Recipe
 from winnow.train.seeds import derived, generator
 from winnow.trials import morphism
@@ -30,7 +31,7 @@ from winnow.trials.evaluators import ByProxy, ByTable, Cost, Inherited, Training
 from winnow.trials.lookup import Table
 from winnow.trials.outcome import Evaluate
 from winnow.trials.plan import Plan
-from winnow.trials.reduce import reduced_options, reduced_split
+from winnow.trials.reduce import reduced_options
 
 TUNE_SPLITS = ("weights", "arch"), ("select",)  # trained on, judged on
 SEARCH_SPLITS = ("weights",), ("arch",)
@@ -59,8 +60,9 @@ class _Bench:
         self.device = torch.device(device)
         promise(self.params.tune.threads if stage == "tune" else self.params.search.trials.threads)
         self.final = final_space(self.params, self.folder)
-        self.fact = facts(self.folder)
-        self.shape = shape_of(self.fact)
+        self.task = task_named(self.params.task)
+        self.fact = facts(self.params, self.folder)
+        self.shape = example_of(self.fact)
         self.train, self.valid = (join([self._split(name, stage) for name in names]) for names in splits)
 
     def cost(self, plan: Plan) -> Cost:
@@ -69,11 +71,11 @@ class _Bench:
     def by_training(self, models: str | None) -> Evaluate:
         params, settings = self.params, self.params.search.trials.training
         stream = generator(derived(params.seed, "search"), "samples")
-        train = reduced_split(self.train, settings.resolution, settings.samples, stream)
-        valid = reduced_split(self.valid, settings.resolution, 1.0, stream)
+        train = self._reduced(self.train, settings.resolution, settings.samples, stream)
+        valid = self._reduced(self.valid, settings.resolution, 1.0, stream)
         options = {**params.space.chosen(), **params.retrain.space}
         options = reduced_options(params.space.name, options, settings.channels)
-        fact = {**self.fact, **facts_of(train.images.shape[1:])}
+        fact = {**self.fact, **self.task.facts(train.facts)}
         return self.training(train, valid, options, fact, models, plan_of_search(params))
 
     def training(
@@ -133,8 +135,19 @@ class _Bench:
         table = Table.read(resolved(self.folder, str(settings.path), "search.trials.table.path"))
         return ByTable(table, settings.fidelity, self.cost(plan_of_search(self.params)))
 
+    def _reduced(self, split: Split, resolution: int, samples: float, draws: torch.Generator) -> Split:
+        """Fewer rows, at less resolution. Refused where the task knows no such thing."""
+        if not resolution and samples == 1:
+            return split
+        if self.task.reduced is None:
+            raise Refused(
+                f"task {self.task.name} has no cheaper form of its data: set search.trials.training.resolution to 0 "
+                "and search.trials.training.samples to 1"
+            )
+        return self.task.reduced(split, resolution, samples, draws)
+
     def _split(self, name: str, stage: str) -> Split:
-        return open_split(self.folder / files.SPLITS, name, stage=stage, device=self.device)
+        return open_split(self.folder / files.SPLITS, name, self.task, stage=stage, device=self.device)
 
 
 def _morphing(evaluate: Training, weights: Path) -> Training:
@@ -149,5 +162,5 @@ def _morphing(evaluate: Training, weights: Path) -> Training:
     )
 
 
-def _augment(params: Params, split: Split) -> Callable[[Recipe], Augment]:
+def _augment(params: Params, split: Split) -> Callable[[Recipe], Inputs]:
     return lambda recipe: augmentation(params, split, recipe.cutout)

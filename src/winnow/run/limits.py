@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from winnow.config.methods import strategy
 from winnow.config.params import Params
 from winnow.config.section import share_of
 from winnow.core.architecture import Architecture
@@ -17,11 +16,9 @@ from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.proxies.sizes import sizes_of
-from winnow.run.work import facts, final_space
+from winnow.run.work import final_space
 from winnow.search.extremes import cheapest, dearest
-from winnow.search.strategy import TRIALS
 from winnow.search.training_free import limits
-from winnow.spaces import shape_of
 from winnow.train.seeds import rng
 
 SIZES = ("params", "macs")
@@ -64,11 +61,11 @@ class Limits:
     def of(cls, params: Params, folder: Path, space: Space | None = None) -> "Limits":
         """Those of `params`; a share is of the user's own network where the space was made of one, else of its largest.
 
-        Sizes are those on the images in `folder`. `space` is `final_space(params, folder)` where the caller has it.
+        Sizes are those on the data in `folder`. `space` is `final_space(params, folder)` where the caller has it.
         Refused where no splits were prepared.
         """
         space = final_space(params, folder) if space is None else space
-        sizes = sizes_of(space, shape_of(facts(folder)))
+        sizes = sizes_of(space, space.image)
         bounds = []
         for metric, given in (("params", params.select.max_params), ("macs", params.select.max_macs)):
             key = f"select.max_{metric}"
@@ -80,7 +77,7 @@ class Limits:
                 bounds.append(Bound(key, metric, "max", max(1, math.floor(share_of(given) * full)), said))
             elif given is not None:
                 bounds.append(Bound(key, metric, "max", given))
-        told = params.search.trials.constraints if TRIALS in strategy(params.search.strategy).leaves else {}
+        told = params.search.trials.constraints if params.search.strategy == "trials" else {}
         for metric, limit in told.items():
             for kind, value in limit.model_dump().items():
                 if metric in SIZES and value is not None:

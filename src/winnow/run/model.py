@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
+from winnow.data.inputs.images import facts_of
 from winnow.run import files
 from winnow.run.networks import outlined
-from winnow.spaces import SPACES, facts_of
+from winnow.spaces import SPACES
 from winnow.train.building import fresh
 
 

@@ -2,39 +2,48 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from winnow.core.example import Example
 from winnow.core.space import Space
+from winnow.data.inputs.images import facts_of
 from winnow.data.storage import read_manifest
+from winnow.holes.partial import partial_channels
 from winnow.run import files
-from winnow.spaces import SPACES, build, builder, facts_of, shape_of
+from winnow.spaces import SPACES, build, builder
+from winnow.tasks import task_named
 from winnow.train.building import arranged, built, covering, outline, running
 
-USUAL = {"classes": 10, **facts_of((3, 32, 32))}
+USUAL = {"classes": 10, **facts_of((3, 32, 32))}  # of an image
+
+
+def example_of(fact: Mapping[str, Any]) -> Example:
+    """One input of a network whose builder was told `fact`; files of an older winnow name no task."""
+    return task_named(fact.get("task", "image_classification")).example(fact)
 
 
 def outlined(name: str, options: Mapping[str, Any], fact: Mapping[str, Any], *, auxiliary: bool = False) -> Space:
     """Space `name` in the form that is retrained: to look at, to count on, and to derive `fresh` children from."""
     make = functools.partial(build, name, dict(options), **fact, final=True, auxiliary=auxiliary)
-    return outline(make, shape_of(fact), drawn=name in SPACES)
+    return outline(make, example_of(fact), drawn=name in SPACES)
 
 
 def searched(
-    name: str, options: Mapping[str, Any], fact: Mapping[str, Any], seed: int, form: Callable[[Space], Space]
+    name: str, options: Mapping[str, Any], fact: Mapping[str, Any], seed: int, share: int | None = None
 ) -> Space:
-    """Space `name` in the `form` that is searched, on the CPU, with the values that its builder gives.
-
-    What is drawn is from `seed`.
+    """Space `name` in the form that is searched, on the CPU, with the values that its builder gives; one channel of
+    `share` passes the candidates (None: all do). What is drawn is from `seed`.
     """
 
     def make() -> Space:
-        return form(build(name, options, **fact, final=False))
+        space = build(name, options, **fact, final=False)
+        return space if share is None else partial_channels(space, share)
 
-    space = built(make, shape_of(fact), seed)
+    space = built(make, example_of(fact), seed)
     if name not in SPACES:
-        arranged(space, shape_of(fact), [functools.partial(running, setting=each) for each in covering(space)])
+        arranged(space, example_of(fact), [functools.partial(running, setting=each) for each in covering(space)])
     return space
 
 
@@ -53,6 +62,6 @@ def shown(name: str, options: Mapping[str, Any], folder: Path, *, final: bool = 
         fact = USUAL
         if (folder / files.SPLITS / "manifest.json").is_file():
             manifest = read_manifest(folder / files.SPLITS)
-            fact = {"classes": len(manifest["classes"]), **facts_of(manifest["shape"])}
+            fact = {"task": manifest["task"], **task_named(manifest["task"]).facts(manifest["facts"])}
     make = functools.partial(build, name, dict(options), **fact, final=final)
-    return outline(make, shape_of(fact or USUAL), drawn=name in SPACES)
+    return outline(make, example_of(fact or USUAL), drawn=name in SPACES)

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import yaml
 from matplotlib.figure import Figure
 
-from winnow.config.methods import selection
 from winnow.config.params import Params
-from winnow.core.errors import Refused
 from winnow.look import charts, trials
 from winnow.look.style import to_bytes
 from winnow.run import files
 from winnow.run.lineage import of_this_run, record_of, runs_of
+from winnow.search.selections import SELECTIONS
+from winnow.tasks import task_named
 from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import as_rows, read_table
 
@@ -170,10 +170,7 @@ def _evidence(folder: Path) -> str:
 
 def _drawn(method: str) -> str:
     """As what the evidence of a selection is drawn; "" also for one that this winnow does not know."""
-    try:
-        return selection(method).evidence
-    except Refused:
-        return ""
+    return SELECTIONS[method].evidence if method in SELECTIONS else ""
 
 
 def _search(folder: Path) -> str:
@@ -269,8 +266,9 @@ def _data(folder: Path) -> str:
     manifest = _json(folder / files.SPLITS / "manifest.json")
     rows = [[name, f"{split['rows']:,}", split["digest"]] for name, split in manifest["splits"].items()]
     dropped = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in manifest["duplicates"].items())
-    shape = " x ".join(str(side) for side in manifest["shape"])
-    what = f"{manifest['source']}: {shape}, {len(manifest['classes'])} classes; duplicates: {dropped}."
+    facts = manifest["facts"]
+    shape = " x ".join(str(side) for side in facts["shape"])
+    what = f"{manifest['source']}: {shape}, {task_named(manifest['task']).described(facts)}; duplicates: {dropped}."
     if left_out := manifest.get("left_out"):
         what += f" Left out: {', '.join(f'{count} {reason}' for reason, count in left_out.items())}."
     what = " ".join([what, *(f"{note}." for note in manifest.get("notes", []))])

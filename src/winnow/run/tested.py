@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from winnow.data.loaders import Batches, Split
-from winnow.measure import compare
+from winnow.tasks.calibration import reliability as calibration
 
 
 @torch.no_grad()
@@ -19,7 +19,7 @@ def probabilities(model: nn.Module, split: Split, batch: int) -> Tensor:
 
 def right(chances: Tensor, split: Split) -> Tensor:
     """Which images (images,) are told rightly, as a truth each."""
-    return chances.argmax(1) == split.labels.cpu()
+    return chances.argmax(1) == split.answers.cpu()
 
 
 def percent(answers: Tensor) -> float:
@@ -28,25 +28,26 @@ def percent(answers: Tensor) -> float:
 
 def per_class(chances: Sequence[Tensor], test: Split) -> list[float | None]:
     """Accuracy of each class, mean over the models; None where the split has no image of it."""
-    labels = test.labels.cpu()
+    labels = test.answers.cpu()
     answers = torch.stack([right(p, test) for p in chances]).double()
     return [
-        100 * float(answers[:, labels == i].mean()) if (labels == i).any() else None for i in range(len(test.classes))
+        100 * float(answers[:, labels == i].mean()) if (labels == i).any() else None
+        for i in range(len(test.facts["classes"]))
     ]
 
 
 def reliability(chances: Sequence[Tensor], test: Split) -> tuple[float, list[dict[str, float]]]:
     """Calibration error in points over all predictions of the models, and its bins."""
     confidence = torch.cat([p.max(1).values for p in chances])
-    return compare.reliability(confidence, torch.cat([right(p, test) for p in chances]))
+    return calibration(confidence, torch.cat([right(p, test) for p in chances]))
 
 
 def confusion(chances: Sequence[Tensor], test: Split) -> list[dict[str, Any]]:
     """Counts over all models, one row a pair of true and predicted class."""
-    size, labels = len(test.classes), test.labels.cpu()
+    size, labels = len(test.facts["classes"]), test.answers.cpu()
     counts = sum(torch.bincount(labels * size + p.argmax(1), minlength=size * size) for p in chances).view(size, size)
     return [
-        {"actual": test.classes[i], "predicted": test.classes[j], "count": int(counts[i, j])}
+        {"actual": test.facts["classes"][i], "predicted": test.facts["classes"][j], "count": int(counts[i, j])}
         for i in range(size)
         for j in range(size)
     ]

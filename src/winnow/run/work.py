@@ -1,7 +1,6 @@
 """What every stage stands on while it runs: device, threads, splits, space, tracking."""
 
 import contextlib
-import functools
 import os
 import tempfile
 import time
@@ -12,21 +11,21 @@ from typing import Any
 
 import torch
 
-from winnow.config.methods import trainer
 from winnow.config.params import Params
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused, passed_users, told
 from winnow.core.space import Space
-from winnow.data.augment import Augment
-from winnow.data.loaders import Split, open_split
-from winnow.data.storage import read_manifest
+from winnow.data.inputs import Inputs
+from winnow.data.loaders import Split, manifest_for, open_split
 from winnow.run import files, lineage
 from winnow.run.imports import on_path
 from winnow.run.networks import outlined, searched
 from winnow.run.outside import READS, digests
 from winnow.run.progress import console
-from winnow.spaces import SPACES, facts_of
+from winnow.spaces import SPACES
 from winnow.system import disk, machine
+from winnow.tasks import task_named
+from winnow.tasks.task import Task
 from winnow.tracking import Dataset, Run, track
 from winnow.train.building import laid
 from winnow.train.recipes import Recipe
@@ -44,8 +43,12 @@ class Work:
     run: Run
     outside: Mapping[str, str] = field(default_factory=dict)  # digests of what it reads beside the splits, by parameter
 
+    @property
+    def task(self) -> Task:
+        return task_named(self.params.task)
+
     def split(self, name: str) -> Split:
-        return open_split(self.folder / files.SPLITS, name, stage=self.stage, device=self.device)
+        return open_split(self.folder / files.SPLITS, name, self.task, stage=self.stage, device=self.device)
 
     def picture(self, name: str, chart: str, *arguments: Any) -> None:
         """A chart of `look.charts` or `look.trials` for the run alone, as `name`; the report draws its own.
@@ -91,7 +94,7 @@ def working(
     lineage.check_upstream(params, folder, upstream)
     told: dict[str, Any] = {"outside": outside, "read": lineage.read_by(folder, upstream)}
     device = choose_device(params)
-    inputs = _inputs(folder, splits) if splits else []
+    inputs = _inputs(folder, task_named(params.task), splits) if splits else []
     records = [folder / files.RUNS / f"{each}.json" for each in upstream]
     began = time.monotonic()
     with (
@@ -114,19 +117,18 @@ def working(
     console.print(f"[dim]{name or stage} took {time.monotonic() - began:.0f} s[/dim]")
 
 
-def facts(folder: Path) -> dict[str, Any]:
-    """What a space's builder needs to know of the data, as `facts_of` has it."""
-    manifest = read_manifest(folder / files.SPLITS)
-    return {"classes": len(manifest["classes"]), **facts_of(manifest["shape"])}
+def facts(params: Params, folder: Path) -> dict[str, Any]:
+    """What a space's builder needs to know of the data, as their task has it, and the task's name."""
+    task = task_named(params.task)
+    return {"task": task.name, **task.facts(manifest_for(folder / files.SPLITS, task)["facts"])}
 
 
 def search_space(params: Params, folder: Path, device: torch.device | str = "cpu") -> Space:
     """The space as a search begins with it, laid out on `device`: the same values wherever it is asked for."""
     on_path(folder)
     seed = derived(derived(params.seed, "search"), "initialise")
-    _, strategy, options = trainer(params)
-    form = functools.partial(strategy.formed, options=options)
-    space = searched(params.space.name, params.space.chosen(), facts(folder), seed, form)
+    share = params.search.pc_darts.share if params.search.strategy == "pc_darts" else None
+    space = searched(params.space.name, params.space.chosen(), facts(params, folder), seed, share)
     return laid(space.to(device))
 
 
@@ -135,7 +137,7 @@ def final_space(params: Params, folder: Path) -> Space:
     on_path(folder)
     options = {**params.space.chosen(), **params.retrain.space}
     auxiliary = params.retrain.recipe().needs_auxiliary
-    return outlined(params.space.name, options, facts(folder), auxiliary=auxiliary)
+    return outlined(params.space.name, options, facts(params, folder), auxiliary=auxiliary)
 
 
 def about_model(
@@ -159,10 +161,8 @@ def about_model(
         "auxiliary": params.retrain.recipe().needs_auxiliary,
         "choices": dict(arch.choices),
         "digest": arch.digest,
-        "shape": list(training.images.shape[1:]),
-        "classes": list(training.classes),
-        "mean": list(training.mean),
-        "std": list(training.std),
+        "task": params.task,
+        **training.facts,
         "trained_on": training.digest,
         "seed": seed,
         **({} if params.space.name in SPACES else {"initial": initial}),  # winnow's own leave nothing out of files
@@ -174,11 +174,10 @@ def recipe_of(params: Params, folder: Path) -> Recipe:
     return files.read_recipe(folder / files.RECIPE, params.retrain.recipe())
 
 
-def augmentation(params: Params, split: Split, cutout: int = 0) -> Augment:
-    """What params.yaml says; unsaid: crops padded by an eighth of the side, flips where they keep the label."""
-    pad = params.data.pad if params.data.pad is not None else min(split.images.shape[2:]) // 8
-    flip = params.data.flip if params.data.flip is not None else split.symmetric
-    return Augment(pad, flip, cutout)
+def augmentation(params: Params, split: Split, cutout: int = 0) -> Inputs:
+    """The inputs of training, augmented as params.yaml says and, where it says nothing, as the task does."""
+    options = {"pad": params.data.pad, "flip": params.data.flip, "cutout": cutout}
+    return task_named(params.task).inputs(split.facts, options)
 
 
 def choose_device(params: Params) -> torch.device:
@@ -210,8 +209,8 @@ def _passing() -> str:
         return os.environ.get("TMPDIR", "not set")
 
 
-def _inputs(folder: Path, splits: tuple[str, ...]) -> list[Dataset]:
-    manifest = read_manifest(folder / files.SPLITS)
+def _inputs(folder: Path, task: Task, splits: tuple[str, ...]) -> list[Dataset]:
+    manifest = manifest_for(folder / files.SPLITS, task)
     digests = {name: manifest["splits"][name]["digest"] for name in splits}
     return [Dataset(name, digest, files.SPLITS / f"{name}.parquet", name) for name, digest in digests.items()]
 

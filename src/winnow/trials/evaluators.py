@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from winnow.core.architecture import Architecture
+from winnow.core.example import Example
 from winnow.core.space import Space
-from winnow.data.augment import Augment
+from winnow.data.inputs import Inputs
 from winnow.data.loaders import Batches, Split, in_order
 from winnow.measure import cost
 from winnow.measure.latency import latency_ms
@@ -42,7 +43,7 @@ class Cost:
     """
 
     space: Space
-    shape: tuple[int, ...]
+    example: Example
     plan: Plan
     device: torch.device
     _known: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -51,10 +52,10 @@ class Cost:
         """Raises Infeasible where these alone pass a limit: nothing needs training to know that."""
         if arch.digest not in self._known:
             child = self.space.derive(arch).eval()
-            found = {"params": float(cost.params(child)), "macs": float(cost.macs(child, self.shape))}
+            found = {"params": float(cost.params(child)), "macs": float(cost.macs(child, self.example))}
             if LATENCY in {*self.plan.objectives, *self.plan.constraints}:
                 model = fresh(self.space, arch, self.device, 0).eval()
-                found[LATENCY] = latency_ms(model, self.shape, device=self.device).median
+                found[LATENCY] = latency_ms(model, self.example, device=self.device).median
             self._known[arch.digest] = found
         known = self._known[arch.digest]
         if any(excess > 0 for excess in self.plan.excess(known, partly=True).values()):
@@ -76,7 +77,7 @@ class Training:
     train: Split
     valid: Split
     recipe: Recipe
-    augment: Callable[[Recipe], Augment]
+    augment: Callable[[Recipe], Inputs]
     batch: int  # images judged at a time
     device: torch.device
     architecture: Architecture | None = None

@@ -4,12 +4,7 @@ A proxy is written c_a r_b s_d e_x there: a steps fewer channels, b steps less r
 epochs; c4r4s0e60 is the paper's pick for CIFAR-10. A step halves what dense convolutions cost.
 """
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from winnow.core.errors import Refused
-from winnow.data.loaders import Split, subset
 
 
 def reduced(size: int, steps: int) -> int:
@@ -26,24 +21,3 @@ def reduced_options(space: str, options: dict[str, object], steps: int) -> dict[
     if isinstance(options.get("width"), int | float):
         return {**options, "width": float(str(options["width"])) * 2 ** (-steps / 2)}
     raise Refused(f"space {space!r} has no option channels or width to reduce: leave search.trials.training.channels 0")
-
-
-def reduced_split(split: Split, resolution: int, samples: float, generator: torch.Generator) -> Split:
-    """Fewer images, of every class alike, at a smaller side."""
-    if samples < 1:
-        split = subset(split, _share(split.labels, samples, generator))
-    if not resolution:
-        return split
-    height, width = (reduced(side, resolution) for side in split.images.shape[2:])
-    pixels = F.interpolate(split.images.float(), (height, width), mode="area")
-    return subset(split, slice(None), images=pixels.round().clamp(0, 255).to(torch.uint8))
-
-
-def _share(labels: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Positions of `share` of each class, at least one of each, in ascending order."""
-    kept = []
-    for label in labels.unique():
-        of_class = (labels == label).nonzero().flatten().cpu()
-        order = torch.randperm(len(of_class), generator=generator)
-        kept.append(of_class[order[: max(1, round(share * len(of_class)))]])
-    return torch.cat(kept).sort().values.to(labels.device)

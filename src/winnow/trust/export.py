@@ -30,6 +30,7 @@ from winnow.run import files
 from winnow.run.model import load_model, prepared
 from winnow.run.revision import commit_of, md5_of
 from winnow.system.extra import needed
+from winnow.tasks import task_named
 from winnow.trust.origin import METADATA
 from winnow.trust.why import why
 
@@ -159,9 +160,9 @@ def _images(folder: Path, about: Mapping[str, Any]) -> tuple[Tensor, str]:
     """The test split where the model's own is here, else noise; pixels, and what they are in words."""
     told = about.get("provenance", {}).get("data", {}).get("splits", {}).get("test")
     if (folder / files.SPLITS / "manifest.json").is_file():
-        test = open_split(folder / files.SPLITS, "test", stage="evaluate")  # of a network that is finished
-        if told in (None, test.digest) and list(test.images.shape[1:]) == about["shape"]:
-            return test.images, f"test split {test.digest}"
+        test = open_split(folder / files.SPLITS, "test", task_named(about["task"]), stage="evaluate")  # it is finished
+        if told in (None, test.digest) and test.facts["shape"] == about["shape"]:
+            return test.columns["image"], f"test split {test.digest}"
     noise = torch.randint(0, 256, (SAMPLE, *about["shape"]), generator=torch.Generator().manual_seed(0))
     return noise.to(torch.uint8), f"{SAMPLE} images of noise: the model's test split is not here"
 

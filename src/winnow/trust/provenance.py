@@ -20,7 +20,7 @@ from winnow.run.files import SPLITS
 from winnow.run.revision import md5_of
 from winnow.train.recipes import Recipe
 
-CODE = ("core", "nn", "data", "spaces", "train")  # what stage retrain stands on: the deps of dvc.yaml
+CODE = ("core", "nn", "data", "tasks", "spaces", "train")  # what stage retrain stands on: the deps of dvc.yaml
 SCRIPT = "pipelines/retrain.py"
 
 

@@ -41,20 +41,20 @@ def test_batches_are_read_in_order(files, tmp_path):
     extra = {"cifar-10-batches-bin/readme.html": b"hello", "../outside.bin": b"x", "/absolute.bin": b"x"}
     source = cifar10(Options(path=write_archive(tmp_path / "a.tar.gz", extra | shuffled)))
     expected = np.concatenate([records(20, seed) for seed in range(5)])
-    assert (source.train.images.reshape(100, -1) == expected[:, 1:]).all()
-    assert source.train.images.shape == (100, 3, 32, 32)
-    assert source.train.labels.tolist() == [*range(10)] * 10
-    assert (source.test.images.reshape(20, -1) == records(20, 5)[:, 1:]).all()
-    assert source.classes == CLASSES
+    assert (source.train.columns["image"].reshape(100, -1) == expected[:, 1:]).all()
+    assert source.train.columns["image"].shape == (100, 3, 32, 32)
+    assert source.train.columns["label"].tolist() == [*range(10)] * 10
+    assert (source.test.columns["image"].reshape(20, -1) == records(20, 5)[:, 1:]).all()
+    assert tuple(source.facts["classes"]) == CLASSES
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.tar.gz"]  # nothing was unpacked
 
 
 def test_limits_and_size(files, tmp_path):
     path = write_archive(tmp_path / "a.tar.gz", files)
     source = cifar10(Options(path=path, limit_train=30, limit_test=10, image_size=16))
-    assert source.train.images.shape == (30, 3, 16, 16)
-    assert np.bincount(source.train.labels).tolist() == [3] * 10
-    assert len(source.test.labels) == 10
+    assert source.train.columns["image"].shape == (30, 3, 16, 16)
+    assert np.bincount(source.train.columns["label"]).tolist() == [3] * 10
+    assert len(source.test.columns["label"]) == 10
 
 
 def test_bad_archives_are_refused(files, tmp_path):

@@ -32,18 +32,18 @@ def test_one_level(fill, tmp_path):
     (tmp_path / "ant" / "notes.txt").write_text("no image")
     (tmp_path / ".hidden").mkdir()
     source = image_folder(Options(path=tmp_path))
-    assert (source.classes, source.test) == (("ant", "bee"), None)
-    assert (source.train.images == images).all()
-    assert source.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert (tuple(source.facts["classes"]), source.test) == (("ant", "bee"), None)
+    assert (source.train.columns["image"] == images).all()
+    assert source.train.columns["label"].tolist() == [0, 0, 0, 1, 1, 1]
 
 
 def test_train_and_test(fill, tmp_path):
     fill(tmp_path / "train", ["ant", "bee"], seed=1)
     images = fill(tmp_path / "test", ["bee"], seed=2)
     source = image_folder(Options(path=tmp_path, limit_train=4))
-    assert (source.test.images == images).all()
-    assert source.test.labels.tolist() == [1, 1, 1]
-    assert np.bincount(source.train.labels).tolist() == [2, 2]
+    assert (source.test.columns["image"] == images).all()
+    assert source.test.columns["label"].tolist() == [1, 1, 1]
+    assert np.bincount(source.train.columns["label"]).tolist() == [2, 2]
 
 
 def test_digest_sees_names_and_pixels(fill, tmp_path):

@@ -33,7 +33,7 @@ def test_text_of_every_type(write_parquet, tmp_path, kind):
     values = pa.array(TEXTS)
     typed = values.dictionary_encode() if kind == "dictionary" else values.cast(getattr(pa, kind)())
     source = read(write_parquet(tmp_path / "x.parquet", typed))
-    assert (source.classes, source.train.labels.tolist()) == (("cat", "dog"), LABELS)
+    assert (tuple(source.facts["classes"]), source.train.columns["label"].tolist()) == (("cat", "dog"), LABELS)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,11 @@ def test_text_of_every_type(write_parquet, tmp_path, kind):
 )
 def test_whole_numbers_of_every_type(write_parquet, tmp_path, values):
     source = read(write_parquet(tmp_path / "x.parquet", values))
-    assert (source.classes, source.train.labels.tolist(), source.notes) == (("0", "1"), LABELS, ())
+    assert (tuple(source.facts["classes"]), source.train.columns["label"].tolist(), source.notes) == (
+        ("0", "1"),
+        LABELS,
+        (),
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,7 +80,7 @@ def test_shards_of_several_types_are_one(write_parquet, tmp_path, other):
     write_parquet(tmp_path / "train-0.parquet", TEXTS)
     write_parquet(tmp_path / "train-1.parquet", other, seed=1)
     write_parquet(tmp_path / "train-2.parquet", pa.nulls(0), data=[])
-    assert read(tmp_path).train.labels.tolist() == LABELS * 2
+    assert read(tmp_path).train.columns["label"].tolist() == LABELS * 2
 
 
 @pytest.mark.parametrize(
@@ -92,7 +96,11 @@ def test_labels_are_numbered_from_zero_and_keep_their_values_as_names(write_parq
     write_parquet(tmp_path / "train.parquet", given)
     write_parquet(tmp_path / "test.parquet", given[1:2], seed=1)
     source = read(tmp_path)
-    assert (source.classes, source.train.labels.tolist(), source.test.labels.tolist()) == (classes, LABELS, [1])
+    assert (
+        tuple(source.facts["classes"]),
+        source.train.columns["label"].tolist(),
+        source.test.columns["label"].tolist(),
+    ) == (classes, LABELS, [1])
     assert source.notes == (f"labels {', '.join(classes)} of column 'label' are numbered 0 to 1",)
 
 
@@ -101,9 +109,9 @@ def test_class_names_in_another_order_are_mapped(write_parquet, tmp_path):
     write_parquet(tmp_path / "train-1.parquet", [0, 1, 2], names=["dog", "cat", "owl"], seed=1)
     write_parquet(tmp_path / "test.parquet", [0, 1], names=["owl", "cat"], seed=2)
     source = read(tmp_path)
-    assert source.classes == ("cat", "dog", "owl")
-    assert source.train.labels.tolist() == [*LABELS, 1, 0, 2]
-    assert source.test.labels.tolist() == [2, 0]
+    assert tuple(source.facts["classes"]) == ("cat", "dog", "owl")
+    assert source.train.columns["label"].tolist() == [*LABELS, 1, 0, 2]
+    assert source.test.columns["label"].tolist() == [2, 0]
 
 
 def test_a_class_of_the_test_set_alone_and_a_name_twice_are_refused(write_parquet, tmp_path):
@@ -116,7 +124,7 @@ def test_a_class_of_the_test_set_alone_and_a_name_twice_are_refused(write_parque
 
 def test_names_that_no_image_has_are_left_out_in_words(write_parquet, tmp_path):
     source = read(write_parquet(tmp_path / "x.parquet", [0, 2, 2, 0], names=["cat", "dog", "owl"]))
-    assert (source.classes, source.train.labels.tolist()) == (("cat", "owl"), LABELS)
+    assert (tuple(source.facts["classes"]), source.train.columns["label"].tolist()) == (("cat", "owl"), LABELS)
     assert source.notes == ("class names without an image left out: dog",)
 
 
@@ -124,11 +132,11 @@ def test_numbers_without_names_are_read_by_those_of_other_files(write_parquet, t
     write_parquet(tmp_path / "train.parquet", LABELS, names=["cat", "dog"])
     write_parquet(tmp_path / "test.parquet", [1], seed=1)
     source = read(tmp_path)
-    assert source.test.labels.tolist() == [1]
+    assert source.test.columns["label"].tolist() == [1]
     assert source.notes == ("test.parquet declares no class names; its numbers are read as those of other files",)
     write_parquet(tmp_path / "train.parquet", LABELS)
     write_parquet(tmp_path / "test.parquet", [1], names=["cat", "dog"], seed=1)
-    assert read(tmp_path).test.labels.tolist() == [1]
+    assert read(tmp_path).test.columns["label"].tolist() == [1]
 
 
 @pytest.mark.parametrize("unlabelled", [[-1, -1], pa.nulls(2, pa.int64()), pa.nulls(2)])
@@ -140,11 +148,11 @@ def test_an_unlabelled_test_set_is_left_out_in_words(write_parquet, tmp_path, un
     assert source.notes == ("test is left out: it has no labels",)
     write_parquet(tmp_path / "validation.parquet", [1], names=["cat", "dog"], seed=2)
     source = read(tmp_path)
-    assert source.test.labels.tolist() == [1]
+    assert source.test.columns["label"].tolist() == [1]
     assert source.notes == ("test is left out: it has no labels", "validation is taken for the test set")
     write_parquet(tmp_path / "test.parquet", [0, 1], seed=1)
     source = read(tmp_path)
-    assert source.test.labels.tolist() == [0, 1]
+    assert source.test.columns["label"].tolist() == [0, 1]
     assert "validation is left out: test.parquet is the test set" in source.notes
 
 
@@ -152,6 +160,6 @@ def test_class_names_of_any_number_are_read(write_parquet, tmp_path):
     names = [f"class {i}" for i in range(2000)]
     file = write_parquet(tmp_path / "x.parquet", [5, 1999, 5], names=names)
     source = read(file)
-    assert source.classes == ("class 5", "class 1999")
+    assert tuple(source.facts["classes"]) == ("class 5", "class 1999")
     assert json.dumps(source.notes).count("class") < 12
-    assert source.train.labels.dtype == np.int32
+    assert source.train.columns["label"].dtype == np.int32

@@ -62,15 +62,15 @@ def two_classes(*tops: str) -> list[str]:
 def test_splits_are_told_whatever_the_case(brought, tmp_path, tops, test):
     brought(*two_classes(*tops))
     source = read(tmp_path)
-    assert source.classes == ("cat", "dog")
-    assert len(source.train.images) == 4
+    assert tuple(source.facts["classes"]) == ("cat", "dog")
+    assert len(source.train.columns["image"]) == 4
     assert (source.test is not None) == test
 
 
 def test_of_test_and_validation_the_second_is_left_out_in_words(brought, tmp_path):
     brought(*two_classes("train/", "val/", "test/"), "readme.md")
     source = read(tmp_path)
-    assert len(source.test.images) == 4
+    assert len(source.test.columns["image"]) == 4
     assert source.left_out == {"in val/": 4, ".md": 1}
     assert source.notes == ("val/ is left out: test/ is the test set",)
 
@@ -78,7 +78,7 @@ def test_of_test_and_validation_the_second_is_left_out_in_words(brought, tmp_pat
 def test_a_test_set_without_classes_is_left_out_in_words(brought, tmp_path):
     brought(*two_classes("train/", "val/"), "test/1.png", "test/2.png")
     source = read(tmp_path)
-    assert len(source.test.images) == 4  # val
+    assert len(source.test.columns["image"]) == 4  # val
     assert source.left_out == {"in test/": 2}
     assert source.notes == ("val/ is taken for the test set", "test/ is left out: its images have no class folders")
 
@@ -92,7 +92,7 @@ def test_a_test_folder_without_images_is_named(brought, tmp_path):
 @pytest.mark.parametrize("names", [("bus", "train"), ("bus", "test", "train"), ("test", "trainer", "valley")])
 def test_a_folder_of_images_is_a_class_whatever_its_name(brought, tmp_path, names):
     brought(*(f"{name}/{i}.png" for name in names for i in range(2)))
-    assert read(tmp_path).classes == names
+    assert tuple(read(tmp_path).facts["classes"]) == names
     assert read(tmp_path).test is None
 
 
@@ -124,13 +124,13 @@ def test_images_are_told_by_content_and_the_rest_is_counted(brought, tmp_path):
     )
     brought(".git/1.png", "a/._1.png", "__MACOSX/a/1.png", "a/@eaDir/1.png", "b/thumbs.png/")
     source = read(tmp_path)
-    assert source.train.labels.tolist() == [0, 0, 0, 0, 1, 1]
+    assert source.train.columns["label"].tolist() == [0, 0, 0, 0, 1, 1]
     assert source.left_out == {"hidden": 4, ".txt": 2, ".csv": 1, "image beside the class folders": 1}
 
 
 def test_an_empty_class_folder_is_left_out_in_words(brought, tmp_path):
     brought(*two_classes(""), "zebra/")
-    assert read(tmp_path).classes == ("cat", "dog")
+    assert tuple(read(tmp_path).facts["classes"]) == ("cat", "dog")
     assert read(tmp_path).notes == ("empty class folder(s) left out: zebra",)
 
 
@@ -147,7 +147,7 @@ def test_links_are_followed_and_come_to_an_end(brought, tmp_path):
         for side in "ab":
             (mine / "cat" / f"{i}" / side).symlink_to(f"../{i + 1}")
     source = read(mine)
-    assert source.train.labels.tolist() == [0, 0, 0, 0, 1, 1]
+    assert source.train.columns["label"].tolist() == [0, 0, 0, 0, 1, 1]
     assert source.left_out["link to a folder read already"] > 3
 
 
@@ -188,7 +188,7 @@ def test_names_that_are_no_utf8(tmp_path):
         for i in range(2):
             Image.fromarray(pixels(f"{name}{i}")).save(os.fsdecode(folder + b"/\xe9%d.png" % i))
     source = read(tmp_path)
-    assert source.classes == ("café", "dog")
+    assert tuple(source.facts["classes"]) == ("café", "dog")
     assert source.notes == ("class names that are no UTF-8 are taken for Latin-1: café",)
     with open(os.fsencode(tmp_path) + b"/dog/\xff.png", "wb") as file:
         file.write(b"junk")
@@ -203,6 +203,6 @@ def test_names_that_move_a_cursor_stay_on_one_line(brought, tmp_path):
 
 def test_one_letter_in_two_spellings_is_one_class(brought, tmp_path):
     brought("train/\u00e9t\u00e9/1.png", "train/b/1.png", "test/e\u0301te\u0301/1.png")
-    assert read(tmp_path).test.labels.tolist() == [1]
+    assert read(tmp_path).test.columns["label"].tolist() == [1]
     brought("train/e\u0301te\u0301/1.png")
     assert "differ in their bytes alone" in refusal(tmp_path)

@@ -21,9 +21,9 @@ def test_one_file_is_training_data(write_parquet, tmp_path, random_images):
     file = write_parquet(tmp_path / "some.parquet", LABELS, names=["x", "y", "z"], image="img")
     source = parquet(Options(path=file))
     assert source.test is None
-    assert source.classes == ("x", "y", "z")
-    assert source.train.labels.tolist() == LABELS
-    assert (source.train.images == random_images(12)).all()
+    assert tuple(source.facts["classes"]) == ("x", "y", "z")
+    assert source.train.columns["label"].tolist() == LABELS
+    assert (source.train.columns["image"] == random_images(12)).all()
 
 
 def test_shards_are_read_in_order_and_the_test_set_apart(write_parquet, tmp_path, random_images):
@@ -31,10 +31,12 @@ def test_shards_are_read_in_order_and_the_test_set_apart(write_parquet, tmp_path
     write_parquet(tmp_path / "data" / "train-00000-of-00002.parquet", LABELS, seed=1)
     write_parquet(tmp_path / "data" / "test-00000-of-00001.parquet", [0, 1], seed=3)
     source = parquet(Options(path=tmp_path))
-    assert (source.train.images == np.concatenate([random_images(12, seed=1), random_images(3, seed=2)])).all()
-    assert source.train.labels.tolist() == [*LABELS, 2, 2, 2]
-    assert (source.test.images == random_images(2, seed=3)).all()
-    assert source.classes == ("0", "1", "2")
+    assert (
+        source.train.columns["image"] == np.concatenate([random_images(12, seed=1), random_images(3, seed=2)])
+    ).all()
+    assert source.train.columns["label"].tolist() == [*LABELS, 2, 2, 2]
+    assert (source.test.columns["image"] == random_images(2, seed=3)).all()
+    assert tuple(source.facts["classes"]) == ("0", "1", "2")
 
 
 def test_roles_of_files(write_parquet, tmp_path):
@@ -56,17 +58,17 @@ def test_limits_decode_the_chosen_rows_only(write_parquet, tmp_path, random_imag
     whole = np.concatenate([random_images(12, seed=1), random_images(12, seed=2)])
     assert len(source.train.rows) == 9
     assert source.train.rows.max() >= 12  # both files take part
-    assert (source.train.images == whole[source.train.rows]).all()
-    assert (source.train.labels == np.array(LABELS * 2)[source.train.rows]).all()
-    assert (source.test.images == random_images(12, seed=3)[source.test.rows]).all()
+    assert (source.train.columns["image"] == whole[source.train.rows]).all()
+    assert (source.train.columns["label"] == np.array(LABELS * 2)[source.train.rows]).all()
+    assert (source.test.columns["image"] == random_images(12, seed=3)[source.test.rows]).all()
 
 
 def test_text_labels_give_the_classes(write_parquet, tmp_path):
     write_parquet(tmp_path / "train.parquet", pa.array(["dog", "cat", "dog"]).dictionary_encode())
     write_parquet(tmp_path / "test.parquet", ["cat", "dog"])
     source = parquet(Options(path=tmp_path))
-    assert (source.classes, source.train.labels.tolist()) == (("cat", "dog"), [1, 0, 1])
-    assert source.test.labels.tolist() == [0, 1]
+    assert (tuple(source.facts["classes"]), source.train.columns["label"].tolist()) == (("cat", "dog"), [1, 0, 1])
+    assert source.test.columns["label"].tolist() == [0, 1]
     write_parquet(tmp_path / "test.parquet", ["cat", "owl"])
     assert "label 'owl' is no class of the training data (cat, dog)" in refusal(path=tmp_path)
 
@@ -91,7 +93,7 @@ def test_wrong_columns_are_refused_with_the_nearest(write_parquet, tmp_path):
     assert "nearest: 'imgs' (columns: imgs, y); set data.image_column" in refusal(path=file)
     assert "no column 'label' or 'labels'" in refusal(path=file, image_column="imgs")
     assert "no column 'ys'; nearest: 'y'" in refusal(path=file, image_column="imgs", label_column="ys")
-    assert parquet(Options(path=file, image_column="imgs", label_column="y")).train.labels.tolist() == LABELS
+    assert parquet(Options(path=file, image_column="imgs", label_column="y")).train.columns["label"].tolist() == LABELS
 
 
 def test_damaged_files_are_refused(write_parquet, tmp_path):
@@ -141,17 +143,17 @@ def test_bad_images_are_refused(write_parquet, tmp_path, encode):
 def test_bare_binary_images_work(write_parquet, tmp_path, encode):
     data = [encode(np.full((8, 8), value, np.uint8)) for value in (1, 2)]
     source = parquet(Options(path=write_parquet(tmp_path / "x.parquet", [0, 1], data=data)))
-    assert source.train.images[:, 0, 0, 0].tolist() == [1, 2]
+    assert source.train.columns["image"][:, 0, 0, 0].tolist() == [1, 2]
 
 
 def test_real_cifar10(real_cifar10):
     source = parquet(Options(path=real_cifar10, limit_train=200, limit_test=100))
-    assert source.classes[:2] == ("airplane", "automobile")
-    assert source.train.images.shape == (200, 3, 32, 32)
-    assert np.bincount(source.test.labels).tolist() == [10] * 10
+    assert tuple(source.facts["classes"])[:2] == ("airplane", "automobile")
+    assert source.train.columns["image"].shape == (200, 3, 32, 32)
+    assert np.bincount(source.test.columns["label"]).tolist() == [10] * 10
     labels = pq.read_table(real_cifar10 / "train.parquet", columns=["label"])["label"].to_numpy()
-    assert (labels[source.train.rows] == source.train.labels).all()
-    assert 0.4 < source.train.images.mean() / 255 < 0.55
+    assert (labels[source.train.rows] == source.train.columns["label"]).all()
+    assert 0.4 < source.train.columns["image"].mean() / 255 < 0.55
 
 
 @pytest.mark.parametrize(

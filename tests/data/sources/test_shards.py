@@ -100,7 +100,7 @@ def test_large_images_are_read_a_few_at_a_time(write_parquet, tmp_path, monkeypa
     file = write_parquet(tmp_path / "x.parquet", [0, 1] * 10)
     monkeypatch.setattr("winnow.data.sources.columns.BYTES_AT_ONCE", 1000)
     assert max(len(values) for values in read_batches(file, "image")) < 10
-    assert len(parquet(Options(path=file)).train.images) == 20
+    assert len(parquet(Options(path=file)).train.columns["image"]) == 20
 
 
 def test_two_columns_of_one_name_and_other_cases(write_parquet, tmp_path):

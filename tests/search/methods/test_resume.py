@@ -6,20 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from tests.search.planted import bench_of, split_options
-from winnow.config.methods import strategy
+from tests.splits import image_split
 from winnow.core.holes import Choice
 from winnow.core.space import Space
-from winnow.data.augment import Augment
-from winnow.data.loaders import Batches, Split
-from winnow.search.bench import Bench
+from winnow.data.inputs.images import Augment, Images
+from winnow.data.loaders import Batches
 from winnow.search.collapse import CollapseWatch
-from winnow.search.methods import STRATEGIES
+from winnow.search.methods import METHODS
 from winnow.search.objective import cross_entropy
-from winnow.search.recipe import Recipe
 from winnow.search.relax import Logits, softmax
-from winnow.search.selections.perturbation import perturbation, resume_mixture
-from winnow.search.strategy import CHILDREN, INITIALISED, TRIALS
+from winnow.search.selections.perturbation import perturbation, resume_mixture, tuning
 from winnow.train import checkpoint
 from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics
@@ -27,11 +23,6 @@ from winnow.train.packing import from_bytes, to_bytes
 from winnow.train.seeds import generator, seeded
 from winnow.train.watch import Watch
 
-TRAINED = [name for name in STRATEGIES if not {TRIALS, INITIALISED} & strategy(name).leaves]
-PUBLISHED = {
-    "spos": {"lr": 0.5, "lr_min": 0.0, "weight_decay": 4e-5},
-    "subset": {"logits_weight_decay": 0.0},
-}
 OPTIONS = {
     "darts": {"order": "second"},
     "sdarts": {"noise": "adversarial"},
@@ -78,24 +69,24 @@ def batches(name: str) -> Batches:
     draws = generator(0, "images", name)
     pixels = torch.randint(256, (33, 1, 4, 4), generator=draws, dtype=torch.uint8)
     labels = torch.randint(3, (33,), generator=draws)
-    split = Split(name, pixels, labels, name, ("a", "b", "c"), (0.5,), (0.25,), True)
-    return Batches(split, 8 if name == "weights" else 7, generator=generator(1, name), augment=Augment(1, True))
+    split = image_split(pixels, labels, name=name, digest=name)
+    augment = Images(split.facts, Augment(1, True))
+    return Batches(split, 8 if name == "weights" else 7, generator=generator(1, name), augment=augment)
 
 
 def searched(method, keeper: Keeper, **options) -> tuple:
     space, curve = small_space(), Curve()
     objective, valid = cross_entropy(space), batches("arch")
-    found = strategy(method)
-    watch = CollapseWatch(curve, space, objective, next(iter(valid))) if found.leaves != {CHILDREN} else curve
-    recipe, own = split_options({**PUBLISHED.get(method, {}), **options})
+    watch = CollapseWatch(curve, space, objective, next(iter(valid))) if method != "spos" else curve
     with seeded(7):
-        bench = bench_of(space, batches("weights"), valid, seed=5, watch=watch, keeper=keeper)
-        logits = found.run(bench, recipe, own).logits
+        logits = METHODS[method](
+            space, batches("weights"), valid, objective=objective, seed=5, watch=watch, keeper=keeper, **options
+        )
         stream = torch.rand(1)
     return space.state_dict(), dict(logits or {}), curve.rows, stream
 
 
-def selected(name: str, keeper: Keeper, **options) -> tuple:
+def selected(strategy: str, keeper: Keeper, **options) -> tuple:
     """DARTS-PT with tuning between its decisions."""
     space = small_space()
     logits, objective = Logits(space, generator(2, "logits")), cross_entropy(space)
@@ -107,13 +98,22 @@ def selected(name: str, keeper: Keeper, **options) -> tuple:
             return accuracy_and_loss(lambda x: space(x, setting), judged)
 
     with seeded(7):
-        draws = generator(4, "tuning")
-        keeper.add(draws=draws)
-        bench = Bench(
-            space, 0, objective=objective, train=batches("weights"), valid=batches("arch"), logits=logits, keeper=keeper
+        tune = resume_mixture(
+            space,
+            logits,
+            batches("weights"),
+            batches("arch"),
+            objective=objective,
+            epochs=2,
+            lr=0.05,
+            momentum=0.9,
+            weight_decay=1e-3,
+            clip=5.0,
+            logits_lr=0.1,
+            logits_weight_decay=1e-3,
+            parts=tuning(strategy, space, objective, 4, keeper=keeper),
+            keeper=keeper,
         )
-        recipe = Recipe(epochs=2, lr=0.05, weight_decay=1e-3, logits_lr=0.1)
-        tune = resume_mixture(bench, strategy(name).between(space, objective, draws), recipe)
         weights = lambda: {name: v.detach() for name, v in softmax(logits).items()}  # noqa: E731
         arch, evidence = perturbation(
             space, weights, evaluate=evaluate, tune=tune, rng=random.Random(1), keeper=keeper, **options
@@ -139,7 +139,7 @@ def check(run, points: int) -> None:
         assert same(whole, run(Keeper(found=from_bytes(kept[number])))), f"left at {number} of {len(kept)}"
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_search_goes_on_from_any_step(name):
     options = {"epochs": 3, **OPTIONS.get(name, {})}
     check(lambda keeper: searched(name, keeper, **options), 4)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from winnow.core.errors import Refused
-from winnow.data.source import Options, Part, Source, check_labels, limited
+from winnow.data.labelled import check_labels, classified, labelled, limited
+from winnow.data.source import Options, Part, Source
 from winnow.data.sources.decode import resize_all
 from winnow.data.sources.download import fetch
 from winnow.data.sources.parquet import files_digest
@@ -33,7 +34,7 @@ def cifar10(options: Options) -> Source:
     members = read_members(archive, TRAIN + TEST)
     train = _part([members[name] for name in TRAIN], options.limit_train, "limit_train", options)
     test = _part([members[name] for name in TEST], options.limit_test, "limit_test", options)
-    return Source(train, test, CLASSES, digest=files_digest([archive]))
+    return classified(train, test, CLASSES, digest=files_digest([archive]))
 
 
 def read_members(archive: Path, names: tuple[str, ...]) -> dict[str, bytes]:
@@ -73,4 +74,4 @@ def _part(files: list[bytes], limit: int | None, option: str, options: Options) 
     check_labels(labels, len(CLASSES), "the archive")
     rows = limited(labels, limit, option, options.seed)
     images = records[rows, 1:].reshape(-1, 3, 32, 32)
-    return Part(resize_all(images, options.image_size), labels[rows], rows)
+    return labelled(resize_all(images, options.image_size), labels[rows], rows)

@@ -13,7 +13,8 @@ import psutil
 from PIL import Image, ImageOps
 
 from winnow.core.errors import Refused
-from winnow.data.source import ImageSize, sides, with_channels
+from winnow.data.labelled import with_channels
+from winnow.data.source import ImageSize, sides
 from winnow.data.sources.pixels import FRAMES, TRANSPARENT, UPPER, Picture, Unusable, read_picture
 from winnow.system.machine import usable_cores
 

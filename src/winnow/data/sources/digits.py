@@ -4,7 +4,8 @@ import hashlib
 
 import numpy as np
 
-from winnow.data.source import Options, Part, Source, limited
+from winnow.data.labelled import classified, labelled, limited
+from winnow.data.source import Options, Source
 from winnow.data.sources.decode import resize_all
 
 
@@ -19,5 +20,5 @@ def digits(options: Options) -> Source:
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]  # the set counts 0 to 16
     rows = limited(bunch.target, options.limit_train, "limit_train", options.seed)
     digest = hashlib.blake2b(images.tobytes() + bunch.target.astype("<i8").tobytes(), digest_size=16).hexdigest()
-    train = Part(resize_all(images[rows], options.image_size), bunch.target[rows], rows)
-    return Source(train, None, tuple("0123456789"), symmetric=False, digest=digest)
+    train = labelled(resize_all(images[rows], options.image_size), bunch.target[rows], rows)
+    return classified(train, None, tuple("0123456789"), symmetric=False, digest=digest)

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from winnow.core.errors import Refused
-from winnow.data.source import Options, Part, Source, limited
+from winnow.data.labelled import classified, labelled, limited
+from winnow.data.source import Options, Source
 from winnow.data.sources.decode import Encoded, decode_all
 from winnow.data.sources.layout import Layout, layout_of
 from winnow.data.sources.pixels import Unusable
@@ -49,9 +50,9 @@ def image_folder(options: Options) -> Source:
     images, notes = decode_all(encoded, count, options.image_size)
     parts = []
     for _, _, labels, rows in sets:
-        parts.append(Part(images[: len(rows)], labels, rows))
+        parts.append(labelled(images[: len(rows)], labels, rows))
         images = images[len(rows) :]
-    return Source(
+    return classified(
         parts[0],
         parts[1] if layout.test else None,
         tuple(map(text_of, classes)),

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from winnow.core.errors import Refused
-from winnow.data.source import Options, Part, Source, limited
+from winnow.data.labelled import classified, labelled, limited
+from winnow.data.source import Options, Source
 from winnow.data.sources.columns import nearest_column, opened, read_batches
 from winnow.data.sources.decode import Encoded, decode_all
 from winnow.data.sources.labels import number, numbers_of, read_labels
@@ -54,12 +55,12 @@ def parquet(options: Options) -> Source:
     images, said = decode_all(encoded, sum(len(rows) for *_, rows in sets), options.image_size)
     count = len(sets[0][2])
     parts = [
-        Part(pixels, numbers[rows], rows)
+        labelled(pixels, numbers[rows], rows)
         for (_, numbers, rows), pixels in zip(sets, (images[:count], images[count:]), strict=False)
     ]
     digest = files_digest([file for files, *_ in sets for file in files])
     test_part = parts[1] if len(parts) > 1 else None
-    return Source(parts[0], test_part, classes, digest=digest, left_out=dict(left_out), notes=(*notes, *said))
+    return classified(parts[0], test_part, classes, digest=digest, left_out=dict(left_out), notes=(*notes, *said))
 
 
 def files_digest(files: Sequence[Path]) -> str:

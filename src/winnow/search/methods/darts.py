@@ -1,27 +1,28 @@
 """DARTS: differentiable architecture search (Liu et al. 2019, arXiv:1806.09055)."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Unpack
 
-from winnow.search.bench import Bench, Found
-from winnow.search.bilevel import bilevel
+from winnow.core.space import Space
 from winnow.search.gradients import first_order, second_order
-from winnow.search.mixture import Parts
-from winnow.search.recipe import Recipe
-from winnow.search.strategy import Run, strategy
+from winnow.search.mixture import Parts, Recipe, bilevel
+from winnow.search.relax import Logits
+from winnow.train.evaluate import Batch
 
 ORDERS = {"first": first_order, "second": second_order}
 
 
-def bf16(run: Run, *, order: str = "first") -> str | None:
-    if run.precision == "bf16" and order == "second":
-        return "order: second takes differences that bf16 rounds away; use search.precision fp32"
-    return None
+def darts(
+    space: Space,
+    train: Iterable[Batch],
+    valid: Iterable[Batch],
+    *,
+    epochs: int = 50,
+    order: str = "first",
+    **recipe: Unpack[Recipe],
+) -> Logits:
+    """Train weights on `train` and logits on `valid` in turns; returns the logits, `space` keeps the weights.
 
-
-@strategy("logits mixture children distribution", objection=bf16)
-def darts(bench: Bench, recipe: Recipe, *, order: Literal["first", "second"] = "first") -> Found:
-    """Train weights and logits in turns, the first on `train`, the second on `valid`.
-
-    `order` is "first" (xi = 0) or "second": one unrolled step, about four times the work.
+    The defaults are the published CIFAR-10 search. `order` is "first" (xi = 0) or "second" (one unrolled step).
     """
-    return bilevel(bench, recipe, parts=lambda epoch: Parts(gradient=ORDERS[order]))
+    return bilevel(space, train, valid, epochs=epochs, parts=lambda epoch: Parts(gradient=ORDERS[order]), **recipe)

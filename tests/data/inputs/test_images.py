@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from winnow.data.augment import Augment, Draws, crop_and_flip, cutout, draw
+from winnow.data.inputs.images import Augment, Images, crop_and_flip, cutout
+
+
+def draw(augment, count, size, generator):
+    facts = {"shape": [1, *size], "mean": [0.5], "std": [0.5]}
+    return Images(facts, augment).draw(count, generator)
 
 
 def plain_crop_and_flip(images, pad, draws):
@@ -11,11 +16,11 @@ def plain_crop_and_flip(images, pad, draws):
     result = torch.zeros_like(images)
     _, channels, height, width = images.shape
     for i, image in enumerate(images):
-        down, right = draws.offsets[i].tolist() if draws.offsets is not None else (pad, pad)
+        down, right = draws["offsets"][i].tolist() if "offsets" in draws else (pad, pad)
         for y in range(height):
             for x in range(width):
                 source_y, source_x = y + down - pad, x + right - pad
-                target_x = width - 1 - x if draws.flips is not None and draws.flips[i] else x
+                target_x = width - 1 - x if "flips" in draws and draws["flips"][i] else x
                 if 0 <= source_y < height and 0 <= source_x < width:
                     for c in range(channels):
                         result[i, c, y, target_x] = image[c, source_y, source_x]
@@ -46,7 +51,7 @@ def test_crop_and_flip_equal_the_plain_loops(shape, pad, flip, generator):
 @pytest.mark.parametrize("side", [1, 2, 3, 6])
 def test_cutout_equals_the_plain_loop(side, generator):
     x = torch.randn(40, 2, 7, 9, generator=generator)
-    centres = draw(Augment(cutout=side), 40, (7, 9), generator).centres
+    centres = draw(Augment(cutout=side), 40, (7, 9), generator)["centres"]
     expected = plain_cutout(x, side, centres)
     assert torch.equal(cutout(x.clone(), side, centres), expected)
     assert torch.equal(cutout(x.clone(memory_format=torch.channels_last), side, centres), expected)
@@ -63,28 +68,28 @@ def test_cutout_of_the_recipe_is_sixteen_pixels_wide():
 def test_draws_cover_their_range_evenly(generator):
     draws = draw(Augment(4, True, 16), 20_000, (32, 24), generator)
     for numbers, size in (
-        (draws.offsets[:, 0], 9),
-        (draws.offsets[:, 1], 9),
-        (draws.centres[:, 0], 32),
-        (draws.centres[:, 1], 24),
-        (draws.flips.long(), 2),
+        (draws["offsets"][:, 0], 9),
+        (draws["offsets"][:, 1], 9),
+        (draws["centres"][:, 0], 32),
+        (draws["centres"][:, 1], 24),
+        (draws["flips"].long(), 2),
     ):
         counts = numbers.bincount()
         assert len(counts) == size
         assert counts.min() > 0.8 * 20_000 / size
-    assert (draws.offsets[:, 0] != draws.offsets[:, 1]).any()
+    assert (draws["offsets"][:, 0] != draws["offsets"][:, 1]).any()
 
 
 def test_draws_follow_the_generator():
-    first, second, other = (draw(Augment(4, True, 8), 9, (8, 8), torch.Generator().manual_seed(s)) for s in (1, 1, 2))
-    assert torch.equal(first.offsets, second.offsets)
-    assert torch.equal(first.centres, second.centres)
-    assert not torch.equal(first.offsets, other.offsets)
+    first, second, other = (draw(Augment(4, True, 7), 9, (8, 8), torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    assert torch.equal(first["offsets"], second["offsets"])
+    assert torch.equal(first["centres"], second["centres"])
+    assert not torch.equal(first["offsets"], other["offsets"])
 
 
 def test_nothing_asked_nothing_done(generator):
     state = generator.get_state()
     images = torch.ones(2, 1, 4, 4, dtype=torch.uint8)
-    assert draw(Augment(), 2, (4, 4), generator) == Draws(None, None, None)
-    assert crop_and_flip(images, 0, Draws(None, None, None)) is images
+    assert draw(Augment(), 2, (4, 4), generator) == {}
+    assert crop_and_flip(images, 0, {}) is images
     assert torch.equal(generator.get_state(), state)

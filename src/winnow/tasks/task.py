@@ -1,0 +1,83 @@
+"""What a task is made of: functions and names, as plain data."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from winnow.core.example import Example
+from winnow.data.inputs import Inputs
+from winnow.data.loaders import Split
+from winnow.data.source import Columns, Source
+from winnow.data.splits import Deal
+
+Facts = Mapping[str, Any]
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that `measure` gives: where it is best, in which unit it is shown, between which bounds it lies."""
+
+    goal: Literal["maximize", "minimize"] = "maximize"
+    unit: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def sign(self) -> int:
+        """What makes more of it better."""
+        return 1 if self.goal == "maximize" else -1
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Of what went wrong: `rows(outputs, answers, facts)`, one tensor of outputs a model, written as reports/NAME.csv
+    and drawn by `chart` of `winnow.look.charts`.
+    """
+
+    rows: Callable[[Sequence[Tensor], Tensor, Facts], Rows]
+    chart: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """The seam between data, networks and judgement. Outputs are what a network returns for a batch, in float32.
+
+    Of an output that is a tuple (a second classifier, members of an ensemble) each part is trained; the first counts.
+    """
+
+    name: str
+    reads: tuple[str, ...]  # the columns that a network is given
+    target: str  # the column that it is to tell
+    metrics: Mapping[str, Metric]  # the first one decides: controls, interval, verdict, trials
+    check: Callable[[Source], Source]  # Refused where the source is not one of this task
+    learnt: Callable[[Sequence[Columns]], Facts]  # facts of the columns of weights and arch: a mean, say
+    deal: Deal  # which row goes into which split
+    facts: Callable[[Facts], dict[str, Any]]  # of the data's facts, what a space's builder takes
+    example: Callable[[Facts], Example]  # of what the builder took: one input
+    inputs: Callable[..., Inputs]  # (facts, augment=None): without augmentation, or as these options say
+    criterion: Callable[..., nn.Module]  # (facts, seed, **options): the loss, mean over a batch; may have parameters
+    imitate: Callable[[Tensor, Tensor], Tensor]  # the loss of outputs against a teacher's, least where they are equal
+    answer: Callable[[Tensor], Tensor]  # outputs as people read them: chances, ratings
+    measure: Callable[[Sequence[Tensor], Sequence[Tensor]], dict[str, float]]  # outputs and answers, batch by batch
+    each: Callable[[Tensor, Tensor], Tensor] | None = None  # by row; its mean is the first metric (percent: x 100)
+    described: Callable[[Facts], str] = lambda facts: ""  # the data in words, after their shape
+    told: Callable[[Sequence[Tensor], Tensor, Facts], dict[str, Any]] = lambda outputs, answers, facts: {}
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    reduced: Callable[..., Split] | None = None  # (split, resolution, samples, generator): cheaper training data
+
+    @property
+    def metric(self) -> str:
+        """The name of the first metric."""
+        return next(iter(self.metrics))
+
+    @property
+    def first(self) -> Metric:
+        return self.metrics[self.metric]
+
+    def score(self, measured: Mapping[str, float]) -> float:
+        """The first metric, turned so that more is better."""
+        return self.first.sign * measured[self.metric]

@@ -1,7 +1,8 @@
 """Stage inputs: looks at what params.yaml names outside winnow; writes artifacts/inputs/<who reads it>.json.
 
 DVC runs it each time (it takes a second), and the stages depend on what it writes: what a user brings is not seen by
-`deps`, which name code and files of the project alone.
+`deps`, which name code and files of the project alone. The same files tell what the strategy and the selections that
+run are made of, and recipe.json how children are trained: nothing else that could be chosen makes a stage run again.
 """
 
 if __name__ == "__main__":  # a script's folder heads the path, where select.py would hide the standard library's
@@ -9,12 +10,13 @@ if __name__ == "__main__":  # a script's folder heads the path, where select.py 
 
     sys.path.pop(0)
 
+from dataclasses import asdict
 from pathlib import Path
 
 from winnow.config.params import Params
 from winnow.run.imports import on_path
 from winnow.run.lineage import record_of, runs_of, stale
-from winnow.run.outside import INPUTS, PIPELINE, digest, named
+from winnow.run.outside import INPUTS, PIPELINE, code_of, digest, named
 from winnow.tracking.spool import write_json
 
 
@@ -24,7 +26,8 @@ def main(params: Params, folder: Path) -> None:
     found = {each.key: digest(each, folder) for each in every}
     for group in PIPELINE:
         told = {each.key: found[each.key] for each in every if each.group == group}
-        write_json(folder / INPUTS / f"{group}.json", told)
+        write_json(folder / INPUTS / f"{group}.json", told | code_of(params, group))
+    write_json(folder / INPUTS / "recipe.json", asdict(params.retrain.recipe()))
     for each in every:
         print(f"  {each.key}  {each.value}  {found[each.key][:12]}")
     print(_verdict(params, folder, [each.key for each in every]))

@@ -11,8 +11,8 @@ if __name__ == "__main__":  # a script's folder heads the path, where select.py 
 import shutil
 from pathlib import Path
 
+from winnow.config.methods import trainer
 from winnow.config.params import Params
-from winnow.proxies import proxy
 from winnow.run import files
 from winnow.run.checkpoint import checkpoints
 from winnow.run.controls import check_comparison
@@ -20,12 +20,10 @@ from winnow.run.dry import try_search
 from winnow.run.limits import check_limits
 from winnow.run.progress import Shown
 from winnow.run.search_trials import search_by_trials
-from winnow.run.supernet import about, trained
+from winnow.run.supernet import WEIGHTS, trained, write_supernet
 from winnow.run.trials import CURVE
 from winnow.run.work import Work, working
 from winnow.train.checkpoint import Keeper
-
-WEIGHTS = ("epoch", "decision", "option", "weight")
 
 
 def main(params: Params, folder: Path) -> None:
@@ -37,55 +35,31 @@ def main(params: Params, folder: Path) -> None:
         for name, columns in (("search", ("epoch", "train_loss")), ("weights", WEIGHTS), ("trials", CURVE)):
             files.write_rows(folder / files.REPORTS / f"{name}.csv", [], columns)  # a strategy fills those that it has
         with checkpoints(work) as keeper:
-            metrics = _found(work, keeper)
-            files.write_json(folder / files.REPORTS / "search.json", metrics)
+            files.write_json(folder / files.REPORTS / "search.json", _found(work, keeper))
         work.say(f"  wrote {files.SEARCH}; next: winnow select")
 
 
 def _found(work: Work, keeper: Keeper) -> dict[str, float | str]:
     """Do what the strategy does; its numbers."""
-    search = work.params.search
-    if search.strategy == "training_free":
-        return _nothing_trained(work)
-    if search.strategy != "trials":
-        return train_supernet(work, search.strategy, keeper)
-    inherited = train_supernet(work, "spos", keeper) if search.trials.evaluator == "inherited" else {}
-    return inherited | search_by_trials(work)
+    metrics = _searched(work, keeper)
+    if trainer(work.params)[0] != work.params.search.strategy:  # whose trials inherit from what was trained
+        metrics |= search_by_trials(work)
+    return metrics
 
 
-def _nothing_trained(work: Work) -> dict[str, float | str]:
-    settings = work.params.search.training_free
-    for name in settings.proxies:
-        proxy(name)  # refused here rather than in the next stage
-    files.write_json(work.folder / files.SEARCH / "untrained.json", settings.model_dump())
-    work.say("strategy training_free trains nothing: selection scores untrained networks")
-    return {}
-
-
-def train_supernet(work: Work, strategy: str, keeper: Keeper) -> dict[str, float | str]:
-    """Train a supernet of the space by `strategy` and write it; the numbers of its last epoch."""
-    folder, params = work.folder, work.params
+def _searched(work: Work, keeper: Keeper) -> dict[str, float | str]:
+    """Search the space by the strategy that trains, and write what it found; the numbers of its last epoch."""
     with Shown(work.run) as shown:
-        space, logits, watch = trained(work, strategy, shown, keeper)
-    files.write_tensors(folder / files.SUPERNET, space.state_dict(), about(params, space, strategy))
-    vectors = {} if logits is None else {name: vector.tolist() for name, vector in logits.items()}
-    options = {name: list(space.decisions[name].options) for name in vectors}
-    moments = {} if logits is None else logits.moments
-    files.write_json(folder / files.LOGITS, {"options": options, "logits": vectors, "moments": moments})
-    files.write_rows(folder / files.REPORTS / "search.csv", shown.rows)
-    rows = [
-        {"epoch": row["epoch"], "decision": row["decision"], "option": option, "weight": weight}
-        for row in shown.weights
-        for option, weight in zip(space.decisions[row["decision"]].options, row["weights"], strict=True)
-    ]
-    files.write_rows(folder / files.REPORTS / "weights.csv", rows, WEIGHTS)
-    metrics = {name: value for name, value in shown.rows[-1].items() if name not in ("epoch", "lr")}
-    for path in (files.SUPERNET, files.LOGITS, files.REPORTS / "search.csv", files.REPORTS / "weights.csv"):
-        work.run.artifact(folder / path)
-    if shown.weights:
-        work.picture("mixture_weights", "weights_over_time", rows)
-    told = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-    work.say(f"trained a supernet of {params.space.name} with {strategy}: {told}")
+        found, watch = trained(work, shown, keeper)
+    name = trainer(work.params)[0]
+    if not found.trained:
+        if not found.metrics:
+            work.say(f"strategy {name} trains nothing: selection scores untrained networks")
+        return dict(found.metrics)
+    write_supernet(work, found, shown)
+    metrics = {key: value for key, value in shown.rows[-1].items() if key not in ("epoch", "lr")} | dict(found.metrics)
+    told = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
+    work.say(f"trained a supernet of {work.params.space.name} with {name}: {told}")
     if watch is not None and watch.unmeasured:
         work.say(f"  no eigenvalue among the signs of collapse: {watch.unmeasured}")
     collapse = f"{watch.alarm}, since epoch {watch.since}" if watch is not None and watch.alarm else ""

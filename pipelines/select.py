@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from winnow.config.methods import selection
 from winnow.config.params import Params
 from winnow.core.architecture import Architecture
 from winnow.run import files
@@ -23,7 +24,6 @@ from winnow.run.draw import draw_architecture, save
 from winnow.run.outside import resolved
 from winnow.run.table import true_accuracy
 from winnow.run.work import Work, working
-from winnow.search.selections import SELECTIONS
 from winnow.train.seeds import derived, seeded
 
 EVIDENCE = pa.schema(
@@ -62,7 +62,7 @@ def _select(benches: Benches) -> tuple[dict[str, dict[str, Any]], list[dict[str,
         seed = derived(benches.params.seed, "select", method)
         bench = benches.bench(seed)
         with seeded(seed):
-            arch, rows = SELECTIONS[method].choose(bench, **select.options(method))
+            arch, rows = selection(method).run(bench, select.chosen(method))
         choices[method] = dict(arch.choices)
         evidence += [{"method": method, **row} for row in rows]
     return choices, evidence

@@ -94,8 +94,8 @@ def wrong_imports(package: str, module: str, name: str) -> Iterator[str]:
         yield f"imports {name}, which has no floor"
     elif target and target != package and FLOORS[target] >= FLOORS[package]:
         yield f"imports {name} from floor {FLOORS[target]}, standing on floor {FLOORS[package]}"
-    if package == "core" and target is None and top != "torch" and top not in sys.stdlib_module_names:
-        yield f"imports {name}: core takes torch and the standard library only"
+    if package == "core" and target is None and top not in ("torch", "annotated_types", *sys.stdlib_module_names):
+        yield f"imports {name}: core takes torch, bounds and the standard library only"
     if top in ("mlflow", "wandb", "yaml", "pydantic") and package not in UPSTAIRS:
         yield f"imports {name}, known upstairs only"
     elif top in ("mlflow", "wandb") and not module.startswith(TRACKING):
@@ -164,7 +164,7 @@ def test_every_source_was_read():
     ("module", "source", "message"),
     [
         ("winnow.core.space", "from winnow.nn.ops import darts_op", above("nn", "core")),
-        ("winnow.core.space", "import numpy", "core takes torch and the standard library only"),
+        ("winnow.core.space", "import numpy", "core takes torch, bounds and the standard library only"),
         ("winnow.spaces.darts", "import winnow.train.fit", above("train", "spaces")),
         (
             "winnow.spaces.darts",

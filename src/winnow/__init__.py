@@ -35,7 +35,13 @@ _WHERE = {
     "winnow.measure.cost": ("macs", "params"),
     "winnow.proxies": ("PROXIES", "score"),
     "winnow.run.model": ("load_model", "prepared"),
-    "winnow.search.methods": ("METHODS",),
+    "winnow.search.bench": ("Bench", "Found"),
+    "winnow.search.bilevel": ("bilevel",),
+    "winnow.search.methods": ("STRATEGIES",),
+    "winnow.search.mixture": ("Parts",),
+    "winnow.search.recipe": ("Recipe",),
+    "winnow.search.selection": ("selection",),
+    "winnow.search.strategy": ("strategy",),
     "winnow.spaces": ("SPACES", "build"),
 }
 _NAMES = {name: module for module, names in _WHERE.items() for name in names}

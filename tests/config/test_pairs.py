@@ -1,26 +1,32 @@
-"""config.pairs: a selection on a supernet either runs from end to end or is refused with what would work."""
+"""config.methods: a selection on a supernet either runs from end to end or is refused with what would work."""
 
 import itertools
 import random
 
 import pytest
 
-from tests.search.toys import Loader, Recorded, cells, images
-from winnow.config.pairs import KEEP_LIMITS, OFFERS, objection, unlimited
+from tests.search.planted import bench_of, split_options
+from tests.search.toys import Loader, cells, images
+from winnow.config.methods import objection, selection, strategy, unlimited
 from winnow.core.space import Space
-from winnow.holes.partial import partial_channels
+from winnow.search.bench import Bench
 from winnow.search.evolve import evolution
-from winnow.search.methods import METHODS
+from winnow.search.methods import STRATEGIES
 from winnow.search.objective import cross_entropy
+from winnow.search.recipe import Recipe
 from winnow.search.relax import softmax
 from winnow.search.selections import SELECTIONS
 from winnow.search.selections.likeliest import likeliest
 from winnow.search.selections.magnitude import magnitude
 from winnow.search.selections.perturbation import perturbation, resume_mixture
 from winnow.search.selections.threshold import threshold
+from winnow.search.strategy import decided_softmax
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics, calibrate
+from winnow.train.seeds import generator
 
 TRAIN, VALID, JUDGED = (Loader([images(8, seed)]) for seed in range(3))
+OFFERS = {name: strategy(name).leaves for name in STRATEGIES}
+KEEP_LIMITS = [name for name in SELECTIONS if selection(name).keeps_limits]
 PAIRS = list(itertools.product(OFFERS, SELECTIONS))
 SPACES = {"nas_bench_201": {}, "darts": {"candidates": "s2"}, "mobile": {}}
 
@@ -30,10 +36,8 @@ def by_magnitude(space, logits):
 
 
 def by_perturbation(space, logits):
-    tune = resume_mixture(
-        space, logits, TRAIN, VALID, objective=cross_entropy(space), epochs=1, lr=0.01, momentum=0.9,
-        weight_decay=3e-4, clip=5.0, logits_lr=1e-3, logits_weight_decay=1e-3,
-    )  # fmt: skip
+    bench = Bench(space, 0, objective=cross_entropy(space), train=TRAIN, valid=VALID, logits=logits)
+    tune = resume_mixture(bench, decided_softmax(space, bench.objective, generator(0)), Recipe(epochs=1, lr=0.01))
 
     def evaluate(setting):
         space.eval()
@@ -69,36 +73,33 @@ RUN = {
 SHORT = {"sgas": {"epochs": 7, "warmup": 0, "interval": 1}, "pc_darts": {"warmup": 0}, "unas": {"warmup": 0}}
 
 
-def supernet(strategy: str, name: str) -> tuple[Space, object]:
+def supernet(searched: str, name: str) -> tuple[Space, object]:
     space = cells(name, **SPACES[name])
-    if strategy == "pc_darts":
-        space = partial_channels(space, 4)
-    logits = METHODS[strategy](
-        space, TRAIN, VALID, objective=cross_entropy(space), seed=0, watch=Recorded(),
-        **{"epochs": 1, "lr": 0.01} | SHORT.get(strategy, {}),
-    )  # fmt: skip
-    return space, logits
+    found = strategy(searched)
+    recipe, own = split_options({"epochs": 1, "lr": 0.01} | SHORT.get(searched, {}))
+    space = found.formed(space, {})
+    return space, found.run(bench_of(space, TRAIN, VALID), recipe, own).logits
 
 
-def test_every_strategy_and_selection_is_known():
-    assert set(OFFERS) == {
-        *METHODS,
-        "trials",
-        "training_free",
-    }  # trials and best go together, and are tested with the stages
+def test_every_selection_is_run_here_or_with_the_stages():
     assert set(SELECTIONS) == {*RUN, "best", "random", "prune"}
 
 
+STAGES = ("trials", "training_free")  # tested with the stages
 ON_BOTH = ("darts", "spos")  # of the others the large cell would show nothing that the small one does not
 
 
 @pytest.mark.parametrize(
-    ("name", "strategy", "method"),
-    [("nas_bench_201", *pair) for pair in PAIRS if pair[0] in METHODS and objection(*pair) is None]
+    ("name", "searched", "method"),
+    [
+        ("nas_bench_201", *pair)
+        for pair in PAIRS
+        if pair[0] not in ("trials", "training_free") and objection(*pair) is None
+    ]
     + [("darts", *pair) for pair in PAIRS if objection(*pair) is None and pair[0] in ON_BOTH],
 )
-def test_a_pair_without_objection_runs(name, strategy, method):
-    space, logits = supernet(strategy, name)
+def test_a_pair_without_objection_runs(name, searched, method):
+    space, logits = supernet(searched, name)
     arch = RUN[method](space, logits)
     space.check(arch)
     assert space.derive(arch).eval()(images(2)[0]).isfinite().all()
@@ -109,16 +110,16 @@ def test_what_runs_on_paths_runs_on_the_mobile_space():
     space.check(by_evolution(space, logits))
 
 
-@pytest.mark.parametrize(("strategy", "method"), [pair for pair in PAIRS if objection(*pair) is not None])
-def test_an_objection_names_what_works(strategy, method):
-    text = objection(strategy, method)
+@pytest.mark.parametrize(("searched", "method"), [pair for pair in PAIRS if objection(*pair) is not None])
+def test_an_objection_names_what_works(searched, method):
+    text = objection(searched, method)
     assert repr(method) in text
-    assert repr(strategy) in text
+    assert repr(searched) in text
     remedy = text.split(": ")[1]
     assert "\n" not in text
     for word in remedy.replace("select with ", "").replace("search with ", "").replace(", or ", " or ").split(" or "):
         if word in SELECTIONS:
-            assert objection(strategy, word) is None
+            assert objection(searched, word) is None
         else:
             assert objection(word, method) is None
 
@@ -147,11 +148,11 @@ def test_a_refused_pair_could_not_have_run():
 
 
 def test_a_limit_is_kept_or_refused_with_a_selection_that_keeps_it():
-    for strategy, method in [pair for pair in PAIRS if objection(*pair) is None]:
-        text = unlimited(strategy, method)
+    for searched, method in [pair for pair in PAIRS if objection(*pair) is None]:
+        text = unlimited(searched, method)
         assert (text is None) == (method in KEEP_LIMITS)
         if text is not None and "select with" in text:
             for word in text.split("select with ")[1].split(" or "):
-                assert objection(strategy, word) is unlimited(strategy, word) is None
+                assert objection(searched, word) is unlimited(searched, word) is None
     without = {s for s in OFFERS if all(unlimited(s, m) for m in SELECTIONS if objection(s, m) is None)}
     assert without == {"subset"}, "whose supernet leaves nothing but logits"

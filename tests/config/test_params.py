@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from winnow.config.pairs import KEEP_LIMITS, OFFERS
-from winnow.config.params import Params
+from winnow.config.methods import selection, strategy
 from winnow.config.reading import check_params, read_params
 from winnow.core.errors import Refused
+from winnow.search.methods import STRATEGIES
 from winnow.search.selections import SELECTIONS
 from winnow.train.recipes import RECIPES
 
@@ -21,22 +21,42 @@ def changed(key: str, value: object) -> dict:
     *sections, last = key.split(".")
     place = content
     for section in sections:
-        place = place[section]
+        place = place.setdefault(section, {})
     place[last] = value
     return content
 
 
-def test_the_shipped_file_holds_every_key_and_the_defaults():
-    """-S changes only keys that are there, so none may be missing; and the models' defaults must not drift from it."""
+def test_the_shipped_file_drifts_from_no_default_but_the_size_of_its_space():
+    """So that what is left out of a file is what its readers have seen here; and it is short enough to be read."""
+    given, default = read_params(FILE).model_dump(), check_params({}).model_dump()
+    assert given["space"]["nas_bench_201"] == {"channels": 16, "cells": 1}
+    assert {**given, "space": None} == {**default, "space": None}
+    assert len(FILE.read_text().splitlines()) < 85
 
-    def keys(tree, prefix=""):
-        for name, value in tree.items():
-            yield prefix + name
-            if isinstance(value, dict):
-                yield from keys(value, f"{prefix}{name}.")
 
-    assert read_params(FILE) == Params()
-    assert set(keys(yaml.safe_load(FILE.read_text()))) == set(keys(Params().model_dump()))
+def test_a_file_of_before_is_read_as_it_was():
+    """Sections of strategies, selections and spaces may stand beside what runs; they are checked and change nothing."""
+    content = yaml.safe_load(FILE.read_text())
+    content["search"] |= {"gdas": {"temperature": 5.0}, "subset": {"weights": "frozen", "pretrained": None}}
+    content["select"]["evolution"] = {"population": 8, "calibration_images": 512}
+    content["space"]["darts"] = {"channels": 8, "layers": 5, "candidates": "s2", "none": True}
+    params = check_params(content)
+    assert (params.search.chosen(), params.space.chosen()) == ({"order": "first"}, {"channels": 16, "cells": 1})
+    assert params.search.section("gdas") == {"temperature": 5.0}
+
+
+@pytest.mark.parametrize("section", ["search", "select"])
+def test_options_may_be_given_beside_the_name(section):
+    """`options` of what runs are those of its section, checked alike; the defaults are complete afterwards."""
+    content = changed("search.options", {"order": "second"})
+    content["select"]["options"] = {"perturbation": {"tune_epochs": 7}}
+    params = check_params(content)
+    assert params.search.chosen() == {"order": "second"}
+    assert params.select.chosen("perturbation")["tune_epochs"] == 7
+    wrong = {"search": {"ordr": 1}, "select": {"evolution": {}}}[section]
+    content[section]["options"] = wrong
+    with pytest.raises(Refused, match=f"{section}.options.{next(iter(wrong))}"):
+        check_params(content)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +72,11 @@ def test_the_shipped_file_holds_every_key_and_the_defaults():
         ("search.lr", float("nan"), "search.lr: input should be a finite number, not nan"),
         ("search.lr", "1e-3", "search.lr: input should be a valid number, not '1e-3'; YAML reads 1e-3 as text, 1.0e-3"),
         ("search.lr", -1, "search.lr: input should be greater than 0, not -1"),
-        ("search.strategy", "drats", "search.strategy: input should be 'darts'"),
-        ("select.methods", ["evolutoin"], "select.methods.0: input should be"),
+        ("search.strategy", "drats", "not 'drats' (did you mean 'darts'?)"),
+        ("search.optimiser", "adma", "search.optimiser: input should be 'sgd', 'adam' or 'adamw', not 'adma' (did you"),
+        ("search.schedule", "steps", "search.schedule: input should be 'cosine' or 'linear', not 'steps'"),
+        ("search.collapse", "rolback", "not 'rolback' (did you mean 'rollback'?)"),
+        ("select.methods", ["evolutoin"], "not 'evolutoin' (did you mean 'evolution'?)"),
         ("select.methods", [], "select.methods: list should have at least 1 item"),
         ("select.methods", ["magnitude", "magnitude"], "select: methods takes each method once"),
         ("select.splits", ["weights"], "trained on split weights"),
@@ -78,7 +101,7 @@ def test_the_shipped_file_holds_every_key_and_the_defaults():
         ("tune.ranges", {"lr": {"low": 0.1}}, "tune.ranges.lr: takes low and high, or choices"),
         ("tune.ranges", {"lr": {"choices": [0.1], "low": 0.1}}, "choices stands alone"),
         ("tune.ranges", {"lrr": {"choices": [0.1]}}, "tune.ranges.lrr: no field of a recipe (did you mean 'lr'?)"),
-        ("tune.ranges", {"optimiser": {"choices": ["sdg"]}}, "tune.ranges.optimiser: input should be 'sgd' or 'adamw'"),
+        ("tune.ranges", {"optimiser": {"choices": ["sdg"]}}, "tune.ranges.optimiser: input should be 'sgd', 'adam'"),
         ("tune.ranges", {"epochs": {"low": 2, "high": 4}}, "tune.epochs sets the epochs of every trial"),
         ("tune.ranges", {"auxiliary": {"low": 0, "high": 1}}, "whether there is a second classifier is not tried"),
         ("tune.sampler", "tep", "tune.sampler: input should be 'random', 'tpe'"),
@@ -130,11 +153,11 @@ def test_limits_that_are_taken(value):
 
 @pytest.mark.parametrize("key", ["max_params", "max_macs"])
 @pytest.mark.parametrize("method", SELECTIONS)
-@pytest.mark.parametrize("strategy", OFFERS)
-def test_a_limit_is_accepted_exactly_where_the_selection_keeps_it(strategy, method, key):
-    content = changed("search.strategy", strategy)
+@pytest.mark.parametrize("searched", STRATEGIES)
+def test_a_limit_is_accepted_exactly_where_the_selection_keeps_it(searched, method, key):
+    content = changed("search.strategy", searched)
     content["select"] |= {"methods": [method], key: "50%"}
-    if SELECTIONS[method].needs in OFFERS[strategy] and method in KEEP_LIMITS:
+    if selection(method).needs in strategy(searched).leaves and selection(method).keeps_limits:
         assert check_params(content)
     else:
         with pytest.raises(Refused):
@@ -157,11 +180,11 @@ def test_several_mistakes_are_told_at_once():
 
 
 @pytest.mark.parametrize("method", SELECTIONS)
-@pytest.mark.parametrize("strategy", OFFERS)
-def test_a_pair_is_accepted_exactly_where_it_means_something(strategy, method):
-    content = changed("search.strategy", strategy)
+@pytest.mark.parametrize("searched", STRATEGIES)
+def test_a_pair_is_accepted_exactly_where_it_means_something(searched, method):
+    content = changed("search.strategy", searched)
     content["select"]["methods"] = [method]
-    if SELECTIONS[method].needs in OFFERS[strategy]:
+    if selection(method).needs in strategy(searched).leaves:
         assert check_params(content).select.methods == [method]
     else:
         with pytest.raises(Refused, match=r"select with .*, or search with"):
@@ -204,7 +227,7 @@ def test_a_file_that_is_no_params_is_refused(tmp_path, text):
 )
 def test_a_study_that_cannot_be_is_one_sentence(changes, sentence):
     content = yaml.safe_load(FILE.read_text())
-    content["search"] |= {"strategy": "trials", "trials": {**content["search"]["trials"], **changes}}
+    content["search"] |= {"strategy": "trials", "trials": {**content["search"].get("trials", {}), **changes}}
     content["select"]["methods"] = ["best"]
     with pytest.raises(Refused) as refusal:
         check_params(content)
@@ -238,8 +261,23 @@ def test_a_missing_file_says_where_to_run(tmp_path):
         read_params(tmp_path / "params.yaml")
 
 
-def test_second_order_in_bf16_is_refused():
-    content = changed("search.precision", "bf16")
-    content["search"]["darts"]["order"] = "second"
-    with pytest.raises(Refused, match="second takes differences that bf16 rounds away"):
+@pytest.mark.parametrize(
+    ("search", "sentence"),
+    [
+        ({"darts": {"order": "second"}, "precision": "bf16"}, "second takes differences that bf16 rounds away"),
+        ({"darts": {"order": "second"}, "optimiser": "adam"}, "second looks a step of SGD ahead, and search.optimiser"),
+        ({"nesterov": True, "optimiser": "adam"}, "search: nesterov: this is a form of the momentum of sgd"),
+        ({"nesterov": True, "momentum": 0.0}, "search: nesterov: this is a form of the momentum of sgd"),
+        ({"strategy": "blank", "collapse": "rollback"}, "search.collapse: rollback watches the logits of a mixture"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(search, sentence):
+    content = changed("select.methods", ["perturbation"])
+    content["search"] |= search
+    with pytest.raises(Refused, match=sentence):
         check_params(content)
+
+
+def test_a_bare_off_and_null_are_taken():
+    search = check_params(yaml.safe_load("search: {collapse: off, clip: null}")).search
+    assert (search.collapse, search.clip) == ("off", None)

@@ -38,8 +38,8 @@ def test_files_become_absolute(tmp_path):
 @pytest.mark.parametrize(
     ("parts", "sentence"),
     [
-        ({"methods": {"x": {"search.strategie": "darts"}}}, "study: params.yaml has no key 'search.strategie'"),
-        ({"methods": {"x": {"serch.strategy": "darts"}}}, "study: params.yaml has no section 'serch'"),
+        ({"methods": {"x": {"search.strategie": "darts"}}}, "unknown key search.strategie (did you mean 'strategy'?)"),
+        ({"methods": {"x": {"serch.strategy": "darts"}}}, "unknown key serch (did you mean 'search'?)"),
         ({"methods": {"x": {"search.epochs": 0}}}, "study, x: search.epochs: input should be greater than"),
         ({"methods": {"x": {"search.strategy": "spos"}}}, "study: no combination means anything"),
     ],

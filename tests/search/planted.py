@@ -6,7 +6,9 @@ from torch import nn
 from tests.search.toys import Loader, Recorded
 from winnow.core.holes import Choice
 from winnow.core.space import Space
+from winnow.search.bench import Bench
 from winnow.search.objective import cross_entropy
+from winnow.search.recipe import Recipe
 from winnow.train.seeds import seeded
 
 SEES, BLIND, NOISE = "sees", "blind", "noise"
@@ -53,14 +55,26 @@ def data(count: int = 96, seed: int = 0) -> Loader:
     return Loader(list(zip(x.split(24), y.split(24), strict=True)))
 
 
+def bench_of(space: Space, train, valid, *, seed: int = 0, watch=None, **more) -> Bench:
+    """A bench for cross-entropy."""
+    objective = cross_entropy(space)
+    return Bench(space, seed, objective=objective, train=train, valid=valid, watch=watch or Recorded(), **more)
+
+
+def split_options(options: dict) -> tuple[Recipe, dict]:
+    """The recipe and a method's own options."""
+    fields = Recipe.__dataclass_fields__
+    return Recipe(**{n: v for n, v in options.items() if n in fields}), {
+        n: v for n, v in options.items() if n not in fields
+    }
+
+
 def search(method, space: Space | None = None, *, seed: int = 0, watch=None, **options):
     """(space, logits, watch) after `method` on the planted problem."""
     space = space or planted()
     watch = watch or Recorded()
-    recipe = {"epochs": 12, "lr": 0.1, "logits_lr": 0.1, "logits_weight_decay": 0.0}
+    usual = {"epochs": 12, "lr": 0.1, "logits_lr": 0.1, "logits_weight_decay": 0.0}
+    recipe, own = split_options(usual | options)
     with seeded(seed):  # the noise
-        logits = method(
-            space, data(seed=1), data(seed=2), objective=cross_entropy(space), seed=seed, watch=watch,
-            **recipe | options,
-        )  # fmt: skip
-    return space, logits, watch
+        found = method(bench_of(space, data(seed=1), data(seed=2), seed=seed, watch=watch), recipe, **own)
+    return space, found.logits, watch

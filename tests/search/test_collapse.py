@@ -114,12 +114,12 @@ def test_the_published_rule_of_early_stopping():
     assert sharpening([-1.0] * 20) is None
 
 
-@pytest.mark.parametrize("stop", [False, True])
-def test_a_search_that_stops_for_its_curvature_ends_with_the_logits_of_the_earlier_centre(stop, monkeypatch):
+@pytest.mark.parametrize("on_alarm", ["warn", "stop", "rollback"])
+def test_a_search_that_stops_for_its_curvature_ends_with_the_logits_of_the_earlier_centre(on_alarm, monkeypatch):
     """1 until epoch 18 and then 2: the mean grows to 1.4 by epoch 22; the earlier window is centred at epoch 10."""
     space, inner, told = cells(), Recorded(), iter([1.0] * 10 + [2.0] * 10)
     monkeypatch.setattr(collapse, "largest_eigenvalue", lambda product, size: next(told))
-    watch = CollapseWatch(inner, space, loss_of(space), images(8), stop=stop)
+    watch, stop = CollapseWatch(inner, space, loss_of(space), images(8), on_alarm=on_alarm), on_alarm != "warn"
     logits = logits_of(space, 0.01)
     watch.follow(logits)
     seen, ended = [], False
@@ -172,11 +172,11 @@ def test_what_cannot_be_differentiated_twice_is_told_and_the_other_signs_stay(qu
     assert watch.unmeasured.startswith("the network cannot be differentiated twice (derivative for") is quick
 
 
-def watched(weights, *, stop=False):
+def watched(weights, *, on_alarm="warn"):
     space = cells()
     before = snapshot(space)
     inner = Recorded()
-    watch = CollapseWatch(inner, space, loss_of(space), images(8), stop=stop)
+    watch = CollapseWatch(inner, space, loss_of(space), images(8), on_alarm=on_alarm)
     ended = watch.epoch(0, {"train_loss": 1.0}, weights(space))
     assert not changed(space, before)
     return watch, inner, ended
@@ -191,9 +191,9 @@ def all_on(option: str):
     return weights
 
 
-@pytest.mark.parametrize("stop", [False, True])
-def test_a_mixture_of_skips_raises_the_alarm(stop):
-    watch, inner, ended = watched(all_on("skip_connect"), stop=stop)
+@pytest.mark.parametrize(("on_alarm", "stop"), [("warn", False), ("stop", True), ("rollback", False)])
+def test_a_mixture_of_skips_raises_the_alarm(on_alarm, stop):
+    watch, inner, ended = watched(all_on("skip_connect"), on_alarm=on_alarm)
     assert watch.alarm.startswith("6 of the 6 heaviest operations have no parameters, as 4.7 % of random")
     assert bool(ended) is stop
     told = inner.epochs[0]
@@ -203,7 +203,7 @@ def test_a_mixture_of_skips_raises_the_alarm(stop):
 
 
 def test_a_mixture_of_convolutions_raises_none():
-    watch, inner, ended = watched(all_on("nor_conv_3x3"), stop=True)
+    watch, inner, ended = watched(all_on("nor_conv_3x3"), on_alarm="stop")
     assert watch.alarm == ""
     assert not ended
     assert inner.epochs[0]["parameter_free"] == 0

@@ -1,19 +1,20 @@
 """search.methods.darts: the published settings, repeatability, and what its optimum is known to be."""
 
-import inspect
-
 import pytest
 import torch
 from torch import nn
 
+from tests.search.planted import bench_of, split_options
 from tests.search.toys import Loader, Recorded, cells, images, logits_of, snapshot
+from winnow.config.methods import strategy
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.nn.ops import Zero
+from winnow.search.bench import Bench
 from winnow.search.gradients import first_order
-from winnow.search.methods import METHODS
 from winnow.search.methods.darts import darts
 from winnow.search.objective import cross_entropy
+from winnow.search.recipe import Recipe
 from winnow.search.relax import softmax
 from winnow.train.optimisers import sgd
 
@@ -22,21 +23,21 @@ BATCHES = [images(8, seed) for seed in range(3)]
 
 def searched(seed: int = 0, *, precision: str = "fp32", **options):
     space, watch = cells(), Recorded()
-    logits = darts(
+    recipe, own = split_options({"epochs": 2, "lr": 0.1, **options})
+    bench = Bench(
         space,
-        Loader(BATCHES),
-        Loader(BATCHES[::-1]),
+        seed,
         objective=cross_entropy(space, precision),
-        seed=seed,
+        train=Loader(BATCHES),
+        valid=Loader(BATCHES[::-1]),
         watch=watch,
-        **{"epochs": 2, "lr": 0.1, **options},
     )
-    return space, logits, watch
+    return space, darts(bench, recipe, **own).logits, watch
 
 
 def test_the_defaults_are_the_published_search():
-    defaults = {name: p.default for name, p in inspect.signature(METHODS["darts"]).parameters.items()}
-    assert (defaults["epochs"], defaults["order"]) == (50, "first")
+    assert Recipe().epochs == 50
+    assert strategy("darts").options()["order"][1] == "first"
     published = {"lr": 0.025, "lr_min": 0.001, "momentum": 0.9, "weight_decay": 3e-4, "clip": 5.0}
     published |= {"logits_lr": 3e-4, "logits_weight_decay": 1e-3}
     _, unsaid, _ = searched(lr=0.025)
@@ -82,10 +83,8 @@ def test_a_mixture_learns_what_separates_the_classes():
         space = Space(nn.Sequential(*layers))
         for parameter in space.parameters():
             nn.init.normal_(parameter, std=0.5)
-    logits = darts(
-        space, Loader([(x[:24], y[:24])]), Loader([(x[24:], y[24:])]), objective=cross_entropy(space),
-        seed=0, watch=Recorded(), epochs=20, lr=0.1, logits_lr=0.1,
-    )  # fmt: skip
+    bench = bench_of(space, Loader([(x[:24], y[:24])]), Loader([(x[24:], y[24:])]))
+    logits = darts(bench, Recipe(epochs=20, lr=0.1, logits_lr=0.1)).logits
     assert float(logits["eye"].detach().diff()) > 1.0
 
 

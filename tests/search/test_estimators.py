@@ -14,7 +14,7 @@ from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.search.estimators import Draw, Surrogate, architecture, checked, draw, estimate
-from winnow.search.methods.unas import generalisation, unas
+from winnow.search.methods.unas import generalisation, unbiased
 from winnow.search.relax import softmax
 from winnow.search.selections.magnitude import magnitude
 
@@ -120,18 +120,22 @@ def test_the_generalisation_loss():
     assert float(generalisation(objective, "t", "t", {}, 0.5)) == 1.0
 
 
+def rewarded(reward):
+    return lambda bench, recipe, **own: unbiased(bench, recipe, reward, **own)
+
+
 def test_a_black_box_reward_alone_moves_the_choice_to_what_it_likes():
     """With a reward for `blind` far above what the loss can pay, blind is chosen; without it, sees."""
     space, logits, _ = search(
-        unas, epochs=30, warmup=0, reward=lambda arch: sum(v == "blind" for v in arch.values()), reward_weight=50.0
+        rewarded(lambda arch: sum(v == "blind" for v in arch.values())), epochs=30, warmup=0, weight=50.0
     )
     assert set(magnitude(space, softmax(logits)).values()) == {"blind"}
 
 
 def test_a_reward_below_its_target_stops_pushing():
     """The hinge of a latency: where every architecture meets the target, the search is that without a reward."""
-    plain = search(unas, epochs=4, warmup=1)[1]
-    met = search(unas, epochs=4, warmup=1, reward=lambda arch: -max(0.0, len(arch) - 100.0))[1]
+    plain = search(rewarded(None), epochs=4, warmup=1)[1]
+    met = search(rewarded(lambda arch: -max(0.0, len(arch) - 100.0)), epochs=4, warmup=1)[1]
     assert all(torch.allclose(plain[name], met[name], atol=1e-6) for name in plain)
     assert SEES in planted().decisions["e0"].options
 
@@ -141,7 +145,7 @@ def test_a_reward_that_is_no_number_is_refused(bad):
     with pytest.raises(
         Refused, match=r"the reward of architecture \w+ is (nan|inf): a reward is a finite number"
     ) as told:
-        search(unas, epochs=2, warmup=0, reward=lambda arch: bad)
+        search(rewarded(lambda arch: bad), epochs=2, warmup=0)
     assert "\n" not in str(told.value)
     with pytest.raises(Refused):
         checked(lambda arch: bad, planted().decide(lambda d: d.values[0]))
@@ -151,7 +155,7 @@ def test_a_reward_is_refused_where_the_draw_leaves_inputs_open():
     """A DARTS cell keeps two inputs a node; of its 28 edges 12 would never be priced (Vahdat et al. draw them too)."""
     asked = []
     with pytest.raises(Refused, match=r"decision 'normal/3'.*search this space with strategy trials") as told:
-        search(unas, cells("darts"), epochs=1, reward=lambda arch: asked.append(arch) or 0.0)
+        search(rewarded(lambda arch: asked.append(arch) or 0.0), cells("darts"), epochs=1, warmup=0)
     assert "\n" not in str(told.value)
     assert not asked
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from tests.search.planted import bench_of, split_options
 from tests.search.toys import Loader, Recorded, cells, images
 from winnow.core.decision import Decision
 from winnow.core.errors import Refused
 from winnow.search.greedy import Edges, certainty, edge_scores, importance, shares, stability
 from winnow.search.methods.sgas import sgas
-from winnow.search.objective import cross_entropy
 from winnow.search.relax import softmax
 from winnow.search.selections.magnitude import magnitude
 
@@ -51,8 +51,8 @@ def test_a_node_with_two_edges_closes_the_others():
 
 def run(space, **options):
     watch, batches = Recorded(), Loader([images(8, 0)])
-    logits = sgas(space, batches, batches, objective=cross_entropy(space), seed=0, watch=watch, **options)
-    return logits, watch
+    recipe, own = split_options(options)
+    return sgas(bench_of(space, batches, batches, watch=watch), recipe, **own).logits, watch
 
 
 @pytest.mark.parametrize(("operation", "criterion"), [("magnitude", 2), ("perturbation", 1)])
@@ -77,7 +77,7 @@ def test_a_schedule_longer_than_the_training_is_refused():
     with pytest.raises(
         Refused, match=r"decides 6 times, the last time after epoch 34.*search.epochs takes 36 or more, not 30"
     ):
-        run(cells(), epochs=30)
+        run(cells(), epochs=30, warmup=9, interval=5)
     with pytest.raises(Refused) as told:
         run(cells(), epochs=3, warmup=0, interval=1)
     assert "\n" not in str(told.value)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,10 +24,14 @@ from tests.search.toys import (
 from winnow.core.errors import Refused
 from winnow.data.loaders import Batches, open_split
 from winnow.data.prepare import prepare_splits
+from winnow.search.bench import Bench
+from winnow.search.bilevel import bilevel
 from winnow.search.gradients import first_order, second_order
-from winnow.search.mixture import Parts, bilevel, train_mixture
+from winnow.search.mixture import Parts, train_mixture
+from winnow.search.recipe import Recipe
 from winnow.search.relax import softmax
 from winnow.search.selections.perturbation import resume_mixture
+from winnow.search.strategy import decided_softmax
 from winnow.tasks.classify import IMAGES
 from winnow.train.optimisers import sgd
 from winnow.train.watch import Watch
@@ -237,22 +242,18 @@ def test_what_goes_on_after_a_search_is_what_a_longer_search_does():
         space = smooth(dtype=torch.float32)
         objective = loss_of(space)
         valid = [points(8, seed, torch.float32) for seed in range(100, 105)]
-        recipe = {"lr": 1e-30, "lr_min": 0.0, "weight_decay": 0.0, "logits_lr": 0.1, "logits_weight_decay": 0.01}
-        logits = bilevel(
-            space, Loader(valid), Loader(valid), epochs=epochs, parts=lambda epoch: Parts(), objective=objective,
-            seed=0, watch=Watch(), **recipe,
-        )  # fmt: skip
-        return space, logits, objective, valid
+        bench = Bench(space, 0, objective=objective, train=Loader(valid), valid=Loader(valid))
+        recipe = Recipe(epochs, 1e-30, lr_min=0.0, weight_decay=0.0, logits_lr=0.1, logits_weight_decay=0.01)
+        return bench, bilevel(bench, recipe, parts=lambda epoch: Parts()).logits, recipe
 
-    _, longer, _, _ = searched(3)
+    _, longer, _ = searched(3)
     ends = {}
     for kept in (True, False):
-        space, logits, objective, valid = searched(2)
+        bench, logits, recipe = searched(2)
         logits.moments = json.loads(json.dumps(logits.moments)) if kept else {}  # as a file has them
-        resume_mixture(
-            space, logits, Loader(valid), Loader(valid), objective=objective, epochs=1, lr=1e-30, momentum=0.9,
-            weight_decay=0.0, clip=5.0, logits_lr=0.1, logits_weight_decay=0.01,
-        )({})  # fmt: skip
+        bench = replace(bench, logits=logits)
+        between = decided_softmax(bench.space, bench.objective, torch.Generator())
+        resume_mixture(bench, between, replace(recipe, epochs=1))({})
         ends[kept] = snapshot(logits)
     assert not changed(longer, ends[True])
     assert sorted(changed(longer, ends[False])) == ["a", "b"]

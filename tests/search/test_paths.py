@@ -9,6 +9,7 @@ import torch
 from scipy.stats import chisquare
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from tests.search.planted import bench_of
 from tests.search.toys import Loader, Recorded, cells, changed, first, images, loss_of, points, smooth, snapshot
 from winnow.core.errors import Refused
 from winnow.core.holes import Choice
@@ -16,6 +17,7 @@ from winnow.core.space import Space
 from winnow.search.methods.spos import spos
 from winnow.search.objective import cross_entropy
 from winnow.search.paths import train_paths, uniform_paths
+from winnow.search.recipe import Recipe
 from winnow.train.optimisers import sgd
 
 
@@ -129,17 +131,8 @@ def test_the_rate_falls_linearly_batch_by_batch():
     space, watch = cells(), Recorded()
     handle = register_optimizer_step_pre_hook(look)
     try:
-        spos(
-            space,
-            Loader([images(4, seed) for seed in range(3)]),
-            Loader([]),
-            objective=cross_entropy(space),
-            seed=0,
-            watch=watch,
-            epochs=2,
-            lr=0.4,
-            lr_min=0.1,
-        )
+        bench = bench_of(space, Loader([images(4, seed) for seed in range(3)]), Loader([]), watch=watch)
+        spos(bench, Recipe(epochs=2, lr=0.4, lr_min=0.1))
     finally:
         handle.remove()
     assert rates == pytest.approx([0.4 - 0.3 * step / 6 for step in range(6)])
@@ -150,8 +143,8 @@ def test_the_rate_falls_linearly_batch_by_batch():
 def test_spos_leaves_the_validation_data_alone_and_repeats():
     def trained(seed: int) -> dict[str, torch.Tensor]:
         space, valid = cells(), Loader([images(4)])
-        options = {"objective": cross_entropy(space), "seed": seed, "watch": Recorded(), "epochs": 1, "lr": 0.1}
-        assert spos(space, Loader([images(4, s) for s in range(3)]), valid, **options) is None
+        bench = bench_of(space, Loader([images(4, s) for s in range(3)]), valid, seed=seed)
+        assert spos(bench, Recipe(epochs=1, lr=0.1)).logits is None
         assert valid.given == 0
         return snapshot(space)
 
@@ -169,16 +162,7 @@ def test_spos_decays_matrices_and_kernels_only():
 
     handle = register_optimizer_step_pre_hook(look)
     try:
-        spos(
-            space,
-            Loader([images(4)]),
-            Loader([]),
-            objective=cross_entropy(space),
-            seed=0,
-            watch=Recorded(),
-            epochs=1,
-            weight_decay=0.5,
-        )
+        spos(bench_of(space, Loader([images(4)]), Loader([])), Recipe(epochs=1, weight_decay=0.5))
     finally:
         handle.remove()
     assert seen == {0.5: {2, 4}, 0.0: {1}}

@@ -77,7 +77,7 @@ def test_a_dotted_path_builds_a_users_space(mine):
     ("name", "message"),
     [
         ("dart", r"no space 'dart': known are darts, mobile, nas_bench_201.*; did you mean 'darts'\?"),
-        ("nope", r"known are darts, mobile, nas_bench_201, ofa, and 'my_package.my_module:build'$"),
+        ("nope", r"known are darts, mobile, nas_bench_201, ofa, auto, and 'my_package.my_module:build'$"),
         ("my_package.elsewhere:build", "no module 'my_package.elsewhere' beside params.yaml or on PYTHONPATH"),
         ("my_package.needs_more:build", "No module named 'a_module_nobody_has'\n.*, line 1: import a_module"),
         ("my_package.my_module:nothing", "module 'my_package.my_module' has no function 'nothing'"),

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.stages.tiny import ROOT
-from winnow.run.outside import INPUTS, PIPELINE, READS
+from tests.stages.tiny import ROOT, tiny
+from winnow.config.params import Retrain
+from winnow.run.outside import INPUTS, PIPELINE, READS, code_of
+from winnow.search.methods import STRATEGIES
 from winnow.search.selections import SELECTIONS
+from winnow.train.recipes import Recipe
 
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -34,7 +37,7 @@ QUIET_FILES = {
         *("progress", "report", "revision", "trials", "work"),
     )
 }
-CHOOSES = ("select", "evaluate")  # by functions that are imported when they are asked for
+SEARCHES, CHOOSES = ("search", "evaluate"), ("select", "evaluate")  # by functions that are imported by their paths
 ASKS = {"search": frozenset({"src/winnow/run/controls.py"})}  # whether it may begin, and nothing else
 DRAWS = {"select": ["src/winnow/look"], "evaluate": ["src/winnow/look", "src/winnow/run/report.py"]}
 
@@ -76,7 +79,7 @@ def imports(path: Path) -> set[Path]:
 
 def test_the_imports_are_really_followed():
     assert imported(ROOT / "pipelines/search.py") >= {"src/winnow/core", "src/winnow/nn", "src/winnow/search"}
-    assert "src/winnow/measure" not in imported(ROOT / "src/winnow/search/methods/darts.py")
+    assert "src/winnow/measure" not in imported(ROOT / "src/winnow/train/loop.py")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -91,8 +94,8 @@ def test_a_stage_depends_on_the_code_it_stands_on(name):
         | {f"pipelines/{name}.py"}
         | set(DRAWS.get(name, ()))
     )
-    for selection in SELECTIONS.values() if name in CHOOSES else ():
-        needed |= imported(ROOT / "src" / f"{selection.module.replace('.', '/')}.py")
+    for path in (*(STRATEGIES if name in SEARCHES else {}).values(), *(SELECTIONS if name in CHOOSES else {}).values()):
+        needed |= imported(ROOT / "src" / f"{path.partition(':')[0].replace('.', '/')}.py")
     assert needed <= code, f"{name} imports {sorted(needed - code)}, which dvc.yaml does not name"
     assert all((ROOT / dep).exists() for dep in code)
 
@@ -109,14 +112,25 @@ def test_params_that_a_stage_names_exist(name):
 def test_a_stage_depends_on_what_it_reads_outside_and_on_no_more():
     for name in NAMES[1:]:
         deps = {dep for dep in DVC["stages"][name]["deps"] if dep.startswith(INPUTS.as_posix())}
-        assert deps == {f"{INPUTS}/{group}.json" for group in READS[name]}
-    assert set(DVC["stages"]["inputs"]["outs"]) == {f"{INPUTS}/{group}.json" for group in PIPELINE}
+        recipe = ("recipe",) if name in ("tune", "retrain") else ()
+        assert deps == {f"{INPUTS}/{group}.json" for group in (*READS[name], *recipe)}
+    assert set(DVC["stages"]["inputs"]["outs"]) == {f"{INPUTS}/{group}.json" for group in (*PIPELINE, "recipe")}
 
 
-def test_every_field_of_the_recipe_reaches_the_retrain_stage_but_not_the_seeds():
+def test_the_recipe_reaches_the_retrain_stage_but_not_the_seeds():
     """Another list of seeds must not retrain the seeds that are already done."""
     named = {key.partition(".")[2] for key in DVC["stages"]["retrain"]["params"] if key.startswith("retrain.")}
-    assert named == set(PARAMS["retrain"]) - {"seeds"}
+    assert named == set(Retrain.model_fields) - {"seeds", "preset", *Recipe.__dataclass_fields__}
+
+
+def test_a_strategy_or_selection_that_nobody_runs_is_no_dependency():
+    """Their folders are hidden from DVC; what runs is among the inputs, with what it imports of its neighbours."""
+    hidden = (ROOT / ".dvcignore").read_text().splitlines()
+    assert {"/src/winnow/search/methods", "/src/winnow/search/selections"} <= set(hidden)
+    told = {group: code_of(tiny(), group) for group in PIPELINE}
+    assert set(told["search"]) == {"winnow's darts", "winnow's spos"}
+    assert set(told["select"]) == {"winnow's perturbation", "winnow's magnitude"}
+    assert told["search"] != code_of(tiny(search__strategy="beta_darts"), "search")
 
 
 @pytest.mark.parametrize("name", NAMES)

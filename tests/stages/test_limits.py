@@ -6,6 +6,7 @@ The network is one of a user's own and sized by the images, so that a square whe
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 
 from tests.stages.tiny import tiny
 from winnow.cli.main import cli
-from winnow.config.pairs import KEEP_LIMITS, OFFERS, objection
+from winnow.config.methods import objection, selection
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.data.inputs.images import shape_of
@@ -23,6 +24,8 @@ from winnow.pipelines import select as selecting
 from winnow.run import evaluators, files
 from winnow.run.limits import Limits
 from winnow.run.work import facts, final_space
+from winnow.search.methods import STRATEGIES
+from winnow.search.selection import selection as selecting_of
 from winnow.search.selections import SELECTIONS
 from winnow.spaces import build
 from winnow.tools import plan as planning
@@ -115,7 +118,7 @@ def chosen(folder):
     return {method: (Architecture.of(row["choices"]), row) for method, row in content["methods"].items()}
 
 
-PAIRS = [(s, m) for s in OFFERS for m in KEEP_LIMITS if objection(s, m) is None]
+PAIRS = [(s, m) for s in STRATEGIES for m in SELECTIONS if selection(m).keeps_limits and objection(s, m) is None]
 METHODS_OF = {s: [m for t, m in PAIRS if t == s] for s, _ in PAIRS}
 
 
@@ -203,11 +206,14 @@ def test_trials_that_are_all_beyond_the_limit_are_told_so(work):
 
 def test_a_network_beyond_its_limit_is_never_written(work, monkeypatch):
     largest = Architecture.of({"l/0": "conv_5", "l/1": "conv_5"})
-    monkeypatch.setattr("winnow.search.selections.random.choose", lambda bench, samples: (largest, []))
-    params = oblong(search__strategy="training_free", select__methods=["random"], select__max_params="90%")
+    own = SimpleNamespace(
+        largest=selecting_of("initialised", "is ours", keeps_limits=True)(lambda bench: (largest, []))
+    )
+    monkeypatch.setitem(sys.modules, "ours", own)
+    params = oblong(search__strategy="training_free", select__methods=["ours:largest"], select__max_params="90%")
     search.main(params, work)
     with pytest.raises(
-        Refused, match=rf"random chose {largest.digest}, which has 1,991 params, and the limit is at most"
+        Refused, match=rf"ours:largest chose {largest.digest}, which has 1,991 params, and the limit is at most"
     ):
         selecting.main(params, work)
     assert not (work / files.ARCHITECTURE).exists()
@@ -289,7 +295,7 @@ def test_facts_hold_the_true_shape(work):
     assert shape_of(facts(oblong(), work)) == SHAPE
 
 
-@pytest.mark.parametrize("method", [m for m in SELECTIONS if m not in KEEP_LIMITS])
+@pytest.mark.parametrize("method", [m for m in SELECTIONS if not selection(m).keeps_limits])
 def test_a_selection_without_limits_is_refused_when_parameters_are_read(method):
     with pytest.raises(Refused, match=rf"select.max_params: '{method}' decides .* select with likeliest or evolution"):
         tiny(select__methods=[method], select__max_params="50%")

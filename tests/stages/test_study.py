@@ -18,8 +18,8 @@ from winnow.pipelines import search, study
 from winnow.pipelines import select as selecting
 from winnow.run import files, report, study_cell
 from winnow.run.combinations import INHERITED, combinations
-from winnow.run.supernet import load_pretrained
 from winnow.run.work import search_space
+from winnow.search.methods.subset import load_pretrained
 from winnow.spaces import build
 from winnow.spaces.nas_bench_201 import to_string
 from winnow.tools.plan_study import plan_study
@@ -215,13 +215,13 @@ def test_dvc_knows_one_pipeline_and_calls_no_study_out_of_date():
 
 
 def test_a_pretrained_network_of_another_space_is_refused(finished, tmp_path):
-    space = search_space(tiny(), finished, "cpu")
-    load_pretrained(space, finished / files.SUPERNET)
+    space, tensors = search_space(tiny(), finished, "cpu"), files.read_tensors(finished / files.SUPERNET, "search")[0]
+    load_pretrained(space, tensors, "s.safetensors")
     wider = search_space(tiny(space__nas_bench_201__channels=8), finished, "cpu")
     deeper = search_space(tiny(space__nas_bench_201__cells=2), finished, "cpu")
     for other, odd in ((wider, r"is \(4, 1, 3, 3\) there, \(8, 1, 3, 3\) here"), (deeper, "it lacks")):
         with pytest.raises(Refused, match="holds the weights of another network") as told:
-            load_pretrained(other, finished / files.SUPERNET)
+            load_pretrained(other, tensors, "s.safetensors")
         assert "\n" not in str(told.value)
         assert re.search(odd, str(told.value))
 
@@ -230,8 +230,8 @@ def test_a_classifier_of_other_classes_keeps_its_own_weights(finished):
     space = build("nas_bench_201", {"channels": 4, "cells": 1}, classes=7, image_channels=1, image_size=8)
     last = [name for name in space.state_dict() if name.endswith("weight")][-1]
     before = space.state_dict()[last].clone()
-    load_pretrained(space, finished / files.SUPERNET)
     tensors, _ = files.read_tensors(finished / files.SUPERNET, "search")
+    load_pretrained(space, tensors, "s.safetensors")
     assert all(
         (tensors[name] == tensor).all()
         for name, tensor in space.state_dict().items()

@@ -21,6 +21,7 @@ TINY = {
     "select.evolution.population": 4,
     "select.evolution.generations": 1,
     "select.evolution.parents": 2,
+    "select.calibration_images": 64,
     "select.evolution.calibration_images": 64,
     "tune.trials": 2,
     "tune.epochs": 1,
@@ -42,7 +43,7 @@ def tiny(**changes: object) -> Params:
         *sections, last = key.split(".")
         place = content
         for section in sections:
-            place = place[section]
+            place = place.setdefault(section, {})
         place[last] = value
     return check_params(content)
 

@@ -9,6 +9,7 @@ import click
 
 from winnow import __version__
 from winnow.cli.clean import clean
+from winnow.cli.methods import proxies, selections, strategies
 from winnow.cli.predictors import predict
 from winnow.cli.proxies import rank, score
 from winnow.cli.trials import replay, table
@@ -73,7 +74,7 @@ def _stage_command(name: str, text: str) -> None:
     def command(folder: Path, **options: int | None) -> None:
         from winnow.config.reading import read_params
 
-        params = read_params(folder / "params.yaml")
+        params = read_params(folder / "params.yaml", methods=name != "inputs")
         main = importlib.import_module(f"winnow.pipelines.{name}").main
         if name != "retrain":
             main(params, folder)
@@ -151,13 +152,16 @@ def ui(folder: Path, port: int) -> None:
     from winnow.config.reading import read_params
     from winnow.tracking import free, serve, ui_command, ui_environment, ui_url
 
-    tracking = read_params(folder / "params.yaml").tracking
+    tracking = read_params(folder / "params.yaml", methods=False).tracking
     command = ui_command(folder, tracking.uri, port)
     free(port)
     click.echo(f"{ui_url(folder, tracking.experiment, port)}\n(ready in some seconds; Ctrl-C ends it)")
     raise SystemExit(serve(command, ui_environment(folder, tracking.uri)))
 
 
+cli.add_command(strategies)
+cli.add_command(selections)
+cli.add_command(proxies)
 cli.add_command(table)
 cli.add_command(replay)
 cli.add_command(score)
@@ -189,6 +193,7 @@ def list_spaces() -> None:
     for name, build in SPACES.items():
         click.echo(f"{name}{inspect.signature(build)}".replace(" -> winnow.core.space.Space", ""))
         click.echo(f"  {inspect.getdoc(build).splitlines()[0]}")
+    click.echo("auto\n  a network of your own, made elastic: space.model in params.yaml, docs/your-network.md")
     click.echo("my_package.my_module:build\n  a space of your own: docs/add-a-space.md")
 
 
@@ -205,6 +210,10 @@ def show(name: str | None, limit: int) -> None:
         click.echo(f"  {d.name:<14} {pick}{', '.join(map(str, d.options))}{only}")
     if len(found.decisions) > limit:
         click.echo(f"  … and {len(found.decisions) - limit} more (--limit)")
+    if found.table:
+        click.echo("what became of the network:")
+    for path, what, told in found.table:
+        click.echo(f"  {path:<32} {what:<7} {told}")
 
 
 @space.command()

@@ -48,7 +48,7 @@ def _judged(folder: Path, against: str, tolerances: dict[str, float], margin: fl
 
     path = folder / "params.yaml"
     if margin is None:
-        margin = read_params(path).gate.margin if path.is_file() else MARGIN
+        margin = read_params(path, methods=False).gate.margin if path.is_file() else MARGIN
     return gate(folder, against, tolerances, margin)
 
 
@@ -108,7 +108,9 @@ def export(file: Path, out: Path, space: str | None, folder: Path) -> None:
 
     on_path(folder)
     if space is None and (folder / "params.yaml").is_file():
-        space = read_params(folder / "params.yaml").space.name  # a project runs the code that its parameters name
+        space = read_params(
+            folder / "params.yaml", methods=False
+        ).space.name  # a project runs the code that its parameters name
     found = export(file, folder, out, space)
     click.echo(
         f"wrote {out}/model.onnx: at most {found['max_error']:.2e} from PyTorch, the same class for "

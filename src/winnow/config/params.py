@@ -1,16 +1,16 @@
 """params.yaml, checked at the door: what each section takes, and sentences for what it does not."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from winnow.config.pairs import OFFERS, objection, unlimited
 from winnow.config.section import (
     Distinct,
     Fraction,
     ImageSize,
     Limit,
+    Named,
     NotNegative,
     Place,
     Positive,
@@ -20,16 +20,23 @@ from winnow.config.section import (
     Weight,
     nearest,
 )
-from winnow.config.strategies import Strategies
 from winnow.config.trial_params import SearchTrials, Trials, Tune
-from winnow.search.selections import SELECTIONS
 from winnow.tasks import TASKS
 from winnow.train.recipes import RECIPES, Recipe
+
+if TYPE_CHECKING:
+    from winnow.search.recipe import Recipe as Supernet
 
 LONGEST_NAME = 250  # characters; MLflow's databases hold 256
 
 Precision = Literal["fp32", "bf16"]
+Optimiser = Literal["sgd", "adam", "adamw"]
 TrainingSplit = Literal["weights", "arch", "select"]
+
+
+def _off(value: object) -> object:
+    """YAML reads a bare off as false."""
+    return "off" if value is False else value
 
 
 class Runtime(Section):
@@ -69,122 +76,88 @@ class Data(Section):
     flip: bool | None = None
 
 
-class NasBench201(Section):
-    channels: Positive = 16
-    cells: Positive = 1
+class SpaceParams(Named):
+    """`options`, and sections by the name of a space: what its builder takes by keyword."""
 
-
-class Darts(Section):
-    channels: Positive = 8
-    layers: Annotated[int, Field(ge=3)] = 5
-    candidates: Literal["darts", "s1", "s2", "s3", "s4"] = "darts"
-    none: bool = True
-
-
-class Mobile(Section):
-    width: Rate = 0.25
-
-
-class SpaceParams(Section):
     name: str = "nas_bench_201"
-    nas_bench_201: NasBench201 = NasBench201()
-    darts: Darts = Darts()
-    mobile: Mobile = Mobile()
     options: dict[str, Any] = {}
 
-    @model_validator(mode="after")
-    def known(self) -> Self:
-        known = ("nas_bench_201", "darts", "mobile", "ofa")
-        if ":" not in self.name and self.name not in known:
-            hint = nearest(self.name, known)
-            raise ValueError(f"name takes {', '.join(known)} or 'my_package.my_module:build', not {self.name!r}{hint}")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def of_a_network(cls, given: Any) -> Any:
+        """`model`, `weights`, `only` and `except` beside the name are options of space auto; Python keeps `except`."""
+        if not isinstance(given, dict) or given.get("name") != "auto":
+            return given
+        beside = {key: given[key] for key in ("model", "weights", "only", "except") if key in given}
+        options = {**given.get("options", {}), **beside}
+        if "except" in options:
+            options["except_"] = options.pop("except")
+        return {**{key: value for key, value in given.items() if key not in beside}, "options": options}
 
     def chosen(self) -> dict[str, Any]:
         """The options of the space that `name` names."""
-        section = getattr(self, self.name, None) if ":" not in self.name else None
-        return {**(section.model_dump() if section is not None else {}), **self.options}
+        return {**self.section(self.name), **self.options}
 
 
-class TrainingFree(Section):
-    proxies: Annotated[list[str], Distinct] = ["live_params", "expressivity", "trainability", "meco", "jacob_cov"]
-    batch: Annotated[int, Field(ge=2)] = 64
+class Step(Named):
+    """A recipe of a search, `options`, and sections by the name of a strategy: what that takes by keyword."""
 
-
-class Search(Strategies):
-    strategy: Literal[tuple(OFFERS)] = "darts"  # type: ignore[valid-type]
+    strategy: str = "darts"
     epochs: Positive = 30
     batch: Annotated[int, Field(ge=2)] = 64
     lr: Rate = 0.025
     lr_min: Annotated[float, Field(ge=0)] = 0.001
     momentum: Fraction = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 3e-4
-    clip: Rate = 5.0
+    clip: Rate | None = 5.0
+    optimiser: Optimiser = "sgd"
+    nesterov: bool = False
+    schedule: Literal["cosine", "linear"] | None = None
     precision: Precision = "fp32"
     logits_lr: Rate = 3e-3
     logits_weight_decay: Weight = 1e-3
-    collapse: Literal["off", "warn", "stop"] = "warn"
-    training_free: TrainingFree = TrainingFree()
+    collapse: Annotated[Literal["off", "warn", "stop", "rollback"], BeforeValidator(_off)] = "warn"
+    options: dict[str, Any] = {}
+
+    def chosen(self) -> dict[str, Any]:
+        """The options of the strategy that is named."""
+        return {**self.section(self.strategy), **self.options}
+
+    @model_validator(mode="after")
+    def nesterovs(self) -> Self:
+        if self.nesterov and not (self.optimiser == "sgd" and self.momentum):
+            raise ValueError("nesterov: this is a form of the momentum of sgd; set it to false, or give both")
+        return self
+
+    def recipe(self) -> "Supernet":
+        """How the weights of the supernet are trained, and its logits."""
+        from winnow.search.recipe import Recipe as Supernet  # torch, which reading needs not
+
+        return Supernet(**{name: getattr(self, name) for name in Supernet.__dataclass_fields__})
+
+
+class Search(Step):
+    """The search, or its last step where others go `before`; those hand their space on, with its weights."""
+
+    before: list[Step] = []
     trials: SearchTrials = SearchTrials()
 
-    def recipe(self) -> dict[str, Any]:
-        """The keyword arguments of the strategy's method."""
-        names = ["epochs", "lr", "lr_min", "momentum", "weight_decay", "clip"]
-        if self.strategy != "spos":
-            names += ["logits_lr", "logits_weight_decay"]
-        return {name: getattr(self, name) for name in names} | self.options(self.strategy)
 
+class Select(Named):
+    """`options` by method, and sections by the name of a selection: what that takes by keyword."""
 
-class Perturbation(Section):
-    criterion: Literal["accuracy", "loss", "magnitude"] = "accuracy"
-    none: Literal["never", "masked"] = "never"
-    batch_norm: Literal["batch", "running"] = "batch"
-    tune_epochs: NotNegative = 2
-    tune_lr: Rate = 0.0025
-
-
-class Threshold(Section):
-    least: Fraction | None = None
-
-
-class Likeliest(Section):
-    count: Positive = 20
-
-
-class Evolution(Section):
-    population: Annotated[int, Field(ge=2)] = 20
-    generations: NotNegative = 5
-    parents: Positive = 10
-    mutation: Annotated[float, Field(ge=0, le=1)] = 0.1
-    calibration_images: Annotated[int, Field(ge=2)] = 1024
-
-
-class RandomSample(Section):
-    samples: Positive = 100
-
-
-class Prune(Section):
-    random_alpha: bool = False
-
-
-class Select(Section):
-    methods: Annotated[list[Literal[tuple(SELECTIONS)]], Distinct] = ["perturbation", "magnitude"]  # type: ignore[valid-type]
+    methods: Annotated[list[str], Distinct] = ["perturbation", "magnitude"]
     splits: Annotated[list[TrainingSplit], Distinct] = ["arch", "select"]
     batch: Annotated[int, Field(ge=2)] = 256
+    calibration_images: Annotated[int, Field(ge=2)] = 1024
     table: str | None = None
     max_params: Limit = None
     max_macs: Limit = None
-    perturbation: Perturbation = Perturbation()
-    threshold: Threshold = Threshold()
-    likeliest: Likeliest = Likeliest()
-    evolution: Evolution = Evolution()
-    random: RandomSample = RandomSample()
-    prune: Prune = Prune()
+    options: dict[str, dict[str, Any]] = {}
 
-    def options(self, method: str) -> dict[str, Any]:
-        """What selection `method` is called with."""
-        section = getattr(self, method, None)
-        return section.model_dump() if isinstance(section, Section) else {}
+    def chosen(self, method: str) -> dict[str, Any]:
+        """The options of selection `method`."""
+        return {**self.section(method), **self.options.get(method, {})}
 
     @model_validator(mode="after")
     def distinct(self) -> Self:
@@ -202,7 +175,7 @@ class Retrain(Section):
     preset: Literal[tuple(RECIPES)] = "quick"  # type: ignore[valid-type]
     epochs: Positive | None = None
     batch: Annotated[int, Field(ge=2)] | None = None
-    optimiser: Literal["sgd", "adamw"] | None = None
+    optimiser: Optimiser | None = None
     lr: Rate | None = None
     lr_min: Annotated[float, Field(ge=0)] | None = None
     schedule: Literal["cosine", "linear", "steps"] | None = None
@@ -307,7 +280,7 @@ class TrackingParams(Section):
 
 
 class Params(Section):
-    """The whole file."""
+    """The whole file. `search` may be a list of steps, each with what a search has: a chain."""
 
     task: str = "image_classification"
     seed: NotNegative = 0
@@ -324,6 +297,16 @@ class Params(Section):
     study: Study = Study()
     tracking: TrackingParams = TrackingParams()
 
+    @model_validator(mode="before")
+    @classmethod
+    def chained(cls, content: Any) -> Any:
+        search = content.get("search") if isinstance(content, dict) else None
+        if not isinstance(search, list):
+            return content
+        if not search or not all(isinstance(step, dict) for step in search):
+            raise ValueError("search: takes what a search has, or a list of such, one a step")
+        return {**content, "search": {**search[-1], "before": search[:-1]}}
+
     @field_validator("task")
     @classmethod
     def a_task(cls, name: str) -> str:
@@ -333,24 +316,6 @@ class Params(Section):
 
     @model_validator(mode="after")
     def meaningful(self) -> Self:
-        for method in self.select.methods:
-            if reason := objection(self.search.strategy, method):
-                raise ValueError(f"select.methods: {reason}")
-            for name, value in (("max_params", self.select.max_params), ("max_macs", self.select.max_macs)):
-                if value is not None and (reason := unlimited(self.search.strategy, method)):
-                    raise ValueError(f"select.{name}: {reason}")
-        if self.search.trials.constraints and self.search.strategy != "trials":
-            raise ValueError(
-                f"search.trials.constraints: these hold with strategy trials, not with {self.search.strategy!r}: "
-                "set select.max_params or select.max_macs, or leave them out"
-            )
-        if self.search.precision == "bf16" and self.search.strategy == "darts" and self.search.darts.order == "second":
-            raise ValueError("search.darts.order: second takes differences that bf16 rounds away; use fp32")
-        if self.search.strategy == "unas" and self.search.unas.latency_ms is not None and self.space.name == "darts":
-            raise ValueError(
-                "search.unas.latency_ms: unas draws operations and not which two inputs a node of darts keeps, so that "
-                "a latency would be that of another network; set it to null, or search with strategy trials"
-            )
         recipe = self.retrain.recipe()
         if recipe.schedule == "steps" and recipe.decay == 1:
             raise ValueError(
@@ -358,8 +323,6 @@ class Params(Section):
             )
         if recipe.schedule != "steps" and self.retrain.decay is not None:
             raise ValueError(f"retrain.decay: only schedule steps reads it, not {recipe.schedule}; set decay to null")
-        if recipe.auxiliary and self.space.name != "darts":
-            raise ValueError("retrain.auxiliary: only space darts has a second classifier; set retrain.auxiliary to 0")
         if self.select.table is not None and self.space.name != "nas_bench_201":
             raise ValueError("select.table: the table holds NAS-Bench-201 cells; set it to null or space.name to it")
         return self

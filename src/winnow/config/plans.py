@@ -4,9 +4,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from winnow.config.methods import strategy
 from winnow.config.params import Params
 from winnow.config.section import nearest
 from winnow.core.errors import Refused
+from winnow.search.strategy import TRIALS
 from winnow.train.recipes import Recipe
 from winnow.trials.plan import Plan
 
@@ -45,8 +47,9 @@ def plan_of_tune(params: Params, first: dict[str, Any]) -> Plan:
 def check_tried(params: Params) -> None:
     """ValueError for what no study could be made of."""
     _check_ranges(params)
+    tries = TRIALS in strategy(params.search.strategy).leaves
     for key, section, count in (
-        ("search.trials", params.search.trials, params.search.strategy == "trials"),
+        ("search.trials", params.search.trials, tries),
         ("tune", params.tune, params.tune.trials),
     ):
         if count and params.trials.executor != "inline" and params.trials.workers > section.look_back:
@@ -54,7 +57,7 @@ def check_tried(params: Params) -> None:
                 f"{key}.look_back: {params.trials.workers} workers (trials.workers) need as many or more, not "
                 f"{section.look_back}: a trial cannot know the results of those beside it"
             )
-    if params.search.strategy == "trials":
+    if tries:
         _check_search(params)
 
 

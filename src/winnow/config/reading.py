@@ -1,7 +1,5 @@
 """params.yaml, read: what is wrong with it, one sentence a mistake."""
 
-import re
-import typing
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +7,16 @@ import yaml
 from pydantic import ValidationError
 
 from winnow.config.params import Params
-from winnow.config.plans import check_tried
-from winnow.config.section import nearest
+from winnow.config.sentences import sentence
 from winnow.core.errors import Refused
 
 
-def read_params(path: Path) -> Params:
-    """The checked content of a params.yaml. Refused, one line a mistake, where it is not one."""
+def read_params(path: Path, methods: bool = True) -> Params:
+    """The checked content of a params.yaml. Refused, one line a mistake, where it is not one.
+
+    Without `methods`, what it says to strategies, selections and spaces is left as it stands: checking that takes
+    torch, some seconds that commands which run none of them need not wait for.
+    """
     try:
         content = _once(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -24,7 +25,7 @@ def read_params(path: Path) -> Params:
         raise Refused(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise Refused(f"{path}: takes sections like 'data:' and 'search:', not {type(content).__name__}")
-    return check_params(content, path.name)
+    return check_params(content, path.name, methods)
 
 
 def _once(text: str) -> Any:
@@ -49,44 +50,20 @@ class _Once(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def check_params(content: dict[str, Any], source: str = "params.yaml") -> Params:
+def check_params(content: dict[str, Any], source: str = "params.yaml", methods: bool = True) -> Params:
     """The content of a params.yaml, checked; Refused likewise."""
     try:
         params = Params.model_validate(content)
-        check_tried(params)
+        if methods:
+            from winnow.config.methods import checked  # torch
+            from winnow.config.plans import check_tried
+
+            params = checked(params)
+            check_tried(params)
     except ValidationError as error:
-        raise Refused("\n".join(f"{source}: {_sentence(problem)}" for problem in error.errors())) from error
+        raise Refused("\n".join(f"{source}: {sentence(each, Params)}" for each in error.errors())) from error
     except ValueError as error:
         raise Refused(f"{source}: {error}") from error
+    except Refused as refusal:
+        raise Refused("\n".join(f"{source}: {line}" for line in str(refusal).splitlines())) from refusal
     return params
-
-
-def _sentence(problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = list(_fields(problem["loc"][:-1]))
-        return f"unknown key {key}{nearest(str(problem['loc'][-1]), known)}; there are {', '.join(known)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error":
-        return f"{key + ': ' if key else ''}{message}"
-    came = repr(problem["input"])
-    hint = "; YAML reads 1e-3 as text, 1.0e-3 as a number" if _scientific(problem["input"]) else ""
-    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
-        options = [part.strip("' ") for part in problem["ctx"]["expected"].replace(" or ", ",").split(",")]
-        hint = nearest(problem["input"], options)
-    return f"{key}: {message[0].lower() + message[1:]}, not {came if len(came) < 80 else came[:77] + '...'}{hint}"
-
-
-def _scientific(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value) is not None
-
-
-def _fields(loc: tuple) -> typing.Iterable[str]:
-    """The names that the section at `loc` takes, also below a name of the user's own, as in tune.ranges.lr."""
-    model: Any = Params
-    for part in loc:
-        if hasattr(model, "model_fields"):
-            model = model.model_fields[part].annotation if part in model.model_fields else None
-        else:
-            model = (typing.get_args(model) or [None])[-1]
-    return getattr(model, "model_fields", {})

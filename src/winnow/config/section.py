@@ -8,15 +8,10 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from winnow.core.errors import Refused
+from winnow.core.options import Distinct, Fraction, NotNegative, Positive, Rate, Several, Share, Weight  # noqa: F401
 from winnow.system.addresses import read_address
 
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
 Threads = Annotated[int, Field(ge=1, le=4096)]
-Rate = Annotated[float, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Distinct = Field(min_length=1)
 LARGEST = 2**63 - 1  # of whole numbers; torch takes no more
 LARGEST_SIDE = 8192  # of images, pixels: a split lies in memory whole
 
@@ -80,6 +75,16 @@ class Section(BaseModel):
             if any(type(each) is int and abs(each) > LARGEST for each in values):
                 raise ValueError(f"{name} takes whole numbers below 2^63, not {value}")
         return self
+
+
+class Named(Section):
+    """A section that holds others by the name of what takes them; which there are is checked by `config.methods`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    def section(self, name: str) -> dict[str, Any]:
+        """What stands in section `name`; nothing where there is none."""
+        return dict((self.model_extra or {}).get(name, {}))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

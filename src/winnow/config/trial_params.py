@@ -66,6 +66,7 @@ class TrialTraining(Section):
 
 
 class TrialInherited(Section):
+    strategy: str = "spos"
     calibration_images: Annotated[int, Field(ge=2)] = 1024
 
 

@@ -30,12 +30,14 @@ class Space(nn.Module):
 
     `again` builds it once more, where the values of its builder are to be kept; `image` is the shape of one image that
     it was built for. Who builds a space sets them (train.building). `original` is the architecture that is the network
-    it was made of, where it was made of one and keeps all of it as options (core.replace).
+    it was made of, where it was made of one and keeps all of it as options (core.replace). `table`: what of it
+    became open, in rows (path, what, range or reason) (spaces.auto).
     """
 
     again: Callable[[], "Space"] | None = None
     image: tuple[int, ...] | None = None
     original: Architecture | None = None
+    table: Sequence[tuple[str, str, str]] = ()
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -194,8 +196,10 @@ class Space(nn.Module):
         return any(self._differs(d) for d in self.decisions.values())
 
     def _differs(self, d: Decision) -> bool:
-        """Whether tied holes of one decision open different decisions: which are reached depends on the hole."""
-        holes = self._holes_of(d.name)
+        """Whether tied holes of one decision open different decisions, and not all of them are reached in any case."""
+        holes, always = self._holes_of(d.name), {id(hole) for hole in _first_holes(self.model)}
+        if all(id(hole) in always for hole in holes):
+            return False
         return any(len({frozenset(each.name for each in _opened(hole, d, o)) for hole in holes}) > 1 for o in d.options)
 
     def every(self) -> Iterator[Architecture]:
@@ -228,12 +232,16 @@ class Space(nn.Module):
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
 
 
-def _first_decisions(module: nn.Module) -> Iterator[Decision]:
+def _first_holes(module: nn.Module) -> Iterator[Hole]:
     if isinstance(module, Hole):
-        yield from module.decisions
+        yield module
         return
     for child in module.children():
-        yield from _first_decisions(child)
+        yield from _first_holes(child)
+
+
+def _first_decisions(module: nn.Module) -> Iterator[Decision]:
+    return (d for hole in _first_holes(module) for d in hole.decisions)
 
 
 def _selectable(d: Decision) -> tuple[Option, ...]:

@@ -1,13 +1,15 @@
 """The bench of a selection, built from params.yaml and from what the search left on disk."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
+from winnow.config.methods import strategy, trainer
 from winnow.config.plans import plan_of_search
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
+from winnow.core.options import taken
 from winnow.core.space import Space
 from winnow.data.loaders import Batches, in_order, join
 from winnow.measure import cost
@@ -17,8 +19,10 @@ from winnow.run.networks import outlined
 from winnow.run.progress import Shown
 from winnow.run.work import Work, augmentation, facts, final_space, search_space
 from winnow.search.bench import Bench, Further
+from winnow.search.mixture import Between
 from winnow.search.objective import cross_entropy
-from winnow.search.relax import Logits, gates, softmax
+from winnow.search.relax import Logits
+from winnow.search.strategy import INITIALISED, TRIALS
 from winnow.search.training_free import Judge, proxy_judge
 from winnow.train.building import fresh_space
 from winnow.train.checkpoint import Keeper
@@ -58,9 +62,12 @@ class Benches:
     def __init__(self, work: Work, keeper: Keeper):
         self.keeper = keeper
         self.work, self.params, self.folder = work, work.params, work.folder
-        self.untrained = self.params.search.strategy == "training_free"
+        self.name, self.strategy, self.options = trainer(self.params)
+        self.untrained = INITIALISED in self.strategy.leaves
         self.tensors = self._supernet()
         self.space = search_space(self.params, self.folder, work.device)
+        if self.tensors is not None:
+            self.space = files.read_view(self.folder / files.LIVE, self.space)
         self.final = final_space(self.params, self.folder)
         self.splits = {name: work.split(name) for name in SPLITS}
         self.judged = join([self.splits[name] for name in self.params.select.splits])
@@ -69,8 +76,7 @@ class Benches:
 
     def _supernet(self) -> dict[str, torch.Tensor] | None:
         """None where strategy trials evaluates without one, and where nothing is trained."""
-        search = self.params.search
-        if self.untrained or (search.strategy == "trials" and search.trials.evaluator != "inherited"):
+        if self.untrained or TRIALS in self.strategy.leaves:
             return None
         return files.read_tensors(self.folder / files.SUPERNET, "search")[0]
 
@@ -78,23 +84,27 @@ class Benches:
         """With the supernet and the logits as the search left them, where there is one; else untrained as it begins."""
         params, select = self.params, self.params.select
         logits, remembered = self._logits()
-        space, gated = self._space(), params.search.strategy == "subset"
+        space, further = self._space(), logits is not None
+        train, valid = (self._batches(name, seed) if further else () for name in ("weights", "arch"))
         return Bench(
             space,
             seed,
             splits=self.splits,
             judged=self.judged,
             logits=logits,
-            relax=gates(1.0, 1.0) if gated else softmax,
-            closed=0.5 if gated else None,
+            relax=self.strategy.read,
+            closed=self.strategy.closed,
+            objective=cross_entropy(space, params.search.precision),
+            train=train,
+            valid=valid,
             batch=select.batch,
-            calibration_images=select.evolution.calibration_images,
+            calibration_images=select.calibration_images,
             allowed=self.limits.allows,
             load=self.limits.load if self.limits else None,
             limits=str(self.limits),
-            further=None if logits is None else self._further(space, remembered),
+            further=Further(params.search.recipe(), self._between(space), remembered) if further else None,
             scorer=(lambda: self._scorer(space)) if self.untrained else None,
-            trials=self._trials if params.search.strategy == "trials" else None,
+            trials=self._trials if TRIALS in strategy(params.search.strategy).leaves else None,
             keeper=self.keeper,
             shown=lambda: Shown(self.work.run, "select_"),
             say=self.work.say,
@@ -121,29 +131,20 @@ class Benches:
             raise Refused(f"{files.LOGITS} does not fit the space: run `winnow search` again") from error
         return None if logits is None else logits.to(self.work.device), "moments" in content
 
-    def _further(self, space: Space, remembered: bool) -> Further:
-        search = self.params.search
-        names = ("momentum", "weight_decay", "clip", "logits_lr", "logits_weight_decay")
+    def _batches(self, name: str, seed: int) -> Batches:
+        augment = augmentation(self.params, self.splits["weights"])
+        order, batch = generator(seed, name), self.params.search.batch
+        return Batches(self.splits[name], batch, augment=augment, generator=order, channels_last=True)
 
-        def batches(name: str, seed: int) -> Batches:
-            split, order = self.splits[name], generator(seed, name)
-            augment = augmentation(self.params, self.splits["weights"])
-            return Batches(split, search.batch, augment=augment, generator=order, channels_last=True)
-
-        return Further(
-            search.strategy,
-            cross_entropy(space, search.precision),
-            batches,
-            {name: getattr(search, name) for name in names},
-            noise=search.sdarts.noise,
-            epsilon=search.sdarts.epsilon,
-            remembered=remembered,
-        )
+    def _between(self, space: Space) -> Callable[[torch.Generator], Between]:
+        """The steps of the search after some decisions, given what noise is drawn from."""
+        between = self.strategy.between
+        objective, options = cross_entropy(space, self.params.search.precision), taken(between, self.options)
+        return lambda draws: between(space, objective, draws, **options)
 
     def _scorer(self, space: Space) -> Judge:
-        settings = self.params.search.training_free
-        batch = next(iter(in_order(join([self.splits["weights"]]), settings.batch)))
-        return proxy_judge(space, settings.proxies, batch, derived(self.params.seed, "search"))
+        batch = next(iter(in_order(join([self.splits["weights"]]), self.options["batch"])))
+        return proxy_judge(space, self.options["proxies"], batch, derived(self.params.seed, "search"))
 
     def _trials(self) -> tuple[Any, list[Any]]:
         return plan_of_search(self.params), as_rows(read_table(self.folder / files.TRIALS))

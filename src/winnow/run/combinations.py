@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from winnow.config.pairs import objection
+from winnow.config.methods import objection, trainer
 from winnow.config.params import Params
 from winnow.config.reading import check_params
-from winnow.config.section import Section
+from winnow.config.section import Named, Section
 from winnow.core.errors import Refused
-from winnow.run.outside import OUTSIDE, PATH, resolved
+from winnow.run.outside import OUTSIDE, PATH, resolved, valued
 from winnow.run.table import columns
 
 INHERITED = "accuracy with inherited weights, percent"
@@ -47,22 +47,23 @@ class Cell:
             "runtime": params.runtime.arithmetic(),
             "data": {"pad": params.data.pad, "flip": params.data.flip},
             "space": {"name": params.space.name, "options": params.space.chosen()},
-            "search": _used(params.search, whole["search"], [params.search.strategy]),
+            "search": _used(params.search, whole["search"], [params.search.strategy, trainer(params)[0]]),
         }
 
     def selected(self) -> dict[str, Any]:
-        """Those that its selection stands on as well; images for recalibration are evolution's, and everyone's."""
+        """Those that its selection stands on as well."""
         whole, select = self._without_paths(), self.params.select
-        return {"select": _used(select, whole["select"], [*select.methods, "evolution"]), "retrain": whole["retrain"]}
+        return {"select": _used(select, whole["select"], select.methods), "retrain": whole["retrain"]}
 
     def _without_paths(self) -> dict[str, Any]:
         whole = self.params.model_dump(mode="json")
         return changed(whole, {key: None for key, _ in _paths(whole)})
 
 
-def _used(section: Section, content: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+def _used(section: Named, content: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
     """`content` of `section` without the sections inside it that nobody of `names` reads."""
-    return {n: value for n, value in content.items() if n in names or not isinstance(getattr(section, n), Section)}
+    common = {name for name in type(section).model_fields if not isinstance(getattr(section, name), Section)}
+    return {name: value for name, value in content.items() if name in names or name in common}
 
 
 def combinations(params: Params, folder: Path) -> tuple[list[Cell], list[str]]:
@@ -105,7 +106,12 @@ def check_columns(cells: list[Cell]) -> None:
 def elsewhere(params: Params, folder: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     """`params` with `changes` by dotted key, for search and select in another folder than `folder`, untracked."""
     plain = {"tracking.enabled": False, "evaluate.controls": 0, "evaluate.searches": 1, "evaluate.random_search": 0}
-    return absolute(changed(params.model_dump(), {**plain, **changes}), folder)
+    content = changed(params.model_dump(), plain)
+    for key in ("space.name", "search.strategy", "select.methods"):
+        section, _, name = key.partition(".")
+        if changes.get(key, content[section][name]) != content[section][name]:
+            content[section]["options"] = {}  # which belonged to another
+    return absolute(changed(content, changes), folder)
 
 
 def absolute(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -116,25 +122,20 @@ def absolute(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _paths(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The keys that hold a path outside, with it."""
     for each in OUTSIDE:
-        value: Any = content
-        for part in each.key.split("."):
-            value = value[part]
-        if each.kind == PATH and value is not None:
-            yield each.key, value
+        if each.kind == PATH:
+            yield from ((key, value) for key, value in valued(content, each.key) if value is not None)
 
 
 def changed(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of nested `content` with `changes` by dotted key. Refused where there is no such key."""
+    """A copy of nested `content` with `changes` by dotted key; whether such keys are known is not asked here."""
     result: dict[str, Any] = {name: dict(v) if isinstance(v, Mapping) else v for name, v in content.items()}
     for key, value in changes.items():
         place = result
         *sections, last = key.split(".")
         for section in sections:
-            if not isinstance(place.get(section), Mapping):
+            if not isinstance(place.get(section, {}), Mapping):
                 raise Refused(f"study: params.yaml has no section {section!r}, as in {key!r}")
-            place[section] = dict(place[section])
+            place[section] = dict(place.get(section, {}))
             place = place[section]
-        if last not in place:
-            raise Refused(f"study: params.yaml has no key {key!r}")
         place[last] = value
     return result

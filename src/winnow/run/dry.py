@@ -15,12 +15,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from winnow.config.methods import trainer
 from winnow.config.params import Params
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused, blamed, told
 from winnow.core.space import Space
 from winnow.run.work import facts, final_space, search_space
+from winnow.search.strategy import LOGITS, MIXTURE
 from winnow.spaces import SPACES
 from winnow.train.building import fresh, laid
 from winnow.train.fit import autocast, optimiser_of, scores_and_loss
@@ -29,8 +31,6 @@ from winnow.train.recipes import Recipe
 from winnow.train.seeds import seeded
 from winnow.train.tracing import Trace, traced
 
-WITHOUT_MIXTURE = ("spos", "trials", "training_free")
-
 
 def try_search(params: Params, folder: Path, device: torch.device) -> None:
     """Refused, in a sentence, where the space of params.yaml cannot be searched or its children not be retrained."""
@@ -38,7 +38,7 @@ def try_search(params: Params, folder: Path, device: torch.device) -> None:
         return
     space, classes = search_space(params, folder, device), facts(params, folder)["classes"]
     arch = space.decide(uniform(random.Random(0)))
-    mixed = params.search.strategy not in WITHOUT_MIXTURE
+    mixed = bool({MIXTURE, LOGITS} & trainer(params)[1].leaves)
     with seeded(0):
         x = _images(space, device)
         if mixed:

@@ -117,7 +117,7 @@ class _Bench:
 
     def by_inherited(self, models: str | None) -> Evaluate:
         tensors, _ = files.read_tensors(self.folder / files.SUPERNET, "search")
-        supernet = search_space(self.params, self.folder, self.device)
+        supernet = files.read_view(self.folder / files.LIVE, search_space(self.params, self.folder, self.device))
         files.load_state(supernet, tensors, self.folder / files.SUPERNET)
         images = self.params.search.trials.inherited.calibration_images
         cost = self.cost(plan_of_search(self.params))

@@ -29,6 +29,7 @@ SPLITS = Path("data/splits")
 SEARCH = Path("artifacts/search")  # of these three, what the strategy has
 SUPERNET = SEARCH / "supernet.safetensors"
 LOGITS = SEARCH / "logits.json"
+LIVE = SEARCH / "live.json"  # of decisions that the search narrowed, the options that are left
 TRIALS = SEARCH / "trials.parquet"
 ARCHITECTURE = Path("artifacts/architecture.json")
 SELECTIONS = Path("artifacts/selections.json")
@@ -167,6 +168,15 @@ def read_architecture(path: Path, space: Space, name: str) -> Architecture:
     if content.get("digest") != arch.digest:
         raise Refused(f"{path} was altered: its choices have digest {arch.digest}, it says {content.get('digest')}")
     return arch
+
+
+def read_view(path: Path, space: Space) -> Space:
+    """`space`, no wider than the search in `path` left it. Refused where that is of another space."""
+    content = read_json(path, "search")
+    try:
+        return space.within(content) if content else space
+    except (TypeError, ValueError, AttributeError) as error:
+        raise Refused(f"{path} does not fit the space ({error}): run `winnow search` again") from error
 
 
 def write_recipe(path: Path, base: Recipe, tuned: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from winnow.config.methods import strategy
 from winnow.config.params import Params
 from winnow.config.section import share_of
 from winnow.core.architecture import Architecture
@@ -18,6 +19,7 @@ from winnow.core.space import Space
 from winnow.proxies.sizes import sizes_of
 from winnow.run.work import final_space
 from winnow.search.extremes import cheapest, dearest
+from winnow.search.strategy import TRIALS
 from winnow.search.training_free import limits
 from winnow.train.seeds import rng
 
@@ -77,7 +79,7 @@ class Limits:
                 bounds.append(Bound(key, metric, "max", max(1, math.floor(share_of(given) * full)), said))
             elif given is not None:
                 bounds.append(Bound(key, metric, "max", given))
-        told = params.search.trials.constraints if params.search.strategy == "trials" else {}
+        told = params.search.trials.constraints if TRIALS in strategy(params.search.strategy).leaves else {}
         for metric, limit in told.items():
             for kind, value in limit.model_dump().items():
                 if metric in SIZES and value is not None:

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ from winnow.core.example import Example
 from winnow.core.space import Space
 from winnow.data.inputs.images import facts_of
 from winnow.data.storage import read_manifest
-from winnow.holes.partial import partial_channels
 from winnow.run import files
 from winnow.spaces import SPACES, build, builder
 from winnow.tasks import task_named
@@ -31,15 +30,15 @@ def outlined(name: str, options: Mapping[str, Any], fact: Mapping[str, Any], *, 
 
 
 def searched(
-    name: str, options: Mapping[str, Any], fact: Mapping[str, Any], seed: int, share: int | None = None
+    name: str, options: Mapping[str, Any], fact: Mapping[str, Any], seed: int, form: Callable[[Space], Space]
 ) -> Space:
-    """Space `name` in the form that is searched, on the CPU, with the values that its builder gives; one channel of
-    `share` passes the candidates (None: all do). What is drawn is from `seed`.
+    """Space `name` in the `form` that is searched, on the CPU, with the values that its builder gives.
+
+    What is drawn is from `seed`.
     """
 
     def make() -> Space:
-        space = build(name, options, **fact, final=False)
-        return space if share is None else partial_channels(space, share)
+        return form(build(name, options, **fact, final=False))
 
     space = built(make, example_of(fact), seed)
     if name not in SPACES:

@@ -3,6 +3,7 @@
 `OUTSIDE` is the one list. Stage inputs, checkpoints, trials, studies, `winnow why` and `winnow verify` all go by it.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -10,11 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import winnow.search
 from winnow.config.params import Params
 from winnow.core.errors import Refused
 from winnow.run.contents import digest_of
-from winnow.run.imports import DOTTED, file_of
+from winnow.run.imports import DOTTED, closure, file_of
 from winnow.run.modules import digest_of_module, own_roots
+from winnow.search.methods import STRATEGIES
+from winnow.search.selections import SELECTIONS
 from winnow.tracking import state_folder
 
 INPUTS = Path("artifacts/inputs")  # a file a group: digests by parameter
@@ -42,12 +46,15 @@ OUTSIDE = (
     Outside("space.name", MODULE, "space"),
     Outside("space.options", ANY, "space"),
     Outside("retrain.space", ANY, "space"),
-    Outside("search.subset.pretrained", PATH, "search", lambda p: p.search.strategy == "subset"),
-    Outside(
-        "search.trials.table.path", PATH, "search", lambda p: _by_trials(p) and p.search.trials.evaluator == "table"
-    ),
-    Outside("search.trials.sampler_options", ANY, "search", lambda p: _by_trials(p)),
-    Outside("search.trials.stopper_options", ANY, "search", lambda p: _by_trials(p)),
+    Outside("search.strategy", MODULE, "search"),
+    Outside("search.options", ANY, "search"),
+    Outside("search.RUNS", ANY, "search"),
+    Outside("search.trials.table.path", PATH, "search", lambda p: p.search.trials.evaluator == "table"),
+    Outside("search.trials.sampler_options", ANY, "search"),
+    Outside("search.trials.stopper_options", ANY, "search"),
+    Outside("select.methods", MODULE, "select"),
+    Outside("select.options", ANY, "select"),
+    Outside("select.RUNS", ANY, "select"),
     Outside("select.table", PATH, "select"),
     Outside("tune.sampler_options", ANY, "tune"),
     Outside("tune.stopper_options", ANY, "tune"),
@@ -63,7 +70,7 @@ READS = {  # which groups a stage looks at, as dvc.yaml has it
     "select": ("space", "select"),
     "tune": ("space", "tune"),
     "retrain": ("space",),
-    "evaluate": ("space", "search"),  # which it may run again, by other seeds
+    "evaluate": ("space", "search", "select"),  # which it may run again, by other seeds
     "study": ("space", "search", "select", "study"),
 }
 
@@ -82,14 +89,32 @@ class Named:
 def named(params: Params, folder: Path) -> list[Named]:
     """All that `params` names outside, in the order of the list; what no stage reads by these settings is left out."""
     content = params.model_dump()
-    found = []
-    for each in OUTSIDE:
-        value: Any = content
-        for part in each.key.split("."):
-            value = value[part]
-        if each.when(params):
-            found += _named(each, each.key, value, folder)
-    return found
+    return [
+        found
+        for each in OUTSIDE
+        if each.when(params)
+        for key, value in valued(content, each.key)
+        for found in _named(each, key, value, folder)
+    ]
+
+
+def valued(content: Mapping[str, Any], key: str) -> Iterator[tuple[str, Any]]:
+    """The keys that an entry of `OUTSIDE` stands for in parameters, with their values.
+
+    RUNS is the name of what runs: the section of the strategy or of a selection.
+    """
+    section, _, last = key.rpartition(".")
+    places = {section: content}
+    for part in section.split(".") if section else ():
+        places[section] = places[section][part]
+    if section == "search":  # each step of a chain has what a search has
+        places |= {f"search.before.{i}": step for i, step in enumerate(content["search"]["before"])}
+    for where, place in places.items():
+        if last == "RUNS":
+            names = place["methods"] if section == "select" else [place["strategy"]]
+            yield from ((f"{where}.{name}", place[name]) for name in names if isinstance(place.get(name), Mapping))
+        else:
+            yield f"{where}.{last}", place[last]
 
 
 def digests(params: Params, folder: Path, groups: Collection[str] = GROUPS) -> dict[str, str]:
@@ -126,6 +151,24 @@ def resolved(folder: Path, path: str, key: str) -> Path:
     if parent and not place.exists() and (Path(parent) / Path(path).expanduser()).exists():
         return Path(parent) / Path(path).expanduser()
     return place
+
+
+def code_of(params: Params, group: str) -> dict[str, str]:
+    """The digests of what `params` runs of winnow's strategies or selections, with what they import of each other."""
+    search = params.search
+    steps = [step.strategy for step in (*search.before, search)]
+    names = {"search": [*steps, search.trials.inherited.strategy], "select": params.select.methods}
+    known = {**STRATEGIES, **SELECTIONS}
+    folders = {
+        Path(winnow.search.__file__).parent / name: f"winnow.search.{name}" for name in ("methods", "selections")
+    }
+    found = {}
+    for name in dict.fromkeys(names.get(group, ())):
+        if name in known:
+            files = [file for file in closure([known[name]], folders) if file.name != "__init__.py"]
+            told = "".join(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n" for file in files)
+            found[f"winnow's {name}"] = hashlib.sha256(told.encode()).hexdigest()
+    return found
 
 
 def changed_since(before: Mapping[str, str], params: Params, folder: Path, groups: Collection[str]) -> list[str]:
@@ -174,7 +217,3 @@ def _kind(kind: str, value: str, folder: Path) -> str | None:
         return MODULE if ":" in value else None  # a name of winnow's own, or a mistake that the stage refuses
     written = "/" in value or "." in value  # "data" is a word; "weights.pt" and "a/b" are meant as files
     return PATH if written and "://" not in value and (folder / Path(value).expanduser()).exists() else None
-
-
-def _by_trials(params: Params) -> bool:
-    return params.search.strategy == "trials"

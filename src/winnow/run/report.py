@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 import yaml
 from matplotlib.figure import Figure
 
+from winnow.config.methods import selection
 from winnow.config.params import Params
+from winnow.core.errors import Refused
 from winnow.look import charts, trials
 from winnow.look.style import to_bytes
 from winnow.run import files
 from winnow.run.lineage import of_this_run, record_of, runs_of
-from winnow.search.selections import SELECTIONS
 from winnow.tasks import task_named
 from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import as_rows, read_table
@@ -170,7 +171,10 @@ def _evidence(folder: Path) -> str:
 
 def _drawn(method: str) -> str:
     """As what the evidence of a selection is drawn; "" also for one that this winnow does not know."""
-    return SELECTIONS[method].evidence if method in SELECTIONS else ""
+    try:
+        return selection(method).evidence
+    except Refused:
+        return ""
 
 
 def _search(folder: Path) -> str:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from winnow.config.methods import strategy, trainer
 from winnow.config.params import Params
 from winnow.core.errors import Refused
 from winnow.data.storage import read_manifest
@@ -22,8 +23,9 @@ from winnow.run.imports import closure, winnow_roots
 from winnow.run.outside import READS, digests
 from winnow.run.report import collapsed
 from winnow.run.work import Work
-from winnow.search.methods import METHODS
+from winnow.search.methods import STRATEGIES
 from winnow.search.selections import SELECTIONS
+from winnow.search.strategy import INITIALISED, TRIALS
 from winnow.spaces import SPACES
 from winnow.tracking import state_folder
 
@@ -32,12 +34,11 @@ SPLITS = ("weights", "arch", "select")
 LISTS = (  # of strategies, selections, spaces and proxies, and what params.yaml may say of all of them
     "winnow.search.methods",
     "winnow.search.selections",
-    "winnow.config.pairs",
+    "winnow.config.methods",
     "winnow.spaces",
     "winnow.proxies",
     "winnow.predictors",
     "winnow.config.params",
-    "winnow.config.strategies",
     "winnow.config.trial_params",
 )
 SHOWS = ("winnow.cli*", "winnow.look*", "winnow.tracking*", "winnow.run.draw", "winnow.run.report")
@@ -122,18 +123,18 @@ def code_of(cell: Cell, stage: str) -> dict[str, str]:
     selections and the space of the cell is not run. Code that shows and tracks changes no result, and is left out as
     dvc.yaml leaves it.
     """
-    strategy = cell.params.search.strategy
-    listed = strategy not in METHODS  # trials and training_free reach methods and proxies through their lists
-    chosen = [SELECTIONS[method].module for method in cell.params.select.methods if stage == "select"]
-    return _digests(stage, strategy, cell.params.space.name, tuple(chosen), () if listed else LISTS)
+    search, select = cell.params.search, cell.params.select
+    strategies = {search.strategy, trainer(cell.params)[0]}
+    # what trials and proxies run is reached through lists
+    listed = bool({TRIALS, INITIALISED} & strategy(search.strategy).leaves)
+    runs = [STRATEGIES[name] for name in sorted(strategies) if name in STRATEGIES]
+    runs += [SELECTIONS[name] for name in select.methods if name in SELECTIONS and stage == "select"]
+    return _digests(stage, cell.params.space.name, tuple(runs), () if listed else LISTS)
 
 
 @cache
-def _digests(
-    stage: str, strategy: str, space: str, selections: tuple[str, ...], lists: tuple[str, ...]
-) -> dict[str, str]:
-    starts = [f"winnow.pipelines.{stage}", *selections]
-    starts += [each.__module__ for each in (METHODS.get(strategy), SPACES.get(space)) if each is not None]
+def _digests(stage: str, space: str, runs: tuple[str, ...], lists: tuple[str, ...]) -> dict[str, str]:
+    starts = [f"winnow.pipelines.{stage}", *runs, *([SPACES[space].__module__] if space in SPACES else [])]
     roots = winnow_roots()
     found = closure(starts, roots, (*lists, *SHOWS))
     below = {file: next(root for root in roots if file.is_relative_to(root)) for file in found}

@@ -1,103 +1,106 @@
 """Training the supernet of a space by the strategy that params.yaml names."""
 
-from pathlib import Path
+import contextlib
+from collections.abc import Mapping
+from typing import Any
 
-import torch
-
-from winnow.config.params import Params
-from winnow.core.architecture import Architecture
-from winnow.core.errors import Refused
+from winnow.config.methods import strategy, trainer
+from winnow.config.params import Params, Step
 from winnow.core.space import Space
 from winnow.data.loaders import Batches, in_order
-from winnow.measure.latency import latency_ms
 from winnow.run import files
 from winnow.run.outside import resolved
 from winnow.run.progress import Shown
+from winnow.run.search_trials import search_by_trials
 from winnow.run.work import Work, augmentation, search_space
+from winnow.search.bench import Bench, Found
+from winnow.search.chain import chain, narrowed
 from winnow.search.collapse import CollapseWatch
-from winnow.search.estimators import Reward
-from winnow.search.methods import METHODS
 from winnow.search.objective import cross_entropy
-from winnow.search.relax import Logits
+from winnow.search.strategy import Strategy
 from winnow.train.checkpoint import Keeper
 from winnow.train.seeds import derived, generator, seeded
 
+WEIGHTS = ("epoch", "decision", "option", "weight")  # the columns of weights.csv
 WATCHED = 32  # images of split arch that the collapse watch measures on
 
 
-def trained(
-    work: Work, strategy: str, shown: Shown, keeper: Keeper
-) -> tuple[Space, Logits | None, CollapseWatch | None]:
-    """The supernet, its logits and what watched it, where the strategy has them; `shown` follows the epochs."""
-    params = work.params
-    settings = params.search.model_copy(update={"strategy": strategy})
+def trained(work: Work, shown: Shown, keeper: Keeper) -> tuple[Found, CollapseWatch | None]:
+    """What the search found, and what watched its last step, if anything; `shown` follows that step's epochs."""
+    params, search = work.params, work.params.search
     seed = derived(params.seed, "search")
-    batches = {}
-    for name in ("weights", "arch"):
-        split = work.split(name)
-        order = generator(seed, "batches", name)
-        batches[name] = Batches(
-            split, settings.batch, augment=augmentation(params, split), generator=order, channels_last=True
-        )
-    space = search_space(params, work.folder, work.device)
-    if strategy == "subset" and settings.subset.pretrained is not None:
-        load_pretrained(space, resolved(work.folder, settings.subset.pretrained, "search.subset.pretrained"))
-    objective, recipe = cross_entropy(space, settings.precision), settings.recipe()
-    if strategy == "unas" and settings.unas.latency_ms is not None:
-        recipe["reward"] = latency_reward(space, work, settings.unas.latency_ms)
+    watches: list[CollapseWatch | None] = []
+
+    def step(settings: Step, name: str, record: Strategy, options: Mapping[str, Any], number: int | None = None):
+        def run(space: Space) -> Found:
+            own = seed if number is None else derived(seed, "step", number)
+            told = shown if number is None else Shown(work.run, f"step{number}_")
+            bench, watch = _bench(work, space, settings, record, own, told, keeper, f"search.{name}")
+            watches.append(watch)
+            with told if number is not None else contextlib.nullcontext(), seeded(derived(own, "train")):
+                told.start(f"search ({name})", settings.epochs * len(bench.train))
+                return record.run(bench, settings.recipe(), options)
+
+        return run
+
+    steps = [
+        step(each, each.strategy, strategy(each.strategy), each.chosen(), i) for i, each in enumerate(search.before)
+    ]
+    found = chain(search_space(params, work.folder, work.device), [*steps, step(search, *trainer(params))], keeper)
+    return found, watches[-1]
+
+
+def _bench(
+    work: Work, space: Space, settings: Step, record: Strategy, seed: int, shown: Shown, keeper: Keeper, key: str
+) -> tuple[Bench, CollapseWatch | None]:
+    train, valid = (_batches(work, each, settings.batch, seed) for each in ("weights", "arch"))
+    objective = cross_entropy(space, settings.precision)
     watch: CollapseWatch | None = None
-    if settings.collapse != "off" and strategy not in ("spos", "blank"):  # whose choice says nothing of the mixture
-        held = next(iter(in_order(batches["arch"].split, min(WATCHED, len(batches["arch"].split)))))
-        watch = CollapseWatch(shown, space, objective, held, stop=settings.collapse == "stop")
-    with seeded(derived(seed, "train")):
-        shown.start(f"search ({strategy})", settings.epochs * len(batches["weights"]))
-        logits = METHODS[strategy](
-            space,
-            batches["weights"],
-            batches["arch"],
-            objective=objective,
-            seed=seed,
-            watch=watch or shown,
-            keeper=keeper,
-            **recipe,
-        )
-    return space, logits, watch
+    if settings.collapse != "off" and record.watched:
+        held = next(iter(in_order(valid.split, min(WATCHED, len(valid.split)))))
+        watch = CollapseWatch(shown, space, objective, held, on_alarm=settings.collapse)
+    bench = Bench(
+        space,
+        seed,
+        objective=objective,
+        train=train,
+        valid=valid,
+        watch=watch or shown,
+        keeper=keeper,
+        say=work.say,
+        tensors=lambda path: files.read_tensors(resolved(work.folder, path, key), "search")[0],
+        study=lambda: search_by_trials(work),
+    )
+    return bench, watch
 
 
-def load_pretrained(space: Space, path: Path) -> None:
-    """Put the weights of `path` into `space`; a last layer for other classes keeps its own. Refused where more differs.
-
-    What was trained on one data set is then searched for another.
-    """
-    tensors, _ = files.read_tensors(path, "search")
-    state = space.state_dict()
-    last = next(reversed([name for name, module in space.named_modules() if isinstance(module, torch.nn.Linear)]), None)
-    missing, foreign = sorted(set(state) - set(tensors)), sorted(set(tensors) - set(state))
-    if missing or foreign:
-        odd = f"it lacks {missing[0]!r}" if missing else f"{foreign[0]!r} has no place here"
-        raise Refused(f"search.subset.pretrained: {path} holds the weights of another network: {odd}")
-    for name, tensor in tensors.items():
-        if tensor.shape != state[name].shape and (last is None or not name.startswith(f"{last}.")):
-            raise Refused(
-                f"search.subset.pretrained: {path} holds the weights of another network: {name!r} is "
-                f"{tuple(tensor.shape)} there, {tuple(state[name].shape)} here"
-            )
-    space.load_state_dict({n: t if t.shape == state[n].shape else state[n] for n, t in tensors.items()})
+def _batches(work: Work, name: str, batch: int, seed: int) -> Batches:
+    split, order = work.split(name), generator(seed, "batches", name)
+    return Batches(split, batch, augment=augmentation(work.params, split), generator=order, channels_last=True)
 
 
-def latency_reward(space: Space, work: Work, target: float) -> Reward:
-    """Minus the milliseconds that a child takes above `target`, for one image on the device of the search."""
-    known: dict[str, float] = {}
+def write_supernet(work: Work, found: Found, shown: Shown) -> None:
+    """What selections and reports read of a trained supernet, to disk and to the tracker."""
+    folder, space, logits = work.folder, found.space, found.logits
+    files.write_tensors(folder / files.SUPERNET, space.state_dict(), about(work.params, space))
+    vectors = {} if logits is None else {name: vector.tolist() for name, vector in logits.items()}
+    options = {name: list(space.decisions[name].options) for name in vectors}
+    moments = {} if logits is None else logits.moments
+    files.write_json(folder / files.LOGITS, {"options": options, "logits": vectors, "moments": moments})
+    files.write_json(folder / files.LIVE, narrowed(space))
+    files.write_rows(folder / files.REPORTS / "search.csv", shown.rows)
+    rows = [
+        {"epoch": row["epoch"], "decision": row["decision"], "option": option, "weight": weight}
+        for row in shown.weights
+        for option, weight in zip(space.decisions[row["decision"]].options, row["weights"], strict=True)
+    ]
+    files.write_rows(folder / files.REPORTS / "weights.csv", rows, WEIGHTS)
+    for path in (files.SUPERNET, files.LOGITS, files.LIVE, files.REPORTS / "search.csv", files.REPORTS / "weights.csv"):
+        work.run.artifact(folder / path)
+    if shown.weights:
+        work.picture("mixture_weights", "weights_over_time", rows)
 
-    def reward(arch: Architecture) -> float:
-        if arch.digest not in known:
-            child = space.derive(arch)
-            known[arch.digest] = latency_ms(child, space.image, device=work.device, warmup=2, repeats=11).median
-        return -max(0.0, known[arch.digest] - target)
 
-    return reward
-
-
-def about(params: Params, space: Space, strategy: str) -> dict[str, str]:
+def about(params: Params, space: Space) -> dict[str, str]:
     """What supernet.safetensors says of itself."""
-    return {"space": params.space.name, "space_digest": space.digest, "strategy": strategy}
+    return {"space": params.space.name, "space_digest": space.digest, "strategy": trainer(params)[0]}

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from winnow.config.methods import formed
 from winnow.config.params import Params
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused, passed_users, told
@@ -127,8 +128,7 @@ def search_space(params: Params, folder: Path, device: torch.device | str = "cpu
     """The space as a search begins with it, laid out on `device`: the same values wherever it is asked for."""
     on_path(folder)
     seed = derived(derived(params.seed, "search"), "initialise")
-    share = params.search.pc_darts.share if params.search.strategy == "pc_darts" else None
-    space = searched(params.space.name, params.space.chosen(), facts(params, folder), seed, share)
+    space = searched(params.space.name, params.space.chosen(), facts(params, folder), seed, formed(params))
     return laid(space.to(device))
 
 

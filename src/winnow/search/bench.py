@@ -1,9 +1,9 @@
-"""What a selection works with: a searched space, and all that is needed to judge what it holds. Knows no file."""
+"""What strategies and selections work with, and what a strategy leaves. Knows no stage and no params.yaml."""
 
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,32 +12,43 @@ from torch import Tensor
 
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
+from winnow.core.holes import Setting
 from winnow.core.space import Space
-from winnow.data.loaders import Batches, Split, in_order
+from winnow.data.loaders import Split, in_order
 from winnow.search.gradients import Objective
+from winnow.search.mixture import Between
+from winnow.search.recipe import Recipe
 from winnow.search.relax import Logits, Relax, softmax
 from winnow.search.training_free import Judge, Load
 from winnow.train.checkpoint import Keeper
-from winnow.train.evaluate import accuracy_and_loss, calibrate
+from winnow.train.evaluate import Batch, accuracy_and_loss, calibrate
 from winnow.train.watch import Watch
 
 Chosen = tuple[Architecture, list[dict[str, Any]]]  # what a selection returns: the architecture, and rows of evidence
 
 
 @dataclass(frozen=True)
-class Further:
-    """How the search trained, so that it may go on: by `strategy`, with `rates` as `resume_mixture` names them.
+class Found:
+    """What a strategy returns: the space with its weights, narrower where it was narrowed, and logits, if any.
 
-    `batches(split, seed)` are those of split "weights" or "arch"; `noise` and `epsilon` are of strategy sdarts.
+    `trained` is False where nothing was: networks are then judged as they begin. `metrics` are numbers to report.
+    """
+
+    space: Space
+    logits: Logits | None = None
+    trained: bool = True
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Further:
+    """How the search trained, so that it may go on: by the steps of `between` after some decisions, by `recipe`.
+
     `remembered`: whether the logits come with what Adam remembers of them.
     """
 
-    strategy: str
-    objective: Objective
-    batches: Callable[[str, int], Batches]
-    rates: Mapping[str, float]
-    noise: str = "random"
-    epsilon: float = 0.3
+    recipe: Recipe
+    between: Callable[[torch.Generator], Between]
     remembered: bool = True
 
 
@@ -45,34 +56,55 @@ def _nothing() -> contextlib.AbstractContextManager[Watch]:
     return contextlib.nullcontext(Watch())
 
 
+def _no_files(path: str) -> Mapping[str, Tensor]:
+    raise Refused(f"this bench reads no files, so not {path!r}")
+
+
+def _no_study() -> Mapping[str, float]:
+    raise Refused("this bench runs no study of trials")
+
+
+def _no_objective(batch: Batch, setting: Setting) -> Tensor:
+    raise Refused("this bench has no objective: nothing can be trained on it")
+
+
 @dataclass(frozen=True)
 class Bench:
-    """`space` as the search left it and a selection may use it up, the `seed` of all that it draws, and its judges.
+    """What a strategy or a selection works with: `space`, which it may use up, and the `seed` of all that it draws.
 
-    Images are judged on `judged`, `batch` at a time, after `calibration_images` of split "weights" made a child's
+    To train: `objective(batch, setting)` on batches of `train` (split "weights") and `valid` ("arch"), told to `watch`.
+    To judge: images of `judged`, `batch` at a time, after `calibration_images` of split "weights" made a child's
     BatchNorm statistics. `allowed` are the architectures within the limits, `limits` says these in words, and
-    `load(arch)` is the share of them that one takes: None without any. What a search does not leave is None: `logits`,
+    `load(arch)` is the share of them that one takes: None without any. A selection has what the search left, None where
+    it left none: `logits`, which `relax` turns into weights that are off up to `closed` (None: the even share),
     `further`, `scorer` (of untrained networks), `trials` (a plan and its rows, as `winnow.trials` has them).
+    `tensors(path)` reads weights from a file that the user names, and `study()` tries architectures one by one.
     """
 
     space: Space
     seed: int
-    splits: Mapping[str, Split]
-    judged: Split
-    logits: Logits | None = None
-    relax: Relax = softmax
-    closed: float | None = None  # the weight up to which an option is off; None: the even share
+    objective: Objective = _no_objective
+    train: Iterable[Batch] = ()
+    valid: Iterable[Batch] = ()
+    watch: Watch = field(default_factory=Watch)
+    splits: Mapping[str, Split] = field(default_factory=dict)
+    judged: Split | None = None
     batch: int = 256
     calibration_images: int = 1024
     allowed: Callable[[Architecture], bool] = lambda arch: True
     load: Load | None = None
     limits: str = "none"
+    logits: Logits | None = None
+    relax: Relax = softmax
+    closed: float | None = None
     further: Further | None = None
     scorer: Callable[[], Judge] | None = None
     trials: Callable[[], tuple[Any, list[Any]]] | None = None
     keeper: Keeper = field(default_factory=Keeper)
     shown: Callable[[], contextlib.AbstractContextManager[Watch]] = _nothing
     say: Callable[[str], None] = lambda text: None
+    tensors: Callable[[str], Mapping[str, Tensor]] = _no_files
+    study: Callable[[], Mapping[str, float]] = _no_study
 
     def needed(self, name: str) -> Any:
         """`logits`, `further`, `scorer` or `trials`. Refused where the search left none."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -54,16 +54,26 @@ def chance(count: int, probabilities: Sequence[float]) -> float:
 
 
 class CollapseWatch(Watch):
-    """Adds the signs to the metrics of every epoch; with `stop`, ends the search at the first alarm.
+    """Adds the signs to the metrics of every epoch, and may end the search at an alarm.
+
+    `on_alarm` is "warn", "stop" at the first, or "rollback" at that of the eigenvalue alone, which is DARTS-ES.
 
     `batch` are held-out images. `since` is the epoch of the first of the alarms that last, `alarm` their sentence. The
-    eigenvalue is measured every second epoch and told again in the one between; a search that stops for its growth ends
-    with the logits of the epoch at the centre of the earlier window, as DARTS-ES does. `unmeasured` says why there is
-    no eigenvalue, where the network cannot be differentiated twice.
+    eigenvalue is measured every second epoch and told again in the one between; a search that ends for its growth ends
+    with the logits of the epoch at the centre of the earlier window and the weights of its last. `unmeasured` says why
+    there is no eigenvalue, where the network cannot be differentiated twice.
     """
 
-    def __init__(self, inner: Watch, space: Space, objective: Objective, batch: Batch, *, stop: bool = False):
-        self.inner, self.space, self.objective, self.batch, self.stop = inner, space, objective, batch, stop
+    def __init__(
+        self,
+        inner: Watch,
+        space: Space,
+        objective: Objective,
+        batch: Batch,
+        *,
+        on_alarm: Literal["warn", "stop", "rollback"] = "warn",
+    ):
+        self.inner, self.space, self.objective, self.batch, self.on_alarm = inner, space, objective, batch, on_alarm
         self.free = parameter_free(space)
         self.eigenvalues: list[float] = []
         self.logits: Mapping[str, Tensor] = {}
@@ -107,9 +117,11 @@ class CollapseWatch(Watch):
         self.since = epoch if alarm and not self.alarm else self.since
         self.alarm = alarm
         ended = self.inner.epoch(epoch, {**metrics, **signs}, weights)
-        if self.stop and sharp and self.past:
+        if self.on_alarm == "warn":
+            return ended
+        if sharp:
             self.go_back()
-        return ended or (self.stop and bool(alarm))
+        return ended or sharp or (self.on_alarm == "stop" and bool(alarm))
 
     @torch.no_grad()
     def go_back(self) -> None:

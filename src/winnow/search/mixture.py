@@ -1,23 +1,21 @@
 """Training a supernet as a mixture: logits and weights in turns."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Required, TypedDict, Unpack
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from winnow.core.decision import Value
 from winnow.core.holes import Setting
 from winnow.core.space import Space
 from winnow.data.loaders import Cursor
 from winnow.search.gradients import Gradient, Objective, first_order
 from winnow.search.penalties import Penalty
 from winnow.search.relax import Logits, Relax, softmax
-from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import Batch, batch_statistics
-from winnow.train.loop import Step, Told, loop, nothing
-from winnow.train.optimisers import sgd
-from winnow.train.seeds import generator
+from winnow.train.loop import Step, Told, loop
 from winnow.train.watch import Watch, epoch_loss
 
 
@@ -40,6 +38,7 @@ class Parts:
 
 
 Schedule = Callable[[int], Parts]  # the parts of epoch 0, 1, ...; asked when it begins, and when a run goes on in it
+Between = Callable[[Mapping[str, Value]], Parts]  # the parts after some decisions are made, by decision
 Begin = Callable[[int], None]  # what a method does before epoch 0, 1, ...; once each, however often a run is stopped
 
 
@@ -110,77 +109,3 @@ def train_mixture(
         kept=dict(logits=logits, of_logits=logits_optimiser, validation=validation, valid_losses=valid_losses),
         **course,
     )
-
-
-class Recipe(TypedDict, total=False):
-    """The outer loop of DARTS, which most methods keep; missing numbers are its published ones."""
-
-    objective: Required[Objective]
-    seed: Required[int]
-    watch: Required[Watch]
-    keeper: Keeper
-    lr: float
-    lr_min: float
-    momentum: float
-    weight_decay: float
-    clip: float
-    logits_lr: float
-    logits_weight_decay: float
-
-
-def keep(recipe: Recipe, **parts: Any) -> None:
-    """Let checkpoints hold what a method has of its own: generators, dicts, lists, what has `state` and `restore`."""
-    (recipe.get("keeper") or Keeper()).add(**parts)
-
-
-def bilevel(
-    space: Space,
-    train: Iterable[Batch],
-    valid: Iterable[Batch],
-    *,
-    epochs: int,
-    parts: Schedule,
-    begin: Begin = nothing,
-    logits: Logits | None = None,
-    **recipe: Unpack[Recipe],
-) -> Logits:
-    """`train_mixture` with SGD on a cosine for the weights and Adam for the logits, which are returned.
-
-    `logits` are the usual ones (`Logits`) unless given, and get Adam's `moments`. Source of all numbers: Liu et al.
-    2019, public code.
-    """
-    device = next(space.parameters()).device
-    if logits is None:
-        logits = Logits(space, generator(recipe["seed"], "logits"))
-    logits = logits.to(device)
-    rates = recipe.get("lr", 0.025), recipe.get("lr_min", 0.001)
-    momentum, decay = recipe.get("momentum", 0.9), recipe.get("weight_decay", 3e-4)
-    weights = sgd(space.parameters(), rates[0], momentum=momentum, weight_decay=decay)
-    of_logits = adam(logits, recipe.get("logits_lr", 3e-4), recipe.get("logits_weight_decay", 1e-3))
-    train_mixture(
-        space,
-        logits,
-        train,
-        valid,
-        parts=parts,
-        objective=recipe["objective"],
-        weights_optimiser=weights,
-        logits_optimiser=of_logits,
-        epochs=epochs,
-        clip=recipe.get("clip", 5.0),
-        schedule=torch.optim.lr_scheduler.CosineAnnealingLR(weights, epochs, rates[1]),
-        begin=begin,
-        watch=recipe["watch"],
-        keeper=recipe.get("keeper"),
-    )
-    logits.moments = {
-        name: {key: value.tolist() for key, value in of_logits.state[vector].items()}
-        for name, vector in logits.items()
-        if vector in of_logits.state
-    }
-    return logits
-
-
-def adam(logits: Logits, lr: float, weight_decay: float) -> torch.optim.Adam:
-    """The optimiser of the logits (Liu et al. 2019); a vector without a gradient (None) is left alone."""
-    return torch.optim.Adam(logits.parameters(), lr, betas=(0.5, 0.999), weight_decay=weight_decay, fused=True)

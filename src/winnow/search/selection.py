@@ -1,51 +1,59 @@
-"""What winnow knows of a selection before it runs; plain data, so that params.yaml is read without anything heavy."""
+"""What winnow knows of a selection beside the function that chooses."""
 
-import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:  # torch is heavy, and params.yaml is read without it
-    from winnow.core.space import Space
+from winnow.core.options import options_of, taken
+from winnow.search.bench import Bench, Chosen
+from winnow.search.costs import Costs
+from winnow.search.strategy import LEFT
 
 
 @dataclass(frozen=True)
 class Selection:
-    """One selection: its file holds `choose(bench, *, own options)`, which returns an architecture and its evidence.
+    """`choose(bench, *, own options)` returns an architecture and rows of evidence.
 
-    `needs` is what it asks of a search (logits, mixture, distribution, children, initialised, trials), `reason` why, as
-    the end of a sentence. `keeps_limits`: whether it looks at whole networks. `evidence` is how the report draws its
-    rows: "masks", "children", or "" for not at all.
+    `needs` is what it asks of a search, one of `winnow.search.strategy.LEFT`; "" where it finds out by itself. `reason`
+    is why, as the end of a sentence. `keeps_limits`: whether it looks at whole networks. `evidence` is how the report
+    draws its rows: "masks", "children", or "" for not at all. `seconds(costs, *, own options)` is what it will take.
     """
 
-    module: str
-    needs: str
-    reason: str
+    choose: Callable[..., Chosen]
+    needs: str = ""
+    reason: str = ""
     keeps_limits: bool = False
     evidence: str = ""
+    seconds: Callable[..., float] = lambda costs: 0.0  # looks at numbers that are there
 
-    @property
-    def choose(self) -> Callable[..., Any]:
-        return importlib.import_module(self.module).choose
+    def options(self) -> dict[str, tuple[Any, Any]]:
+        """Its options, with types and defaults."""
+        return options_of([self.choose])
 
-    def seconds(self, costs: "Costs", **options: Any) -> float:
-        """What it will take, by the `seconds` of its file; one without looks at numbers that are there, in no time."""
-        expected = getattr(importlib.import_module(self.module), "seconds", None)
-        return 0.0 if expected is None else expected(costs, **options)
+    def run(self, bench: Bench, options: Mapping[str, Any]) -> Chosen:
+        return self.choose(bench, **options)
+
+    def expected(self, costs: Costs, options: Mapping[str, Any]) -> float:
+        """Seconds that it will take."""
+        return self.seconds(costs, **taken(self.seconds, dict(options)))
 
 
-@dataclass(frozen=True)
-class Costs:
-    """What `winnow plan` measured, in seconds: of a `step` of the search, an image of a mixture, one of a child.
+F = TypeVar("F", bound=Callable[..., Chosen])
 
-    `judged` images tell how good something is; an epoch of the search has `epoch` steps. `score` is of one untrained
-    network, None where the search trains.
-    """
 
-    space: "Space"
-    judged: int
-    epoch: int
-    step: float
-    mixture_image: Callable[[], float]
-    child_image: Callable[[], float]
-    score: float | None = None
+def selection(needs: str, reason: str, **facts: Any) -> Callable[[F], F]:
+    """Say of a function what it `needs` and why, and more `facts` of `Selection`; it stays as it is."""
+
+    def marked(choose: F) -> F:
+        if needs not in LEFT:
+            raise ValueError(f"a selection needs one of {', '.join(LEFT)}; not {needs!r}")
+        vars(choose)["selection"] = Selection(choose, needs, reason, **facts)
+        return choose
+
+    return marked
+
+
+def selection_of(function: Callable[..., Any]) -> Selection:
+    """The record of a function; one that says nothing finds out for itself what the search left."""
+    found = getattr(function, "selection", None)
+    return found if isinstance(found, Selection) else Selection(function)

@@ -2,15 +2,19 @@
 
 import difflib
 import inspect
+import keyword
 from collections.abc import Callable, Iterable, Mapping
 
 from winnow.core.dotted import function_at
 from winnow.core.errors import Refused, blamed
 from winnow.core.space import Space
+from winnow.spaces.auto import auto
 from winnow.spaces.darts import darts
 from winnow.spaces.mobile import mobile
 from winnow.spaces.nas_bench_201 import nas_bench_201
 from winnow.spaces.ofa import ofa
+from winnow.spaces.options import facts_of as facts_of
+from winnow.spaces.options import shape_of as shape_of
 
 SPACES: dict[str, Callable[..., Space]] = {
     "darts": darts,
@@ -19,13 +23,20 @@ SPACES: dict[str, Callable[..., Space]] = {
     "ofa": ofa,
 }
 
+# What a builder may be told of the data and of what its network is for; all else that it takes is an option
+FACTS = ("classes", "image_channels", "image_size", "image_height", "image_width", "final", "auxiliary")
+
+AUTO = "auto"  # none of winnow's own: a user's network, whose values are those that it has
+
 
 def builder(name: str) -> Callable[..., Space]:
     """The function that builds space `name`: a key of `SPACES` or "package.module:function". Refused otherwise."""
     if name in SPACES:
         return SPACES[name]
+    if name == AUTO:
+        return auto
     if ":" not in name:
-        known = ", ".join(SPACES)
+        known = ", ".join([*SPACES, AUTO])
         raise Refused(f"no space {name!r}: known are {known}, and 'my_package.my_module:build'{_meant(name, SPACES)}")
     return function_at(name, f"space {name!r}")
 
@@ -37,10 +48,12 @@ def build(name: str, options: Mapping[str, object], **facts: object) -> Space:
     build_space = builder(name)
     accepted = inspect.signature(build_space).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+    options = {f"{key}_" if keyword.iskeyword(key) else key: value for key, value in options.items()}
     for key in options:
         if key not in accepted and not takes_all:
-            taken = ", ".join(accepted) or "none"
-            raise Refused(f"space {name!r} has no option {key!r}: it takes {taken}{_meant(key, accepted)}")
+            taken = [each.rstrip("_") for each in accepted]
+            listed = ", ".join(taken) or "none"
+            raise Refused(f"space {name!r} has no option {key!r}: it takes {listed}{_meant(key, taken)}")
     known = {key: value for key, value in facts.items() if takes_all or key in accepted}
     said = f" with {dict(options)}" if options else ""
     if isinstance(size := known.get("image_size"), tuple) and "image_size" not in options:

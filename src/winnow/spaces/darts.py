@@ -1,10 +1,14 @@
 """The DARTS space: a normal and a reduction cell (Liu et al. 2019, arXiv:1806.09055), and S1-S4 of Zela et al. 2020."""
 
+from typing import Annotated, Literal
+
 import torch
 import torch.nn as nn
+from annotated_types import Ge
 from torch import Tensor
 
 from winnow.core.holes import Choice
+from winnow.core.options import Positive
 from winnow.core.space import Space
 from winnow.holes.mixing import counting, mixing
 from winnow.nn.blocks import AuxiliaryHead
@@ -176,13 +180,13 @@ def _conv(c_in: int, c_out: int, stride: int) -> nn.Conv2d:
 
 
 def darts(
-    channels: int = 16,
-    layers: int = 8,
+    channels: Positive = 16,
+    layers: Annotated[int, Ge(3)] = 8,
     classes: int = 10,
     image_channels: int = 3,
-    candidates: str = "darts",
+    candidates: Literal["darts", "s1", "s2", "s3", "s4"] = "darts",
     none: bool = True,
-    stem: str = "cifar",
+    stem: Literal["cifar", "imagenet"] = "cifar",
     final: bool = False,
     auxiliary: bool = False,
 ) -> Space:

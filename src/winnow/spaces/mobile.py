@@ -5,6 +5,7 @@ import math
 import torch.nn as nn
 
 from winnow.core.holes import Choice
+from winnow.core.options import Rate
 from winnow.core.space import Space
 from winnow.nn.blocks import ShuffleUnit
 from winnow.spaces.options import positive
@@ -15,7 +16,7 @@ STEM, HEAD = 16, 1024
 
 
 def mobile(
-    width: float = 1.0,
+    width: Rate = 1.0,
     image_size: int | tuple[int, int] = 224,
     classes: int = 1000,
     image_channels: int = 3,

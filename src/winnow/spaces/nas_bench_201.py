@@ -10,6 +10,7 @@ from torch import Tensor
 from winnow.core.architecture import Architecture
 from winnow.core.decision import Value
 from winnow.core.holes import Choice
+from winnow.core.options import Positive
 from winnow.core.space import Space
 from winnow.holes.mixing import counting, mixing
 from winnow.nn.blocks import ResidualReduction
@@ -64,7 +65,7 @@ class Network(nn.Sequential):
 
 
 def nas_bench_201(
-    channels: int = 16, cells: int = 5, classes: int = 10, image_channels: int = 3, final: bool = False
+    channels: Positive = 16, cells: Positive = 5, classes: int = 10, image_channels: int = 3, final: bool = False
 ) -> Space:
     """Stem, three stages of `cells` cells at 1, 2 and 4 times `channels`, head; x is (batch, image_channels, h, w).
 

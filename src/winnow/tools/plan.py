@@ -1,6 +1,8 @@
 """What a search will cost, measured on a few steps before it starts."""
 
+import contextlib
 import copy
+import math
 import resource
 import statistics
 import time
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from winnow.config.methods import selection, trainer
 from winnow.config.params import Params
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
@@ -21,11 +24,11 @@ from winnow.run.controls import check_comparison
 from winnow.run.dry import try_search
 from winnow.run.limits import Limits
 from winnow.run.work import augmentation, choose_device, final_space, search_space
+from winnow.search.bench import Bench
+from winnow.search.costs import Costs
 from winnow.search.extremes import cheapest, dearest
-from winnow.search.methods import METHODS
 from winnow.search.objective import cross_entropy
-from winnow.search.selection import Costs
-from winnow.search.selections import SELECTIONS
+from winnow.search.strategy import INITIALISED, TRIALS
 from winnow.tasks import task_named
 from winnow.train.building import fresh, laid
 from winnow.train.evaluate import Batch, accuracy_and_loss
@@ -124,16 +127,22 @@ def _evaluate_seconds(params: Params, seconds: Mapping[str, float]) -> float:
     return again + networks * seconds["retrain"] / seeds
 
 
-class _Stopwatch(Watch):
-    """Seconds between steps."""
+class _Enough(Exception):
+    """So many steps have been timed."""
 
-    def __init__(self, device: torch.device):
-        self.device, self.times = device, []
+
+class _Stopwatch(Watch):
+    """Seconds between steps; ends the work after `most` of them."""
+
+    def __init__(self, device: torch.device, most: float = math.inf):
+        self.device, self.most, self.times = device, most, []
         self.step()
 
     def step(self, steps: int = 1) -> None:
         torch.get_device_module(self.device).synchronize()
         self.times.append(time.perf_counter())
+        if len(self.times) > self.most:
+            raise _Enough
 
     def median(self) -> float:
         """Of all but the first, which pays for what happens once."""
@@ -153,11 +162,13 @@ def _training_images(splits, *besides: str) -> int:
 def _search(params: Params, space: Space, child, splits, image: float, device) -> tuple[str, float, int, float]:
     """What is counted, the seconds of one, how many there are, and the seconds of what comes before."""
     search, images = params.search, _training_images(splits)
+    name, training, options = trainer(params)
+    if INITIALISED in training.leaves:
+        return "scores", _score_seconds(options["proxies"], child, splits, options["batch"]), 0, 0.0
     steps = search.epochs * (images // search.batch)
-    if search.strategy == "training_free":
-        return "scores", _score_seconds(search.training_free.proxies, child, splits, search.training_free.batch), 0, 0.0
-    if search.strategy != "trials":
-        return "steps", _search_step(params, space, splits["weights"], device), steps, 0.0
+    step = 0.0 if TRIALS in training.leaves else _search_step(params, space, splits["weights"], device)
+    if name == search.strategy and TRIALS not in training.leaves:
+        return "steps", step, steps, 0.0
     trials = search.trials
     if trials.evaluator == "training":
         seconds = trials.training.epochs * image * images * trials.training.samples
@@ -166,11 +177,9 @@ def _search(params: Params, space: Space, child, splits, image: float, device) -
         return "trials", _score_seconds(trials.proxy.names, child, splits, trials.proxy.batch), trials.count, 0.0
     if trials.evaluator == "table":
         return "trials", 0.0, trials.count, 0.0
-    paths = params.model_copy(update={"search": search.model_copy(update={"strategy": "spos"})})
     judged = len(splits["arch"]) + trials.inherited.calibration_images
-    beforehand = steps * _search_step(paths, space, splits["weights"], device)
     arch = space.decide(lambda d: d.values[-1])
-    return "trials", judged * _seconds_an_image(params, space, splits, arch), trials.count, beforehand
+    return "trials", judged * _seconds_an_image(params, space, splits, arch), trials.count, steps * step
 
 
 def _score_seconds(names: Sequence[str], child: torch.nn.Module, splits, batch: int) -> float:
@@ -203,20 +212,12 @@ def _search_step(params: Params, space: Space, split, device: torch.device) -> f
         ),
         4,
     )
-    watch = _Stopwatch(device)
-    # a step of SGAS is one of DARTS, but its schedule asks for a whole search; logits move from the first epoch on
-    strategy = "darts" if params.search.strategy == "sgas" else params.search.strategy
-    recipe = params.search.model_copy(update={"strategy": strategy}).recipe()
-    recipe |= {"epochs": -(-4 // len(batches)), **({"warmup": 0} if "warmup" in recipe else {})}
-    METHODS[strategy](
-        space,
-        batches,
-        batches,
-        objective=cross_entropy(space, params.search.precision),
-        seed=0,
-        watch=watch,
-        **recipe,
-    )
+    watch = _Stopwatch(device, 5)
+    _, strategy, options = trainer(params)
+    objective = cross_entropy(space, params.search.precision)
+    bench = Bench(space, 0, objective=objective, train=batches, valid=batches, watch=watch)
+    with contextlib.suppress(_Enough):  # its schedule is that of the whole search
+        strategy.run(bench, params.search.recipe(), {**options, **strategy.short})
     return watch.median()
 
 
@@ -228,14 +229,15 @@ def _select_seconds(params: Params, space: Space, splits, step: float) -> float:
     costs = Costs(
         space,
         judged=sum(len(splits[name]) for name in params.select.splits),
+        calibration=params.select.calibration_images,
         epoch=len(splits["weights"]) // params.search.batch,
         step=step,
         mixture_image=lambda: _seconds_an_image(params, space, splits, even),
         child_image=lambda: _seconds_an_image(params, space, splits, space.decide(lambda d: d.values[-1])),
-        score=step if params.search.strategy == "training_free" else None,
+        score=step if INITIALISED in trainer(params)[1].leaves else None,
     )
-    methods = params.select.methods
-    return sum(SELECTIONS[method].seconds(costs, **params.select.options(method)) for method in methods)
+    select = params.select
+    return sum(selection(method).expected(costs, select.chosen(method)) for method in select.methods)
 
 
 def _image_seconds(params: Params, child: torch.nn.Module, splits, device: torch.device) -> float:

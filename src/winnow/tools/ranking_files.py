@@ -26,7 +26,9 @@ def tracked(out: Path, asked: Mapping[str, Any]) -> Iterator[Keep]:
     The block calls `keep(ranking, title)`, which writes rank.parquet and rank.svg to `out` and gives their paths.
     """
     here = Path("params.yaml")
-    root, tracking = (Path("."), read_params(here).tracking) if here.exists() else (out, TrackingParams())
+    root, tracking = (
+        (Path("."), read_params(here, methods=False).tracking) if here.exists() else (out, TrackingParams())
+    )
     asked = {key: str(value) if isinstance(value, Path) else value for key, value in asked.items()}
     with track("rank", params={"rank": asked, "space": {"name": asked["name"]}}, root=root, tracking=tracking) as run:
 

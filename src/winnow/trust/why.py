@@ -168,7 +168,7 @@ def _inputs(origin: Origin, root: Path, lock: Mapping[str, Any]) -> Step:
 
 def _named_here(root: Path) -> dict[str, Named]:
     try:
-        return {each.key: each for each in named(read_params(root / "params.yaml"), root)}
+        return {each.key: each for each in named(read_params(root / "params.yaml", methods=False), root)}
     except Refused:  # a file of another project, or none: what it was made of is not here to compare with
         return {}
 

@@ -1,25 +1,26 @@
 """search.methods: what every mixture method promises, on planted problems and against each other."""
 
-import inspect
-import sys
-
 import pytest
 import torch
 
-from tests.search.planted import SEES, data, planted, search
+from tests.search.planted import SEES, bench_of, data, planted, search, split_options
 from tests.search.toys import Loader as Batched
 from tests.search.toys import Recorded, cells, images, snapshot
+from winnow.config.methods import strategy
 from winnow.core.decision import Decision
 from winnow.core.errors import Refused
 from winnow.core.holes import Choice, Hole
 from winnow.core.space import Space
 from winnow.holes.partial import partial_channels
-from winnow.search.methods import METHODS
-from winnow.search.objective import cross_entropy
+from winnow.search.methods import STRATEGIES
+from winnow.search.methods import beta_darts as beta_module
+from winnow.search.recipe import Recipe
 from winnow.search.relax import softmax
 from winnow.search.selections.magnitude import magnitude
+from winnow.search.strategy import CHILDREN, LOGITS, MIXTURE
 
-beta_module = sys.modules["winnow.search.methods.beta_darts"]  # the package holds the function of that name
+METHODS = {name: strategy(name).search for name in STRATEGIES if {LOGITS, MIXTURE, CHILDREN} & strategy(name).leaves}
+del METHODS["training_free"]
 
 FAST = {  # shortened schedules; the rest as published
     "sgas": {"warmup": 3, "interval": 4},
@@ -61,7 +62,8 @@ def test_every_method_takes_every_published_cell(name, where):
     if name in ("unas", "subset"):
         options |= {"warmup": 0} if name == "unas" else {"draws": 1}
     train, valid, watch = Batched([images(8, 0)]), Batched([images(8, 1)]), Recorded()
-    logits = METHODS[name](space, train, valid, objective=cross_entropy(space), seed=0, watch=watch, **options)
+    recipe, own = split_options(options)
+    logits = METHODS[name](bench_of(space, train, valid, watch=watch), recipe, **own).logits
     assert all(vector.isfinite().all() for vector in logits.values())
     assert all({"train_loss", "valid_loss", "lr"} == set(row) for row in watch.epochs)
     space.check(magnitude(space, softmax(logits)))
@@ -165,18 +167,28 @@ def test_gdas_trains_only_what_it_draws():
 
 def test_the_defaults_of_temperatures_and_noise_are_the_published_ones():
     def default(name):
-        return {
-            k: p.default for k, p in inspect.signature(METHODS[name]).parameters.items() if p.kind == p.KEYWORD_ONLY
-        }
+        return {option: given for option, (_, given) in strategy(name).options().items()}
 
-    assert default("sdarts") == {"epochs": 50, "noise": "random", "epsilon_min": 0.03, "epsilon": 0.3}
-    assert default("beta_darts") == {"epochs": 100, "strength": 50.0, "ramp_epochs": None, "flood": 0.0}
-    assert default("gdas") == {"epochs": 250, "temperature": 10.0, "temperature_min": 0.1, "gradient": "all"}
-    assert default("pc_darts") == {"epochs": 50, "warmup": 15}
-    sgas = {"epochs": 50, "criterion": 1, "warmup": 9, "interval": 5, "history": 4, "batch_growth": 8}
+    assert default("sdarts") == {"noise": "random", "epsilon_min": 0.03, "epsilon": 0.3}
+    assert default("beta_darts") == {"strength": 50.0, "ramp_epochs": None, "flood": 0.0}
+    assert default("gdas") == {"temperature": 10.0, "temperature_min": 0.1, "gradient": "all"}
+    assert default("pc_darts") == {"warmup": None, "share": 4}
+    sgas = {"criterion": 1, "warmup": None, "interval": None, "history": 4, "batch_growth": 8}
     assert default("sgas") == {**sgas, "operation": "magnitude"}
     unas = default("unas")
     assert (unas["temperature"], unas["gap"], unas["reward_weight"]) == (0.4, 0.5, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "published", "options"),
+    [("sgas", 50, {"warmup": 9, "interval": 5}), ("pc_darts", 50, {"warmup": 15}), ("unas", 100, {"warmup": 15})],
+)
+def test_what_is_left_open_is_the_published_schedule(name, published, options):
+    watch = [Recorded(), Recorded()]
+    space = [planted(), planted()]
+    for each, told, given in zip(space, watch, ({}, options), strict=True):
+        search(METHODS[name], each, watch=told, epochs=published, **given)
+    assert watch[0].epochs == watch[1].epochs
 
 
 @pytest.mark.parametrize("name", ["gdas", "gumbel", "unas", "subset"])
@@ -204,9 +216,7 @@ def test_with_an_evaluator_that_rests_setn_draws_the_paths_of_spos():
                 note = lambda *_, at=(hole.decision.name, option), to=calls: to.append(at)  # noqa: E731
                 candidate.register_forward_hook(note)
     search(METHODS["setn"], ours, epochs=2)
-    METHODS["spos"](
-        theirs, data(seed=1), [], objective=cross_entropy(theirs), seed=0, watch=Recorded(), epochs=2, lr=0.1
-    )
+    METHODS["spos"](bench_of(theirs, data(seed=1), []), Recipe(epochs=2, lr=0.1))
     paths = [drawn[0][i + 6 : i + 8] for i in range(0, len(drawn[0]), 8)]  # each after the six of a mixture
     assert [at for path in paths for at in path] == drawn[1]
 

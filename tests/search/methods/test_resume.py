@@ -6,16 +6,22 @@ import pytest
 import torch
 from torch import nn
 
+from tests.search.planted import bench_of, split_options
 from tests.splits import image_split
+from winnow.config.methods import strategy
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.data.inputs.images import Augment, Images
 from winnow.data.loaders import Batches
+from winnow.search import collapse
+from winnow.search.bench import Bench
 from winnow.search.collapse import CollapseWatch
-from winnow.search.methods import METHODS
+from winnow.search.methods import STRATEGIES
 from winnow.search.objective import cross_entropy
+from winnow.search.recipe import Recipe
 from winnow.search.relax import Logits, softmax
-from winnow.search.selections.perturbation import perturbation, resume_mixture, tuning
+from winnow.search.selections.perturbation import perturbation, resume_mixture
+from winnow.search.strategy import CHILDREN, INITIALISED, TRIALS
 from winnow.train import checkpoint
 from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics
@@ -23,6 +29,11 @@ from winnow.train.packing import from_bytes, to_bytes
 from winnow.train.seeds import generator, seeded
 from winnow.train.watch import Watch
 
+TRAINED = [name for name in STRATEGIES if not {TRIALS, INITIALISED} & strategy(name).leaves]
+PUBLISHED = {
+    "spos": {"lr": 0.5, "lr_min": 0.0, "weight_decay": 4e-5},
+    "subset": {"logits_weight_decay": 0.0},
+}
 OPTIONS = {
     "darts": {"order": "second"},
     "sdarts": {"noise": "adversarial"},
@@ -74,19 +85,21 @@ def batches(name: str) -> Batches:
     return Batches(split, 8 if name == "weights" else 7, generator=generator(1, name), augment=augment)
 
 
-def searched(method, keeper: Keeper, **options) -> tuple:
+def searched(method, keeper: Keeper, on_alarm: str = "warn", **options) -> tuple:
     space, curve = small_space(), Curve()
     objective, valid = cross_entropy(space), batches("arch")
-    watch = CollapseWatch(curve, space, objective, next(iter(valid))) if method != "spos" else curve
+    found = strategy(method)
+    held = next(iter(valid))
+    watch = curve if found.leaves == {CHILDREN} else CollapseWatch(curve, space, objective, held, on_alarm=on_alarm)
+    recipe, own = split_options({**PUBLISHED.get(method, {}), **options})
     with seeded(7):
-        logits = METHODS[method](
-            space, batches("weights"), valid, objective=objective, seed=5, watch=watch, keeper=keeper, **options
-        )
+        bench = bench_of(space, batches("weights"), valid, seed=5, watch=watch, keeper=keeper)
+        logits = found.run(bench, recipe, own).logits
         stream = torch.rand(1)
     return space.state_dict(), dict(logits or {}), curve.rows, stream
 
 
-def selected(strategy: str, keeper: Keeper, **options) -> tuple:
+def selected(name: str, keeper: Keeper, **options) -> tuple:
     """DARTS-PT with tuning between its decisions."""
     space = small_space()
     logits, objective = Logits(space, generator(2, "logits")), cross_entropy(space)
@@ -98,22 +111,13 @@ def selected(strategy: str, keeper: Keeper, **options) -> tuple:
             return accuracy_and_loss(lambda x: space(x, setting), judged)
 
     with seeded(7):
-        tune = resume_mixture(
-            space,
-            logits,
-            batches("weights"),
-            batches("arch"),
-            objective=objective,
-            epochs=2,
-            lr=0.05,
-            momentum=0.9,
-            weight_decay=1e-3,
-            clip=5.0,
-            logits_lr=0.1,
-            logits_weight_decay=1e-3,
-            parts=tuning(strategy, space, objective, 4, keeper=keeper),
-            keeper=keeper,
+        draws = generator(4, "tuning")
+        keeper.add(draws=draws)
+        bench = Bench(
+            space, 0, objective=objective, train=batches("weights"), valid=batches("arch"), logits=logits, keeper=keeper
         )
+        recipe = Recipe(epochs=2, lr=0.05, weight_decay=1e-3, logits_lr=0.1)
+        tune = resume_mixture(bench, strategy(name).between(space, objective, draws), recipe)
         weights = lambda: {name: v.detach() for name, v in softmax(logits).items()}  # noqa: E731
         arch, evidence = perturbation(
             space, weights, evaluate=evaluate, tune=tune, rng=random.Random(1), keeper=keeper, **options
@@ -139,10 +143,36 @@ def check(run, points: int) -> None:
         assert same(whole, run(Keeper(found=from_bytes(kept[number])))), f"left at {number} of {len(kept)}"
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_search_goes_on_from_any_step(name):
     options = {"epochs": 3, **OPTIONS.get(name, {})}
     check(lambda keeper: searched(name, keeper, **options), 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("darts", {"optimiser": "adamw", "schedule": "linear", "clip": None}),
+        ("gdas", {"nesterov": True}),
+        ("spos", {"optimiser": "adam", "schedule": "cosine"}),
+    ],
+)
+def test_so_does_one_by_another_recipe(name, options):
+    check(lambda keeper: searched(name, keeper, epochs=2, **options), 3)
+
+
+def test_so_does_one_that_goes_back_to_earlier_logits(monkeypatch):
+    """An alarm after twelve measurements, in epoch 22, ends it with the logits of epoch 10, wherever it was left."""
+    monkeypatch.setattr(collapse, "sharpening", lambda measured: 2.0 if len(measured) == 12 else None)
+    kept: list[bytes] = []
+    whole = searched("darts", Keeper(lambda state: kept.append(to_bytes(state))), "rollback", epochs=40)
+    _, logits, rows, _ = whole
+    assert [row[0] for row in rows] == list(range(23))
+    for name, vector in logits.items():
+        assert vector.softmax(0).tolist() == rows[10][2][name]
+        assert vector.softmax(0).tolist() != rows[22][2][name]
+    for number in (0, 60, len(kept) - 1):
+        assert same(whole, searched("darts", Keeper(found=from_bytes(kept[number])), "rollback", epochs=40))
 
 
 @pytest.mark.parametrize(("strategy", "criterion"), [("darts", "accuracy"), ("sdarts", "loss"), ("blank", "magnitude")])

@@ -11,11 +11,20 @@ from tests.search.toys import Loader, cells, changed, images, logits_of, points,
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.nn.ops import Zero
+from winnow.search.bench import Bench
 from winnow.search.objective import cross_entropy
+from winnow.search.recipe import Recipe
 from winnow.search.relax import softmax
 from winnow.search.selections.magnitude import magnitude
 from winnow.search.selections.perturbation import masks, perturbation, resume_mixture
+from winnow.search.strategy import decided_softmax
 from winnow.train.evaluate import accuracy_and_loss, batch_statistics
+
+
+def tuned(space, logits, objective, train, valid, recipe):
+    """`resume_mixture` on a bench, by the usual steps."""
+    bench = Bench(space, 0, objective=objective, train=Loader(train), valid=Loader(valid), logits=logits)
+    return resume_mixture(bench, decided_softmax(space, objective, torch.Generator()), recipe)
 
 
 class Fixed(nn.Module):
@@ -161,10 +170,8 @@ def test_masks_leave_weights_statistics_and_optimiser_alone():
     space, batch = cells(), images(8)
     logits = logits_of(space)
     before, before_logits = snapshot(space), snapshot(logits)
-    tune = resume_mixture(
-        space, logits, Loader([batch]), Loader([batch]), objective=cross_entropy(space), epochs=1, lr=0.1, momentum=0.9,
-        weight_decay=0.1, clip=5.0, logits_lr=0.1, logits_weight_decay=0.1,
-    )  # fmt: skip
+    recipe = Recipe(1, 0.1, weight_decay=0.1, logits_lr=0.1, logits_weight_decay=0.1)
+    tune = tuned(space, logits, cross_entropy(space), [batch], [batch], recipe)
     weights = {name: vector.detach().clone() for name, vector in softmax(logits).items()}
     run(space, weights, judge(space, [batch]))
     assert not changed(space, before)
@@ -316,10 +323,8 @@ def test_the_child_is_the_projected_supernet(name):
     space, batches = cells(name, **({"candidates": "s2"} if name == "darts" else {})), [images(4, s) for s in (1, 2)]
     logits = logits_of(space)
     last: dict[str, object] = {}
-    tune = resume_mixture(
-        space, logits, Loader(batches[:1]), Loader(batches[1:]), objective=cross_entropy(space), epochs=1, lr=0.05,
-        momentum=0.9, weight_decay=1e-3, clip=5.0, logits_lr=0.01, logits_weight_decay=1e-3,
-    )  # fmt: skip
+    recipe = Recipe(1, 0.05, weight_decay=1e-3, logits_lr=0.01)
+    tune = tuned(space, logits, cross_entropy(space), batches[:1], batches[1:], recipe)
 
     def tune_and_tell(decided):
         tune(decided)
@@ -349,11 +354,9 @@ def test_projected_logits_stand_still_and_open_ones_move():
     space, logits = smooth(), None
     logits = logits_of(space)
     before = snapshot(logits)
-    tune = resume_mixture(
-        space, logits, Loader([points(8, 1)]), Loader([points(8, 2)]),
-        objective=lambda batch, setting: nn.functional.cross_entropy(space(batch[0], setting), batch[1]),
-        epochs=2, lr=0.1, momentum=0.9, weight_decay=0.1, clip=5.0, logits_lr=0.1, logits_weight_decay=0.5,
-    )  # fmt: skip
+    recipe = Recipe(2, 0.1, weight_decay=0.1, logits_lr=0.1, logits_weight_decay=0.5)
+    objective = lambda batch, setting: nn.functional.cross_entropy(space(batch[0], setting), batch[1])  # noqa: E731
+    tune = tuned(space, logits, objective, [points(8, 1)], [points(8, 2)], recipe)
     tune({})
     assert sorted(changed(logits, before)) == ["a", "b"]
     before, weights = snapshot(logits), snapshot(space)

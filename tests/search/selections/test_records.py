@@ -1,7 +1,6 @@
-"""The records of selections: what params.yaml offers is what the functions take, and nobody else asks for a name."""
+"""The records of strategies and selections: nobody else asks for a name, and a bench needs no pipeline."""
 
 import ast
-import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,29 +11,37 @@ import torch
 
 from tests.search.toys import CLASSES, cells, images
 from tests.splits import image_split
-from winnow.config.params import Select
+from winnow.config.methods import selection, selection_options
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.search.bench import Bench
-from winnow.search.selection import Costs
+from winnow.search.costs import Costs
+from winnow.search.methods import STRATEGIES
 from winnow.search.selections import SELECTIONS
 from winnow.train.seeds import generator, rng
 
 REPOSITORY = Path(__file__).parents[3]
 AT_HOME = ("src/winnow/search/methods/", "src/winnow/search/selections/")
-OTHERS = {"src/winnow/look/replay.py", "src/winnow/look/trials.py"}  # a sampler and a column, which are no selections
+OTHERS = {  # a sampler, a column, a folder and a key: names of other things
+    *(f"src/winnow/look/{name}.py" for name in ("replay", "trials")),
+    *(f"src/winnow/run/{name}.py" for name in ("search_trials", "trials")),
+    "src/winnow/tools/clean.py",
+}
+
+
+NAMES = {*SELECTIONS, *STRATEGIES}
 
 
 def compared(source: str) -> Iterator[str]:
-    """ "line: name" of each comparison with a selection's name, "in" a list of such included."""
+    """ "line: name" of each comparison with the name of a selection or strategy, "in" a list of such included."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Compare):
             for constant in ast.walk(node):
-                if isinstance(constant, ast.Constant) and constant.value in SELECTIONS:
+                if isinstance(constant, ast.Constant) and constant.value in NAMES:
                     yield f"{node.lineno}: {constant.value}"
 
 
-def test_nobody_else_asks_for_a_selection_by_name():
+def test_nobody_else_asks_for_a_strategy_or_selection_by_name():
     paths = [*(REPOSITORY / "src").rglob("*.py"), *(REPOSITORY / "pipelines").rglob("*.py")]
     names = {path.relative_to(REPOSITORY).as_posix(): path for path in paths}
     assert set(names) >= OTHERS
@@ -43,22 +50,23 @@ def test_nobody_else_asks_for_a_selection_by_name():
     assert not [f"{name}:{each}" for name in outside for each in compared(names[name].read_text(encoding="utf-8"))]
 
 
-@pytest.mark.parametrize("line", ['if method == "prune": pass', 'x = [m for m in ms if m in ("evolution", "random")]'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        'if method == "prune": pass',
+        'x = params.search.strategy in ("spos", "darts")',
+        'x = [m for m in ms if m in ("evolution", "random")]',
+    ],
+)
 def test_a_planted_question_is_found(line):
     assert list(compared(line))
 
 
-@pytest.mark.parametrize("name", SELECTIONS)
-def test_the_section_offers_what_the_function_takes_with_its_defaults(name):
-    taken = inspect.signature(SELECTIONS[name].choose).parameters.values()
-    own = {each.name: each.default for each in taken if each.kind is each.KEYWORD_ONLY}
-    assert own == Select().options(name)
-
-
 def test_a_plan_expects_seconds_of_what_judges_and_none_of_what_reads():
     def expected(**score: float) -> dict[str, bool]:
-        costs = Costs(cells(), 10, 2, 1.0, lambda: 1.0, lambda: 1.0, **score)
-        return {name: each.seconds(costs, **Select().options(name)) > 0 for name, each in SELECTIONS.items()}
+        costs = Costs(cells(), 10, 20, 2, 1.0, lambda: 1.0, lambda: 1.0, **score)
+        given = {name: selection_options(name)().model_dump() for name in SELECTIONS}
+        return {name: selection(name).expected(costs, given[name]) > 0 for name in SELECTIONS}
 
     assert {name for name, some in expected().items() if some} == {"likeliest", "perturbation", "evolution"}
     assert {"evolution", "random"} <= {name for name, some in expected(score=1.0).items() if some}
@@ -73,10 +81,10 @@ def test_a_bench_needs_no_pipeline():
     bench = Bench(cells(), 0, splits={"weights": split}, judged=split, batch=8)
     arch = bench.space.decide(uniform(rng(0, "test")))
     assert 0 <= bench.accuracy(arch) <= 100
-    best, rows = SELECTIONS["evolution"].choose(bench, population=3, generations=1)
+    best, rows = selection("evolution").choose(bench, population=3, generations=1)
     assert {row["option"] for row in rows if row["kept"]} == {best.digest}
     with pytest.raises(Refused, match="needs logits"):
-        SELECTIONS["magnitude"].choose(bench)
+        selection("magnitude").choose(bench)
 
 
 def test_parameters_are_read_without_torch():

@@ -3,12 +3,17 @@
 import pytest
 
 from tests.search.toys import Loader, cells, changed, images, logits_of, loss_of, snapshot
-from winnow.search.selections.perturbation import resume_mixture, tuning
+from winnow.config.methods import strategy
+from winnow.core.options import taken
+from winnow.search.bench import Bench
+from winnow.search.recipe import Recipe
+from winnow.search.selections.perturbation import resume_mixture
+from winnow.train.seeds import generator
 
 DECIDED = {"1<-0": "skip_connect"}
 
 
-def tuned(strategy: str, seen: list | None = None, noise: str = "random"):
+def tuned(name: str, seen: list | None = None, noise: str = "random"):
     space = cells()
     logits, loss = logits_of(space), loss_of(space)
 
@@ -18,12 +23,13 @@ def tuned(strategy: str, seen: list | None = None, noise: str = "random"):
         return loss(batch, setting)
 
     before = snapshot(logits)
-    tune = resume_mixture(
-        space, logits, Loader([images(8, 0)]), Loader([images(8, 1)]), objective=objective, epochs=1, lr=0.01,
-        momentum=0.9, weight_decay=0.0, clip=5.0, logits_lr=0.1, logits_weight_decay=0.1,
-        parts=tuning(strategy, space, objective, 0, noise=noise),
-    )  # fmt: skip
-    tune(DECIDED)
+    between = strategy(name).between
+    parts = between(space, objective, generator(0, "tuning"), **taken(between, {"noise": noise}))
+    bench = Bench(
+        space, 0, objective=objective, train=Loader([images(8, 0)]), valid=Loader([images(8, 1)]), logits=logits
+    )
+    recipe = Recipe(1, 0.01, weight_decay=0.0, logits_lr=0.1, logits_weight_decay=0.1)
+    resume_mixture(bench, parts, recipe)(DECIDED)
     return changed(logits, before)
 
 
@@ -32,11 +38,11 @@ def test_a_blank_mixture_stays_blank():
     assert sorted(tuned("darts")) == sorted(name for name in cells().decisions if name not in DECIDED)
 
 
-@pytest.mark.parametrize(("strategy", "noise"), [("darts", "random"), ("sdarts", "random"), ("sdarts", "adversarial")])
-def test_weights_train_under_decided_options_as_they_are(strategy, noise):
+@pytest.mark.parametrize(("name", "noise"), [("darts", "random"), ("sdarts", "random"), ("sdarts", "adversarial")])
+def test_weights_train_under_decided_options_as_they_are(name, noise):
     """Wang et al. 2021, public code: decided rows are written over the disturbed ones in the forward pass."""
     seen: list = []
-    tuned(strategy, seen, noise)
+    tuned(name, seen, noise)
     assert {setting["1<-0"] for setting in seen} == {"skip_connect"}
 
 

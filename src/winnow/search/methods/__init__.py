@@ -1,29 +1,22 @@
-"""One short file a published method; each trains the weights of a space and returns its logits, or None."""
+"""One short file a published method. A new one is a file and a line here, and what it leaves stands in its file.
 
-from winnow.search.methods.beta_darts import beta_darts
-from winnow.search.methods.blank import blank
-from winnow.search.methods.darts import darts
-from winnow.search.methods.gdas import gdas
-from winnow.search.methods.gumbel import gumbel_darts
-from winnow.search.methods.pc_darts import pc_darts
-from winnow.search.methods.sdarts import sdarts
-from winnow.search.methods.setn import setn
-from winnow.search.methods.sgas import sgas
-from winnow.search.methods.spos import spos
-from winnow.search.methods.subset import subset
-from winnow.search.methods.unas import unas
+A strategy of one's own is found by its dotted path in the same way.
+"""
 
-METHODS = {
-    "darts": darts,
-    "sdarts": sdarts,
-    "beta_darts": beta_darts,
-    "gdas": gdas,
-    "gumbel": gumbel_darts,
-    "pc_darts": pc_darts,
-    "sgas": sgas,
-    "setn": setn,
-    "unas": unas,
-    "subset": subset,
-    "blank": blank,
-    "spos": spos,
+HERE = "winnow.search.methods"
+STRATEGIES = {
+    "darts": f"{HERE}.darts:darts",
+    "sdarts": f"{HERE}.sdarts:sdarts",
+    "beta_darts": f"{HERE}.beta_darts:beta_darts",
+    "gdas": f"{HERE}.gdas:gdas",
+    "gumbel": f"{HERE}.gumbel:gumbel_darts",
+    "pc_darts": f"{HERE}.pc_darts:pc_darts",
+    "sgas": f"{HERE}.sgas:sgas",
+    "setn": f"{HERE}.setn:setn",
+    "unas": f"{HERE}.unas:unas",
+    "subset": f"{HERE}.subset:subset",
+    "blank": f"{HERE}.blank:blank",
+    "spos": f"{HERE}.spos:spos",
+    "training_free": f"{HERE}.training_free:training_free",
+    "trials": f"{HERE}.trials:trials",
 }

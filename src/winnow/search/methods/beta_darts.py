@@ -1,26 +1,18 @@
 """β-DARTS and β-DARTS++ (Ye et al. 2022, arXiv:2203.01665, and 2023, arXiv:2301.06393)."""
 
-from collections.abc import Iterable
-from typing import Unpack
-
-from winnow.core.space import Space
-from winnow.search.mixture import Parts, Recipe, bilevel
+from winnow.core.options import Positive, Weight
+from winnow.search.bench import Bench, Found
+from winnow.search.bilevel import bilevel
+from winnow.search.mixture import Parts
 from winnow.search.penalties import beta_decay, flooding
-from winnow.search.relax import Logits
-from winnow.train.evaluate import Batch
+from winnow.search.recipe import Recipe
+from winnow.search.strategy import strategy
 
 
+@strategy("logits mixture children distribution")
 def beta_darts(
-    space: Space,
-    train: Iterable[Batch],
-    valid: Iterable[Batch],
-    *,
-    epochs: int = 100,
-    strength: float = 50.0,
-    ramp_epochs: int | None = None,
-    flood: float = 0.0,
-    **recipe: Unpack[Recipe],
-) -> Logits:
+    bench: Bench, recipe: Recipe, *, strength: Weight = 50.0, ramp_epochs: Positive | None = None, flood: Weight = 0.0
+) -> Found:
     """DARTS with a decay of the largest mixture weights that grows linearly from 0 to `strength` in `ramp_epochs`.
 
     None: those of the search, so that a short one reaches `strength` too. In the authors' code the decay is half the
@@ -29,8 +21,9 @@ def beta_darts(
     `flood` > 0 makes it β-DARTS++: below that training loss in nats, the weights ascend. The authors' level is not
     known: choose it near the loss where training levels off.
     """
+    ramp = ramp_epochs or recipe.epochs
 
     def parts(epoch: int) -> Parts:
-        return Parts(penalty=beta_decay(space, strength * epoch / (ramp_epochs or epochs)), shape=flooding(flood))
+        return Parts(penalty=beta_decay(bench.space, strength * epoch / ramp), shape=flooding(flood))
 
-    return bilevel(space, train, valid, epochs=epochs, parts=parts, **recipe)
+    return bilevel(bench, recipe, parts=parts)

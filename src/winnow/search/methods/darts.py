@@ -1,28 +1,29 @@
 """DARTS: differentiable architecture search (Liu et al. 2019, arXiv:1806.09055)."""
 
-from collections.abc import Iterable
-from typing import Unpack
+from typing import Literal
 
-from winnow.core.space import Space
+from winnow.search.bench import Bench, Found
+from winnow.search.bilevel import bilevel
 from winnow.search.gradients import first_order, second_order
-from winnow.search.mixture import Parts, Recipe, bilevel
-from winnow.search.relax import Logits
-from winnow.train.evaluate import Batch
+from winnow.search.mixture import Parts
+from winnow.search.recipe import Recipe
+from winnow.search.strategy import Run, strategy
 
 ORDERS = {"first": first_order, "second": second_order}
 
 
-def darts(
-    space: Space,
-    train: Iterable[Batch],
-    valid: Iterable[Batch],
-    *,
-    epochs: int = 50,
-    order: str = "first",
-    **recipe: Unpack[Recipe],
-) -> Logits:
-    """Train weights on `train` and logits on `valid` in turns; returns the logits, `space` keeps the weights.
+def unfit(run: Run, *, order: str = "first") -> str | None:
+    if order == "second" and run.precision == "bf16":
+        return "order: second takes differences that bf16 rounds away; use search.precision fp32"
+    if order == "second" and run.optimiser != "sgd":
+        return f"order: second looks a step of SGD ahead, and search.optimiser is {run.optimiser}; use sgd, or first"
+    return None
 
-    The defaults are the published CIFAR-10 search. `order` is "first" (xi = 0) or "second" (one unrolled step).
+
+@strategy("logits mixture children distribution", objection=unfit)
+def darts(bench: Bench, recipe: Recipe, *, order: Literal["first", "second"] = "first") -> Found:
+    """Train weights and logits in turns, the first on `train`, the second on `valid`.
+
+    `order` is "first" (xi = 0) or "second": one unrolled step, about four times the work.
     """
-    return bilevel(space, train, valid, epochs=epochs, parts=lambda epoch: Parts(gradient=ORDERS[order]), **recipe)
+    return bilevel(bench, recipe, parts=lambda epoch: Parts(gradient=ORDERS[order]))

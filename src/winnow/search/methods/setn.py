@@ -1,25 +1,22 @@
 """SETN: a template trained by uniform paths, and an evaluator of mixtures (Dong & Yang 2019, arXiv:1910.05733)."""
 
-from collections.abc import Iterable
-from typing import Unpack
-
-from winnow.core.space import Space
-from winnow.search.mixture import Parts, Recipe, bilevel, keep
+from winnow.search.bench import Bench, Found
+from winnow.search.bilevel import bilevel
+from winnow.search.mixture import Parts
 from winnow.search.paths import uniform_paths
-from winnow.search.relax import Logits
-from winnow.train.evaluate import Batch
+from winnow.search.recipe import Recipe
+from winnow.search.strategy import strategy
 from winnow.train.seeds import rng
 
 
-def setn(
-    space: Space, train: Iterable[Batch], valid: Iterable[Batch], *, epochs: int = 250, **recipe: Unpack[Recipe]
-) -> Logits:
+@strategy("logits mixture children distribution")
+def setn(bench: Bench, recipe: Recipe) -> Found:
     """Each weights step trains one uniform path, so that the logits cannot favour what they will judge.
 
     The logits step is first-order DARTS on the mixture, as in the authors' code. Select with `likeliest`.
     """
-    draws = rng(recipe["seed"], "paths")
-    keep(recipe, draws=draws)
-    path = uniform_paths(space, draws)
+    draws = rng(bench.seed, "paths")
+    bench.keeper.add(draws=draws)
+    path = uniform_paths(bench.space, draws)
     parts = Parts(attach=lambda logits, batch: path())
-    return bilevel(space, train, valid, epochs=epochs, parts=lambda epoch: parts, **recipe)
+    return bilevel(bench, recipe, parts=lambda epoch: parts)

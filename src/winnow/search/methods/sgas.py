@@ -1,47 +1,54 @@
 """SGAS: sequential greedy architecture search, criteria 1 and 2 (Li et al. 2020, arXiv:1912.00195)."""
 
 from collections.abc import Iterable
-from typing import Unpack
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from winnow.core.errors import Refused
+from winnow.core.options import NotNegative, Positive
 from winnow.core.space import Space
 from winnow.data.loaders import Batches
+from winnow.search.bench import Bench, Found
+from winnow.search.bilevel import bilevel
 from winnow.search.greedy import Edges, edge_scores, shares
-from winnow.search.mixture import Parts, Recipe, bilevel, keep
+from winnow.search.mixture import Parts
+from winnow.search.recipe import Recipe
 from winnow.search.relax import Logits, deciding, softmax
 from winnow.search.selections.perturbation import most_missed
+from winnow.search.strategy import strategy
 from winnow.train.evaluate import Batch, accuracy_and_loss, batch_statistics
 from winnow.train.seeds import generator
 
 CERTAIN = 20.0  # what a decided logit has ahead of the next: selections read the decision from it
 
 
+@strategy("logits children", short={"criterion": 1})
 def sgas(
-    space: Space,
-    train: Iterable[Batch],
-    valid: Iterable[Batch],
+    bench: Bench,
+    recipe: Recipe,
     *,
-    epochs: int = 50,
-    criterion: int = 1,
-    warmup: int = 9,
-    interval: int = 5,
-    history: int = 4,
-    batch_growth: int = 8,
-    operation: str = "magnitude",
-    **recipe: Unpack[Recipe],
-) -> Logits:
+    criterion: Literal[1, 2] = 1,
+    warmup: NotNegative | None = None,
+    interval: Positive | None = None,
+    history: Positive = 4,
+    batch_growth: NotNegative = 8,
+    operation: Literal["magnitude", "perturbation"] = "magnitude",
+) -> Found:
     """First-order DARTS that fixes one edge of every cell type at the end of epochs `warmup`, + `interval`, ...
 
-    The edge is the one with the best score, its operation the heaviest but `none`; with `operation` "perturbation" the
-    one missed most on `valid` (SGAS-PT of Wang et al. 2021). Batches grow by `batch_growth` with each decision.
+    None: the published 9 and 5 of 50 epochs, in proportion. The edge is the one with the best score, its operation the
+    heaviest but `none`; with `operation` "perturbation" the one missed most on `valid` (SGAS-PT of Wang et al. 2021).
+    `criterion` 2 counts stability over the last `history` epochs too. Batches grow by `batch_growth` each time.
     Refused where the decisions do not end before the training does.
     """
-    logits = Logits(space, generator(recipe["seed"], "logits")).to(next(space.parameters()).device)
+    space, train, valid, epochs = bench.space, bench.train, bench.valid, recipe.epochs
+    warmup = 9 * epochs // 50 if warmup is None else warmup
+    interval = max(1, 5 * epochs // 50) if interval is None else interval
+    logits = Logits(space, generator(bench.seed, "logits")).to(next(space.parameters()).device)
     edges, past = Edges(space), []
-    keep(recipe, edges=edges, past=past)
+    bench.keeper.add(edges=edges, past=past)
     last = warmup + interval * (edges.turns() - 1)
     if last + 2 > epochs:
         raise Refused(
@@ -76,11 +83,11 @@ def sgas(
                 value = max(named, key=lambda option: float(weights[d.name][d.options.index(option)]))
             edges.decide(d, value)
 
-    bilevel(space, train, valid, epochs=epochs, parts=parts, begin=begin, logits=logits, **recipe)
+    found = bilevel(bench, recipe, parts=parts, begin=begin, logits=logits)
     with torch.no_grad():
         for d in (d for members in edges.groups.values() for d in members if d.name in edges.decided):
             logits[d.name][d.options.index(edges.decided[d.name])] = float(logits[d.name].max()) + CERTAIN
-    return logits
+    return found
 
 
 def _judge(space: Space, setting, judged: list[Batch]) -> tuple[float, float]:

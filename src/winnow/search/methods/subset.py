@@ -1,48 +1,55 @@
 """Two-temperature subset selection, after Colombo & Gao 2021 (arXiv:2107.03375, of which the abstract was read)."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Unpack
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from winnow.core.errors import Refused
+from winnow.core.options import Positive, Rate, Weight
 from winnow.core.space import Space
 from winnow.data.loaders import Cursor
+from winnow.search.bench import Bench, Found
+from winnow.search.bilevel import bilevel
 from winnow.search.gradients import first_order
-from winnow.search.mixture import Parts, Recipe, bilevel, keep
+from winnow.search.mixture import Parts
 from winnow.search.penalties import expected_cost
+from winnow.search.recipe import Recipe
 from winnow.search.relax import Logits, gates
+from winnow.search.strategy import strategy
 from winnow.train.evaluate import Batch, batch_statistics
 from winnow.train.seeds import derived, generator, seeded
 
-POLICIES = ("frozen", "resampled", "inherited", "alternating")
 JUDGED = 4  # validation batches behind the score of a discrete subset
 
 
+@strategy("logits", read=gates(1.0, 1.0), closed=0.5)
 def subset(
-    space: Space,
-    train: Iterable[Batch],
-    valid: Iterable[Batch],
+    bench: Bench,
+    recipe: Recipe,
     *,
-    epochs: int = 50,
-    cold: float = 100.0,
-    warm: float = 1.0,
+    cold: Rate = 100.0,
+    warm: Rate = 1.0,
     start: float = 0.5,
-    strength: float = 0.1,
-    budget: float = 0.0,
-    weights: str = "frozen",
-    draws: int = 4,
-    **recipe: Unpack[Recipe],
-) -> Logits:
+    strength: Weight = 0.1,
+    budget: Weight = 0.0,
+    weights: Literal["frozen", "resampled", "inherited", "alternating"] = "frozen",
+    draws: Positive = 4,
+    pretrained: str | None = None,
+) -> Found:
     """Gates on the candidates of a large network, each kept if its logit is above zero; select with `threshold`.
 
     Minimises the validation loss + `strength` x the share of `unit_costs` that is kept above `budget`. `weights` says
     what hangs on the architecture: the mean of `draws` "frozen" random initialisations or of as many "resampled" at
-    each step, the "inherited" (pretrained) weights as they are, or "alternating" ones that train too. Returns the
-    logits of the best discrete subset that an epoch ended with.
+    each step, the "inherited" (pretrained) weights as they are, or "alternating" ones that train too. Finds the
+    logits of the best discrete subset that an epoch ended with. `start` is of all logits: above 0, everything begins
+    open. `pretrained` is a supernet.safetensors of the same space, for "inherited" and "alternating"; a last layer for
+    other classes keeps its own. Published without a decay of the logits: the penalty alone closes gates.
     """
-    seed, objective = recipe["seed"], recipe["objective"]
-    recipe.setdefault("logits_weight_decay", 0.0)  # the penalty alone closes gates
+    space, seed, objective = bench.space, bench.seed, bench.objective
+    if pretrained is not None:
+        load_pretrained(space, bench.tensors(pretrained), pretrained)
     device = next(space.parameters()).device
     logits = Logits(space, generator(seed, "logits"), scale=0.01).to(device)
     for vector in logits.values():
@@ -57,8 +64,8 @@ def subset(
         learn_weights=weights == "alternating",
     )
     best: dict[str, Any] = {"score": float("inf"), "logits": {}}
-    keep(recipe, best=best, hung=hung)
-    held = Cursor(valid)
+    bench.keeper.add(best=best, hung=hung)
+    held = Cursor(bench.valid)
     judged = [held.next() for _ in range(JUDGED)]
 
     def keep_best() -> None:
@@ -72,12 +79,32 @@ def subset(
         if epoch:
             keep_best()
 
-    bilevel(space, train, valid, epochs=epochs, parts=lambda epoch: parts, begin=begin, logits=logits, **recipe)
+    found = bilevel(bench, recipe, parts=lambda epoch: parts, begin=begin, logits=logits)
     keep_best()
     with torch.no_grad():
         for name, vector in best["logits"].items():
             logits[name].copy_(vector)
-    return logits
+    return found
+
+
+def load_pretrained(space: Space, tensors: Mapping[str, Tensor], path: str) -> None:
+    """Put the weights of `path` into `space`; a last layer for other classes keeps its own. Refused where more differs.
+
+    What was trained on one data set is then searched for another.
+    """
+    state = space.state_dict()
+    last = next(reversed([name for name, module in space.named_modules() if isinstance(module, nn.Linear)]), None)
+    missing, foreign = sorted(set(state) - set(tensors)), sorted(set(tensors) - set(state))
+    if missing or foreign:
+        odd = f"it lacks {missing[0]!r}" if missing else f"{foreign[0]!r} has no place here"
+        raise Refused(f"search.subset.pretrained: {path} holds the weights of another network: {odd}")
+    for name, tensor in tensors.items():
+        if tensor.shape != state[name].shape and (last is None or not name.startswith(f"{last}.")):
+            raise Refused(
+                f"search.subset.pretrained: {path} holds the weights of another network: {name!r} is "
+                f"{tuple(tensor.shape)} there, {tuple(state[name].shape)} here"
+            )
+    space.load_state_dict({n: t if t.shape == state[n].shape else state[n] for n, t in tensors.items()})
 
 
 def unit_costs(space: Space) -> dict[str, Tensor]:

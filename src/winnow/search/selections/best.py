@@ -3,12 +3,14 @@
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.search.bench import Bench, Chosen, evaluated
+from winnow.search.selection import selection
 from winnow.trials.front import best
 from winnow.trials.table import Row
 
 
-def choose(bench: Bench) -> Chosen:
-    """Of the study's front."""
+@selection("trials", "takes the best of finished trials", keeps_limits=True)
+def best_trial(bench: Bench) -> Chosen:
+    """Of the study's front, the best first objective within the limits."""
     plan, rows = bench.needed("trials")()
     winner = best(plan, _within(bench, rows))
     shown = [

@@ -6,28 +6,42 @@ Children are judged with the weights they inherit, or by proxies where nothing w
 from dataclasses import replace
 
 from winnow.core.architecture import Architecture
+from winnow.core.options import NotNegative, Positive, Several, Share
 from winnow.search.bench import Bench, Chosen, evaluated, scored
+from winnow.search.costs import Costs
 from winnow.search.evolve import evolution
-from winnow.search.selection import Costs
+from winnow.search.selection import selection
 from winnow.search.selections.random import counted, told
 from winnow.search.training_free import evolved
 from winnow.train.seeds import rng
 
 
-def choose(
+def expected(
+    costs: Costs, *, population: int = 20, generations: int = 5, calibration_images: int | None = None
+) -> float:
+    """Seconds of all children, each on the images that judge it and on those of its BatchNorm statistics."""
+    children = population * (generations + 1)
+    if costs.score is not None:
+        return children * costs.score
+    return children * (costs.judged + (calibration_images or costs.calibration)) * costs.child_image()
+
+
+@selection("children", "scores children", keeps_limits=True, evidence="children", seconds=expected)
+def by_evolution(
     bench: Bench,
     *,
-    population: int = 20,
-    generations: int = 5,
-    parents: int = 10,
-    mutation: float = 0.1,
-    calibration_images: int = 1024,
+    population: Several = 20,
+    generations: NotNegative = 5,
+    parents: Positive = 10,
+    mutation: Share = 0.1,
+    calibration_images: Several | None = None,
 ) -> Chosen:
-    """`population` children in each of 1 + `generations`; see `winnow.search.evolve`.
+    """The best child by mutation and crossover: `population` children in each of 1 + `generations`.
 
-    `calibration_images` replace those of the bench.
+    See `winnow.search.evolve`; published: 50 and 20. `calibration_images` replace those of
+    the bench (published: 20,000).
     """
-    bench = replace(bench, calibration_images=calibration_images)
+    bench = replace(bench, calibration_images=calibration_images or bench.calibration_images)
     draws = rng(bench.seed, "evolution")
     sizes = {"population": population, "generations": generations, "parents": parents, "mutation": mutation}
     with bench.shown() as watch:
@@ -47,11 +61,3 @@ def choose(
             ranked = evolution(bench.space, score, rng=draws, allowed=bench.allowed, **sizes)
     rows = [evaluated(each.generation, each.architecture.digest, each.score, each is ranked[0]) for each in ranked]
     return ranked[0].architecture, rows
-
-
-def seconds(costs: Costs, *, population: int, generations: int, calibration_images: int, **rest: object) -> float:
-    """Of all children, each on the images that judge it and on those of its BatchNorm statistics."""
-    children = population * (generations + 1)
-    if costs.score is not None:
-        return children * costs.score
-    return children * (costs.judged + calibration_images) * costs.child_image()

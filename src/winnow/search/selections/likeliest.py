@@ -11,16 +11,26 @@ from torch import Tensor
 from winnow.core.architecture import Architecture
 from winnow.core.decision import Decision, Value
 from winnow.core.errors import Refused
+from winnow.core.options import Positive
 from winnow.core.space import Space
 from winnow.search.bench import Bench, Chosen, evaluated
-from winnow.search.selection import Costs
+from winnow.search.costs import Costs
+from winnow.search.selection import selection
 from winnow.train.seeds import rng
 
 TRIES = 1000  # architectures looked at, or twenty for each that is asked for where that is more
 
 
-def choose(bench: Bench, *, count: int = 20) -> Chosen:
-    """By inherited accuracy, of `count` within the limits; of equals the likelier."""
+def expected(costs: Costs, *, count: int = 20) -> float:
+    return count * costs.judged * costs.child_image()
+
+
+@selection("distribution", "judges children that trained logits make likely", keeps_limits=True, seconds=expected)
+def by_likelihood(bench: Bench, *, count: Positive = 20) -> Chosen:
+    """The best by inherited accuracy of the `count` likeliest within the limits; of equals the likelier (SETN).
+
+    Published: 100 and 1,000.
+    """
     architectures = likeliest(bench.space, bench.weights(), count, rng(bench.seed, "likeliest"), bench.allowed)
     known: dict[str, float] = {}
     with bench.shown() as watch, bench.keeper.piece(known=known):
@@ -32,10 +42,6 @@ def choose(bench: Bench, *, count: int = 20) -> Chosen:
     winner = max(range(len(scores)), key=scores.__getitem__)
     rows = [evaluated(rank, arch.digest, scores[rank], rank == winner) for rank, arch in enumerate(architectures)]
     return architectures[winner], rows
-
-
-def seconds(costs: Costs, *, count: int) -> float:
-    return count * costs.judged * costs.child_image()
 
 
 def likeliest(

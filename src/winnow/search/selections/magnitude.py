@@ -10,10 +10,12 @@ from winnow.core.decision import Decision, Value
 from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.search.bench import Bench, Chosen
+from winnow.search.selection import selection
 
 
-def choose(bench: Bench) -> Chosen:
-    """By the mixture weights of the search."""
+@selection("logits", "compares trained logits")
+def by_magnitude(bench: Bench) -> Chosen:
+    """The heaviest option of each decision, by the mixture weights of the search (DARTS)."""
     return magnitude(bench.space, bench.weights()), []
 
 

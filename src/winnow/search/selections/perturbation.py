@@ -2,8 +2,9 @@
 
 import contextlib
 import random
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, astuple, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, astuple, dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,33 +13,45 @@ from winnow.core.architecture import Architecture
 from winnow.core.decision import Decision, Value
 from winnow.core.errors import Refused
 from winnow.core.holes import Setting
+from winnow.core.options import NotNegative, Rate
 from winnow.core.space import Space
 from winnow.data.loaders import in_order
 from winnow.search.bench import Bench, Chosen
-from winnow.search.gradients import Objective
-from winnow.search.mixture import Parts, adam, train_mixture
-from winnow.search.relax import Logits, deciding, softmax
-from winnow.search.selection import Costs
+from winnow.search.bilevel import adam
+from winnow.search.costs import Costs
+from winnow.search.mixture import Between, train_mixture
+from winnow.search.recipe import Recipe
+from winnow.search.relax import Logits
+from winnow.search.selection import selection
 from winnow.search.selections.magnitude import heaviest, selectable
-from winnow.search.smooth import GRADIENTS, adversarial_noise, random_noise
 from winnow.train.checkpoint import Keeper
-from winnow.train.evaluate import Batch, accuracy_and_loss, batch_statistics
-from winnow.train.optimisers import sgd
+from winnow.train.evaluate import accuracy_and_loss, batch_statistics
 from winnow.train.seeds import derived, generator, rng, seeded
 
 
-def choose(
+def expected(costs: Costs, *, none: str = "never", tune_epochs: int = 2) -> float:
+    """Seconds of all masks, and of the steps between them."""
+    decisions = costs.space.decisions.values()
+    events = sum(1 for d in decisions if len(d.values) > 1) / len({d.group for d in decisions})
+    judging = masks(costs.space, none) * costs.judged * costs.mixture_image()
+    return judging + events * tune_epochs * costs.epoch * costs.step
+
+
+@selection("mixture", "masks candidates of a trained mixture", evidence="masks", seconds=expected)
+def by_perturbation(
     bench: Bench,
     *,
-    criterion: str = "accuracy",
-    none: str = "never",
-    batch_norm: str = "batch",
-    tune_epochs: int = 2,
-    tune_lr: float = 0.0025,
+    criterion: Literal["accuracy", "loss", "magnitude"] = "accuracy",
+    none: Literal["never", "masked"] = "never",
+    batch_norm: Literal["batch", "running"] = "batch",
+    tune_epochs: NotNegative = 2,
+    tune_lr: Rate = 0.0025,
 ) -> Chosen:
-    """`perturbation` on the judging images, with `tune_epochs` of the search's own training between two decisions.
+    """Decide what hurts most to lose, one decision at a time, and train on in between (DARTS-PT; see `perturbation`).
 
-    `batch_norm`: masks are judged with the statistics of each batch ("batch"), or those that training left ("running").
+    `tune_epochs` of the search's own training lie between two decisions, at the constant `tune_lr` (published: 5, and a
+    tenth of the search's). `batch_norm`: masks are judged with the statistics of each batch ("batch", as published), or
+    those that training left ("running").
     """
     space, further, keeper = bench.space, bench.needed("further"), bench.keeper
     _check(bench, tune_epochs)
@@ -51,27 +64,9 @@ def choose(
             return accuracy_and_loss(lambda x: space(x, setting), prepared)
 
     with bench.shown() as watch:
-        parts = tuning(
-            further.strategy,
-            space,
-            further.objective,
-            bench.seed,
-            noise=further.noise,
-            epsilon=further.epsilon,
-            keeper=keeper,
-        )
-        tune = resume_mixture(
-            space,
-            bench.logits,
-            further.batches("weights", bench.seed),
-            further.batches("arch", bench.seed),
-            objective=further.objective,
-            epochs=tune_epochs,
-            lr=tune_lr,
-            **further.rates,
-            parts=parts,
-            keeper=keeper,
-        )
+        draws = generator(bench.seed, "tuning")
+        keeper.add(draws=draws)
+        tune = resume_mixture(bench, further.between(draws), replace(further.recipe, epochs=tune_epochs, lr=tune_lr))
         watch.start("select (perturbation)", masks(space, none))
         keeper.add(watch=watch)
         arch, rows = perturbation(
@@ -92,19 +87,11 @@ def _check(bench: Bench, tune_epochs: int) -> None:
     """Says where a space is not the published one; refuses to train on without what Adam remembers."""
     if any("none" in d.mixture_only and len(d.options) == 8 for d in bench.space.decisions.values()):
         bench.say("  perturbation was published on seven operations: search with space.darts.none: false for that")
-    if not bench.further.remembered and tune_epochs and bench.further.strategy != "blank":
+    if bench.further is not None and not bench.further.remembered and tune_epochs:
         raise Refused(
             "logits.json is of an older winnow and lacks the state of the logits' optimiser, with which perturbation "
             "trains on: run `winnow search` again, or set select.perturbation.tune_epochs to 0"
         )
-
-
-def seconds(costs: Costs, *, none: str, tune_epochs: int, **rest: object) -> float:
-    """Of all masks, and of the steps between them."""
-    decisions = costs.space.decisions.values()
-    events = sum(1 for d in decisions if len(d.values) > 1) / len({d.group for d in decisions})
-    judging = masks(costs.space, none) * costs.judged * costs.mixture_image()
-    return judging + events * tune_epochs * costs.epoch * costs.step
 
 
 Scores = dict[str | int, tuple[float, float]]  # of a decision: accuracy and loss without each option
@@ -240,41 +227,6 @@ def _without(weights: Tensor, index: int) -> Tensor:
     return weights
 
 
-def tuning(
-    strategy: str,
-    space: Space,
-    objective: Objective,
-    seed: int,
-    *,
-    noise: str = "random",
-    epsilon: float = 0.3,
-    keeper: Keeper | None = None,
-) -> Callable[[Mapping[str, Value]], Parts]:
-    """The parts after some decisions are made, for `resume_mixture`.
-
-    "blank" trains weights alone; "sdarts" disturbs the mixture weights of what is still open by `epsilon`: a decided
-    option is exactly itself whenever weights train (Wang et al. 2021, public code). `keeper` keeps the noise's stream.
-    """
-    draws = generator(seed, "tuning")
-    (keeper or Keeper()).add(draws=draws)
-    disturb = random_noise(epsilon, draws) if noise == "random" else adversarial_noise(space, objective, epsilon, draws)
-
-    def parts(decided: Mapping[str, Value]) -> Parts:
-        relax = deciding(softmax, decided)
-        if strategy == "blank":
-            return Parts(relax=relax, learn_logits=False)
-        if strategy != "sdarts":
-            return Parts(relax=relax)
-
-        def attach(logits, batch):
-            still_open = {name: row for name, row in softmax(logits).items() if name not in decided}
-            return {**disturb(still_open, batch, decided), **decided}
-
-        return Parts(relax=relax, gradient=GRADIENTS[noise], attach=attach)
-
-    return parts
-
-
 def remember(optimiser: torch.optim.Adam, logits: Logits) -> None:
     """Let Adam go on with the `moments` of the logits."""
     state = {
@@ -285,48 +237,32 @@ def remember(optimiser: torch.optim.Adam, logits: Logits) -> None:
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
 
 
-def resume_mixture(
-    space: Space,
-    logits: Logits,
-    train: Iterable[Batch],
-    valid: Iterable[Batch],
-    *,
-    objective: Objective,
-    epochs: int,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
-    clip: float,
-    logits_lr: float,
-    logits_weight_decay: float,
-    parts: Callable[[Mapping[str, Value]], Parts] = lambda decided: Parts(relax=deciding(softmax, decided)),
-    keeper: Keeper | None = None,
-) -> Callable[[Mapping[str, Value]], None]:
-    """What DARTS-PT does between two decisions: a function of the decisions made so far that trains `epochs` epochs on.
+def resume_mixture(bench: Bench, between: Between, recipe: Recipe) -> Callable[[Mapping[str, Value]], None]:
+    """What DARTS-PT does between two decisions: a function of the decisions made so far that trains on by `recipe`.
 
-    Decided options are constants of the mixture; open logits go on by first-order steps, or by `parts(decided)`.
-    Learning rate and both optimisers' states last over all calls; that of the logits goes on from the search's, which
-    `logits.moments` are (Wang et al. 2021, public code; 0.1 x the search's rate for the weights, never lowered).
+    Its steps are those of `between(decided)`. The learning rate, never lowered, and both optimisers' states last over
+    all calls; that of the logits goes on from the search's, which `logits.moments` are (Wang et al. 2021, public code;
+    0.1 x the search's rate for the weights).
     """
-    weights = sgd(space.parameters(), lr, momentum=momentum, weight_decay=weight_decay)
-    logits_optimiser = adam(logits, logits_lr, logits_weight_decay)
+    space, logits, keeper = bench.space, bench.needed("logits"), bench.keeper
+    weights = recipe.descent(space.parameters())
+    logits_optimiser = adam(logits, recipe.logits_lr, recipe.logits_weight_decay)
     remember(logits_optimiser, logits)
-    keeper = keeper or Keeper()
     keeper.add(space=space, logits=logits, weights_optimiser=weights, logits_optimiser=logits_optimiser)
-    keeper.add(train=train, valid=valid)
+    keeper.add(train=bench.train, valid=bench.valid)
 
     def tune(decided: Mapping[str, Value]) -> None:
         train_mixture(
             space,
             logits,
-            train,
-            valid,
-            parts=lambda epoch: parts(decided),
-            objective=objective,
+            bench.train,
+            bench.valid,
+            parts=lambda epoch: between(decided),
+            objective=bench.objective,
             weights_optimiser=weights,
             logits_optimiser=logits_optimiser,
-            epochs=epochs,
-            clip=clip,
+            epochs=recipe.epochs,
+            clip=recipe.clip,
             keeper=keeper,
         )
 

@@ -2,11 +2,16 @@
 
 from winnow.search.bench import Bench, Chosen, scored
 from winnow.search.freenas import freenas
+from winnow.search.selection import selection
 from winnow.train.seeds import generator
 
 
-def choose(bench: Bench, *, random_alpha: bool = False) -> Chosen:
-    """`random_alpha`: options weigh |1e-3 N(0, 1)| each instead of the same."""
+@selection("initialised", "prunes a network that nobody trained", keeps_limits=True)
+def by_pruning(bench: Bench, *, random_alpha: bool = False) -> Chosen:
+    """What is left of a supernet pruned at initialisation (FreeNAS).
+
+    `random_alpha`: options weigh |1e-3 N(0, 1)| each instead of the same.
+    """
     space = bench.space
     with bench.shown() as watch:
         watch.start("select (prune)", sum(len(d.options) - d.pick for d in space.decisions.values()))

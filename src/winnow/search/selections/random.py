@@ -2,15 +2,22 @@
 
 from dataclasses import replace
 
+from winnow.core.options import Positive
 from winnow.search.bench import Bench, Chosen, scored
-from winnow.search.selection import Costs
+from winnow.search.costs import Costs
+from winnow.search.selection import selection
 from winnow.search.training_free import Evidence, Judge, sampled
 from winnow.train.seeds import rng
 from winnow.train.watch import Watch
 
 
-def choose(bench: Bench, *, samples: int = 100) -> Chosen:
-    """Of so many `samples`."""
+def expected(costs: Costs, *, samples: int = 100) -> float:
+    return samples * (costs.score or 0.0)
+
+
+@selection("initialised", "scores untrained children", keeps_limits=True, evidence="children", seconds=expected)
+def by_sampling(bench: Bench, *, samples: Positive = 100) -> Chosen:
+    """The best by the proxies of so many random `samples` within the limits."""
     with bench.shown() as watch:
         watch.start("select (random)", samples)
         judge = counted(bench, watch)
@@ -35,7 +42,3 @@ def told(bench: Bench, rows: list[Evidence]) -> list[Evidence]:
     if missing := [row for row in rows if row.reason]:
         bench.say(f"  {len(missing)} of {len(rows)} have no score by some proxy and rank last: {missing[0].reason}")
     return rows
-
-
-def seconds(costs: Costs, *, samples: int) -> float:
-    return samples * (costs.score or 0.0)

@@ -6,13 +6,19 @@ import torch
 from torch import Tensor
 
 from winnow.core.architecture import Architecture
+from winnow.core.options import Fraction
 from winnow.core.space import Space
 from winnow.search.bench import Bench, Chosen
+from winnow.search.selection import selection
 from winnow.search.selections.magnitude import magnitude
 
 
-def choose(bench: Bench, *, least: float | None = None) -> Chosen:
-    """By the mixture weights of the search; `least` None: what the search's own relaxation calls off."""
+@selection("logits", "reads trained logits")
+def by_threshold(bench: Bench, *, least: Fraction | None = None) -> Chosen:
+    """As magnitude, but what weighs no more than `least` is left out where it can be.
+
+    None: what the search's own relaxation calls off, one half for gates and else the even share.
+    """
     return threshold(bench.space, bench.weights(), bench.closed if least is None else least), []
 
 

@@ -1,0 +1,126 @@
+"""Small networks of every kind that space auto has to follow, on images (3, 16, 16)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def conv(c_in: int, c_out: int, kernel: int = 3, **options) -> nn.Sequential:
+    layers = [nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False, **options), nn.BatchNorm2d(c_out)]
+    return nn.Sequential(*layers, nn.ReLU(inplace=True))
+
+
+class Block(nn.Module):
+    """Two convolutions around which the input passes, and a gate of squeeze and excitation."""
+
+    def __init__(self, c: int):
+        super().__init__()
+        self.body = nn.Sequential(conv(c, c), nn.Conv2d(c, c, 3, padding=1), nn.BatchNorm2d(c))
+        self.squeeze, self.excite = nn.Linear(c, 8), nn.Linear(8, c)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x)
+        gate = self.excite(F.relu(self.squeeze(y.mean((2, 3))))).sigmoid()
+        return F.relu(x + y * gate[:, :, None, None])
+
+
+class Residual(nn.Module):
+    """A chain of three blocks; the head reads every place of the last map."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.stage = conv(3, 16), nn.Sequential(Block(16), Block(16), Block(16))
+        self.down, self.last, self.head = conv(16, 24, stride=4), Block(24), nn.Linear(24 * 16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.last(self.down(self.stage(self.stem(x)))).flatten(1))
+
+
+class Dense(nn.Module):
+    """Every layer takes all that came before, concatenated."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.one, self.two = conv(3, 8), conv(8, 12), conv(20, 16, 5)
+        self.head = nn.Conv2d(36, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = torch.cat([x, self.one(x)], 1)
+        x = torch.cat([self.two(x), x], 1)
+        return self.head(F.avg_pool2d(x, 4)).mean((2, 3))
+
+
+class Inverted(nn.Module):
+    """Expand, depthwise with an open kernel, project."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.expand, self.depth = conv(3, 8), conv(8, 32, 1), conv(32, 32, 7, groups=32)
+        self.project, self.head = nn.Conv2d(32, 8, 1), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = x + self.project(self.depth(self.expand(x)))
+        return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+class Grouped(nn.Module):
+    """A grouped convolution that can lose whole groups, as in ResNeXt."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.wide, self.narrow = conv(3, 32), conv(32, 32, groups=8), conv(32, 16, 1)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.narrow(self.wide(self.stem(x))).mean((2, 3)))
+
+
+class Shuffled(nn.Module):
+    """Grouped convolutions with a shuffle of channels between: all groups become narrower."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.first, self.deep = conv(3, 16), conv(16, 64, 1, groups=4), conv(64, 64, 3, groups=64)
+        self.second, self.head = conv(64, 32, 1, groups=4), nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(self.stem(x))
+        b, c, h, w = x.shape
+        x = x.view(b, 4, c // 4, h, w).transpose(1, 2).reshape(b, c, h, w)
+        return self.head(self.second(self.deep(x)).mean((2, 3)))
+
+
+class Mlp(nn.Module):
+    """A transformer's block without attention: the LayerNorm holds the outer width, the ratio is open."""
+
+    def __init__(self, c: int):
+        super().__init__()
+        self.norm, self.up, self.down = nn.LayerNorm(c), nn.Linear(c, 4 * c), nn.Linear(4 * c, c)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.down(F.gelu(self.up(self.norm(x))))
+
+
+class Mixer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.patches, self.blocks = nn.Conv2d(3, 16, 4, 4), nn.ModuleList(Mlp(16) for _ in range(2))
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x.mean(1))
+
+
+NETWORKS = {  # each with some decisions that it must have
+    Residual: {"stem/0/width", "stage/depth", "stage/0/body/0/0/width", "stage/1/squeeze/width", "down/0/width"},
+    Dense: {"stem/0/width", "one/0/width", "two/0/width", "two/0/kernel"},
+    Inverted: {"stem/0/width", "expand/0/width", "depth/0/kernel"},
+    Grouped: {"stem/0/width", "narrow/0/width"},
+    Shuffled: {"stem/0/width", "first/0/width", "second/0/width"},
+    Mixer: {"blocks/0/up/width", "blocks/depth"},
+}

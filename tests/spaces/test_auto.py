@@ -1,0 +1,218 @@
+"""spaces.auto: a network of one's own becomes a space; its children are the network without what was left out."""
+
+import copy
+import random
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tests.spaces.auto_networks import NETWORKS, Dense, Grouped, Inverted, Mixer, Residual, Shuffled
+from winnow.core.choosers import uniform
+from winnow.core.errors import Refused
+from winnow.core.space import Space
+from winnow.spaces import build
+from winnow.spaces.auto import auto
+
+FACTS = {"classes": 5, "image_channels": 3, "image_height": 16, "image_width": 16}
+X = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+def network(kind: type[nn.Module]) -> nn.Module:
+    """With statistics and scales that differ from channel to channel."""
+    torch.manual_seed(0)
+    net = kind()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.3)
+            nn.init.normal_(module.running_mean, std=0.3)
+    return net
+
+
+def space_of(kind: type[nn.Module], **options) -> Space:
+    return auto(lambda: network(kind), **options, **FACTS)
+
+
+def drawn(space: Space, count: int) -> list:
+    draws = random.Random(0)
+    return [space.decide(lambda d: d.values[0]), *(space.decide(uniform(draws)) for _ in range(count - 1))]
+
+
+@pytest.fixture(scope="module", params=NETWORKS, ids=lambda kind: kind.__name__)
+def case(request) -> tuple[type[nn.Module], Space]:
+    return request.param, space_of(request.param)
+
+
+def test_what_can_be_smaller_is_open(case):
+    kind, space = case
+    assert NETWORKS[kind] <= set(space.decisions)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_largest_is_the_network_to_the_bit(case, training):
+    kind, space = case
+    net, space = network(kind).train(training), copy.deepcopy(space).train(training)
+    child = space.derive(space.original)
+    assert space.original == space.decide(lambda d: d.values[-1])
+    assert child.state_dict().keys() == net.state_dict().keys()
+    assert torch.equal(child(X), net(X))
+    assert torch.equal(space(X, space.original), network(kind).train(training)(X))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_child_computes_what_the_space_computes(case, training):
+    space = copy.deepcopy(case[1]).train(training)
+    for arch in drawn(space, 4):
+        child = space.derive(arch)
+        assert torch.equal(child(X), space(X, arch))
+        statistics = [child.state_dict()[name] for name in child.state_dict() if name.endswith("running_mean")]
+        again = [t for n, t in space.derive(arch).state_dict().items() if n.endswith("running_mean")]
+        assert all(torch.equal(one, other) for one, other in zip(statistics, again, strict=True))
+
+
+def silenced(net: nn.Module, child: nn.Module) -> nn.Module:
+    """`net`, in which the channels that `child` lacks are 0 where they are read; found by the values of the weights."""
+    have = dict(child.named_modules())
+    for path, module in net.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) and path in have:
+            weight, kept = module.weight, have[path].weight
+            gone = [i for i in range(weight.shape[1]) if not _column_of(weight, i, kept)]
+            with torch.no_grad():
+                weight[:, gone] = 0
+    return net
+
+
+def _column_of(weight: Tensor, i: int, kept: Tensor) -> bool:
+    return any(torch.isin(kept[:, j].flatten(), weight[:, i].flatten()).all() for j in range(kept.shape[1]))
+
+
+@pytest.mark.parametrize("kind", [Residual, Dense, Mixer])
+def test_a_child_is_the_network_without_what_was_left_out(kind):
+    """Found independently: what of the weights the child has is found by value, the rest is put to 0 in the network."""
+    space = space_of(kind, elastic=["width"]).eval()
+    for arch in drawn(space, 3):
+        if arch == space.original:
+            continue
+        child = space.derive(arch)
+        expected = silenced(network(kind).eval(), child)(X)
+        assert not torch.allclose(expected, network(kind).eval()(X), rtol=1e-2)
+        torch.testing.assert_close(child(X), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_smaller_has_fewer_weights_everywhere():
+    for kind in (Inverted, Grouped, Shuffled):
+        space = space_of(kind)
+        small = space.derive(space.decide(lambda d: d.values[0]))
+        assert sum(p.numel() for p in small.parameters()) < 0.4 * sum(p.numel() for p in network(kind).parameters())
+
+
+def test_a_grouped_convolution_loses_whole_groups_or_narrows_all():
+    grouped, shuffled = space_of(Grouped), space_of(Shuffled)
+    assert grouped.derive(grouped.decide(lambda d: d.values[0])).wide[0].groups == 2
+    small = shuffled.derive(shuffled.decide(lambda d: d.values[0]))
+    assert (small.first[0].groups, small.first[0].out_channels, small.second[0].groups) == (4, 16, 4)
+
+
+def test_the_count_is_exact():
+    space = space_of(Residual, only=["stage"], widths=[0.5, 1], elastic=["width", "depth"])
+    assert space.count() == len({arch.digest for arch in space.every()})
+
+
+def test_only_and_except_name_paths_and_types():
+    assert set(space_of(Dense, only=["two"]).decisions) == {"two/0/width", "two/0/kernel"}
+    assert set(space_of(Dense, except_=["one", "two.0"]).decisions) == {"stem/0/width"}
+    assert not any(name.endswith("squeeze/width") for name in space_of(Residual, except_=["Linear"]).decisions)
+    assert "left out by only and except" in {why for _, _, why in space_of(Dense, only=["two"]).table}
+
+
+def test_the_table_tells_why_the_rest_stays():
+    rows = {path: why for path, what, why in space_of(Mixer).table if what == "fixed"}
+    assert rows["patches"].startswith("a LayerNorm reads across them in blocks.0.norm")
+    assert rows["head"] == "the network returns them"
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_of_weights_that_are_given_the_most_important_channels_stay(tmp_path, suffix):
+    net = network(Dense)
+    with torch.no_grad():
+        for layer in (net.one[0], net.two[0], net.head):
+            layer.weight[:, [0, 2, 4]] *= 0.01 if layer is not net.head else 1
+    path = tmp_path / f"weights.{suffix}"
+    (save_file if suffix == "safetensors" else torch.save)(net.state_dict(), path)
+    space = auto(Dense, weights=str(path), only=["stem"], elastic=["width"], **FACTS).eval()
+    assert torch.equal(space(X, space.original), net.eval()(X))
+    child = space.derive({"stem/0/width": 4})
+    left = sorted(
+        range(8),
+        key=lambda i: (
+            net.one[0].weight[:, i].abs().sum()
+            + net.two[0].weight[:, i].abs().sum()
+            + net.head.weight[:, 16 + i].abs().sum()
+        ),
+    )[4:]
+    assert torch.equal(child.stem[0].weight, net.stem[0].weight[sorted(left)])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"only": ["tow"]}, "space.only names 'tow', which is no path or type of the network; the nearest is 'two'"),
+        ({"except_": ["Conv3d"]}, "the nearest is 'Conv2d'"),
+        ({"only": "two"}, "takes a list of module paths or types"),
+        ({"elastic": ["bits"]}, "elastic takes some of width, depth, kernel, not 'bits'"),
+        ({"widths": [0]}, "widths takes shares"),
+        ({"divisor": 0}, "divisor takes a whole number"),
+        ({"only": ["head"]}, "nothing of .* can be elastic"),
+        ({"weights": "nowhere.pt"}, "space.weights: no file nowhere.pt"),
+    ],
+)
+def test_what_cannot_be_is_refused(options, said):
+    with pytest.raises(Refused, match=said):
+        space_of(Dense, **options)
+
+
+def test_weights_of_another_network_are_refused_with_keys_and_shapes(tmp_path):
+    state = network(Dense).state_dict()
+    state["one.0.weight"] = torch.zeros(3, 8, 3, 3)
+    state["other"] = state.pop("head.bias")
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(Refused, match=r"no 'head.bias'; 'other', which the network has not; 'one.0.weight' of shape"):
+        space_of(Dense, weights=str(tmp_path / "w.safetensors"))
+
+
+def test_a_network_that_does_not_run_is_refused_with_its_line():
+    class Broken(nn.Module):
+        def forward(self, x):
+            return x.reshape(7, 7)
+
+    with pytest.raises(Refused, match=r"cannot be followed(.|\n)*test_auto.py, line \d+: return x.reshape\(7, 7\)"):
+        auto(Broken, **FACTS)
+
+
+def test_by_name_with_options_as_params_have_them():
+    options = {"model": "tests.spaces.auto_networks:Dense", "except": ["two"]}
+    space = build("auto", options, image_size=16, final=True, **FACTS)
+    assert set(space.decisions) == {"stem/0/width", "one/0/width"}
+    with pytest.raises(
+        Refused, match=r"no option 'exept': it takes model, weights, only, except, .*did you mean 'except'"
+    ):
+        build("auto", {"model": options["model"], "exept": []}, **FACTS)
+
+
+def test_what_is_wrongly_followed_is_closed_with_the_reason():
+    """Channels that a network counts by a number of its own cannot be fewer: the check finds it, and the rest stays."""
+
+    class Counting(Dense):
+        def forward(self, x):
+            x = self.stem(x)
+            return self.head(
+                torch.cat([self.two(torch.cat([x, self.one(x)], 1)), x.reshape(2, 8, 16, 16), self.one(x)], 1)
+            ).mean((2, 3))
+
+    space = auto(Counting, **FACTS)
+    assert "stem/0/width" not in space.decisions
+    assert {"one/0/width", "two/0/width"} <= set(space.decisions)
+    why = {path: why for path, what, why in space.table if what == "fixed"}["stem.0"]
+    assert why.startswith("smaller it does not run: shape '[2, 8, 16, 16]' is invalid")

@@ -16,15 +16,16 @@ import time
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from winnow.config.params import Runtime
-from winnow.data.augment import Augment
+from winnow.data.inputs.images import Augment, Images
 from winnow.data.loaders import Batches, Split
 from winnow.run.checkpoint import generations, save
 from winnow.search.mixture import Parts, bilevel
-from winnow.search.objective import cross_entropy
+from winnow.search.objective import objective
 from winnow.spaces import build
+from winnow.tasks.classify import IMAGES
 from winnow.train.checkpoint import Keeper
 from winnow.train.fit import fit
 from winnow.train.recipes import RECIPES, Recipe
@@ -58,11 +59,14 @@ def images(side: int, count: int = 2048) -> Split:
     draws = generator(0, "images")
     pixels = torch.randint(256, (count, 3, side, side), generator=draws, dtype=torch.uint8)
     labels: Tensor = torch.randint(10, (count,), generator=draws)
-    return Split("weights", pixels, labels, "random", tuple("0123456789"), (0.5,) * 3, (0.25,) * 3, True)
+    facts = {"shape": [3, side, side], "mean": [0.5] * 3, "std": [0.25] * 3}
+    return Split("weights", {"image": pixels, "label": labels}, "label", Images(facts), facts, "random")
 
 
 def batches(side: int, batch: int, name: str) -> Batches:
-    return Batches(images(side), batch, generator=generator(1, name), augment=Augment(1, True), channels_last=True)
+    split = images(side)
+    augment = Images(split.facts, Augment(1, True))
+    return Batches(split, batch, generator=generator(1, name), augment=augment, channels_last=True)
 
 
 def supernet(name: str, options: dict, keeper: Keeper) -> None:
@@ -75,7 +79,7 @@ def supernet(name: str, options: dict, keeper: Keeper) -> None:
             batches(16, 32, "arch"),
             epochs=1000,
             parts=lambda epoch: Parts(),
-            objective=cross_entropy(space),
+            objective=objective(space, nn.CrossEntropyLoss()),
             seed=0,
             watch=Watch(),
             keeper=keeper,
@@ -88,7 +92,7 @@ def retraining(name: str, options: dict, keeper: Keeper) -> None:
         child = space.derive(space.decide(lambda d: d.values[-1]))
     model = materialise(child, "cpu", 0).to(memory_format=torch.channels_last)
     recipe = Recipe(**{**RECIPES["quick"].__dict__, "ema": 0.99, "epochs": 1000})
-    fit(model, batches(16, 32, "train"), recipe, seed=0, watch=Watch(), keeper=keeper)
+    fit(model, batches(16, 32, "train"), recipe, IMAGES, seed=0, watch=Watch(), keeper=keeper)
 
 
 CASES = {

@@ -37,7 +37,7 @@ def worker(case: dict[str, Any]) -> None:
     import torch.nn.functional as F
 
     from winnow.search.mixture import Parts, train_mixture
-    from winnow.search.objective import cross_entropy
+    from winnow.search.objective import objective as objective_of
     from winnow.search.relax import Logits, softmax
     from winnow.spaces import build
     from winnow.train.optimisers import sgd
@@ -69,7 +69,7 @@ def worker(case: dict[str, Any]) -> None:
     adam = torch.optim.Adam(logits.parameters(), 3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
     if fast:
         weights = sgd(space.parameters(), 0.025, momentum=0.9, weight_decay=3e-4)
-        objective, watch = cross_entropy(space, case["precision"]), Last()
+        objective, watch = objective_of(space, torch.nn.CrossEntropyLoss(), case["precision"]), Last()
     else:
         weights = torch.optim.SGD(space.parameters(), 0.025, 0.9, weight_decay=3e-4)
 

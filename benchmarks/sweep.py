@@ -22,7 +22,8 @@ import torch
 from winnow.search.relax import Logits, softmax
 from winnow.search.selections.perturbation import Mask, most_missed
 from winnow.spaces import build
-from winnow.train.evaluate import accuracy_and_loss, batch_statistics
+from winnow.tasks.classify import IMAGES
+from winnow.train.evaluate import batch_statistics, measured
 from winnow.train.seeds import seeded
 
 CASES = {
@@ -63,7 +64,8 @@ class Sweep:
 
         def evaluate(setting):
             with batch_statistics(space):
-                return accuracy_and_loss(lambda x: space(x, setting), self.loaded() if naive else self.prepared)
+                found = measured(IMAGES, lambda x: space(x, setting), self.loaded() if naive else self.prepared)
+            return found["accuracy"], found["loss"]
 
         torch.get_device_module(self.device).synchronize()
         began = clock()

@@ -35,14 +35,16 @@ def main(params: Params, folder: Path, seed: int) -> None:
         about["provenance"] = origin
         files.write_tensors(folder / path, model.state_dict(), about)
         files.write_rows(folder / files.REPORTS / f"retrain/{seed}.csv", watch.rows)
-        last = {"train_loss": watch.rows[-1]["loss"], "train_accuracy": watch.rows[-1]["accuracy"]}
+        last = {f"train_{name}": value for name, value in watch.rows[-1].items() if name not in ("epoch", "lr")}
         files.write_json(folder / files.REPORTS / f"retrain/{seed}.json", last)
         for name, value in (tags(origin, arch.digest) | {"winnow.model": md5_of(folder / path)}).items():
             work.run.tag(name, value)
         work.run.artifact(folder / path)
         work.run.artifact(folder / files.REPORTS / f"retrain/{seed}.csv")
-        work.picture("learning_curves", "curves", {f"seed {seed}": watch.rows}, ["loss", "accuracy", "lr"])
-        work.say(f"retrained {arch.digest} from scratch, seed {seed}: training accuracy {last['train_accuracy']:.2f} %")
+        shown = [name for name in watch.rows[-1] if name != "epoch"]
+        work.picture("learning_curves", "curves", {f"seed {seed}": watch.rows}, shown)
+        told = work.task.texts({name.removeprefix("train_"): value for name, value in last.items()})
+        work.say(f"retrained {arch.digest} from scratch, seed {seed}: training {told}")
         work.say(f"  wrote {path}; next: winnow evaluate (after all of retrain.seeds)")
 
 

@@ -86,14 +86,14 @@ def _table(work: Work, arch: Architecture) -> dict[str, float] | None:
 
 def _write(work: Work, benches: Benches, found: dict[str, Architecture], evidence: list[dict[str, Any]]) -> None:
     folder, params = work.folder, work.params
-    chosen, bench = params.select.methods[0], benches.bench(params.seed)
+    chosen, bench, metric = params.select.methods[0], benches.bench(params.seed), work.task.first
     methods = {}
     for method, arch in found.items():
         params_count, macs = benches.cost(arch)
         benches.limits.refuse(f"{method} chose {arch.digest}, which", {"params": params_count, "macs": macs})
         methods[method] = {
             "digest": arch.digest,
-            "inherited_accuracy": bench.accuracy(arch) if benches.tensors is not None else None,
+            "inherited_accuracy": metric.sign * bench.score(arch) if benches.tensors is not None else None,
             "params": params_count,
             "macs": macs,
             "table": _table(work, arch),
@@ -129,7 +129,7 @@ def _write(work: Work, benches: Benches, found: dict[str, Architecture], evidenc
             for name, value in true.items()
         )
         known = row["inherited_accuracy"] is not None
-        inherited = f"inherited accuracy {row['inherited_accuracy']:.2f} %, " if known else ""
+        inherited = f"inherited {work.task.metric} {metric.text(row['inherited_accuracy'])}, " if known else ""
         mark = "→" if method == chosen else " "
         work.say(
             f"{mark} {method:<13} {row['digest']}  {inherited}"

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from tests.judging import accuracy_and_loss, cross_entropy
 from tests.search.planted import bench_of, split_options
 from tests.search.toys import Loader, cells, images
 from winnow.config.methods import objection, selection, strategy, unlimited
@@ -12,7 +13,6 @@ from winnow.core.space import Space
 from winnow.search.bench import Bench
 from winnow.search.evolve import evolution
 from winnow.search.methods import STRATEGIES
-from winnow.search.objective import cross_entropy
 from winnow.search.recipe import Recipe
 from winnow.search.relax import softmax
 from winnow.search.selections import SELECTIONS
@@ -21,7 +21,7 @@ from winnow.search.selections.magnitude import magnitude
 from winnow.search.selections.perturbation import perturbation, resume_mixture
 from winnow.search.selections.threshold import threshold
 from winnow.search.strategy import decided_softmax
-from winnow.train.evaluate import accuracy_and_loss, batch_statistics, calibrate
+from winnow.train.evaluate import batch_statistics, calibrate
 from winnow.train.seeds import generator
 
 TRAIN, VALID, JUDGED = (Loader([images(8, seed)]) for seed in range(3))

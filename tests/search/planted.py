@@ -3,11 +3,11 @@
 import torch
 from torch import nn
 
+from tests.judging import cross_entropy
 from tests.search.toys import Loader, Recorded
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.search.bench import Bench
-from winnow.search.objective import cross_entropy
 from winnow.search.recipe import Recipe
 from winnow.train.seeds import seeded
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.judging import cross_entropy
 from tests.search.planted import bench_of, split_options
 from tests.search.toys import Loader, Recorded, cells, images, logits_of, snapshot
 from winnow.config.methods import strategy
@@ -13,7 +14,6 @@ from winnow.nn.ops import Zero
 from winnow.search.bench import Bench
 from winnow.search.gradients import first_order
 from winnow.search.methods.darts import darts
-from winnow.search.objective import cross_entropy
 from winnow.search.recipe import Recipe
 from winnow.search.relax import softmax
 from winnow.train.optimisers import sgd

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.judging import accuracy_and_loss
 from tests.search.toys import Loader, cells, images
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
@@ -13,7 +14,7 @@ from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.search.evolve import evolution
-from winnow.train.evaluate import accuracy_and_loss, calibrate
+from winnow.train.evaluate import calibrate
 
 
 def chain(length: int, options: int = 4) -> Space:

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from tests.judging import cross_entropy
 from tests.search.toys import cells as published
 from tests.search.toys import changed, first, images, logits_of, loss_of, points, smooth, snapshot
 from winnow.core.space import Space
 from winnow.search.gradients import exact, finite_difference, first_order, frozen, second_order, weights_of
-from winnow.search.objective import cross_entropy
 from winnow.search.relax import Logits, softmax
 from winnow.train.evaluate import batch_statistics
 from winnow.train.optimisers import sgd

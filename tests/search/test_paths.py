@@ -9,13 +9,13 @@ import torch
 from scipy.stats import chisquare
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from tests.judging import cross_entropy
 from tests.search.planted import bench_of
 from tests.search.toys import Loader, Recorded, cells, changed, first, images, loss_of, points, smooth, snapshot
 from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.search.methods.spos import spos
-from winnow.search.objective import cross_entropy
 from winnow.search.paths import train_paths, uniform_paths
 from winnow.search.recipe import Recipe
 from winnow.train.optimisers import sgd

@@ -112,7 +112,7 @@ def test_what_was_built_is_trained_saved_and_loaded(name, prepared, tmp_path):
     split = open_split(prepared / files.SPLITS, "weights", IMAGES, stage="retrain")
     batches = Batches(split, 16, generator=torch.Generator(), channels_last=True)
     recipe = params.retrain.recipe()
-    model = fit(first, [next(iter(batches))], recipe, seed=0, watch=Watch())
+    model = fit(first, [next(iter(batches))], recipe, IMAGES, seed=0, watch=Watch())
     about = about_model(params, fact, arch, split, 0, initial=7)
     files.write_tensors(tmp_path / "m.safetensors", model.state_dict(), about)
     loaded, _ = load_model(tmp_path / "m.safetensors", params.space.name)

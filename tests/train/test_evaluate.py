@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from winnow.train.evaluate import accuracy_and_loss, batch_statistics, calibrate, every_module
+from tests.judging import accuracy_and_loss
+from winnow.train.evaluate import batch_statistics, calibrate, every_module
 
 
 def normal(count: int, seed: int = 0, scale: float = 1.0, shift: float = 0.0) -> Tensor:

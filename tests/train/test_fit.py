@@ -14,6 +14,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from winnow.core.errors import Refused
 from winnow.nn.drop_path import DropPath
 from winnow.spaces import build
+from winnow.tasks.classify import IMAGES
 from winnow.train import checkpoint
 from winnow.train.checkpoint import Keeper
 from winnow.train.fit import autocast, fit
@@ -88,7 +89,7 @@ def test_it_is_the_plain_loop():
     model, oracle = network(), network()
     recipe = replace(PLAIN, momentum=0.9, nesterov=True, weight_decay=0.01, clip=0.5)
     watch = Kept()
-    kept = fit(model, BATCHES, recipe, seed=0, watch=watch)
+    kept = fit(model, BATCHES, recipe, IMAGES, seed=0, watch=watch)
     assert kept is model
     assert not any(m.training for m in model.modules())
     optimiser = torch.optim.SGD(oracle.parameters(), 0.1, 0.9, weight_decay=0.01, nesterov=True)
@@ -120,7 +121,7 @@ def test_rates_rise_linearly_and_fall_by_a_cosine(warmup):
     watch = Kept()
     try:
         recipe = replace(PLAIN, epochs=5, lr=0.4, lr_min=0.04, warmup_epochs=warmup)
-        fit(network(), BATCHES, recipe, seed=0, watch=watch)
+        fit(network(), BATCHES, recipe, IMAGES, seed=0, watch=watch)
     finally:
         handle.remove()
     rise, total = 3 * warmup, 15
@@ -132,12 +133,12 @@ def test_rates_rise_linearly_and_fall_by_a_cosine(warmup):
 
 
 def test_a_run_that_is_all_warm_up():
-    fit(network(), BATCHES, replace(PLAIN, epochs=1, warmup_epochs=3), seed=0, watch=Watch())
+    fit(network(), BATCHES, replace(PLAIN, epochs=1, warmup_epochs=3), IMAGES, seed=0, watch=Watch())
 
 
 def test_adamw_runs_and_decays_apart_from_the_gradient():
     model, oracle = network(), network()
-    fit(model, BATCHES, replace(PLAIN, optimiser="adamw", epochs=1, weight_decay=0.5), seed=0, watch=Watch())
+    fit(model, BATCHES, replace(PLAIN, optimiser="adamw", epochs=1, weight_decay=0.5), IMAGES, seed=0, watch=Watch())
     optimiser = torch.optim.AdamW(oracle.parameters(), weight_decay=0.5)
     for step, (x, y) in enumerate(BATCHES):
         optimiser.param_groups[0]["lr"] = 0.1 * (1 + math.cos(math.pi * step / 3)) / 2
@@ -155,7 +156,7 @@ def test_label_smoothing_is_in_the_loss():
     chances = copy.deepcopy(model)(x).detach().log_softmax(1)
     target = 0.7 * F.one_hot(y, 3) + 0.3 / 3
     watch = Kept()
-    fit(model, [(x, y)], replace(PLAIN, epochs=1, label_smoothing=0.3), seed=0, watch=watch)
+    fit(model, [(x, y)], replace(PLAIN, epochs=1, label_smoothing=0.3), IMAGES, seed=0, watch=watch)
     assert watch.epochs[0]["loss"] == pytest.approx(float(-(target * chances).sum(1).mean()), rel=1e-5)
 
 
@@ -166,7 +167,7 @@ def test_the_auxiliary_loss_is_added_with_its_weight(weight):
     expected = F.cross_entropy(scores, y) + weight * F.cross_entropy(second, y)
     watch = Kept()
     before = state(model)
-    kept = fit(model, [(x, y)], replace(PLAIN, epochs=1, auxiliary=weight), seed=0, watch=watch)
+    kept = fit(model, [(x, y)], replace(PLAIN, epochs=1, auxiliary=weight), IMAGES, seed=0, watch=watch)
     assert watch.epochs[0]["loss"] == pytest.approx(expected.item(), rel=1e-4)
     assert watch.epochs[0]["accuracy"] == pytest.approx(100 * float((scores.argmax(1) == y).double().mean()))
     learned = [name for name in before if name.startswith("auxiliary.") and "weight" in name]
@@ -178,7 +179,7 @@ def test_the_auxiliary_loss_is_added_with_its_weight(weight):
 def test_a_loss_that_explodes_is_refused_with_step_and_rate():
     batches = [BATCHES[0], (BATCHES[1][0] * math.nan, BATCHES[1][1])]
     with pytest.raises(Refused, match=r"loss is nan at epoch 0, step 1, with learning rate 0.0\d+: lower retrain.lr"):
-        fit(network(), batches, PLAIN, seed=0, watch=Watch())
+        fit(network(), batches, PLAIN, IMAGES, seed=0, watch=Watch())
 
 
 # what grows or is averaged over the epochs
@@ -188,7 +189,7 @@ def test_drop_path_grows_linearly_with_the_epochs():
     model = network(drop=True)
     drop = next(m for m in model.modules() if isinstance(m, DropPath))
     watch = Kept(lambda: drop.rate)
-    fit(model, BATCHES, replace(PLAIN, epochs=4, drop_path=0.2), seed=0, watch=watch)
+    fit(model, BATCHES, replace(PLAIN, epochs=4, drop_path=0.2), IMAGES, seed=0, watch=watch)
     assert watch.steps == pytest.approx([0.0] * 3 + [0.05] * 3 + [0.1] * 3 + [0.15] * 3)
 
 
@@ -204,7 +205,7 @@ def test_the_average_is_the_hand_computed_one():
     model = network()
     recipe = replace(PLAIN, ema=0.8)
     watch = Kept(lambda: state(model))
-    kept = fit(model, BATCHES, recipe, seed=0, watch=watch)
+    kept = fit(model, BATCHES, recipe, IMAGES, seed=0, watch=watch)
     assert kept is not model
     average = watch.steps[0]  # starts as the weights after the first step
     for later in watch.steps[1:]:
@@ -226,7 +227,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
     recipe = replace(PLAIN, drop_path=0.3, epochs=3)
 
     def trained(seed: int) -> dict[str, Tensor]:
-        return state(fit(network(drop=True), BATCHES, recipe, seed=seed, watch=Watch()))
+        return state(fit(network(drop=True), BATCHES, recipe, IMAGES, seed=seed, watch=Watch()))
 
     first = trained(0)
     torch.rand(3)  # what happens outside is of no account
@@ -236,7 +237,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
 
 def test_the_global_stream_is_as_before():
     before = torch.get_rng_state()
-    fit(network(drop=True), BATCHES, PLAIN, seed=0, watch=Watch())
+    fit(network(drop=True), BATCHES, PLAIN, IMAGES, seed=0, watch=Watch())
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -253,7 +254,7 @@ def test_it_goes_on_from_any_step(monkeypatch, schedule):
             lambda: {"epochs": watch.epochs},
             lambda state: watch.epochs.extend(state["epochs"]),
         )
-        return state(fit(model, BATCHES, recipe, seed=0, watch=watch, keeper=keeper)), watch.epochs
+        return state(fit(model, BATCHES, recipe, IMAGES, seed=0, watch=watch, keeper=keeper)), watch.epochs
 
     saved: list[bytes] = []
     weights, curve = trained(Keeper(lambda state: saved.append(to_bytes(state))))
@@ -270,7 +271,7 @@ def test_bf16_trains_close_to_fp32_and_keeps_fp32_weights():
     for precision in ("fp32", "bf16"):
         model, watch = network(), Kept()
         model[0].register_forward_hook(lambda module, x, y: seen.add(y.dtype))
-        fit(model, BATCHES, replace(PLAIN, precision=precision), seed=0, watch=watch)
+        fit(model, BATCHES, replace(PLAIN, precision=precision), IMAGES, seed=0, watch=watch)
         losses[precision] = watch.epochs[-1]["loss"]
         assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert seen == {torch.float32, torch.bfloat16}
@@ -284,7 +285,7 @@ def test_the_loss_is_computed_in_full_precision():
         scores = copy.deepcopy(model)(x)
     assert scores.dtype == torch.bfloat16
     watch = Kept()
-    fit(model, [(x, y)], replace(PLAIN, epochs=1, precision="bf16"), seed=0, watch=watch)
+    fit(model, [(x, y)], replace(PLAIN, epochs=1, precision="bf16"), IMAGES, seed=0, watch=watch)
     assert watch.epochs[0]["loss"] == pytest.approx(F.cross_entropy(scores.float(), y).item(), rel=1e-6)
 
 
@@ -292,7 +293,7 @@ def test_the_loss_is_computed_in_full_precision():
 def test_every_recipe_trains(name):
     recipe = replace(RECIPES[name], epochs=1, ema=0.99)
     watch = Kept()
-    fit(child(recipe.needs_auxiliary), [images(4)], recipe, seed=0, watch=watch)
+    fit(child(recipe.needs_auxiliary), [images(4)], recipe, IMAGES, seed=0, watch=watch)
     assert math.isfinite(watch.epochs[0]["loss"])
 
 
@@ -330,7 +331,8 @@ def test_the_device_repeats_to_the_bit_with_the_auxiliary_head(precision):
     try:
         recipe = replace(PLAIN, auxiliary=0.4, drop_path=0.2, ema=0.9, precision=precision)
         batches = [tuple(tensor.cuda() for tensor in images(8, seed)) for seed in range(3)]
-        states = [state(fit(child(auxiliary=True).cuda(), batches, recipe, seed=0, watch=Watch())) for _ in range(2)]
+        runs = (fit(child(auxiliary=True).cuda(), batches, recipe, IMAGES, seed=0, watch=Watch()) for _ in range(2))
+        states = list(map(state, runs))
     finally:
         torch.use_deterministic_algorithms(False)
     assert same(*states)
@@ -342,6 +344,6 @@ def test_the_device_agrees_with_the_cpu():
     for device in ("cpu", "cuda"):
         batches = [tuple(tensor.to(device) for tensor in batch) for batch in BATCHES]
         watch = Kept()
-        fit(network().to(device), batches, PLAIN, seed=0, watch=watch)
+        fit(network().to(device), batches, PLAIN, IMAGES, seed=0, watch=watch)
         told[device] = watch.epochs[-1]["loss"]
     assert told["cuda"] == pytest.approx(told["cpu"], rel=1e-2)

@@ -19,13 +19,15 @@ from winnow.run.networks import outlined
 from winnow.run.progress import Shown
 from winnow.run.work import Work, augmentation, facts, final_space, search_space
 from winnow.search.bench import Bench, Further
+from winnow.search.gradients import Objective
 from winnow.search.mixture import Between
-from winnow.search.objective import cross_entropy
+from winnow.search.objective import objective
 from winnow.search.relax import Logits
 from winnow.search.strategy import INITIALISED, TRIALS
 from winnow.search.training_free import Judge, proxy_judge
 from winnow.train.building import fresh_space
 from winnow.train.checkpoint import Keeper
+from winnow.train.criteria import criterion_of
 from winnow.train.seeds import derived, generator
 from winnow.trials.table import as_rows, read_table
 
@@ -94,7 +96,8 @@ class Benches:
             logits=logits,
             relax=self.strategy.read,
             closed=self.strategy.closed,
-            objective=cross_entropy(space, params.search.precision),
+            task=self.work.task,
+            objective=self._objective(space),
             train=train,
             valid=valid,
             batch=select.batch,
@@ -139,8 +142,13 @@ class Benches:
     def _between(self, space: Space) -> Callable[[torch.Generator], Between]:
         """The steps of the search after some decisions, given what noise is drawn from."""
         between = self.strategy.between
-        objective, options = cross_entropy(space, self.params.search.precision), taken(between, self.options)
-        return lambda draws: between(space, objective, draws, **options)
+        loss, options = self._objective(space), taken(between, self.options)
+        return lambda draws: between(space, loss, draws, **options)
+
+    def _objective(self, space: Space) -> Objective:
+        task, facts = self.work.task, self.splits["weights"].facts
+        criterion = criterion_of(task, facts, derived(self.params.seed, "search", "criterion"))
+        return objective(space, criterion, self.params.search.precision)
 
     def _scorer(self, space: Space) -> Judge:
         batch = next(iter(in_order(join([self.splits["weights"]]), self.options["batch"])))

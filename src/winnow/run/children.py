@@ -49,4 +49,4 @@ def train_child(
         channels_last=True,
     )
     watch.start(label, recipe.epochs * len(batches))
-    return fit(model, batches, recipe, seed=start, watch=watch, keeper=keeper)
+    return fit(model, batches, recipe, work.task, seed=start, watch=watch, facts=training.facts, keeper=keeper)

@@ -24,8 +24,10 @@ from winnow.core.space import Space
 from winnow.run.work import facts, final_space, search_space
 from winnow.search.strategy import LOGITS, MIXTURE
 from winnow.spaces import SPACES
+from winnow.tasks.classify import IMAGES
 from winnow.train.building import fresh, laid
-from winnow.train.fit import autocast, optimiser_of, scores_and_loss
+from winnow.train.criteria import criterion_of, outputs_and_loss
+from winnow.train.fit import autocast, optimiser_of
 from winnow.train.packing import apart, together
 from winnow.train.recipes import Recipe
 from winnow.train.seeds import seeded
@@ -161,7 +163,8 @@ def _step(child: nn.Module, x: Tensor, classes: int, recipe: Recipe, what: str) 
         pair = isinstance(output, tuple) and len(output) == 2 and recipe.needs_auxiliary
         for scores in output if pair else (output,):
             _checked(scores, classes, trace, x)
-        _, loss = scores_and_loss(output, _labels(x, classes), recipe)
+        criterion = criterion_of(IMAGES, {}, 0, recipe)
+        _, loss = outputs_and_loss(output, _labels(x, classes), criterion, recipe.auxiliary)
         if not loss.requires_grad:
             raise Refused(f"{what}: the output depends on no parameter that is trained: nothing can be learnt")
         loss.backward()

@@ -103,6 +103,7 @@ class _Bench:
                 files.write_tensors(Path(models) / f"{number}.safetensors", model.state_dict(), about)
 
         return Training(
+            task=self.task,
             space=space,
             cost=self.cost(plan),
             train=train,
@@ -121,7 +122,7 @@ class _Bench:
         files.load_state(supernet, tensors, self.folder / files.SUPERNET)
         images = self.params.search.trials.inherited.calibration_images
         cost = self.cost(plan_of_search(self.params))
-        return Inherited(supernet, cost, self.train, images, self.valid, self.params.select.batch)
+        return Inherited(self.task, supernet, cost, self.train, images, self.valid, self.params.select.batch)
 
     def by_proxy(self, models: str | None) -> Evaluate:
         settings = self.params.search.trials.proxy

@@ -16,9 +16,10 @@ from winnow.run.work import Work, augmentation, search_space
 from winnow.search.bench import Bench, Found
 from winnow.search.chain import chain, narrowed
 from winnow.search.collapse import CollapseWatch
-from winnow.search.objective import cross_entropy
+from winnow.search.objective import objective
 from winnow.search.strategy import Strategy
 from winnow.train.checkpoint import Keeper
+from winnow.train.criteria import criterion_of
 from winnow.train.seeds import derived, generator, seeded
 
 WEIGHTS = ("epoch", "decision", "option", "weight")  # the columns of weights.csv
@@ -54,15 +55,17 @@ def _bench(
     work: Work, space: Space, settings: Step, record: Strategy, seed: int, shown: Shown, keeper: Keeper, key: str
 ) -> tuple[Bench, CollapseWatch | None]:
     train, valid = (_batches(work, each, settings.batch, seed) for each in ("weights", "arch"))
-    objective = cross_entropy(space, settings.precision)
+    criterion = criterion_of(work.task, train.split.facts, derived(seed, "criterion"))
+    loss = objective(space, criterion, settings.precision)
     watch: CollapseWatch | None = None
     if settings.collapse != "off" and record.watched:
         held = next(iter(in_order(valid.split, min(WATCHED, len(valid.split)))))
-        watch = CollapseWatch(shown, space, objective, held, on_alarm=settings.collapse)
+        watch = CollapseWatch(shown, space, loss, held, on_alarm=settings.collapse)
     bench = Bench(
         space,
         seed,
-        objective=objective,
+        task=work.task,
+        objective=loss,
         train=train,
         valid=valid,
         watch=watch or shown,

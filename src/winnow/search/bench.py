@@ -20,8 +20,10 @@ from winnow.search.mixture import Between
 from winnow.search.recipe import Recipe
 from winnow.search.relax import Logits, Relax, softmax
 from winnow.search.training_free import Judge, Load
+from winnow.tasks.classify import IMAGES
+from winnow.tasks.task import Task
 from winnow.train.checkpoint import Keeper
-from winnow.train.evaluate import Batch, accuracy_and_loss, calibrate
+from winnow.train.evaluate import Batch, calibrate, measured
 from winnow.train.watch import Watch
 
 Chosen = tuple[Architecture, list[dict[str, Any]]]  # what a selection returns: the architecture, and rows of evidence
@@ -73,8 +75,8 @@ class Bench:
     """What a strategy or a selection works with: `space`, which it may use up, and the `seed` of all that it draws.
 
     To train: `objective(batch, setting)` on batches of `train` (split "weights") and `valid` ("arch"), told to `watch`.
-    To judge: images of `judged`, `batch` at a time, after `calibration_images` of split "weights" made a child's
-    BatchNorm statistics. `allowed` are the architectures within the limits, `limits` says these in words, and
+    To judge, as `task` does: rows of `judged`, `batch` at a time, after `calibration_images` of split "weights" made a
+    child's BatchNorm statistics. `allowed` are the architectures within the limits, `limits` says these in words, and
     `load(arch)` is the share of them that one takes: None without any. A selection has what the search left, None where
     it left none: `logits`, which `relax` turns into weights that are off up to `closed` (None: the even share),
     `further`, `scorer` (of untrained networks), `trials` (a plan and its rows, as `winnow.trials` has them).
@@ -83,6 +85,7 @@ class Bench:
 
     space: Space
     seed: int
+    task: Task = IMAGES
     objective: Objective = _no_objective
     train: Iterable[Batch] = ()
     valid: Iterable[Batch] = ()
@@ -118,20 +121,26 @@ class Bench:
         with torch.no_grad():
             return self.relax(self.needed("logits"))
 
-    def accuracy(self, arch: Architecture) -> float:
-        """Percent correct of a child with the supernet's weights and BatchNorm statistics of its own."""
+    def judge(self, predict: Callable[[Any], Tensor], batches: Iterable[Batch]) -> tuple[float, float]:
+        """The score of `predict`, the task's first metric turned so that more is better, and its loss."""
+        found = measured(self.task, predict, batches)
+        score = self.task.score(found)
+        return score, found.get("loss", -score)
+
+    def score(self, arch: Architecture) -> float:
+        """That of a child with the supernet's weights and BatchNorm statistics of its own."""
         child = self.space.derive(arch)
         images = min(self.calibration_images, len(self.splits["weights"]))
         batch = min(self.batch, images)
         batches = in_order(self.splits["weights"], batch)
         calibrate(child, itertools.islice(batches, math.ceil(images / batch)))
-        return accuracy_and_loss(child, in_order(self.judged, self.batch))[0]
+        return self.judge(child, in_order(self.judged, self.batch))[0]
 
-    def known_accuracy(self, arch: Architecture, scores: dict[str, float]) -> float:
+    def known_score(self, arch: Architecture, scores: dict[str, float]) -> float:
         """The same, read from `scores` by its digest where it is there: the memory of a selection that was stopped."""
         if arch.digest not in scores:
             self.keeper.due()
-            scores[arch.digest] = self.accuracy(arch)
+            scores[arch.digest] = self.score(arch)
         return scores[arch.digest]
 
 

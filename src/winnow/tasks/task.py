@@ -26,6 +26,14 @@ class Metric:
     low: float = -math.inf
     high: float = math.inf
 
+    def text(self, value: float) -> str:
+        """As people read it: "93.10 %", "0.4123"."""
+        return f"{value:.2f} {self.unit}" if self.unit else f"{value:.4g}"
+
+    def shown(self, value: float) -> float:
+        """A sum or mean over rows in the unit: percent are of one."""
+        return 100 * value if self.unit == "%" else value
+
     @property
     def sign(self) -> int:
         """What makes more of it better."""
@@ -63,7 +71,7 @@ class Task:
     imitate: Callable[[Tensor, Tensor], Tensor]  # the loss of outputs against a teacher's, least where they are equal
     answer: Callable[[Tensor], Tensor]  # outputs as people read them: chances, ratings
     measure: Callable[[Sequence[Tensor], Sequence[Tensor]], dict[str, float]]  # outputs and answers, batch by batch
-    each: Callable[[Tensor, Tensor], Tensor] | None = None  # by row; its mean is the first metric (percent: x 100)
+    each: Callable[[Tensor, Tensor], Tensor] | None = None  # by row; its mean is the first metric, percent of one
     described: Callable[[Facts], str] = lambda facts: ""  # the data in words, after their shape
     told: Callable[[Sequence[Tensor], Tensor, Facts], dict[str, Any]] = lambda outputs, answers, facts: {}
     pictures: Mapping[str, Picture] = field(default_factory=dict)
@@ -77,6 +85,11 @@ class Task:
     @property
     def first(self) -> Metric:
         return self.metrics[self.metric]
+
+    def texts(self, measured: Mapping[str, float]) -> str:
+        """The first metric that is there, in words: "accuracy 93.10 %"."""
+        name = self.metric if self.metric in measured else "loss"
+        return f"{name} {self.metrics.get(name, Metric()).text(measured[name])}"
 
     def score(self, measured: Mapping[str, float]) -> float:
         """The first metric, turned so that more is better."""

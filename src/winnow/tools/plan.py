@@ -27,11 +27,12 @@ from winnow.run.work import augmentation, choose_device, final_space, search_spa
 from winnow.search.bench import Bench
 from winnow.search.costs import Costs
 from winnow.search.extremes import cheapest, dearest
-from winnow.search.objective import cross_entropy
+from winnow.search.objective import objective
 from winnow.search.strategy import INITIALISED, TRIALS
 from winnow.tasks import task_named
 from winnow.train.building import fresh, laid
-from winnow.train.evaluate import Batch, accuracy_and_loss
+from winnow.train.criteria import criterion_of
+from winnow.train.evaluate import Batch, measured
 from winnow.train.fit import fit
 from winnow.train.seeds import generator, rng
 from winnow.train.watch import Watch
@@ -195,9 +196,9 @@ def _score_seconds(names: Sequence[str], child: torch.nn.Module, splits, batch: 
 def _seconds_an_image(params: Params, space: Space, splits, setting) -> float:
     batch = next(iter(Batches(splits["select"], params.select.batch, generator=generator(0), drop_last=False)))
     space.eval()
-    accuracy_and_loss(lambda x: space(x, setting), [batch])
+    measured(task_named(params.task), lambda x: space(x, setting), [batch])
     began = time.perf_counter()
-    accuracy_and_loss(lambda x: space(x, setting), [batch])
+    measured(task_named(params.task), lambda x: space(x, setting), [batch])
     return (time.perf_counter() - began) / len(batch[1])
 
 
@@ -214,8 +215,9 @@ def _search_step(params: Params, space: Space, split, device: torch.device) -> f
     )
     watch = _Stopwatch(device, 5)
     _, strategy, options = trainer(params)
-    objective = cross_entropy(space, params.search.precision)
-    bench = Bench(space, 0, objective=objective, train=batches, valid=batches, watch=watch)
+    task = task_named(params.task)
+    loss = objective(space, criterion_of(task, split.facts, 0), params.search.precision)
+    bench = Bench(space, 0, task, objective=loss, train=batches, valid=batches, watch=watch)
     with contextlib.suppress(_Enough):  # its schedule is that of the whole search
         strategy.run(bench, params.search.recipe(), {**options, **strategy.short})
     return watch.median()
@@ -247,7 +249,8 @@ def _image_seconds(params: Params, child: torch.nn.Module, splits, device: torch
     batch = min(recipe.batch, len(splits["weights"]))
     batches = _few(Batches(splits["weights"], batch, generator=generator(0), channels_last=True), 4)
     watch = _Stopwatch(device)
-    fit(model, batches, replace(recipe, epochs=-(-4 // len(batches))), seed=0, watch=watch)
+    recipe = replace(recipe, epochs=-(-4 // len(batches)))
+    fit(model, batches, recipe, task_named(params.task), seed=0, watch=watch, facts=splits["weights"].facts)
     return watch.median() / batch
 
 

@@ -1,28 +1,26 @@
-"""Accuracy and loss over batches, and BatchNorm statistics that fit an inherited child."""
+"""What a task measures over batches, and BatchNorm statistics that fit an inherited child."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from winnow.tasks.task import Task
+
 BatchNorm = nn.modules.batchnorm._BatchNorm
-Batch = tuple[Tensor, Tensor]  # images (batch, channels, height, width), labels (batch,)
+Batch = tuple[Any, Tensor]  # what a network is given, and what it is to tell (batch, ...)
 
 
 @torch.no_grad()
-def accuracy_and_loss(predict: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> tuple[float, float]:
-    """Top-1 accuracy in percent and mean cross-entropy in nats of `predict(x)`, both over all images."""
-    right: Tensor | float = 0.0
-    loss: Tensor | float = 0.0
-    count = 0
+def measured(task: Task, predict: Callable[[Any], Tensor], batches: Iterable[Batch]) -> dict[str, float]:
+    """The metrics of `task` of what `predict(x)` answers, over all of `batches`."""
+    outputs, answers = [], []
     for x, y in batches:
-        scores = predict(x).float()
-        right = right + (scores.argmax(1) == y).sum()
-        loss = loss + F.cross_entropy(scores, y, reduction="sum").double()
-        count += len(y)
-    return 100 * float(right) / count, float(loss) / count
+        outputs.append(predict(x).float())
+        answers.append(y)
+    return task.measure(outputs, answers)
 
 
 @contextlib.contextmanager

@@ -1,15 +1,17 @@
 """Training one ordinary network from scratch."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from winnow.nn.drop_path import set_drop_path
+from winnow.tasks.task import Facts, Task
 from winnow.train.checkpoint import Keeper
+from winnow.train.criteria import criterion_of, outputs_and_loss
 from winnow.train.evaluate import Batch
 from winnow.train.loop import Step, Told, loop, nothing
 from winnow.train.optimisers import descent
@@ -28,28 +30,33 @@ def fit(
     model: nn.Module,
     batches: Collection[Batch],
     recipe: Recipe,
+    task: Task,
     *,
     seed: int,
     watch: Watch,
+    facts: Facts = MappingProxyType({}),
     after_epoch: Callable[[int, nn.Module], None] = lambda epoch, model: None,
     keeper: Keeper | None = None,
 ) -> nn.Module:
     """Train `model` in place by `recipe` and return what to keep: its averaged copy if `recipe.ema`, else itself.
 
-    `batches` gives one epoch at each iteration. `after_epoch` gets each epoch, from 0, and what would be kept if it
-    were the last; it may leave it in evaluation mode, and what it raises ends the training. Dropout and drop-path draw
-    from `seed`. The result is in evaluation mode. Refused where the loss stops being finite.
+    `batches` gives one epoch at each iteration, `facts` are those of its data, which the criterion of `task` may need.
+    `after_epoch` gets each epoch, from 0, and what would be kept if it were the last; it may leave it in evaluation
+    mode, and what it raises ends the training. Dropout and drop-path draw from `seed`. The result is in evaluation
+    mode. Refused where the loss stops being finite.
     """
-    optimiser = optimiser_of(model, recipe)
+    device = next(model.parameters()).device
+    criterion = criterion_of(task, facts, derived(seed, "criterion"), recipe).to(device)
+    learnt = list(criterion.parameters())
+    optimiser = optimiser_of(model, recipe, learnt)
     averaged = None
     if recipe.ema is not None:
         averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
-    device = next(model.parameters()).device
     kept = model if averaged is None else averaged.module
     tally: dict[str, Any] = {}  # of the running epoch
 
     def begin(epoch: int) -> None:
-        tally.update(right=torch.zeros((), device=device), seen=0)
+        tally.update(sum=torch.zeros((), device=device), seen=0)
 
     def lesson(epoch: int) -> Step:
         set_drop_path(model, recipe.drop_path * epoch / recipe.epochs)
@@ -59,15 +66,18 @@ def fit(
         x, y = batch
         with autocast(device, recipe.precision):
             output = model(x)
-        scores, loss = scores_and_loss(output, y, recipe)
+        scores, loss = outputs_and_loss(output, y, criterion, recipe.auxiliary)
         loss.backward()
-        tally["right"] += (scores.detach().argmax(1) == y).sum()
-        tally["seen"] += len(y)
+        if task.each is not None:
+            tally["sum"] += task.each(scores.detach(), y).sum()
+            tally["seen"] += len(y)
         return loss
 
     def told(epoch: int, losses: Sequence[Tensor], lr: float) -> Told:
-        accuracy = 100 * float(tally["right"]) / tally["seen"]
-        return {"loss": epoch_loss(losses, epoch, lr, "retrain"), "accuracy": accuracy, "lr": lr}, None
+        metrics = {"loss": epoch_loss(losses, epoch, lr, "retrain")}
+        if task.each is not None:
+            metrics[task.metric] = task.first.shown(float(tally["sum"])) / tally["seen"]
+        return {**metrics, "lr": lr}, None
 
     with seeded(derived(seed, "fit")):
         loop(
@@ -85,24 +95,16 @@ def fit(
             after=lambda epoch: after_epoch(epoch, kept),
             watch=watch,
             keeper=keeper,
-            kept={"averaged": averaged, "tally": tally},
+            kept={"averaged": averaged, "tally": tally, "criterion": criterion if learnt else None},
         )
     return kept.eval()
 
 
-def scores_and_loss(output: Tensor | tuple[Tensor, Tensor], y: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Class scores and the loss; a network with a second classifier returns both scores while training."""
-    scores, second = output if isinstance(output, tuple) else (output, None)
-    loss = F.cross_entropy(scores.float(), y, label_smoothing=recipe.label_smoothing)
-    if second is not None:
-        loss = loss + recipe.auxiliary * F.cross_entropy(second.float(), y, label_smoothing=recipe.label_smoothing)
-    return scores, loss
-
-
-def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def optimiser_of(model: nn.Module, recipe: Recipe, besides: Iterable[nn.Parameter] = ()) -> torch.optim.Optimizer:
+    """Of the weights of `model` and of `besides`, what a criterion learns."""
     return descent(
         recipe.optimiser,
-        model.parameters(),
+        [*model.parameters(), *besides],
         recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,

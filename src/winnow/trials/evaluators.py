@@ -22,8 +22,9 @@ from winnow.measure import cost
 from winnow.measure.latency import latency_ms
 from winnow.proxies import score
 from winnow.proxies.common import Batch
+from winnow.tasks.task import Task
 from winnow.train.building import fresh, laid
-from winnow.train.evaluate import accuracy_and_loss, calibrate
+from winnow.train.evaluate import calibrate, measured
 from winnow.train.fit import fit
 from winnow.train.recipes import Recipe
 from winnow.train.seeds import derived, generator
@@ -72,6 +73,7 @@ class Training:
     number, what was trained, and its seed.
     """
 
+    task: Task
     space: Space
     cost: Cost
     train: Split
@@ -100,11 +102,20 @@ class Training:
         judged = in_order(self.valid, self.batch)
 
         def after_epoch(epoch: int, kept: nn.Module) -> None:
-            known.update(_judge(kept.eval(), judged))
+            known.update(measured(self.task, kept.eval(), judged))
             job.report(epoch, *self.cost.plan.values(known))
 
         try:
-            trained = fit(model, batches, recipe, seed=job.seed, watch=Watch(), after_epoch=after_epoch)
+            trained = fit(
+                model,
+                batches,
+                recipe,
+                self.task,
+                seed=job.seed,
+                watch=Watch(),
+                facts=self.train.facts,
+                after_epoch=after_epoch,
+            )
         except Diverged as diverged:  # this trial's parameters, not the study
             raise FloatingPointError(str(diverged)) from diverged
         self.keep(job.number, arch, trained, job.seed)
@@ -115,6 +126,7 @@ class Training:
 class Inherited:
     """Children cut from a trained supernet, with BatchNorm statistics of their own (Guo et al. 2020, section 3.4)."""
 
+    task: Task
     supernet: Space
     cost: Cost
     calibration: Split
@@ -129,7 +141,7 @@ class Inherited:
         images = min(self.images, len(self.calibration))
         batch = min(self.batch, images)
         calibrate(child, itertools.islice(in_order(self.calibration, batch), math.ceil(images / batch)))
-        return {**known, **_judge(child, in_order(self.valid, self.batch))}
+        return {**known, **measured(self.task, child, in_order(self.valid, self.batch))}
 
 
 @dataclass
@@ -170,8 +182,3 @@ class ByTable:
 def tuned(recipe: Recipe, parameters: Mapping[str, Any]) -> Recipe:
     """The recipe with those of the parameters that are fields of it."""
     return replace(recipe, **{name: value for name, value in parameters.items() if name in Recipe.__dataclass_fields__})
-
-
-def _judge(model: nn.Module, batches: Batches) -> dict[str, float]:
-    accuracy, loss = accuracy_and_loss(model, batches)
-    return {"accuracy": accuracy, "loss": loss}

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.judging import accuracy_and_loss, cross_entropy
 from tests.search.planted import bench_of, split_options
 from tests.splits import image_split
 from winnow.config.methods import strategy
@@ -17,14 +18,13 @@ from winnow.search import collapse
 from winnow.search.bench import Bench
 from winnow.search.collapse import CollapseWatch
 from winnow.search.methods import STRATEGIES
-from winnow.search.objective import cross_entropy
 from winnow.search.recipe import Recipe
 from winnow.search.relax import Logits, softmax
 from winnow.search.selections.perturbation import perturbation, resume_mixture
 from winnow.search.strategy import CHILDREN, INITIALISED, TRIALS
 from winnow.train import checkpoint
 from winnow.train.checkpoint import Keeper
-from winnow.train.evaluate import accuracy_and_loss, batch_statistics
+from winnow.train.evaluate import batch_statistics
 from winnow.train.packing import from_bytes, to_bytes
 from winnow.train.seeds import generator, seeded
 from winnow.train.watch import Watch

@@ -7,18 +7,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.judging import accuracy_and_loss, cross_entropy
 from tests.search.toys import Loader, cells, changed, images, logits_of, points, smooth, snapshot
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.nn.ops import Zero
 from winnow.search.bench import Bench
-from winnow.search.objective import cross_entropy
 from winnow.search.recipe import Recipe
 from winnow.search.relax import softmax
 from winnow.search.selections.magnitude import magnitude
 from winnow.search.selections.perturbation import masks, perturbation, resume_mixture
 from winnow.search.strategy import decided_softmax
-from winnow.train.evaluate import accuracy_and_loss, batch_statistics
+from winnow.train.evaluate import batch_statistics
 
 
 def tuned(space, logits, objective, train, valid, recipe):

@@ -80,7 +80,7 @@ def test_a_bench_needs_no_pipeline():
     split = image_split(pixels, labels, classes)
     bench = Bench(cells(), 0, splits={"weights": split}, judged=split, batch=8)
     arch = bench.space.decide(uniform(rng(0, "test")))
-    assert 0 <= bench.accuracy(arch) <= 100
+    assert 0 <= bench.score(arch) <= 100
     best, rows = selection("evolution").choose(bench, population=3, generations=1)
     assert {row["option"] for row in rows if row["kept"]} == {best.digest}
     with pytest.raises(Refused, match="needs logits"):

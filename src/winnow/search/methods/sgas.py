@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from winnow.core.errors import Refused
+from winnow.core.holes import Setting
 from winnow.core.options import NotNegative, Positive
-from winnow.core.space import Space
 from winnow.data.loaders import Batches
 from winnow.search.bench import Bench, Found
 from winnow.search.bilevel import bilevel
@@ -18,7 +18,7 @@ from winnow.search.recipe import Recipe
 from winnow.search.relax import Logits, deciding, softmax
 from winnow.search.selections.perturbation import most_missed
 from winnow.search.strategy import strategy
-from winnow.train.evaluate import Batch, accuracy_and_loss, batch_statistics
+from winnow.train.evaluate import Batch, batch_statistics
 from winnow.train.seeds import generator
 
 CERTAIN = 20.0  # what a decided logit has ahead of the next: selections read the decision from it
@@ -77,7 +77,7 @@ def sgas(
             d = members[max(candidates, key=scores.__getitem__)]  # of equals the first
             if operation == "perturbation":
                 judged = list(valid)
-                value = most_missed(d, {**weights, **edges.decided}, lambda s: _judge(space, s, judged))[0]
+                value = most_missed(d, {**weights, **edges.decided}, lambda s: _judge(bench, s, judged))[0]
             else:
                 named = [option for option in d.options if option != "none"]
                 value = max(named, key=lambda option: float(weights[d.name][d.options.index(option)]))
@@ -90,9 +90,9 @@ def sgas(
     return found
 
 
-def _judge(space: Space, setting, judged: list[Batch]) -> tuple[float, float]:
-    with batch_statistics(space):
-        return accuracy_and_loss(lambda x: space(x, setting), judged)
+def _judge(bench: Bench, setting: Setting, judged: list[Batch]) -> tuple[float, float]:
+    with batch_statistics(bench.space):
+        return bench.judge(lambda x: bench.space(x, setting), judged)
 
 
 def _grow(batches: Iterable[Batch], by: int) -> None:

@@ -55,7 +55,7 @@ def by_evolution(
 
         def score(arch: Architecture) -> float:
             watch.step()
-            return bench.known_accuracy(arch, scores)
+            return bench.known_score(arch, scores)
 
         with bench.keeper.piece(scores=scores):
             ranked = evolution(bench.space, score, rng=draws, allowed=bench.allowed, **sizes)

@@ -27,7 +27,7 @@ def expected(costs: Costs, *, count: int = 20) -> float:
 
 @selection("distribution", "judges children that trained logits make likely", keeps_limits=True, seconds=expected)
 def by_likelihood(bench: Bench, *, count: Positive = 20) -> Chosen:
-    """The best by inherited accuracy of the `count` likeliest within the limits; of equals the likelier (SETN).
+    """The best by inherited weights of the `count` likeliest within the limits; of equals the likelier (SETN).
 
     Published: 100 and 1,000.
     """
@@ -37,7 +37,7 @@ def by_likelihood(bench: Bench, *, count: Positive = 20) -> Chosen:
         watch.start("select (likeliest)", len(architectures))
         scores = []
         for arch in architectures:
-            scores.append(bench.known_accuracy(arch, known))
+            scores.append(bench.known_score(arch, known))
             watch.step()
     winner = max(range(len(scores)), key=scores.__getitem__)
     rows = [evaluated(rank, arch.digest, scores[rank], rank == winner) for rank, arch in enumerate(architectures)]

@@ -25,7 +25,7 @@ from winnow.search.relax import Logits
 from winnow.search.selection import selection
 from winnow.search.selections.magnitude import heaviest, selectable
 from winnow.train.checkpoint import Keeper
-from winnow.train.evaluate import accuracy_and_loss, batch_statistics
+from winnow.train.evaluate import batch_statistics
 from winnow.train.seeds import derived, generator, rng, seeded
 
 
@@ -61,7 +61,7 @@ def by_perturbation(
         space.eval()
         statistics = batch_statistics(space) if batch_norm == "batch" else contextlib.nullcontext()
         with statistics, seeded(derived(bench.seed, "noise")):  # candidates that draw noise draw the same under all
-            return accuracy_and_loss(lambda x: space(x, setting), prepared)
+            return bench.judge(lambda x: space(x, setting), prepared)
 
     with bench.shown() as watch:
         draws = generator(bench.seed, "tuning")

@@ -28,7 +28,7 @@ TRAIN, VALID, JUDGED = (Loader([images(8, seed)]) for seed in range(3))
 OFFERS = {name: strategy(name).leaves for name in STRATEGIES}
 KEEP_LIMITS = [name for name in SELECTIONS if selection(name).keeps_limits]
 PAIRS = list(itertools.product(OFFERS, SELECTIONS))
-SPACES = {"nas_bench_201": {}, "darts": {"candidates": "s2"}, "mobile": {}}
+SPACES = {"nas_bench_201": {}, "darts": {"candidates": "s2"}, "mobile": {}, "ofa": {}}
 
 
 def by_magnitude(space, logits):
@@ -70,7 +70,13 @@ RUN = {
     "perturbation": by_perturbation,
     "evolution": by_evolution,
 }
-SHORT = {"sgas": {"epochs": 7, "warmup": 0, "interval": 1}, "pc_darts": {"warmup": 0}, "unas": {"warmup": 0}}
+SHORT = {
+    "sgas": {"epochs": 7, "warmup": 0, "interval": 1},
+    "pc_darts": {"warmup": 0},
+    "unas": {"warmup": 0},
+    "ofa": {"epochs": 4},
+}
+OF_SIZES = ("ofa",)  # what opens sizes, of which cells have none
 
 
 def supernet(searched: str, name: str) -> tuple[Space, object]:
@@ -92,7 +98,7 @@ ON_BOTH = ("darts", "spos")  # of the others the large cell would show nothing t
 @pytest.mark.parametrize(
     ("name", "searched", "method"),
     [
-        ("nas_bench_201", *pair)
+        ("ofa" if pair[0] in OF_SIZES else "nas_bench_201", *pair)
         for pair in PAIRS
         if pair[0] not in ("trials", "training_free") and objection(*pair) is None
     ]
@@ -127,10 +133,11 @@ def test_an_objection_names_what_works(searched, method):
 def test_the_pairs_that_mean_nothing_are_these():
     apart = {"trials", "best", "training_free", "random", "prune"}  # they have stages of their own to be tested in
     refused = {pair for pair in PAIRS if objection(*pair) is not None and apart.isdisjoint(pair)}
-    untrained = {(s, m) for s in ("spos", "blank") for m in ("magnitude", "threshold", "likeliest")}
+    paths = ("spos", "fair", "sandwich", "ofa")
+    untrained = {(s, m) for s in (*paths, "blank") for m in ("magnitude", "threshold", "likeliest")}
     decided = {("sgas", "perturbation"), ("sgas", "likeliest")}
     weightless = {("subset", m) for m in ("perturbation", "likeliest", "evolution")}
-    assert refused == untrained | decided | weightless | {("spos", "perturbation")}
+    assert refused == untrained | decided | weightless | {(s, "perturbation") for s in paths}
 
 
 def test_what_is_tried_or_never_trained_is_selected_from_in_its_own_ways():

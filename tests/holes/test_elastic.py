@@ -10,6 +10,7 @@ from winnow.core.decision import Number
 from winnow.core.space import Space
 from winnow.holes.depth import Depth
 from winnow.holes.elastic import Conv, Linear, Norm
+from winnow.train.evaluate import batch_statistics
 
 
 def ofa() -> Space:
@@ -79,6 +80,16 @@ def test_norms_of_a_child_go_on_from_the_statistics_of_the_whole():
     child = space.derive({"c": 2})[0]
     assert torch.equal(child.running_mean, norm.whole.running_mean[:2])
     assert (child.momentum, int(child.num_batches_tracked)) == (0.5, 1)
+
+
+def test_norms_leave_their_statistics_alone_where_the_batch_is_asked_for():
+    space = Space(nn.Sequential(Norm(Number.open("c", (2, 4)))))
+    before, x = {name: t.clone() for name, t in space.state_dict().items()}, torch.randn(8, 2, 3, 3) + 3
+    with batch_statistics(space.eval()):
+        assert space(x, {"c": 2}).mean().abs() < 1e-5
+    assert all(torch.equal(tensor, before[name]) for name, tensor in space.state_dict().items())
+    space.train()(x, {"c": 2})
+    assert space.model[0].whole.num_batches_tracked == 1
 
 
 @pytest.mark.parametrize(

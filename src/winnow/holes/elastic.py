@@ -82,13 +82,16 @@ class Norm(Elastic):
 
     def forward(self, x: Tensor) -> Tensor:
         whole, c = self.whole, self.sizes(self.answers())["channels"]
-        if whole.training and whole.num_batches_tracked is not None:
-            whole.num_batches_tracked.add_(1)
         mean, var = whole.running_mean, whole.running_var
         assert mean is not None
         assert var is not None
+        kept: tuple[Tensor | None, Tensor | None] = (mean[:c], var[:c])
+        if whole.training and not whole.track_running_stats:  # as asked for by `train.evaluate.batch_statistics`
+            kept = (None, None)
+        elif whole.training and whole.num_batches_tracked is not None:
+            whole.num_batches_tracked.add_(1)
         momentum = 0.1 if whole.momentum is None else whole.momentum
-        return F.batch_norm(x, mean[:c], var[:c], whole.weight[:c], whole.bias[:c], whole.training, momentum, whole.eps)
+        return F.batch_norm(x, *kept, whole.weight[:c], whole.bias[:c], whole.training, momentum, whole.eps)
 
     def settled(self, answers: Mapping[str, Value]) -> nn.Module:
         whole, c = self.whole, self.sizes(answers)["channels"]

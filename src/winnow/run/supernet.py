@@ -4,10 +4,12 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from winnow.config.methods import strategy, trainer
 from winnow.config.params import Params, Step
 from winnow.core.space import Space
-from winnow.data.loaders import Batches, in_order
+from winnow.data.loaders import Batches, in_order, subset
 from winnow.run import files
 from winnow.run.outside import resolved
 from winnow.run.progress import Shown
@@ -23,6 +25,7 @@ from winnow.train.criteria import criterion_of
 from winnow.train.seeds import derived, generator, seeded
 
 WEIGHTS = ("epoch", "decision", "option", "weight")  # the columns of weights.csv
+JUDGED = 2000  # rows of split arch that tell how children fare meanwhile
 WATCHED = 32  # images of split arch that the collapse watch measures on
 
 
@@ -61,6 +64,7 @@ def _bench(
     if settings.collapse != "off" and record.watched:
         held = next(iter(in_order(valid.split, min(WATCHED, len(valid.split)))))
         watch = CollapseWatch(shown, space, loss, held, on_alarm=settings.collapse)
+    some = torch.randperm(len(valid.split), generator=generator(seed, "judged"))[:JUDGED]
     bench = Bench(
         space,
         seed,
@@ -69,6 +73,8 @@ def _bench(
         train=train,
         valid=valid,
         watch=watch or shown,
+        splits={"weights": train.split},
+        judged=subset(valid.split, some.sort().values),
         keeper=keeper,
         say=work.say,
         tensors=lambda path: files.read_tensors(resolved(work.folder, path, key), "search")[0],

@@ -1,17 +1,52 @@
 """What a supernet is trained for."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 from torch import Tensor, nn
 
 from winnow.core.errors import Refused
 from winnow.core.holes import Setting
 from winnow.core.space import Space
-from winnow.search.gradients import Objective
 from winnow.train.criteria import outputs_and_loss
 from winnow.train.evaluate import Batch
 from winnow.train.fit import autocast
 
 
-def objective(space: Space, criterion: nn.Module, precision: str = "fp32") -> Objective:
+@dataclass(frozen=True)
+class Learning:
+    """The loss of a batch under a setting by `criterion`, and what leads to it; forward passes in `precision`.
+
+    Of an output that is a tuple the first counts where networks are held against each other.
+    """
+
+    space: Space
+    criterion: nn.Module
+    precision: str = "fp32"  # or "bf16"
+
+    def said(self, x: Any, network: Callable[[Any], Any]) -> Any:
+        """What a network returns for inputs."""
+        with autocast(x.device, self.precision):
+            return network(x)
+
+    def first_and_loss(self, batch: Batch, setting: Setting) -> tuple[Tensor, Tensor]:
+        """The output that counts, in float32, and the loss of all."""
+        x, y = batch
+        first, loss = outputs_and_loss(self.said(x, lambda x: self.space(x, setting)), y, self.criterion)
+        return first.float(), loss
+
+    def __call__(self, batch: Batch, setting: Setting) -> Tensor:
+        return self.first_and_loss(batch, setting)[1]
+
+    def first(self, x: Any, network: Callable[[Any], Any]) -> Tensor:
+        """The output of a network that counts, in float32."""
+        output = self.said(x, network)
+        first: Tensor = output[0] if isinstance(output, tuple) else output
+        return first.float()
+
+
+def objective(space: Space, criterion: nn.Module, precision: str = "fp32") -> Learning:
     """The loss of a batch under a setting by `criterion`; forward passes in `precision` ("fp32" or "bf16").
 
     Refused where the criterion learns: whoever trains a supernet trains the weights of its space.
@@ -19,11 +54,4 @@ def objective(space: Space, criterion: nn.Module, precision: str = "fp32") -> Ob
     if any(True for _ in criterion.parameters()):
         kind = type(criterion).__name__
         raise Refused(f"{kind} has weights of its own, which a supernet does not train: search with strategy trials")
-
-    def loss(batch: Batch, setting: Setting) -> Tensor:
-        x, y = batch
-        with autocast(x.device, precision):
-            output = space(x, setting)
-        return outputs_and_loss(output, y, criterion)[1]
-
-    return loss
+    return Learning(space, criterion, precision)

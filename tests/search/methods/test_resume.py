@@ -10,10 +10,13 @@ from tests.judging import accuracy_and_loss, cross_entropy
 from tests.search.planted import bench_of, split_options
 from tests.splits import image_split
 from winnow.config.methods import strategy
+from winnow.core.decision import Number
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.data.inputs.images import Augment, Images
 from winnow.data.loaders import Batches
+from winnow.holes.depth import Depth
+from winnow.holes.elastic import Linear
 from winnow.search import collapse
 from winnow.search.bench import Bench
 from winnow.search.collapse import CollapseWatch
@@ -41,6 +44,7 @@ OPTIONS = {
     "sgas": {"epochs": 5, "warmup": 1, "interval": 2, "criterion": 2, "operation": "perturbation", "batch_growth": 3},
     "unas": {"warmup": 1},
     "subset": {"weights": "resampled", "draws": 2},
+    "ofa": {"epochs": 5},  # four phases
 }
 
 
@@ -76,6 +80,14 @@ def small_space() -> Space:
         return Space(nn.Sequential(*layers, nn.Linear(6, 3)))
 
 
+def elastic_space() -> Space:
+    width = Number.open("b/width", (2, 4, 6))
+    with seeded(3):
+        body = Depth("b/depth", [nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6)) for _ in range(2)], (1, 2))
+        layers = [nn.Flatten(), Linear(16, width), nn.ReLU(), nn.Dropout(0.3), Linear(width, 6), body, nn.Linear(6, 3)]
+        return Space(nn.Sequential(*layers))
+
+
 def batches(name: str) -> Batches:
     draws = generator(0, "images", name)
     pixels = torch.randint(256, (33, 1, 4, 4), generator=draws, dtype=torch.uint8)
@@ -86,7 +98,7 @@ def batches(name: str) -> Batches:
 
 
 def searched(method, keeper: Keeper, on_alarm: str = "warn", **options) -> tuple:
-    space, curve = small_space(), Curve()
+    space, curve = elastic_space() if method == "ofa" else small_space(), Curve()
     objective, valid = cross_entropy(space), batches("arch")
     found = strategy(method)
     held = next(iter(valid))

@@ -17,6 +17,9 @@ STRATEGIES = {
     "subset": f"{HERE}.subset:subset",
     "blank": f"{HERE}.blank:blank",
     "spos": f"{HERE}.spos:spos",
+    "fair": f"{HERE}.fair:fair",
+    "sandwich": f"{HERE}.sandwich:sandwich",
+    "ofa": f"{HERE}.ofa:ofa",
     "training_free": f"{HERE}.training_free:training_free",
     "trials": f"{HERE}.trials:trials",
 }

@@ -12,7 +12,7 @@ from winnow.data.labelled import check_labels, classified, labelled, limited
 from winnow.data.source import Options, Part, Source
 from winnow.data.sources.decode import resize_all
 from winnow.data.sources.download import fetch
-from winnow.data.sources.parquet import files_digest
+from winnow.data.sources.sets import files_digest
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 CHECKSUM = "md5:c32a1d4ab5d03f1284b67883e8d87530"

@@ -32,6 +32,7 @@ def main(params: Params, folder: Path) -> None:
             image_size=data.image_size,
             limit_train=data.limit_train,
             limit_test=data.limit_test,
+            own=data.options,
         )
         rows = {name: split["rows"] for name, split in manifest["splits"].items()}
         for name, split in manifest["splits"].items():

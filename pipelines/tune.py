@@ -97,7 +97,7 @@ def _task(work: Work) -> Request:
             "space": dump["space"],
             "runtime": params.runtime.arithmetic(),
             "retrain.space": dump["retrain"]["space"],
-            "augmentation": [dump["data"]["pad"], dump["data"]["flip"]],
+            "augmentation": dump["data"]["augment"],
             "threads": tune.threads,
         },
     )

@@ -125,7 +125,7 @@ def test_the_same_command_goes_on_says_from_where_and_cleans_up(folder, monkeypa
         {"search__lr": 0.09},
         {"seed": 1},
         {"search__epochs": 3},
-        {"data__pad": 2},
+        {"data__augment": {"pad": 2}},
         {"space__nas_bench_201__channels": 6},
         {"search__strategy": "gdas"},
         {"runtime__threads": 2},

@@ -82,7 +82,7 @@ def test_a_cell_stands_on_what_it_uses_and_on_nothing_else(tmp_path):
     other = bases(**{"select.perturbation.tune_epochs": 9})
     assert {n for n in plain if other[n] != plain[n]} == {n for n in plain if "perturbation" in n}
     assert all(other[name][0] == plain[name][0] for name in plain)
-    for key in ("search.epochs", "space.nas_bench_201.channels", "data.pad"):
+    for key in ("search.epochs", "space.nas_bench_201.channels", "data.augment.pad"):
         moved = bases(**{key: 7})
         assert all(moved[name] != plain[name] for name in plain)
 

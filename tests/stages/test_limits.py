@@ -80,7 +80,7 @@ CONV = {k: 4 * 4 * k * k * 96 for k in (1, 3, 5)}  # MACs of a candidate on 12 x
 
 def oblong(**changes):
     own = {
-        "data__source": "oblong_of_a_user:images", "data__limit_train": None, "data__pad": 0,
+        "data__source": "oblong_of_a_user:images", "data__limit_train": None, "data__augment": {"pad": 0},
         "space__name": "oblong_of_a_user:network", "search__epochs": 1, "search__batch": 8, "search__collapse": "off",
         "search__unas__warmup": 0, "search__unas__reward_samples": 2, "search__pc_darts__share": 2,
         "search__pc_darts__warmup": 0, "search__sgas__warmup": 0, "search__sgas__interval": 1,

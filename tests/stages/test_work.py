@@ -110,7 +110,7 @@ def test_another_operating_system_error_keeps_its_traceback(finished):
 def test_augmentation_is_what_was_said_or_fits_the_images(finished):
     with working("search", tiny(), finished) as work:
         split = work.split("weights")
-    assert augmentation(tiny(), split).pad == 1  # an eighth of eight pixels
-    assert augmentation(tiny(), split).flip is False  # a mirrored digit is another sign
-    given = augmentation(tiny(data__pad=2, data__flip=True), split, cutout=4)
+    usual = augmentation(tiny(), split).augment
+    assert (usual.pad, usual.flip) == (1, False)  # an eighth of eight pixels; a mirrored digit is another sign
+    given = augmentation(tiny(data__augment={"pad": 2, "flip": True}), split, cutout=4).augment
     assert (given.pad, given.flip, given.cutout) == (2, True, 4)

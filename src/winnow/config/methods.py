@@ -16,11 +16,13 @@ from winnow.core.dotted import function_at
 from winnow.core.errors import Refused
 from winnow.core.options import options_of, taken, takes
 from winnow.core.space import Space
+from winnow.data.sources import find_source
 from winnow.search.methods import STRATEGIES
 from winnow.search.selection import Selection, selection_of
 from winnow.search.selections import SELECTIONS
 from winnow.search.strategy import INITIALISED, TRIALS, Run, Strategy, strategy_of
 from winnow.spaces import AUTO, FACTS, SPACES, builder
+from winnow.tasks import task_named
 
 
 def strategy(name: str) -> Strategy:
@@ -90,13 +92,28 @@ def space_options(name: str) -> type[Section]:
     return model(name, (builder(name),), FACTS)
 
 
+def _own(key: str, options: Mapping[str, Any], function: Callable[[], Callable[..., Any]], wrong: list[str]) -> None:
+    """Add to `wrong` what is so with the options `key`, taken by `function()`, which is asked for if there are any."""
+    if not options:
+        return
+    try:
+        section = model(key, (function(),))
+        section.model_validate(options)
+    except ValidationError as error:
+        wrong += [sentence(problem, section, key) for problem in error.errors()]
+    except Refused as refusal:
+        wrong.append(str(refusal))
+
+
 def checked(params: Params) -> Params:
     """`params` with all options of what runs in it, defaults too. Refused, a sentence a mistake.
 
     Options of what does not run are checked as well, where they stand.
     """
-    space, search, select = params.space, params.search, params.select
+    space, search, select, data = params.space, params.search, params.select, params.data
     wrong: list[str] = []
+    _own("data.options", data.options, lambda: find_source(data.source), wrong)
+    _own("data.augment", data.augment, lambda: task_named(params.task).augment, wrong)
     if ":" not in space.name:  # a space of one's own says itself what it takes
         space = _filled(space, "space", {space.name: space.options}, SPACES, space_options, wrong)
     before = [

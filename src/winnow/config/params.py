@@ -72,8 +72,17 @@ class Data(Section):
     limit_test: Positive | None = None
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     fractions: Fractions = Fractions()
-    pad: NotNegative | None = None
-    flip: bool | None = None
+    options: dict[str, Any] = {}  # of the source's own
+    augment: dict[str, Any] = {}  # of the task's own
+
+    @model_validator(mode="before")
+    @classmethod
+    def moved(cls, given: Any) -> Any:
+        """What an older params.yaml has."""
+        for name in ("pad", "flip"):
+            if isinstance(given, dict) and name in given:
+                raise ValueError(f"{name} has moved: write augment: {{{name}: {given[name]}}}, or nothing")
+        return given
 
 
 class SpaceParams(Named):

@@ -1,7 +1,4 @@
-"""Log-mel spectrograms of clips, in torch alone, on the clips' device; and their augmentation, a whole batch at once.
-
-What an epoch draws is drawn before it starts, from a CPU generator, as for images.
-"""
+"""Log-mel spectrograms of clips, in torch alone, on the clips' device."""
 
 import math
 from collections.abc import Iterable
@@ -9,12 +6,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from winnow.core.errors import Refused
 
-FULL = 32768  # the loudest sample of 16 bits
-FLOOR = 1e-6  # of full power, -60 dB: what is quieter is not told from silence
+FLOOR = 1e-6  # of a clip's mean power, -60 dB: what is quieter is not told from silence
 
 
 @dataclass(frozen=True)
@@ -31,33 +26,6 @@ class Shape:
     def frames(self) -> int:
         """Windows that lie whole in a clip."""
         return 1 + (self.samples - self.window) // self.hop
-
-
-@dataclass(frozen=True)
-class Augment:
-    """`shift`: the largest shift either way, in samples; `frames` and `bands`: the widest mask of each. 0: none.
-
-    Source of the masks: SpecAugment, Park et al. 2019, arXiv:1904.08779, section 2 (without its time warping).
-    """
-
-    shift: int = 0
-    frames: int = 0
-    bands: int = 0
-
-
-@dataclass(frozen=True)
-class Draws:
-    """The random numbers of n clips: shifts (n,) in samples, and masks (n, 2) as first and behind the last."""
-
-    shifts: Tensor | None
-    frames: Tensor | None
-    bands: Tensor | None
-
-    def to(self, device: torch.device) -> "Draws":
-        return Draws(*(None if t is None else t.to(device) for t in (self.shifts, self.frames, self.bands)))
-
-    def __getitem__(self, rows: slice) -> "Draws":
-        return Draws(*(None if t is None else t[rows] for t in (self.shifts, self.frames, self.bands)))
 
 
 def shape_of(rate: int, samples: int, window_ms: float, hop_ms: float, mels: int) -> Shape:
@@ -102,7 +70,7 @@ def filter_bank(shape: Shape) -> Tensor:
 def power(clips: Tensor, shape: Shape) -> Tensor:
     """(b, frames, window // 2 + 1): squared size of the transform of each Hann window over the sum of its squares.
 
-    White noise of variance v has the mean v in every bin, whatever the window. `clips`: (b, samples), full scale 1.
+    White noise of variance v has the mean v in every bin, whatever the window. `clips`: (b, samples).
     """
     hann = torch.hann_window(shape.window, device=clips.device)
     spectrum = torch.fft.rfft(clips.unfold(1, shape.window, shape.hop) * hann)
@@ -110,8 +78,13 @@ def power(clips: Tensor, shape: Shape) -> Tensor:
 
 
 def log_mel(clips: Tensor, shape: Shape, bank: Tensor) -> Tensor:
-    """(b, bands, frames) float32: the natural logarithm of each band's power. `clips`: (b, samples) int16."""
-    bands = power(clips.float() / FULL, shape) @ bank.T
+    """(b, bands, frames) float32: the natural logarithm of each band's power. `clips`: (b, samples) int16.
+
+    Each clip is brought to the mean power 1 before: a speaker's distance and a recorder's gain tell nothing.
+    """
+    clips = clips.float()
+    clips = clips / clips.square().mean(1, keepdim=True).sqrt().clamp(min=1)  # 1: of 16 bits; silence stays silence
+    bands = power(clips, shape) @ bank.T
     return (bands + FLOOR).log().transpose(1, 2)
 
 
@@ -126,35 +99,3 @@ def moments(clips: Iterable[Tensor], shape: Shape) -> tuple[list[float], list[fl
         squares += x.square().sum((0, 2))
     mean = total / count
     return mean.tolist(), (squares / count - mean.square()).clamp(min=0).sqrt().tolist()
-
-
-def draw(augment: Augment, count: int, shape: Shape, generator: torch.Generator) -> Draws:
-    """The numbers for `count` clips, from a CPU generator."""
-    shift = augment.shift
-    shifts = torch.randint(-shift, shift + 1, (count,), generator=generator) if shift else None
-    frames = _spans(count, augment.frames, shape.frames, generator) if augment.frames else None
-    return Draws(shifts, frames, _spans(count, augment.bands, shape.mels, generator) if augment.bands else None)
-
-
-def shifted(clips: Tensor, shifts: Tensor) -> Tensor:
-    """Each clip (b, samples) later by its number of samples, earlier where negative; silence comes in."""
-    samples = clips.shape[1]
-    edge = int(shifts.abs().max())
-    places = torch.arange(samples, device=clips.device) + edge - shifts[:, None]
-    return functional.pad(clips, (edge, edge)).gather(1, places)
-
-
-def masked(x: Tensor, spans: Tensor, axis: int) -> Tensor:
-    """Zero, in place, the span of each spectrogram along `axis`. x: (b, 1, bands, frames), spans: (b, 2)."""
-    places = torch.arange(x.shape[axis], device=x.device)
-    inside = (places >= spans[:, :1]) & (places < spans[:, 1:])
-    wanted = [len(x), 1, 1, 1]
-    wanted[axis] = x.shape[axis]
-    return x.mul_(~inside.view(wanted))
-
-
-def _spans(count: int, widest: int, size: int, generator: torch.Generator) -> Tensor:
-    """(count, 2): masks of 0 to `widest` of `size` places, each width as likely, anywhere that they fit."""
-    widths = torch.randint(0, widest + 1, (count,), generator=generator)
-    starts = (torch.rand(count, generator=generator) * (size - widths + 1)).long()
-    return torch.stack([starts, starts + widths], 1)

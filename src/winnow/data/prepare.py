@@ -25,7 +25,7 @@ class Preparing(Protocol):
     @property
     def deal(self) -> Deal: ...
     @property
-    def learnt(self) -> Callable[[Sequence[Columns]], Mapping[str, Any]]: ...
+    def learnt(self) -> Callable[[Sequence[Columns], Mapping[str, Any]], Mapping[str, Any]]: ...
 
 
 def prepare_splits(
@@ -42,13 +42,15 @@ def prepare_splits(
     image_size: ImageSize = None,
     limit_train: int | None = None,
     limit_test: int | None = None,
+    own: Mapping[str, Any] | None = None,
 ) -> dict:
     """Write `weights`, `arch`, `select`, `test` .parquet and manifest.json into `folder`; returns the manifest.
 
-    Raises Refused, in one sentence, on anything wrong with the data or its settings; then the folder is unchanged.
+    `own` are options that the source alone takes. Raises Refused, in one sentence, on anything wrong with the data or
+    its settings; then the folder is unchanged.
     """
     options = Options(path, image_column, label_column, image_size, limit_train, limit_test, seed)
-    data = task.check(load_source(source, options))
+    data = task.check(load_source(source, options, **(own or {})))
     splits = make_splits(
         data,
         reads=task.reads,
@@ -60,7 +62,7 @@ def prepare_splits(
         limit_train=limit_train,
     )
     check_leakage(splits.tables)
-    learnt = task.learnt([columns_of(splits.tables[name]) for name in ("weights", "arch")])
+    learnt = task.learnt([columns_of(splits.tables[name]) for name in ("weights", "arch")], data.facts)
     manifest = build_manifest(
         splits.tables,
         {**data.facts, **learnt},

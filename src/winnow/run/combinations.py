@@ -45,7 +45,8 @@ class Cell:
         return {
             "seed": params.seed,
             "runtime": params.runtime.arithmetic(),
-            "data": {"pad": params.data.pad, "flip": params.data.flip},
+            "task": params.task,
+            "data": params.data.augment,
             "space": {"name": params.space.name, "options": params.space.chosen()},
             "search": _used(params.search, whole["search"], [params.search.strategy, trainer(params)[0]]),
         }

@@ -133,6 +133,6 @@ def _basis(work: Work) -> str:
         splits={split: about["digest"] for split, about in read_manifest(work.folder / files.SPLITS)["splits"].items()},
         trained_on=params["retrain"]["splits"],
         space=[params["space"], params["retrain"]["space"]],
-        augmentation=[params["data"]["pad"], params["data"]["flip"]],
+        augmentation=params["data"]["augment"],
         machine=[str(work.device), params["evaluate"]["threads"], torch.__version__],
     )

@@ -67,7 +67,7 @@ def _task(work: Work) -> Request:
         "splits": {name: work.split(name).digest for name in SPLITS},
         "recipe": asdict(params.retrain.recipe()),
         "retrain.space": dump["retrain"]["space"],
-        "augmentation": [dump["data"]["pad"], dump["data"]["flip"]],
+        "augmentation": dump["data"]["augment"],
         "threads": settings.threads,
         "space": dump["space"],
         "runtime": params.runtime.arithmetic(),

@@ -122,17 +122,17 @@ def record(work: Work, task: Request, rows: list[Row], table: Path) -> None:
             params={**json.loads(row.parameters), "architecture": row.digest or "", "seed": row.seed},
             metrics={**row.metrics, **{f"excess {name}": value for name, value in row.constraints.items()}},
             tags={"winnow.trial": str(row.number), "winnow.state": row.state, "winnow.error": row.error},
-            model=_logged(model, work.params.space.name) if row in shown and model.is_file() else None,
+            model=_logged(model, work.params) if row in shown and model.is_file() else None,
         )
 
 
-def _logged(model: Path, space: str) -> dict[str, Any]:
+def _logged(model: Path, params: Params) -> dict[str, Any]:
     """A network of a trial as `tracking.Run.child` takes it."""
     _, about = files.read_tensors(model, "retrain")
     return {
         "build": "winnow.run.model:logged_model",
         "files": [model],
-        "arguments": {"file": model.name, "space": space},
+        "arguments": {"file": model.name, "space": params.space.name, "task": params.task},
         "input_shape": about["shape"],
         "details": {"architecture": about["digest"]},
     }

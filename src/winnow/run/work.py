@@ -15,6 +15,7 @@ from winnow.config.methods import formed
 from winnow.config.params import Params
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused, passed_users, told
+from winnow.core.options import takes
 from winnow.core.space import Space
 from winnow.data.inputs import Inputs
 from winnow.data.loaders import Split, manifest_for, open_split
@@ -175,9 +176,14 @@ def recipe_of(params: Params, folder: Path) -> Recipe:
 
 
 def augmentation(params: Params, split: Split, cutout: int = 0) -> Inputs:
-    """The inputs of training, augmented as params.yaml says and, where it says nothing, as the task does."""
-    options = {"pad": params.data.pad, "flip": params.data.flip, "cutout": cutout}
-    return task_named(params.task).inputs(split.facts, options)
+    """The inputs of training, augmented as params.yaml says and, where it says nothing, as the task does.
+
+    Refused where the recipe cuts out of what is no image.
+    """
+    task, options = task_named(params.task), dict(params.data.augment)
+    if cutout and not takes(task.augment, "cutout"):
+        raise Refused(f"retrain.cutout: task {task.name!r} has no such augmentation; set it to 0")
+    return task.inputs(split.facts, task.augment(split.facts, **options | ({"cutout": cutout} if cutout else {})))
 
 
 def choose_device(params: Params) -> torch.device:

@@ -10,7 +10,10 @@ from winnow.core.errors import Refused, blamed
 if TYPE_CHECKING:  # the names are known without torch
     from winnow.tasks.task import Task
 
-TASKS = {"image_classification": "winnow.tasks.classify:IMAGES"}  # imported when asked for
+TASKS = {  # imported when asked for
+    "image_classification": "winnow.tasks.classify:IMAGES",
+    "audio_classification": "winnow.tasks.audio:AUDIO",
+}
 
 
 def task_named(name: str) -> "Task":

@@ -1,6 +1,6 @@
 """One label a row, among classes: what is told by chances and judged by how often the likeliest class is right."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -159,6 +159,7 @@ def classification(name: str, kind: Any, facts: Any, **rest: Any) -> Task:
         metrics=METRICS,
         check=both,
         learnt=kind.learnt,
+        augment=kind.augmented,
         deal=dealt,
         facts=lambda told: {"classes": len(told["classes"]), **facts(told)},
         criterion=cross_entropy,
@@ -176,16 +177,12 @@ def classification(name: str, kind: Any, facts: Any, **rest: Any) -> Task:
     )
 
 
-def _image_inputs(facts: Facts, augment: Mapping[str, Any] | None = None) -> images.Images:
-    return images.Images(facts, None if augment is None else images.augmented(facts, augment))
-
-
 IMAGES = classification(
     "image_classification",
     images,
     lambda told: images.facts_of(told["shape"]),
     reads=images.Images.reads,
     example=images.shape_of,
-    inputs=_image_inputs,
+    inputs=images.Images,
     reduced=smaller_images,
 )

@@ -62,11 +62,12 @@ class Task:
     target: str  # the column that it is to tell
     metrics: Mapping[str, Metric]  # the first one decides: controls, interval, verdict, trials
     check: Callable[[Source], Source]  # Refused where the source is not one of this task
-    learnt: Callable[[Sequence[Columns]], Facts]  # facts of the columns of weights and arch: a mean, say
+    learnt: Callable[[Sequence[Columns], Facts], Facts]  # of the columns of weights and arch: a mean, say
     deal: Deal  # which row goes into which split
     facts: Callable[[Facts], dict[str, Any]]  # of the data's facts, what a space's builder takes
     example: Callable[[Facts], Example]  # of what the builder took: one input
-    inputs: Callable[..., Inputs]  # (facts, augment=None): without augmentation, or as these options say
+    inputs: Callable[..., Inputs]  # (facts, augment=None): without augmentation, or with what `augment` made
+    augment: Callable[..., Any]  # (facts, *, its options): as data.augment says, the usual where it says nothing
     criterion: Callable[..., nn.Module]  # (facts, seed, **options): the loss, mean over a batch; may have parameters
     imitate: Callable[[Tensor, Tensor], Tensor]  # the loss of outputs against a teacher's, least where they are equal
     answer: Callable[[Tensor], Tensor]  # outputs as people read them: chances, ratings

@@ -42,7 +42,7 @@ def provenance(
         "data": data,
         "inputs": dict(outside),
         "trained_on": list(params.retrain.splits),
-        "augmentation": {"pad": params.data.pad, "flip": params.data.flip},
+        "augmentation": params.data.augment,
         "recipe": asdict(recipe),
         "code": code(),
         "environment": environment(device),

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from winnow.core.errors import Refused
+from winnow.core.options import NotNegative
 from winnow.data.labelled import with_channels
 from winnow.data.loaders import Split, subset
 from winnow.data.source import Columns, Source
@@ -48,6 +49,8 @@ class Images:
                     f"augmentation {name} takes 0 to {side - 1} pixels on images of side {side}; got {pixels}"
                 )
         self.moments = torch.tensor([facts["mean"], facts["std"]]) * 255
+        if self.moments.shape[1] != facts["shape"][0]:
+            raise ValueError(f"{self.moments.shape[1]} means and deviations of {facts['shape'][0]} channels")
         self.moments[1][self.moments[1] == 0] = 1  # a channel of one value becomes 0, not NaN
 
     def draw(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -71,14 +74,12 @@ class Images:
         return cutout(x, self.augment.cutout, draws["centres"]) if "centres" in draws else x
 
 
-def augmented(facts: Mapping[str, Any], options: Mapping[str, Any]) -> Augment:
-    """What `options` say; unsaid (None): crops padded by an eighth of the side, flips where they keep the label."""
-    pad, flip = options.get("pad"), options.get("flip")
-    return Augment(
-        min(facts["shape"][1:]) // 8 if pad is None else pad,
-        facts["symmetric"] if flip is None else flip,
-        options.get("cutout") or 0,
-    )
+def augmented(
+    facts: Mapping[str, Any], *, pad: NotNegative | None = None, flip: bool | None = None, cutout: NotNegative = 0
+) -> Augment:
+    """Unsaid (None): crops padded by an eighth of the side, flips where they keep the label."""
+    side = min(facts["shape"][1:])
+    return Augment(side // 8 if pad is None else pad, facts["symmetric"] if flip is None else flip, cutout)
 
 
 def facts_of(shape: Sequence[int]) -> dict[str, object]:
@@ -96,7 +97,7 @@ def shape_of(facts: Mapping[str, object]) -> tuple[int, int, int]:
     return facts["image_channels"], facts["image_height"], facts["image_width"]  # type: ignore[return-value]
 
 
-def learnt(parts: Sequence[Columns]) -> dict[str, Any]:
+def learnt(parts: Sequence[Columns], facts: Mapping[str, Any]) -> dict[str, Any]:
     """`shape`, and `mean` and `std` by channel in units of full white (pixel / 255), exact, over all of `parts`."""
     shape = parts[0][IMAGE].shape[1:]
     counts = np.zeros((shape[0], 256), np.int64)

@@ -2,34 +2,37 @@
 
 import difflib
 from collections.abc import Callable
+from typing import Any
 
 from winnow.core.dotted import function_at
 from winnow.core.errors import Refused, blamed
 from winnow.data.source import Options, Source, checked
-from winnow.data.sources import cifar10, digits, image_folder, parquet
+from winnow.data.sources import audio_parquet, cifar10, digits, image_folder, parquet
 
-SOURCES: dict[str, Callable[[Options], Source]] = {
+SOURCES: dict[str, Callable[..., Source]] = {
     "digits": digits.digits,
     "parquet": parquet.parquet,
     "cifar10": cifar10.cifar10,
     "image_folder": image_folder.image_folder,
+    "audio_parquet": audio_parquet.audio_parquet,
 }
 
 
-def load_source(name: str, options: Options) -> Source:
+def load_source(name: str, options: Options, **own: Any) -> Source:
     """The data of the source `name`, or of a user's own `my_package.my_module:function`, checked.
 
-    The function takes `Options` and returns a `Source`. Raises Refused on an unknown name and on unusable data.
+    The function takes `Options` and, by keyword, its `own`; it returns a `Source`. Raises Refused on an unknown name
+    and on unusable data.
     """
     found = find_source(name)
     with blamed(f"data.source {name!r}"):
-        source = found(options)
+        source = found(options, **own)
     if not isinstance(source, Source):
         raise Refused(f"data.source {name!r} must return a winnow.data.source.Source, not {type(source).__name__}")
     return checked(source)
 
 
-def find_source(name: str) -> Callable[[Options], Source]:
+def find_source(name: str) -> Callable[..., Source]:
     """The function behind a name or a dotted path; Refused where there is none."""
     if ":" in name:
         return function_at(name, f"data.source {name!r}")

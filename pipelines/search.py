@@ -57,7 +57,8 @@ def _searched(work: Work, keeper: Keeper) -> dict[str, float | str]:
             work.say(f"strategy {name} trains nothing: selection scores untrained networks")
         return dict(found.metrics)
     write_supernet(work, found, shown)
-    metrics = {key: value for key, value in shown.rows[-1].items() if key not in ("epoch", "lr")} | dict(found.metrics)
+    last = shown.rows[-1] if shown.rows else {}
+    metrics = {key: value for key, value in last.items() if key not in ("epoch", "lr")} | dict(found.metrics)
     told = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
     work.say(f"trained a supernet of {work.params.space.name} with {name}: {told}")
     if watch is not None and watch.unmeasured:

@@ -57,6 +57,20 @@ def proxies(name: str | None) -> None:
         _show(each, f"{good}; needs {found.needs}", found.score, None, whole=bool(name))
 
 
+@click.command()
+@click.argument("path")
+def check(path: str) -> None:
+    """Hold a strategy or a selection, my_package.my_module:name, against its contract.
+
+    On problems whose answer is known, on every space, for determinism and for being stopped anywhere; each clause that
+    holds is a line, and the first that does not ends with status 2. Takes a minute or so.
+    """
+    from winnow.tools.checking import check as hold
+
+    hold(path, click.echo)
+    click.echo(f"{path} keeps the contract")
+
+
 def _show(name: str, facts: str, function: Any, options: Any, *, whole: bool) -> None:
     text = (function.__doc__ or "").strip()
     click.echo(click.style(name, bold=True) + (f"  {facts}" if facts else ""))

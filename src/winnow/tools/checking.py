@@ -189,7 +189,9 @@ def _selecting(space: Space, needs: str, images: list, keeper: Keeper, epochs: i
     if trains:
         recipe = replace(RECIPE, epochs=epochs)
         logits = darts(_bench(space, images, images), recipe).logits
-    between: Callable[[torch.Generator], Between] = lambda draws: decided_softmax(space, objective(space, IMAGES.criterion({}, 0)), draws)  # noqa: E731
+    between: Callable[[torch.Generator], Between] = lambda draws: decided_softmax(
+        space, objective(space, IMAGES.criterion({}, 0)), draws
+    )  # noqa: E731
     return _bench(
         space,
         images,

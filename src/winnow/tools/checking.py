@@ -189,9 +189,10 @@ def _selecting(space: Space, needs: str, images: list, keeper: Keeper, epochs: i
     if trains:
         recipe = replace(RECIPE, epochs=epochs)
         logits = darts(_bench(space, images, images), recipe).logits
-    between: Callable[[torch.Generator], Between] = lambda draws: decided_softmax(
-        space, objective(space, IMAGES.criterion({}, 0)), draws
-    )  # noqa: E731
+
+    def between(draws: torch.Generator) -> Between:
+        return decided_softmax(space, objective(space, IMAGES.criterion({}, 0)), draws)
+
     return _bench(
         space,
         images,

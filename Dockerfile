@@ -28,6 +28,7 @@ print(*project['dependencies'], *extra['postgresql'], *extra['dashboard'], sep='
 COPY README.md LICENSE /build/
 COPY src /build/src
 COPY pipelines /build/pipelines
+COPY recipes /build/recipes
 RUN pip install --no-deps --no-build-isolation /build && pip uninstall --yes --quiet pip && \
     find /opt/winnow -name __pycache__ -prune -exec rm -r {} +
 

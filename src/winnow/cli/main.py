@@ -14,6 +14,7 @@ from winnow.cli.predictors import predict
 from winnow.cli.proxies import rank, score
 from winnow.cli.trials import replay, table
 from winnow.cli.trust import export, gate, promote, verify, why
+from winnow.cli.use import use
 from winnow.core.errors import Refused
 from winnow.run.imports import on_path
 from winnow.system import disk
@@ -163,6 +164,7 @@ cli.add_command(strategies)
 cli.add_command(selections)
 cli.add_command(proxies)
 cli.add_command(check)
+cli.add_command(use)
 cli.add_command(table)
 cli.add_command(replay)
 cli.add_command(score)

@@ -69,7 +69,7 @@ def auto(
             _PLANS[key] = plan
     space = Space(plan.built(net))
     space.original = space.decide(lambda d: d.values[-1])
-    space.table = plan.table()
+    space.table, space.plan = plan.table(), plan
     return space
 
 

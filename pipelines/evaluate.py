@@ -69,7 +69,7 @@ def main(params: Params, folder: Path) -> None:
 
 
 def _retrained(work: Work, arch: Architecture, seed: int) -> nn.Module:
-    model, about = load_model(work.folder / files.retrained(seed), work.params.space.name, work.params.task)
+    model, about = load_model(work.folder / files.retrained(seed), work.params.space.code, work.params.task)
     if about["digest"] != arch.digest:
         raise files.Refused(
             f"{files.retrained(seed)} is of architecture {about['digest']}, {files.ARCHITECTURE} holds {arch.digest}: "
@@ -208,7 +208,7 @@ def _write(work: Work, drawing: str, result: dict[str, Any], chances: list[Tenso
         "winnow.run.model:logged_model",
         [folder / files.MODEL],
         list(test.facts["shape"]),
-        arguments={"file": files.MODEL.name, "space": params.space.name, "task": params.task},
+        arguments={"file": files.MODEL.name, "space": params.space.code, "task": params.task},
     )
     spread = f" ± {result['accuracy_sd']:.2f}" if result["accuracy_sd"] is not None else ""
     work.say(f"test accuracy {result['accuracy_mean']:.2f}{spread} % (n = {result['n']}), ECE {result['ece']:.2f}")

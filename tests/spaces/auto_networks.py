@@ -116,6 +116,73 @@ class Mixer(nn.Module):
         return self.head(x.mean(1))
 
 
+class Attention(nn.Module):
+    """Code that counts: heads and widths are numbers in it."""
+
+    def __init__(self, c: int, heads: int):
+        super().__init__()
+        self.heads, self.scale = heads, (c // heads) ** -0.5
+        self.qkv, self.project = nn.Linear(c, 3 * c), nn.Linear(c, c)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, c = x.shape
+        q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        attended = (q @ k.transpose(-2, -1) * self.scale).softmax(-1) @ v
+        return self.project(attended.transpose(1, 2).reshape(b, n, c))
+
+
+class Encoder(nn.Module):
+    def __init__(self, c: int, heads: int):
+        super().__init__()
+        self.norm, self.attention, self.mlp = nn.LayerNorm(c), Attention(c, heads), Mlp(c)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mlp(x + self.attention(self.norm(x)))
+
+
+class Transformer(nn.Module):
+    """A token and places that are parameters; heads are left out whole."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.blocks = nn.Conv2d(3, 16, 4, 4), nn.Sequential(Encoder(16, 4), Encoder(16, 4))
+        self.token, self.places = nn.Parameter(torch.randn(1, 1, 16)), nn.Parameter(torch.randn(1, 17, 16))
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.places
+        return self.head(self.blocks(x)[:, 0])
+
+
+class Half(nn.Module):
+    """One half of the channels passes, the other is worked on; then they are shuffled."""
+
+    def __init__(self, c: int):
+        super().__init__()
+        self.one, self.two = conv(c // 2, c // 2, 1), conv(c // 2, c // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        passed, worked = x.chunk(2, dim=1)
+        x = torch.cat([passed, self.two(self.one(worked))], 1)
+        b, c, h, w = x.shape
+        return x.view(b, 2, c // 2, h, w).transpose(1, 2).reshape(b, c, h, w)
+
+
+class Halves(nn.Module):
+    """Uneven halves, and slices at numbers of the code."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.body = conv(3, 32), nn.Sequential(Half(32), Half(32))
+        self.left, self.right, self.head = conv(20, 16), conv(12, 16), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(self.stem(x))
+        x = self.left(x[:, :20]) + self.right(x[:, 20:])
+        return self.head(x.mean((2, 3)))
+
+
 NETWORKS = {  # each with some decisions that it must have
     Residual: {"stem/0/width", "stage/depth", "stage/0/body/0/0/width", "stage/1/squeeze/width", "down/0/width"},
     Dense: {"stem/0/width", "one/0/width", "two/0/width", "two/0/kernel"},
@@ -123,4 +190,6 @@ NETWORKS = {  # each with some decisions that it must have
     Grouped: {"stem/0/width", "narrow/0/width"},
     Shuffled: {"stem/0/width", "first/0/width", "second/0/width"},
     Mixer: {"blocks/0/up/width", "blocks/depth"},
+    Transformer: {"blocks/0/attention/qkv/width", "blocks/1/mlp/up/width", "blocks/depth"},
+    Halves: {"stem/0/width", "body/0/one/0/width", "left/0/width"},
 }

@@ -110,7 +110,7 @@ def export(file: Path, out: Path, space: str | None, folder: Path) -> None:
     if space is None and (folder / "params.yaml").is_file():
         space = read_params(
             folder / "params.yaml", methods=False
-        ).space.name  # a project runs the code that its parameters name
+        ).space.code  # a project runs the code that its parameters name
     found = export(file, folder, out, space)
     click.echo(
         f"wrote {out}/model.onnx: at most {found['max_error']:.2e} from PyTorch, the same class for "

@@ -103,6 +103,11 @@ class SpaceParams(Named):
             options["except_"] = options.pop("except")
         return {**{key: value for key, value in given.items() if key not in beside}, "options": options}
 
+    @property
+    def code(self) -> str:
+        """Whose code builds the networks: one of winnow's spaces, or a dotted path."""
+        return str(self.options.get("model")) if self.name == "auto" else self.name
+
     def chosen(self) -> dict[str, Any]:
         """The options of the space that `name` names."""
         return {**self.section(self.name), **self.options}

@@ -12,7 +12,7 @@ from winnow.data.inputs import Inputs
 from winnow.data.inputs.images import facts_of
 from winnow.run import files
 from winnow.run.networks import USUAL_TASK, outlined
-from winnow.spaces import SPACES
+from winnow.spaces import AUTO, SPACES
 from winnow.tasks import TASKS, task_named
 from winnow.train.building import fresh
 
@@ -23,8 +23,8 @@ def load_model(
     """The trained network of a model.safetensors, in evaluation mode on the CPU, and what the file says of itself.
 
     Inputs are (batch, *about["shape"]) float32, as `prepared` makes them of what the data have. A space or task of your
-    own takes its name, "my_package.my_module:build", as `space` or `task`: a file must not choose which code is run.
-    Refused where the file is missing, damaged or not of this kind.
+    own takes its name, "my_package.my_module:build", as `space` (of space auto that of the network) or `task`: a file
+    must not choose which code is run. Refused where the file is missing, damaged or not of this kind.
     """
     path = Path(path)
     tensors, about = files.read_tensors(path, "retrain")
@@ -62,7 +62,7 @@ def inputs_of(about: Mapping[str, Any]) -> Inputs:
 
 def _check_trusted(path: Path, about: Mapping[str, Any], space: str | None, task: str | None) -> None:
     """Refuse a file that names code which is neither winnow's nor named by who opens it."""
-    name = about["space"]
+    name = about["options"]["model"] if about["space"] == AUTO else about["space"]  # whose code is run
     if name not in SPACES and name != space:
         raise Refused(
             f"{path} is of space {name!r}, which is not winnow's: name it as `space` (--space) if you trust it"

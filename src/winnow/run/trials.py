@@ -132,7 +132,7 @@ def _logged(model: Path, params: Params) -> dict[str, Any]:
     return {
         "build": "winnow.run.model:logged_model",
         "files": [model],
-        "arguments": {"file": model.name, "space": params.space.name, "task": params.task},
+        "arguments": {"file": model.name, "space": params.space.code, "task": params.task},
         "input_shape": about["shape"],
         "details": {"architecture": about["digest"]},
     }

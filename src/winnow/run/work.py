@@ -24,7 +24,7 @@ from winnow.run.imports import on_path
 from winnow.run.networks import outlined, searched
 from winnow.run.outside import READS, digests
 from winnow.run.progress import console
-from winnow.spaces import SPACES
+from winnow.spaces import AUTO, SPACES
 from winnow.system import disk, machine
 from winnow.tasks import task_named
 from winnow.tasks.task import Task
@@ -155,9 +155,12 @@ def about_model(
 
     `initial` is what its first values were drawn from: of a user's network, some are in no file.
     """
+    options = dict({**params.space.chosen(), **params.retrain.space} if options is None else options)
+    if params.space.name == AUTO:
+        options["weights"] = None  # where training began; the file holds where it ended
     return {
         "space": params.space.name,
-        "options": dict({**params.space.chosen(), **params.retrain.space} if options is None else options),
+        "options": options,
         "facts": dict(fact),
         "auxiliary": params.retrain.recipe().needs_auxiliary,
         "choices": dict(arch.choices),

@@ -13,8 +13,6 @@ from winnow.spaces.darts import darts
 from winnow.spaces.mobile import mobile
 from winnow.spaces.nas_bench_201 import nas_bench_201
 from winnow.spaces.ofa import ofa
-from winnow.spaces.options import facts_of as facts_of
-from winnow.spaces.options import shape_of as shape_of
 
 SPACES: dict[str, Callable[..., Space]] = {
     "darts": darts,

@@ -11,22 +11,25 @@ import inspect
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from winnow.core.choosers import uniform
+from winnow.core.decision import Value
 from winnow.core.dotted import function_at
 from winnow.core.errors import Refused, blamed
 from winnow.core.options import Positive
 from winnow.core.space import Space
+from winnow.data.inputs.images import facts_of, shape_of
 from winnow.spaces.auto_check import differs
+from winnow.spaces.auto_code import write
 from winnow.spaces.auto_plan import Plan, planned
-from winnow.spaces.auto_trace import trace
+from winnow.spaces.auto_trace import Traced, trace
 from winnow.spaces.auto_units import settle
 from winnow.spaces.auto_weights import importance_of, load_weights
-from winnow.spaces.options import facts_of, shape_of
 
 KINDS = ("width", "depth", "kernel")
 WIDTHS = (0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
@@ -92,7 +95,7 @@ def _built(model: str | Callable[..., nn.Module], facts: Mapping[str, Any]) -> t
         raise Refused(f"space.model {name!r} must return an nn.Module, not {type(net).__name__}")
     if isinstance(net, Space):
         raise Refused(f"space.model {name!r} returns a winnow Space already: name it as space.name")
-    return net, name
+    return (net if isinstance(model, str) else copy.deepcopy(net)), name  # a function may give what somebody holds
 
 
 def _example(facts: Mapping[str, Any]) -> Tensor:
@@ -114,11 +117,20 @@ def _planned(
     trial = copy.deepcopy(net).eval()
     modules = {path: type(module).__name__ for path, module in trial.named_modules() if path}
     allowed = _allowed(modules, only, except_)
+    importance = importance_of(trial) if sort else None
+
+    def plan_of(net: nn.Module) -> tuple[Plan, Traced]:
+        traced = trace(net, x)
+        settle(traced.seen)
+        return planned(net, traced, allowed, importance, widths, divisor, elastic), traced
+
     with blamed(f"space.model {name!r} cannot be followed, given images of shape {tuple(x.shape)}"):
-        traced = trace(trial, x)
-    settle(traced.seen)
-    plan = planned(trial, traced, allowed, importance_of(trial) if sort else None, widths, divisor, elastic)
-    plan = verified(trial, plan, x)
+        first, traced = plan_of(trial)
+    plan = verified(trial, first, x)
+    graphs, done = write(copy.deepcopy(trial), _counting(first, plan, traced))
+    if done:
+        second = verified(trial, replace(plan_of(graphs)[0], written=done), x)
+        plan = max(plan, second, key=lambda each: sum(len(d.options) for d in each.decisions))
     if not plan.decisions:
         reasons = "; ".join(f"{path}: {why}" for path, why in list(plan.fixed.items())[:3])
         raise Refused(
@@ -127,45 +139,47 @@ def _planned(
     return plan
 
 
+def _counting(before: Plan, after: Plan, traced: Traced) -> list[str]:
+    """The modules whose code gives a shape to channels that could not be fewer: outer ones first."""
+    left = {group.decision.name for group in after.groups}
+    closed = {unit for group in before.groups if group.decision.name not in left for unit in group.units}
+    units = traced.seen.units
+    return list(dict.fromkeys(path for path, labels in traced.counting if closed & set(units.roots(labels).tolist())))
+
+
 def verified(net: nn.Module, plan: Plan, x: Tensor, children: int = 2) -> Plan:
     """`plan` without decisions whose smaller children are not `net` without what they leave out."""
     while plan.decisions:
         space = Space(plan.built(copy.deepcopy(net)))
         draws = random.Random(0)
-        tried = [space.decide(lambda d: d.values[0])] + [space.decide(uniform(draws)) for _ in range(children)]
+        depths = {d.name for d, _ in plan.chains}
+        tried = [space.decide(lambda d, long=depths: d.values[-1 if d.name in long else 0])]  # reaches all decisions
+        tried += [space.decide(lambda d: d.values[0]), *(space.decide(uniform(draws)) for _ in range(children))]
         failing = next((arch for arch in tried if differs(net, plan, space, arch, x) is not None), None)
         if failing is None:
             return plan
-        largest = space.decide(lambda d: d.values[-1])
-
-        def why(
-            names: set[str], arch: Mapping = failing, whole: Mapping = largest, space: Space = space, plan: Plan = plan
-        ):
-            return differs(
-                net,
-                plan,
-                space,
-                space.decide(lambda d: arch.get(d.name, whole[d.name]) if d.name in names else whole[d.name]),
-                x,
-            )
-
-        alone = {name: said for name in failing if (said := why({name})) is not None}
-        if alone:
-            for name, said in alone.items():
-                plan = plan.without([name], said)
-        else:
-            name, said = _together(list(failing), why)
-            plan = plan.without([name], f"with others, {said}")
+        for name, said in _failing(net, plan, space, failing, list(failing), x).items():
+            plan = plan.without([name], said)
     return plan
 
 
-def _together(names: list[str], why: Callable[[set[str]], str | None]) -> tuple[str, str]:
-    """The decision that fails first when one after another is answered: found by halving."""
-    low, high = 0, len(names)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if why(set(names[:middle])) is not None else (middle, high)
-    return names[high - 1], why(set(names[:high])) or "it differs"
+def _failing(
+    net: nn.Module, plan: Plan, space: Space, arch: Mapping[str, Value], names: list[str], x: Tensor
+) -> dict[str, str]:
+    """Which of `names`, answered as in `arch` while all else is whole, makes children differ, and how: by halving.
+
+    Where two halves are right and both together are not, the last of them is named.
+    """
+    said = differs(net, plan, space, space.decide(lambda d: arch[d.name] if d.name in names else d.values[-1]), x)
+    if said is None:
+        return {}
+    if len(names) == 1:
+        return {names[0]: said}
+    half = len(names) // 2
+    found: dict[str, str] = {}
+    for part in (names[:half], names[half:]):
+        found |= _failing(net, plan, space, arch, part, x)
+    return found or {names[-1]: f"with others, {said}"}
 
 
 def _allowed(

@@ -3,12 +3,13 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
 from winnow.core.decision import Decision
 from winnow.holes.cut import CONVOLUTIONS, Axis, Cut, Kept
+from winnow.spaces.auto_code import Number, ask, write
 from winnow.spaces.auto_layers import is_layer
 from winnow.spaces.auto_trace import Traced
 
@@ -35,12 +36,15 @@ class Plan:
     chains: list[tuple[Decision, list[str]]] = field(default_factory=list)
     fixed: dict[str, str] = field(default_factory=dict)
     units: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # (path, side) → unit of each channel
+    written: list[str] = field(default_factory=list)  # modules whose code becomes a graph
+    numbers: list[Number] = field(default_factory=list)  # in it, with units for labels
 
     def axis(self, path: str, side: str) -> Axis | None:
-        if (path, side) not in self.units:
-            return None
+        return self._axis(self.units[path, side]) if (path, side) in self.units else None
+
+    def _axis(self, units: Tensor) -> Axis:
         ranks = {unit: (g.decision.name, i * g.channels) for g in self.groups for i, unit in enumerate(g.units)}
-        found = [ranks.get(unit, (None, -1)) for unit in self.units[path, side].tolist()]
+        found = [ranks.get(unit, (None, -1)) for unit in units.tolist()]
         return Axis(tuple(name for name, _ in found), tuple(below for _, below in found))
 
     def without(self, names: Sequence[str], why: str) -> "Plan":
@@ -48,17 +52,19 @@ class Plan:
         fixed = {g.path: why for g in self.groups if g.decision.name in names}
         fixed |= {path: why for path, d in self.kernels.items() if d.name in names}
         fixed |= {paths[0]: why for d, paths in self.chains if d.name in names}
-        return Plan(
-            [g for g in self.groups if g.decision.name not in names],
-            {path: d for path, d in self.kernels.items() if d.name not in names},
-            [(d, paths) for d, paths in self.chains if d.name not in names],
-            self.fixed | fixed,
-            self.units,
+        return replace(
+            self,
+            groups=[g for g in self.groups if g.decision.name not in names],
+            kernels={path: d for path, d in self.kernels.items() if d.name not in names},
+            chains=[(d, paths) for d, paths in self.chains if d.name not in names],
+            fixed=self.fixed | fixed,
         )
 
     def table(self) -> list[tuple[str, str, str]]:
         """Rows (path, what, range or reason): what is elastic, then what is not."""
-        rows = [(g.path, "width", ", ".join(map(str, g.decision.options))) for g in self.groups]
+        rows = [
+            (g.path, g.decision.name.rpartition("/")[2], ", ".join(map(str, g.decision.options))) for g in self.groups
+        ]
         rows += [(path, "kernel", ", ".join(map(str, d.options))) for path, d in self.kernels.items()]
         rows += [(paths[0], "depth", f"{len(paths)} blocks, 0 to all") for _, paths in self.chains]
         return rows + [(path, "fixed", why) for path, why in self.fixed.items()]
@@ -68,8 +74,10 @@ class Plan:
         return [*(g.decision for g in self.groups), *self.kernels.values(), *(d for d, _ in self.chains)]
 
     def built(self, net: nn.Module) -> nn.Module:
-        """`net` itself with its layers and blocks replaced by holes."""
+        """`net` itself, or its graph, with layers, blocks and numbers of its code replaced by holes."""
         by_name = {d.name: d for d in self.decisions}
+        net, _ = write(net, self.written)
+        self._ask(net, by_name)
         holes: dict[int, nn.Module] = {}
         modules = dict(net.named_modules())
         for path in dict.fromkeys(path for path, _ in self.units):
@@ -87,6 +95,15 @@ class Plan:
         }
         _put(net, blocks)
         return net
+
+    def _ask(self, net: nn.Module, by_name: Mapping[str, Decision]) -> None:
+        """Holes for the numbers in graphs; a node in which nothing is open stays as it is."""
+        asked: dict[tuple[str, str], dict[int, tuple[list[Decision], Axis]]] = {}
+        for number in self.numbers:
+            axis = self._axis(number.labels)
+            open_names = dict.fromkeys(name for name in axis.names if name is not None)
+            asked.setdefault((number.path, number.node), {})[number.place] = [by_name[n] for n in open_names], axis
+        ask(net, {key: places for key, places in asked.items() if any(decisions for decisions, _ in places.values())})
 
 
 def _put(net: nn.Module, holes: Mapping[int, nn.Module]) -> None:
@@ -109,7 +126,10 @@ def planned(
 ) -> Plan:
     """All that can become elastic. `importance`: what is least important goes first; else what comes last."""
     seen = traced.seen
-    plan = Plan(units={key: seen.units.roots(labels) for key, labels in seen.axes.items()})
+    plan = Plan(
+        units={key: seen.units.roots(labels) for key, labels in seen.axes.items()},
+        numbers=[replace(each, labels=seen.units.roots(each.labels)) for each in traced.numbers],
+    )
     if "width" in kinds:
         _widths(plan, traced, allowed, importance, widths, divisor)
     modules = dict(net.named_modules())

@@ -13,6 +13,7 @@ from winnow.spaces.auto_units import compact, varying
 
 Rule = Callable[[Any, Any, Sequence[Any], dict[str, Any], Any], None]
 RULES: dict[str, Rule] = {}
+SHAPING = {"view", "_unsafe_view", "reshape", "expand", "split", "split_with_sizes", "unsafe_split", "slice", "narrow"}
 
 
 def _named(names: str, rule: Rule) -> None:
@@ -43,6 +44,8 @@ def moves(t: Any, func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: A
         moved = t.of(rows[0])
     else:
         moved = func(*label(rows), **kwargs)
+    if func._schema.name.removeprefix("aten::") in SHAPING:
+        t.counts(torch.cat([each.flatten() for each in (moved if isinstance(moved, list | tuple) else [moved])]))
     pairs = zip(out, moved, strict=True) if isinstance(out, list | tuple) else [(out, moved)]
     for tensor, labels in pairs:
         t.tell(tensor, labels)

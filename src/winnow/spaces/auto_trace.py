@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from winnow.holes.cut import CONVOLUTIONS
+from winnow.spaces.auto_code import Number, Reader
 from winnow.spaces.auto_layers import CHANNELS, is_layer
 from winnow.spaces.auto_rules import RULES
 from winnow.spaces.auto_units import Seen, compact, varying
@@ -39,6 +40,8 @@ class Traced:
     seen: Seen
     calls: dict[str, int] = field(default_factory=dict)  # path → how often
     blocks: list[Call] = field(default_factory=list)
+    counting: list[tuple[str, Tensor]] = field(default_factory=list)  # module whose code brings channels into a shape
+    numbers: list[Number] = field(default_factory=list)
 
 
 class Tracer(TorchDispatchMode):
@@ -53,6 +56,8 @@ class Tracer(TorchDispatchMode):
         self.added: set[str] = set()
         self.calls: dict[str, int] = {}
         self.blocks: list[Call] = []
+        self.counting: list[tuple[str, Tensor]] = []
+        self.numbers: list[Number] = []
         self.kept: list[Any] = []  # so that ids of block inputs and outputs stay theirs
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -75,6 +80,11 @@ class Tracer(TorchDispatchMode):
             self.labels[tensor] = labels
             if len(varying(labels)) > 1:
                 self.seen.arrays.append(labels)
+
+    def counts(self, labels: Tensor) -> None:
+        """The module that runs gives these channels a shape, by numbers of its code."""
+        if self.stack:
+            self.counting.append((self.stack[-1], labels.unique()))
 
     def freeze(self, labels: Tensor, why: str) -> None:
         if labels.any():
@@ -100,10 +110,15 @@ class Tracer(TorchDispatchMode):
         for path, module in self.net.named_modules():
             hooks.append(module.register_forward_pre_hook(self._enters(path, module)))
             hooks.append(module.register_forward_hook(self._leaves(path, module)))
+            if isinstance(module, fx.GraphModule):
+                module.forward = Reader(module, path, self.of, self.numbers).run  # type: ignore[method-assign]
         try:
             with self, torch.no_grad():
                 yield self
         finally:
+            for module in self.net.modules():
+                if isinstance(module, fx.GraphModule):
+                    del module.forward
             for hook in hooks:
                 hook.remove()
 
@@ -175,7 +190,7 @@ def trace(net: nn.Module, x: Tensor) -> Traced:
         output = net(x)
     for tensor in _tensors(output):
         seen.units.freeze(tracer.of(tensor), "the network returns them")
-    return Traced(seen, tracer.calls, tracer.blocks)
+    return Traced(seen, tracer.calls, tracer.blocks, tracer.counting, tracer.numbers)
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

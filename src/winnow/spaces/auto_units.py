@@ -40,6 +40,11 @@ class Units:
         flat = [self.root(label) for label in labels.flatten().tolist()]
         return torch.tensor(flat, dtype=torch.long).reshape(labels.shape)
 
+    def free(self, labels: Tensor) -> Tensor:
+        """The unit of each label, 0 for those that stay."""
+        flat = [self.root(label) for label in labels.flatten().tolist()]
+        return torch.tensor([0 if unit in self.why else unit for unit in flat], dtype=torch.long).reshape(labels.shape)
+
     def freeze(self, labels: Tensor, why: str) -> None:
         for label in labels.unique().tolist():
             if label:
@@ -156,7 +161,7 @@ def _straighten(units: Units, arrays: Sequence[Tensor]) -> None:
     while not settled:
         settled = True
         for array in arrays:
-            labels = compact(units.roots(array))
+            labels = compact(units.free(array))
             along = varying(labels)
             if len(along) > 1:
                 settled = False

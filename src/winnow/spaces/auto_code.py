@@ -1,0 +1,164 @@
+"""Numbers in a user's code that count channels: where a view, a split or a slice says how many, they become holes.
+
+A module whose code counts is written as a graph (torch.fx) with the same operations, its parts untouched; then each
+number that follows from widths is asked for. Heads of an attention are found so, and halves of a ShuffleNet.
+"""
+
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from winnow.core.decision import Decision
+from winnow.holes.counted import Counted
+from winnow.holes.cut import Axis
+from winnow.spaces.auto_units import varying
+
+SHAPES = {"view", "reshape", "expand", torch.reshape}
+PIECES = {"chunk", "split", torch.chunk, torch.split}
+Labels = Callable[[Tensor], Tensor]
+
+
+class Alone(fx.Tracer):
+    """Follows the code of one module; its parts are called."""
+
+    def is_leaf_module(self, module: nn.Module, path: str) -> bool:
+        return True
+
+
+def written(module: nn.Module) -> fx.GraphModule | None:
+    """`module` with its own code as a graph; None where that cannot be, or depends on whether it trains."""
+    graphs, was = [], module.training
+    try:
+        for training in (True, False):
+            module.training = training
+            graphs.append(Alone().trace(module))
+    except Exception:  # code that fx cannot follow, whatever it is
+        return None
+    finally:
+        module.training = was
+    if graphs[0].python_code("self").src != graphs[1].python_code("self").src:
+        return None
+    graph = fx.GraphModule(module, graphs[0], type(module).__name__)
+    graph.train(was) if graph.training != was else None
+    return graph
+
+
+def write(net: nn.Module, paths: Sequence[str]) -> tuple[nn.Module, list[str]]:
+    """`net` with the modules at `paths` replaced by their graphs, under all their names; which of them could be."""
+    done = []
+    for path in paths:
+        module = net.get_submodule(path)
+        graph = written(module)
+        if graph is not None:
+            for parent in list(net.modules()):
+                parent._modules.update({name: graph for name, child in parent._modules.items() if child is module})
+            net = net if path else graph
+            done.append(path)
+    return net, done
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number in a graph: of module `path`, node `node`, in argument `place`, it counts channels of these `labels`."""
+
+    path: str
+    node: str
+    place: int
+    labels: Tensor
+
+
+class Reader(fx.Interpreter):
+    """Runs a graph and notes what its numbers count, by the labels of the tensors that it meets."""
+
+    def __init__(self, graph: fx.GraphModule, path: str, labels: Labels, found: list[Number]):
+        super().__init__(graph)
+        self.path, self.labels, self.found = path, labels, found
+
+    def run_node(self, n: fx.Node) -> Any:
+        out = super().run_node(n)
+        if n.op in ("call_method", "call_function"):
+            counted = list(self._counted(n, out))
+            if any(labels.any() for _, labels in counted):
+                self.found += [Number(self.path, n.name, place, labels) for place, labels in counted]
+        return out
+
+    def _counted(self, n: fx.Node, out: Any) -> Iterator[tuple[int, Tensor]]:
+        """(place, labels) of each number in what a node is given."""
+        if n.target in SHAPES and isinstance(out, Tensor):
+            labels = self.labels(out)
+            sizes = self.fetch_args_kwargs_from_env(n)[0][1:]
+            sizes = sizes[0] if sizes and isinstance(sizes[0], list | tuple) else sizes
+            for d in varying(labels):
+                if d < len(sizes) and sizes[d] != -1:
+                    yield d, _along(labels, d)
+        elif n.target in PIECES:
+            d = self._dim(n)
+            for i, piece in enumerate(out):
+                yield i, _along(self.labels(piece).expand(piece.shape), d)
+        elif n.target is operator.getitem and isinstance(self.fetch_args_kwargs_from_env(n)[0][0], Tensor):
+            yield from self._slices(n)
+
+    def _dim(self, n: fx.Node) -> int:
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        x, d = args[0], kwargs.get("dim", args[2] if len(args) > 2 else 0)
+        return int(d) % x.dim()
+
+    def _slices(self, n: fx.Node) -> Iterator[tuple[int, Tensor]]:
+        (x, index), _ = self.fetch_args_kwargs_from_env(n)
+        index = index if isinstance(index, tuple) else (index,)
+        labels = self.labels(x)
+        for d, part in enumerate(index):
+            if not isinstance(part, slice | int):
+                return
+            if isinstance(part, slice) and part.step in (None, 1) and d in varying(labels):
+                start, stop = part.indices(x.shape[d])[:2]
+                along = _along(labels, d)
+                yield 2 * d, along[:start]
+                yield 2 * d + 1, along[:stop]
+
+
+def _along(labels: Tensor, d: int) -> Tensor:
+    """The labels along one dimension, at the first place of all others."""
+    return labels.movedim(d, 0).flatten(1)[:, 0]
+
+
+def ask(net: nn.Module, numbers: Mapping[tuple[str, str], Mapping[int, tuple[Sequence[Decision], Axis]]]) -> None:
+    """Put a hole where each number stands in the graphs of `net`: by (path, node), and place there."""
+    for (path, name), places in numbers.items():
+        graph: Any = net.get_submodule(path)
+        node = next(each for each in graph.graph.nodes if each.name == name)
+        with graph.graph.inserting_before(node):
+            asked = {place: _asked(graph, f"{name}_{place}", *what) for place, what in places.items()}
+        _replace(node, asked)
+        graph.recompile()
+
+
+def _asked(graph: Any, name: str, decisions: Sequence[Decision], axis: Axis) -> Any:
+    if not decisions:
+        return len(axis.names)
+    graph.add_submodule(f"count_{name}", Counted(decisions, axis))
+    return graph.graph.call_module(f"count_{name}")
+
+
+def _replace(node: fx.Node, asked: Mapping[int, Any]) -> None:
+    if node.target in SHAPES:
+        x, *sizes = node.args
+        sizes = list(sizes[0]) if sizes and isinstance(sizes[0], list | tuple) else sizes
+        new = [asked.get(d, size) for d, size in enumerate(sizes)]
+        node.args = (x, new) if node.target is torch.reshape else (x, *new)
+    elif node.target in PIECES:
+        d = node.kwargs.get("dim", node.args[2] if len(node.args) > 2 else 0)
+        node.op, node.target = "call_function", torch.split
+        node.args, node.kwargs = (node.args[0], [asked[i] for i in sorted(asked)], d), {}
+    else:
+        x, index = node.args
+        parts = list(index) if isinstance(index, tuple) else [index]
+        for d, part in enumerate(parts):
+            if 2 * d in asked or 2 * d + 1 in asked:
+                start = asked.get(2 * d, part.start)
+                parts[d] = slice(start, asked.get(2 * d + 1, part.stop) if part.stop is not None else None)
+        node.args = (x, tuple(parts))

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from winnow.config.methods import selection, strategy
+from winnow.config.params import Params
 from winnow.config.reading import check_params, read_params
 from winnow.core.errors import Refused
 from winnow.search.methods import STRATEGIES
@@ -32,6 +33,19 @@ def test_the_shipped_file_drifts_from_no_default_but_the_size_of_its_space():
     assert given["space"]["nas_bench_201"] == {"channels": 16, "cells": 1}
     assert {**given, "space": None} == {**default, "space": None}
     assert len(FILE.read_text().splitlines()) < 85
+
+
+def test_the_page_of_parameters_holds_every_key_and_its_default():
+    page = (FILE.parent / "docs/params.md").read_text()
+    every = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
+    told = Params().model_dump()
+    assert keys_of(every) == keys_of(told)
+    assert check_params(every, methods=False).model_dump() == told
+
+
+def keys_of(tree: dict, prefix: str = "") -> set[str]:
+    inner = (keys_of(value, f"{prefix}{name}.") for name, value in tree.items() if isinstance(value, dict))
+    return {prefix + name for name in tree}.union(*inner)
 
 
 def test_a_file_of_before_is_read_as_it_was():

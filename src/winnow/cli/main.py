@@ -9,7 +9,7 @@ import click
 
 from winnow import __version__
 from winnow.cli.clean import clean
-from winnow.cli.methods import check, proxies, selections, strategies
+from winnow.cli.methods import check, proxies, selections, strategies, tasks
 from winnow.cli.predictors import predict
 from winnow.cli.proxies import rank, score
 from winnow.cli.trials import replay, table
@@ -163,6 +163,7 @@ def ui(folder: Path, port: int) -> None:
 cli.add_command(strategies)
 cli.add_command(selections)
 cli.add_command(proxies)
+cli.add_command(tasks)
 cli.add_command(check)
 cli.add_command(use)
 cli.add_command(table)

@@ -58,6 +58,21 @@ def proxies(name: str | None) -> None:
 
 
 @click.command()
+@_name
+def tasks(name: str | None) -> None:
+    """What can be learnt (task), by which numbers it is judged, and which losses and pictures come with it."""
+    from winnow.tasks import TASKS, task_named
+
+    for each in [name] if name else TASKS:
+        found = task_named(each)
+        numbers = ", ".join(f"{key} ({metric.goal})" for key, metric in found.metrics.items())
+        click.echo(click.style(each, bold=True) + f"  reads {', '.join(found.reads)}; tells {found.target}")
+        click.echo(f"  judged by {numbers}; the first decides")
+        if found.pictures:
+            click.echo(f"  pictures: {', '.join(found.pictures)}")
+
+
+@click.command()
 @click.argument("path")
 def check(path: str) -> None:
     """Hold a strategy or a selection, my_package.my_module:name, against its contract.

@@ -36,13 +36,22 @@ from winnow.run.controls import check_comparison, controls
 from winnow.run.draw import draw_architecture
 from winnow.run.limits import Limits
 from winnow.run.model import load_model
-from winnow.run.report import write_report
+from winnow.run.report import spread, write_report
 from winnow.run.searches import other_finds, random_find
 from winnow.run.verdict import Alike, nothing_compared, rival, verdict
 from winnow.run.work import Work, final_space, working
 from winnow.system.machine import usable_cores
 from winnow.train.building import fresh, laid
 
+ACCURACY = {  # names of reports/evaluate.json where the metric is accuracy
+    **{f"score_{name}": f"accuracy_{name}" for name in ("mean", "sd", "ci_low", "ci_high")},
+    "scores": "accuracies",
+    "found_scores": "found_accuracies",
+    "find_scores": "find_accuracies",
+    "control_score_mean": "control_accuracy_mean",
+    "control_score_sd": "control_accuracy_sd",
+    "control_scores": "control_accuracies",
+}
 COLOURS = {"yes": "green", "no": "red", "cannot tell": "yellow"}
 
 
@@ -54,18 +63,25 @@ def main(params: Params, folder: Path) -> None:
         arch = files.read_architecture(folder / files.ARCHITECTURE, space, params.space.name)
         models = [_retrained(work, arch, seed) for seed in params.retrain.seeds]
         told, test = _compared(work, space, arch)
-        chances = [tested.probabilities(model, test, params.evaluate.batch) for model in models]
+        found = [tested.outputs(model, test, params.evaluate.batch) for model in models]
         result = {
-            **_accuracy([tested.right(each, test) for each in chances]),
+            **_scores(work, found, test),
             **told,
             **_costs(models[0], test, work),
-            "ece": tested.reliability(chances, test)[0],
-            "eces": [tested.reliability([each], test)[0] for each in chances],
-            "classes": test.facts["classes"],
-            "per_class": tested.per_class(chances, test),
+            **work.task.told(found, test.answers.cpu(), test.facts),
             "architecture": arch.digest,
         }
-        _write(work, to_bytes(draw_architecture(space, arch), "svg").decode(), result, chances, test)
+        _write(work, to_bytes(draw_architecture(space, arch), "svg").decode(), named(result), found, test)
+
+
+def named(result: dict[str, Any]) -> dict[str, Any]:
+    """`result` and, where its metric is accuracy, the same under the names that such reports had before tasks."""
+    if result["metric"] != "accuracy":
+        return result
+    told = result | {old: result[name] for name, old in ACCURACY.items() if name in result}
+    if sought := result.get("random_search"):
+        told["random_search"] = sought | {"accuracies": sought["scores"]}
+    return told
 
 
 def _retrained(work: Work, arch: Architecture, seed: int) -> nn.Module:
@@ -99,45 +115,53 @@ def _compared(work: Work, space: Space, arch: Architecture) -> tuple[dict[str, A
     with compared(work, trained) as paths:
         test = work.split("test")
         pairs = zip(trained, paths, strict=True)
-        answers = {network: _answers(work, space, *network, path, test) for network, path in pairs}
-    told = {name: [answers[network] for network in group] for name, group in groups.items()}
-    percents = {name: [tested.percent(each) for each in group] for name, group in told.items()}
-    limits = Limits.of(params, work.folder, space)
-    alike = Alike(
-        percents["found"],
-        percents["others"],
-        percents["controls"],
-        torch.stack([*told["found"], *told["others"], *told["controls"]]).numpy(),
-    )
+        judged = {network: _judged(work, space, *network, path, test) for network, path in pairs}
+    scores = {name: [judged[network][0] for network in group] for name, group in groups.items()}
+    counted = {name: [judged[network][1] for network in group] for name, group in groups.items()}
+    limits, metric = Limits.of(params, work.folder, space), work.task.first
+    answers = _stacked([*counted["found"], *counted["others"], *counted["controls"]])
+    alike = Alike(scores["found"], scores["others"], scores["controls"], answers, metric)
+    sides = (_stacked(counted["found"]), _stacked(counted["rival"])) if sought is not None else (None, None)
+    both = None if sides[0] is None else sides
     result = {
         **verdict(alike, params.evaluate.searches, limits.describe() if limits else ""),
-        "found_accuracies": percents["found"],
+        "found_scores": scores["found"],
         "finds": [each.digest for each in (arch, *others)],
-        "find_accuracies": alike.finds,
+        "find_scores": alike.finds,
         "limits": limits.describe() if limits else None,
-        **_controls(work, space, random, percents["controls"]),
-        "random_search": None if sought is None else rival(sought.digest, percents, told),
+        **_controls(work, space, random, scores["controls"]),
+        "random_search": None
+        if sought is None
+        else rival(sought.digest, scores["found"], scores["rival"], both, metric),
     }
     return result, test
 
 
-def _answers(work: Work, space: Space, arch: Architecture, seed: int, weights: Path, test: Split) -> Tensor:
-    """Which test images the network of these weights tells rightly."""
+def _stacked(counted: Sequence[Tensor | None]) -> Any:
+    """(networks, rows), or None where the metric is no mean over rows."""
+    kept = [each for each in counted if each is not None]
+    return torch.stack(kept).numpy() if kept else None
+
+
+def _judged(
+    work: Work, space: Space, arch: Architecture, seed: int, weights: Path, test: Split
+) -> tuple[float, Tensor | None]:
+    """The score of the network of these weights, and what each test row counts in it."""
     model = fresh(space, arch, work.device, initial(seed))
     files.load_state(model, files.read_tensors(weights, "evaluate")[0], weights)
-    model = laid(model).eval()
-    return tested.right(tested.probabilities(model, test, work.params.evaluate.batch), test)
+    found = tested.outputs(laid(model).eval(), test, work.params.evaluate.batch)
+    return tested.score(work.task, found, test), tested.counted(work.task, found, test)
 
 
-def _controls(work: Work, space: Space, random: list[Architecture], accuracies: list[float]) -> dict[str, Any]:
+def _controls(work: Work, space: Space, random: list[Architecture], scores: list[float]) -> dict[str, Any]:
     """The random networks as they were drawn, with their sizes."""
     children = [space.derive(each).eval() for each in random]
     params, macs = [cost.params(child) for child in children], [cost.macs(child, space.image) for child in children]
     return {
-        "control_accuracy_mean": statistics.fmean(accuracies) if accuracies else None,
-        "control_accuracy_sd": _sd(accuracies),
-        "control_n": len(accuracies),
-        "control_accuracies": accuracies,
+        "control_score_mean": statistics.fmean(scores) if scores else None,
+        "control_score_sd": _sd(scores),
+        "control_n": len(scores),
+        "control_scores": scores,
         "controls": [each.digest for each in random],
         "control_params": params,
         "control_macs": macs,
@@ -146,19 +170,24 @@ def _controls(work: Work, space: Space, random: list[Architecture], accuracies: 
     }
 
 
-def _accuracy(answers: Sequence[Tensor]) -> dict[str, Any]:
-    """Of what is delivered, one value a seed, on the test images."""
-    accuracies = [tested.percent(each) for each in answers]
-    interval = mean_interval(accuracies)
+def _scores(work: Work, found: Sequence[Tensor], test: Split) -> dict[str, Any]:
+    """Of what is delivered, one value a seed, on the test rows."""
+    task = work.task
+    scores = [tested.score(task, each, test) for each in found]
+    interval = mean_interval(scores, (task.first.low, task.first.high))
+    counted = [tested.counted(task, each, test) for each in found]
+    right = [each.tolist() for each in counted if each is not None and each.dtype == torch.bool]
     return {
-        "accuracy_mean": statistics.fmean(accuracies),
-        "accuracy_sd": _sd(accuracies),
-        "n": len(accuracies),
-        "accuracy_ci_low": interval.low if interval else None,
-        "accuracy_ci_high": interval.high if interval else None,
-        "accuracies": accuracies,
-        "test_images": len(answers[0]),
-        "right": packed(each.tolist() for each in answers),
+        "metric": task.metric,
+        "goal": task.first.goal,
+        "score_mean": statistics.fmean(scores),
+        "score_sd": _sd(scores),
+        "n": len(scores),
+        "score_ci_low": interval.low if interval else None,
+        "score_ci_high": interval.high if interval else None,
+        "scores": scores,
+        "test_images": len(test),
+        **({"right": packed(right)} if right else {}),
     }
 
 
@@ -186,32 +215,37 @@ def _costs(model: nn.Module, test: Split, work: Work) -> dict[str, Any]:
     }
 
 
-def _write(work: Work, drawing: str, result: dict[str, Any], chances: list[Tensor], test: Split) -> None:
+def _write(work: Work, drawing: str, result: dict[str, Any], found: list[Tensor], test: Split) -> None:
     folder, params, reports = work.folder, work.params, files.REPORTS
     first = params.retrain.seeds[0]
     with files.atomic(folder / files.MODEL) as temporary:  # the first seed's: to choose by test accuracy is to cheat
         shutil.copyfile(folder / files.retrained(first), temporary)
     files.write_json(folder / reports / "evaluate.json", result)
-    files.write_rows(folder / reports / "calibration.csv", tested.reliability(chances, test)[1])
-    files.write_rows(folder / reports / "confusion.csv", tested.confusion(chances, test))
+    shutil.rmtree(folder / files.ERRORS, ignore_errors=True)  # pictures of another task
+    pictures = work.task.pictures
+    rows = {name: each.rows(found, test.answers.cpu(), test.facts) for name, each in pictures.items()}
+    (folder / files.ERRORS).mkdir(parents=True)
+    for name, table in rows.items():
+        files.write_rows(folder / files.ERRORS / f"{name}.csv", table)
     write_report(params, folder, drawing, folder / reports / "report.html")
     numbers = {k: v for k, v in result.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     work.run.summary(numbers, note=result["verdict"], tags={"winnow.verdict": result["outcome"]})
     work.run.tag("winnow.architecture", result["architecture"])
-    for name in ("evaluate.json", "calibration.csv", "confusion.csv", "report.html"):
-        work.run.artifact(folder / reports / name)
-    work.picture("confusion", "confusion", tested.confusion(chances, test))
+    for path in (*(files.ERRORS / f"{name}.csv" for name in rows), reports / "evaluate.json", reports / "report.html"):
+        work.run.artifact(folder / path)
+    for name, table in rows.items():
+        work.picture(name, pictures[name].chart, table)
     if result["control_n"]:
-        found = result["find_accuracies" if len(result["finds"]) > 1 else "found_accuracies"]
-        work.picture("found_against_random", "against_controls", found, result["control_accuracies"])
+        points = result["find_scores" if len(result["finds"]) > 1 else "found_scores"]
+        work.picture("found_against_random", "against_controls", points, result["control_scores"], work.task.metric)
     work.run.model(
         "winnow.run.model:logged_model",
         [folder / files.MODEL],
         list(test.facts["shape"]),
         arguments={"file": files.MODEL.name, "space": params.space.code, "task": params.task},
     )
-    spread = f" ± {result['accuracy_sd']:.2f}" if result["accuracy_sd"] is not None else ""
-    work.say(f"test accuracy {result['accuracy_mean']:.2f}{spread} % (n = {result['n']}), ECE {result['ece']:.2f}")
+    calibration = f", ECE {result['ece']:.2f}" if "ece" in result else ""
+    work.say(f"test {result['metric']} {spread(work.task.first, result)} (n = {result['n']}){calibration}")
     work.say(
         f"  {result['params']:,} params, {result['macs'] / 1e6:.2f} M MACs, {result['latency_ms']:.2f} ms "
         f"[{result['latency_low']:.2f}, {result['latency_high']:.2f}] an image on {result['latency_device']}"

@@ -34,13 +34,13 @@ def main(params: Params, folder: Path) -> None:
             limit_test=data.limit_test,
             own=data.options,
         )
-        rows = {name: split["rows"] for name, split in manifest["splits"].items()}
+        facts, rows = manifest["facts"], {name: split["rows"] for name, split in manifest["splits"].items()}
         for name, split in manifest["splits"].items():
             work.run.dataset(name, split["digest"], files.SPLITS / f"{name}.parquet", name)
         metrics = {
             "images": rows,
-            "classes": len(manifest["facts"]["classes"]),
-            "shape": manifest["facts"]["shape"],
+            **{name: facts[name] for name in ("shape",) if name in facts},
+            **({"classes": len(facts["classes"])} if "classes" in facts else {}),
             "duplicates": manifest["duplicates"],
         }
         left_out = [f"{count} {reason}" for reason, count in manifest.get("left_out", {}).items()]
@@ -49,9 +49,9 @@ def main(params: Params, folder: Path) -> None:
         files.write_json(folder / files.REPORTS / "prepare.json", metrics)
         work.run.metrics({f"images_{name}": count for name, count in rows.items()})
         work.run.artifact(folder / files.SPLITS / "manifest.json")
-        shape = "x".join(str(side) for side in manifest["facts"]["shape"])
         counts = ", ".join(f"{name} {count}" for name, count in rows.items())
-        work.say(f"prepared {data.source}: {shape}, {work.task.described(manifest['facts'])}; {counts}")
+        told = work.task.described(facts)
+        work.say(f"prepared {data.source}: {told}{'; ' if told else ''}{counts}")
         for note in [f"left out: {', '.join(left_out)}"] * bool(left_out) + manifest.get("notes", []):
             work.say(f"  {escape(note)}")
         work.say(f"  wrote {files.SPLITS}/; next: winnow search")

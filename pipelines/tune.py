@@ -48,26 +48,28 @@ def main(params: Params, folder: Path) -> None:
 
 def _tune(work: Work) -> None:
     task = _task(work)
-    base = work.params.retrain.recipe()
+    base, metric = work.params.retrain.recipe(), work.task.metric
     with study(work, task) as rows:
         winner = best(task.plan, rows)
         tuned = json.loads(winner.parameters)
-        accuracy, standing = winner.objectives["accuracy"], _standing(task.plan, rows)
+        score, standing = winner.objectives[metric], _standing(task.plan, rows, metric)
         matters = importance(task.plan, task.search, rows)
         metrics = {
             "trials": len(rows),
             "best_trial": winner.number,
-            "accuracy": accuracy,
-            "accuracy_as_it_stands": standing,
+            "metric": metric,
+            metric: score,
+            f"{metric}_as_it_stands": standing,
         }
         _write(work, curve(task.plan, rows), tuned, metrics, matters)
         record(work, task, rows, files.TUNE_TRIALS)
-        work.picture("tuning", "history", curve(task.plan, rows), "accuracy")
+        work.picture("tuning", "history", curve(task.plan, rows), metric)
         if matters:
             work.picture("importance", "importances", matters)
     changed = ", ".join(f"{name} {getattr(base, name)} → {_short(value)}" for name, value in tuned.items())
-    against = "" if standing is None else f" against {standing:.2f} % of the recipe as it stands"
-    work.say(f"best of {len(rows)} trials is {winner.number}: {accuracy:.2f} %{against} (split select)")
+    text = work.task.first.text
+    against = "" if standing is None else f" against {text(standing)} of the recipe as it stands"
+    work.say(f"best of {len(rows)} trials is {winner.number}: {text(score)}{against} (split select)")
     work.say(f"  {changed if winner.number or standing is None else 'nothing changes'}")
 
 
@@ -103,9 +105,9 @@ def _task(work: Work) -> Request:
     )
 
 
-def _standing(plan: Plan, rows: list[Row]) -> float | None:
-    """Accuracy of the recipe as it stands, where trial 0 was it and completed."""
-    return rows[0].objectives["accuracy"] if plan.first and rows[0].state == COMPLETE else None
+def _standing(plan: Plan, rows: list[Row], metric: str) -> float | None:
+    """The `metric` of the recipe as it stands, where trial 0 was it and completed."""
+    return rows[0].objectives[metric] if plan.first and rows[0].state == COMPLETE else None
 
 
 def _write(
@@ -123,7 +125,7 @@ def _write(
     files.write_rows(folder / files.REPORTS / "importance.csv", shown, ("parameter", "importance"))
     for path in (files.RECIPE, files.REPORTS / "tune.csv", files.REPORTS / "importance.csv"):
         work.run.artifact(folder / path)
-    work.run.metrics({name: value for name, value in metrics.items() if value is not None})
+    work.run.metrics({name: value for name, value in metrics.items() if isinstance(value, int | float)})
 
 
 def _short(value: Any) -> str:

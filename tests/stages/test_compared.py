@@ -18,6 +18,7 @@ from winnow.run import controls, files, searches
 from winnow.run.answers import packed, unpacked
 from winnow.run.verdict import Alike, rival, verdict
 from winnow.run.work import final_space
+from winnow.tasks.task import PERCENT
 from winnow.tools.plan import plan
 from winnow.trust.same import LATENCY
 
@@ -231,7 +232,8 @@ def test_random_search_is_told_apart_only_by_an_interval():
             name: [torch.arange(40) < 40 * v / 100 for v in values]
             for name, values in (("found", found), ("rival", other))
         }
-        return rival("abc", {"found": found, "rival": other}, rows)
+        answers = tuple(torch.stack(rows[name]).numpy() for name in ("found", "rival"))
+        return rival("abc", found, other, answers, PERCENT)
 
     assert beside([90.0, 90.0, 90.0], [10.0, 10.0, 10.0])["outcome"] == "yes"
     assert beside([10.0, 10.0, 10.0], [90.0, 90.0, 90.0])["outcome"] == "no"

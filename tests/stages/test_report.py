@@ -61,7 +61,7 @@ def test_names_of_classes_are_text_not_markup(folder):
 
 @pytest.mark.parametrize(
     "missing",
-    ["artifacts/evidence.parquet", "reports/search.csv", "reports/confusion.csv", "artifacts/selections.json"],
+    ["artifacts/evidence.parquet", "reports/search.csv", "reports/errors/confusion.csv", "artifacts/selections.json"],
 )
 def test_a_missing_part_is_named_in_its_place(folder, missing):
     (folder / missing).unlink()

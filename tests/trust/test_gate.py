@@ -232,3 +232,17 @@ def test_the_command_prints_markdown_and_has_a_status(project, capsys):
     assert cli.run(["gate", "--against", "nowhere", "--folder", str(project)]) == 2
     assert cli.run(["gate", "--against", "--all", "--folder", str(project)]) == 2
     assert "no revision" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("shift", "outcome"), [(0.0, "yes"), (-10.0, "yes"), (0.3, "yes"), (10.0, "no")])
+def test_a_first_metric_that_is_better_the_lower_it_is_judged_by_its_own_direction(project, shift, outcome):
+    def error(by):
+        scores = [29.9 + by, 30.0 + by, 30.1 + by]
+        told = {"metric": "error", "goal": "minimize", "score_mean": 30.0 + by, "scores": scores}
+        return {**dict.fromkeys(("accuracy_mean", "accuracies", "ece", "eces"), "gone"), **told}
+
+    metrics(project, **error(0.0))
+    git(project, "commit", "--all", "--quiet", "--message", "another task")
+    metrics(project, **error(shift))
+    (row,) = [row for row in gate(project, "main").rows if row.metric == "evaluate.score_mean"]
+    assert (row.better, row.outcome) == ("lower", outcome)

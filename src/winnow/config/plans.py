@@ -9,6 +9,7 @@ from winnow.config.params import Params
 from winnow.config.section import nearest
 from winnow.core.errors import Refused
 from winnow.search.strategy import TRIALS
+from winnow.tasks import task_named
 from winnow.train.recipes import Recipe
 from winnow.trials.plan import Plan
 
@@ -30,10 +31,10 @@ def plan_of_search(params: Params) -> Plan:
 
 def plan_of_tune(params: Params, first: dict[str, Any]) -> Plan:
     """The study of stage tune, whose trial 0 has the parameters `first`; its seed is the stage's to set."""
-    tune = params.tune
+    tune, task = params.tune, task_named(params.task)
     epochs = tune.epochs or params.retrain.recipe().epochs
     return Plan(
-        objectives={"accuracy": "maximize"},
+        objectives={task.metric: task.first.goal},
         sampler=tune.sampler,
         sampler_options=tune.sampler_options,
         stopper=tune.stopper,

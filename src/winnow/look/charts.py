@@ -92,8 +92,8 @@ def reliability(rows: Rows) -> Figure:
 
 
 @styled()
-def against_controls(found: Sequence[float], controls: Sequence[float]) -> Figure:
-    """Test accuracies of the found architecture (one point a seed) and of random ones (one point an architecture)."""
+def against_controls(found: Sequence[float], controls: Sequence[float], metric: str = "accuracy") -> Figure:
+    """Test scores by `metric`: of the found architecture, one point a seed, and of random ones, one an architecture."""
     figure = sheet(WIDTH, 150)
     axes = figure.add_subplot()
     groups = [("random", controls, CONTROL), ("found", found, ACCENT)]
@@ -103,7 +103,7 @@ def against_controls(found: Sequence[float], controls: Sequence[float]) -> Figur
             mean = sum(values) / len(values)
             axes.plot([mean, mean], [y - 0.25, y + 0.25], color=colour, linewidth=2.5)
     axes.set_yticks([0, 1], [f"{name} (n = {len(values)})" for name, values, _ in groups])
-    axes.set(ylim=(-0.6, 1.6), xlabel="test accuracy in percent; bars are means")
+    axes.set(ylim=(-0.6, 1.6), xlabel=f"test {metric.replace('_', ' ')}; bars are means")
     axes.grid(axis="y", visible=False)
     return figure
 

@@ -96,14 +96,15 @@ def difference(
     return _cut(Estimate(gap, gap - half, gap + half, len(a) + len(b)), (-width, width))
 
 
-def image_variance(a: ArrayLike, b: ArrayLike) -> float:
-    """Variance of mean(a) - mean(b), in points of percent squared, over other test images of the same kind.
+def image_variance(a: ArrayLike, b: ArrayLike, unit: float = 100.0) -> float:
+    """Variance of mean(a) - mean(b), in squares of `unit` (percent), over other test images of the same kind.
 
-    `a` (networks, images) and `b` (others, images) say which answers are right, on the same images in the same order:
-    paired, so that an image that is hard for everybody adds nothing. What differs between networks image by image is in
-    the variance between networks too: together they count a little too much rather than too little.
+    `a` (networks, images) and `b` (others, images) say what each image counts, such as which answers are right, on the
+    same images in the same order: paired, so that an image that is hard for everybody adds nothing. What differs
+    between networks image by image is in the variance between networks too: together they count a little too much
+    rather than too little.
     """
-    gaps = 100 * (np.asarray(a, dtype=np.float64).mean(0) - np.asarray(b, dtype=np.float64).mean(0))
+    gaps = unit * (np.asarray(a, dtype=np.float64).mean(0) - np.asarray(b, dtype=np.float64).mean(0))
     return float(gaps.var(ddof=1) / len(gaps)) if len(gaps) > 1 else 0.0
 
 

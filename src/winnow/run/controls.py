@@ -13,6 +13,7 @@ from winnow.measure.judgement import fewest_controls
 from winnow.run.combinations import elsewhere
 from winnow.run.limits import Limits
 from winnow.run.work import final_space
+from winnow.tasks import task_named
 from winnow.train.seeds import derived, rng
 
 
@@ -39,6 +40,7 @@ def controls(params: Params, folder: Path, found: tuple[Architecture, ...] = ())
 
 def rival_changes(params: Params) -> dict[str, Any]:
     """By dotted key, what makes a search a random one: no supernet, no model of what is good, the best by its trial."""
+    task = task_named(params.task)
     return {
         "search.strategy": "trials",
         "search.trials.count": params.evaluate.random_search,
@@ -46,7 +48,7 @@ def rival_changes(params: Params) -> dict[str, Any]:
         "search.trials.sampler": "random",
         "search.trials.sampler_options": {},
         "search.trials.evaluator": "training",
-        "search.trials.objectives": {"accuracy": "maximize"},
+        "search.trials.objectives": {task.metric: task.first.goal},
         "search.trials.ranges": {},
         "select.methods": ["best"],
     }

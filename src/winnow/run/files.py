@@ -38,6 +38,7 @@ RECIPE = Path("artifacts/tune/recipe.json")
 TUNE_TRIALS = Path("artifacts/tune/trials.parquet")
 MODEL = Path("artifacts/model.safetensors")
 REPORTS = Path("reports")
+ERRORS = REPORTS / "errors"  # a file a picture of the task
 RUNS = lineage.RUNS
 
 ARCHITECTURE_FORMAT = "winnow.architecture/1"

@@ -19,6 +19,7 @@ from winnow.look.style import to_bytes
 from winnow.run import files
 from winnow.run.lineage import of_this_run, record_of, runs_of
 from winnow.tasks import task_named
+from winnow.tasks.task import Metric, Task
 from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import as_rows, read_table
 
@@ -44,7 +45,7 @@ def write_report(params: Params, folder: Path, drawing: str, out: Path) -> None:
     Shown is this run and no other: which files, `params` say, and the record of the stage that wrote them, whether they
     are still those (`lineage.of_this_run`). A part whose files are missing or of another run says so in its place.
     """
-    result = _json(folder / "reports/evaluate.json")
+    result, task = _json(folder / "reports/evaluate.json"), task_named(params.task)
 
     def of(run: str, build: Callable[[Path], str]) -> Callable[[], str]:
         why = of_this_run(folder, run)
@@ -52,13 +53,13 @@ def write_report(params: Params, folder: Path, drawing: str, out: Path) -> None:
 
     sections: list[tuple[str, Callable[[], str]]] = [
         ("What was found", lambda: _inline(drawing) + _collapse(folder)),
-        ("Did the search help?", lambda: _help(result)),
+        ("Did the search help?", lambda: _help(result, task)),
         ("Selection", of("select", _selection)),
         ("Evidence", of("select", _evidence)),
         ("Search", of("search", _search)),
-        ("Tuning", of("tune", _tuning)),
+        ("Tuning", of("tune", lambda folder: _tuning(folder, params))),
         ("Retraining", lambda: _retraining(folder, params.retrain.seeds)),
-        ("Where it errs", lambda: _errors(folder, result)),
+        ("Where it errs", lambda: _errors(folder, result, task)),
         ("Data", of("prepare", _data)),
         ("Lineage", lambda: _lineage(folder, params)),
     ]
@@ -66,7 +67,7 @@ def write_report(params: Params, folder: Path, drawing: str, out: Path) -> None:
     page = (
         f"<!doctype html>\n<html lang='en'><meta charset='utf-8'><title>winnow report</title><style>{STYLE}</style>\n"
     )
-    files.write_text(out, f"{page}{_headline(result)}\n{body}</html>\n")
+    files.write_text(out, f"{page}{_headline(result, task.first)}\n{body}</html>\n")
 
 
 def collapsed(choices: Mapping[str, Any]) -> float | None:
@@ -79,17 +80,23 @@ def collapsed(choices: Mapping[str, Any]) -> float | None:
     return sum(value in PARAMETER_FREE for value in known) / len(known) if known else None
 
 
-def _headline(result: Mapping[str, Any]) -> str:
+def spread(metric: Metric, result: Mapping[str, Any]) -> str:
+    """The mean over seeds with its standard deviation: "99.16 ± 0.28 %"."""
+    mean, sd = metric.text(result["score_mean"]), result["score_sd"]
+    if sd is None:
+        return mean
+    return f"{mean.removesuffix(f' {metric.unit}')} ± {metric.text(sd)}"
+
+
+def _headline(result: Mapping[str, Any], metric: Metric) -> str:
     colour = {"yes": "yes", "no": "no", "cannot tell": "open"}[result["outcome"]]
-    spread = f" ± {result['accuracy_sd']:.2f}" if result["accuracy_sd"] is not None else ""
     numbers = {
-        f"test accuracy, percent (n = {result['n']})": f"{result['accuracy_mean']:.2f}{spread}",
+        f"test {result['metric']} (n = {result['n']})": spread(metric, result),
         "parameters": f"{result['params']:,}",
         "million multiply-accumulates": f"{result['macs'] / 1e6:.2f}",
         f"ms an image, {result['latency_device']}": f"{result['latency_ms']:.2f} [{result['latency_low']:.2f}, "
         f"{result['latency_high']:.2f}]",
-        "calibration error, points": f"{result['ece']:.2f}",
-    }
+    } | ({"calibration error, points": f"{result['ece']:.2f}"} if "ece" in result else {})
     shown = "".join(f"<div><b>{_text(value)}</b>{_text(name)}</div>" for name, value in numbers.items())
     title = f"<h1>Architecture {_text(result['architecture'])}</h1>"
     return f"{title}<p class='verdict {colour}'>{_text(result['verdict'])}</p><div class='numbers'>{shown}</div>"
@@ -105,7 +112,7 @@ def _collapse(folder: Path) -> str:
     return f"<p class='quiet'>{text}.</p>"
 
 
-def _help(result: Mapping[str, Any]) -> str:
+def _help(result: Mapping[str, Any], task: Task) -> str:
     if not result["control_n"]:
         return "<p class='quiet'>evaluate.controls was 0: there is nothing to compare with.</p>"
     several = len(result["finds"]) > 1
@@ -116,20 +123,20 @@ def _help(result: Mapping[str, Any]) -> str:
     explained = (
         "<p class='quiet'>Each point is a network trained from scratch and tested once, all alike: by the recipe as it "
         f"stands in params.yaml, which was tuned on none of them. There is {found}, and random architectures{limits}. "
-        "A yes would come by chance in at most one case of twenty. The accuracy above is that of the delivered model, "
-        "which the tuned recipe trained.</p>"
+        f"A yes would come by chance in at most one case of twenty. The {task.metric} above is that of the delivered "
+        "model, which the tuned recipe trained.</p>"
     )
-    points = result["find_accuracies" if several else "found_accuracies"]
+    points = result["find_scores" if several else "found_scores"]
     rival = result["random_search"]
     beside = f"<p>Random search: {_text(rival['verdict'])}.</p>" if rival else ""
     sizes = zip(result["controls"], result["control_params"], result["control_macs"], strict=True)
     rows = [
-        [digest, f"{params:,}", f"{macs / 1e6:.2f}", f"{accuracy:.2f}"]
-        for (digest, params, macs), accuracy in zip(sizes, result["control_accuracies"], strict=True)
+        [digest, f"{params:,}", f"{macs / 1e6:.2f}", task.first.text(score)]
+        for (digest, params, macs), score in zip(sizes, result["control_scores"], strict=True)
     ]
-    table = _table(["random architecture", "params", "M MACs", "accuracy, percent"], rows)
+    table = _table(["random architecture", "params", "M MACs", task.metric], rows)
     folded = f"<details><summary>The random architectures</summary>{table}</details>"
-    return explained + _svg(charts.against_controls(points, result["control_accuracies"])) + beside + folded
+    return explained + _svg(charts.against_controls(points, result["control_scores"], task.metric)) + beside + folded
 
 
 def _selection(folder: Path) -> str:
@@ -226,15 +233,14 @@ def _trials(folder: Path) -> str:
     return note + _svg(trials.history(curve, objectives[0])) + pareto + _table(heads, cells)
 
 
-def _tuning(folder: Path) -> str:
+def _tuning(folder: Path, params: Params) -> str:
     metrics, recipe = _json(folder / "reports/tune.json"), _json(folder / files.RECIPE)
     if not metrics["trials"]:
         return "<p class='quiet'>tune.trials was 0: retraining went by the recipe as it stands.</p>"
-    standing = metrics["accuracy_as_it_stands"]
-    against = "" if standing is None else f", {standing:.2f} % with the recipe as it stands (trial 0)"
-    note = (
-        f"<p>Best of {metrics['trials']} trials is {metrics['best_trial']}: {metrics['accuracy']:.2f} %{against}.</p>"
-    )
+    metric = metrics["metric"]
+    standing, text = metrics[f"{metric}_as_it_stands"], task_named(params.task).first.text
+    against = "" if standing is None else f", {text(standing)} with the recipe as it stands (trial 0)"
+    note = f"<p>Best of {metrics['trials']} trials is {metrics['best_trial']}: {text(metrics[metric])}{against}.</p>"
     changed = [
         [name, str(recipe["base"][name]), f"{value:.4g}" if isinstance(value, float) else str(value)]
         for name, value in recipe["tuned"].items()
@@ -243,7 +249,7 @@ def _tuning(folder: Path) -> str:
     bars = _svg(trials.importances(shares)) if shares else ""
     return (
         note
-        + _svg(trials.history(_csv(folder / "reports/tune.csv"), "accuracy on select, percent"))
+        + _svg(trials.history(_csv(folder / "reports/tune.csv"), f"{metric} on select"))
         + _table(["field", "as it stands", "used"], changed)
         + bars
     )
@@ -253,26 +259,32 @@ def _retraining(folder: Path, seeds: Sequence[int]) -> str:
     others = {seed: why for seed in seeds if (why := of_this_run(folder, f"retrain-{seed}"))}
     groups = {f"seed {s}": _csv(folder / f"reports/retrain/{s}.csv") for s in seeds if s not in others}
     told = "".join(f"<p class='quiet'>Seed {seed}: {_text(why)}.</p>" for seed, why in others.items())
-    return told + (_svg(charts.curves(groups, ["loss", "accuracy", "lr"])) if groups else "")
+    return told + (_svg(charts.curves(groups, _curves(groups))) if groups else "")
 
 
-def _errors(folder: Path, result: Mapping[str, Any]) -> str:
-    rows = [
-        [name, "–" if value is None else f"{value:.2f}"]
-        for name, value in zip(result["classes"], result["per_class"], strict=True)
+def _curves(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """What was told of every epoch."""
+    return [name for name in next(iter(groups.values()))[0] if name != "epoch"]
+
+
+def _errors(folder: Path, result: Mapping[str, Any], task: Task) -> str:
+    """The pictures of the task, and accuracy by class where it tells of that."""
+    told = zip(result.get("classes", ()), result.get("per_class", ()), strict=True)
+    rows = [[name, "–" if value is None else f"{value:.2f}"] for name, value in told]
+    table = _table(["class", "accuracy, percent"], rows) if rows else ""
+    drawn = [
+        _svg(getattr(charts, picture.chart)(_csv(folder / files.ERRORS / f"{name}.csv")))
+        for name, picture in task.pictures.items()
     ]
-    confusion = _svg(charts.confusion(_csv(folder / "reports/confusion.csv")))
-    calibration = _svg(charts.reliability(_csv(folder / "reports/calibration.csv")))
-    return _table(["class", "accuracy, percent"], rows) + confusion + calibration
+    return table + "".join(drawn)
 
 
 def _data(folder: Path) -> str:
     manifest = _json(folder / files.SPLITS / "manifest.json")
     rows = [[name, f"{split['rows']:,}", split["digest"]] for name, split in manifest["splits"].items()]
     dropped = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in manifest["duplicates"].items())
-    facts = manifest["facts"]
-    shape = " x ".join(str(side) for side in facts["shape"])
-    what = f"{manifest['source']}: {shape}, {task_named(manifest['task']).described(facts)}; duplicates: {dropped}."
+    told = task_named(manifest["task"]).described(manifest["facts"])
+    what = f"{manifest['source']}: {told}; duplicates: {dropped}."
     if left_out := manifest.get("left_out"):
         what += f" Left out: {', '.join(f'{count} {reason}' for reason, count in left_out.items())}."
     what = " ".join([what, *(f"{note}." for note in manifest.get("notes", []))])

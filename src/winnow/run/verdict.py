@@ -3,33 +3,34 @@
 One search makes a claim about the network it found, several make one about the search (`winnow.measure.judgement`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from winnow.measure import judgement
 from winnow.measure.compare import Estimate
 from winnow.measure.judgement import CANNOT_TELL, NO, YES, Judgement
+from winnow.tasks.task import PERCENT, Metric
 
 HELPED = {YES: True, NO: False, CANNOT_TELL: None}
 
 
 @dataclass(frozen=True)
 class Alike:
-    """Accuracies in percent of networks that were trained alike, and which test images (networks, images) each told.
+    """Scores, by the first metric of a task, of networks that were trained alike.
 
     `found` are retrainings of the found network, that of `retrain.seeds`' first seed first; `others` one retraining of
-    each other network that further searches found; `controls` of each random one. `answers` are in the same order.
+    each other network that further searches found; `controls` of each random one. `answers` (networks, rows) are what
+    each test row counted, in the same order; None where the metric is no mean over rows.
     """
 
     found: Sequence[float]
     others: Sequence[float]
     controls: Sequence[float]
-    answers: ArrayLike
+    answers: ArrayLike | None
+    metric: Metric = PERCENT
 
     @property
     def finds(self) -> list[float]:
@@ -38,11 +39,15 @@ class Alike:
 
 
 def verdict(alike: Alike, searches: int, within: str) -> dict[str, Any]:
-    """For reports/evaluate.json; `within` are the limits in words, or nothing."""
-    finds, controls = alike.finds, alike.controls
-    gap = _difference(alike)
-    said = judgement.better_than_random(finds, controls, gap)
-    seen = judgement.detectable_gap(len(finds), controls)
+    """For reports/evaluate.json; `within` are the limits in words, or nothing.
+
+    Judged is with the metric turned so that more is better; told are differences in the metric itself.
+    """
+    metric, gap = alike.metric, _difference(alike)
+    finds, controls = (_turned(metric, values) for values in (alike.finds, alike.controls))
+    said = judgement.better_than_random(finds, controls, gap, metric.bounds[1])
+    seen = judgement.detectable_gap(len(finds), controls, metric.bounds[1])
+    told = _told(metric, gap)
     return {
         "outcome": said.outcome,
         "helped": HELPED[said.outcome],
@@ -50,11 +55,23 @@ def verdict(alike: Alike, searches: int, within: str) -> dict[str, Any]:
         "p_value": said.p,
         "pairs_won": said.won,
         "pairs": said.pairs,
-        "detectable_gap": seen,
+        "detectable_gap": None if seen is None else metric.sign * seen,
         "difference": _mean_gap(alike),
-        "difference_ci_low": gap.low if gap else None,
-        "difference_ci_high": gap.high if gap else None,
+        "difference_ci_low": told[0],
+        "difference_ci_high": told[1],
     }
+
+
+def _turned(metric: Metric, values: Sequence[float]) -> list[float]:
+    return [metric.sign * value for value in values]
+
+
+def _told(metric: Metric, gap: Estimate | None) -> tuple[float | None, float | None]:
+    """The ends of an interval in the metric itself, the lower one first."""
+    if gap is None:
+        return None, None
+    low, high = sorted((metric.sign * gap.low, metric.sign * gap.high))
+    return low, high
 
 
 def nothing_compared() -> dict[str, Any]:
@@ -65,29 +82,38 @@ def nothing_compared() -> dict[str, Any]:
 
 
 def rival(
-    digest: str, percents: Mapping[str, Sequence[float]], answers: Mapping[str, Sequence[Tensor]]
+    digest: str, found: Sequence[float], other: Sequence[float], answers: tuple[Any, Any] | None, metric: Metric
 ) -> dict[str, Any]:
-    """The find of a random search beside the found network, both retrained alike, seed by seed."""
-    found, other = percents["found"], percents["rival"]
-    images = judgement.image_variance(*(torch.stack(list(answers[name])).numpy() for name in ("found", "rival")))
-    gap = judgement.difference(found, other, images=images)
+    """The find of a random search beside the found network, both retrained alike, seed by seed: their scores.
+
+    `answers` are what each test row counted, (networks, rows) of each; None where the metric is no mean over rows.
+    """
+    images = 0.0 if answers is None else judgement.image_variance(*answers, metric.shown(1.0))
+    turned = [_turned(metric, values) for values in (found, other)]
+    gap = judgement.difference(*turned, images=images, bounds=metric.bounds)
     mean = sum(found) / len(found) - sum(other) / len(other)
-    if gap is None:
+    low, high = _told(metric, gap)
+    if gap is None or low is None or high is None:
         outcome, interval = CANNOT_TELL, f"no interval from fewer than {judgement.FEWEST} retrain.seeds"
     else:
         outcome = YES if gap.low > 0 else NO if gap.high < 0 else CANNOT_TELL
-        interval = f"95 % CI [{gap.low:+.2f}, {gap.high:+.2f}]"
+        interval = _interval(metric, low, high)
     word = {YES: "better than", NO: "worse than", CANNOT_TELL: "not told apart from"}[outcome]
-    told = f"the found network is {word} what random search found: {mean:+.2f} points, {interval}"
+    told = f"the found network is {word} what random search found: {metric.gap(mean)}, {interval}"
     return {
         "architecture": digest,
-        "accuracies": list(other),
+        "scores": list(other),
         "difference": mean,
-        "difference_ci_low": gap.low if gap else None,
-        "difference_ci_high": gap.high if gap else None,
+        "difference_ci_low": low,
+        "difference_ci_high": high,
         "outcome": outcome,
         "verdict": f"{told}; a claim about these two networks alone",
     }
+
+
+def _interval(metric: Metric, low: float, high: float) -> str:
+    ends = (metric.gap(end).removesuffix(" points") for end in (low, high))
+    return f"95 % CI [{', '.join(ends)}]"
 
 
 def _group(alike: Alike) -> Sequence[float]:
@@ -101,11 +127,15 @@ def _mean_gap(alike: Alike) -> float:
 
 
 def _difference(alike: Alike) -> Estimate | None:
-    rows, first = list(alike.answers), len(alike.found)  # type: ignore[arg-type]
-    last = first + len(alike.others)
-    group = [rows[0], *rows[first:last]] if alike.others else rows[:first]
-    images = judgement.image_variance(group, rows[last:])
-    return judgement.difference(_group(alike), alike.controls, images=images)
+    """Turned so that more is better."""
+    metric, images = alike.metric, 0.0
+    if alike.answers is not None:
+        rows, first = list(alike.answers), len(alike.found)  # type: ignore[arg-type]
+        last = first + len(alike.others)
+        group = [rows[0], *rows[first:last]] if alike.others else rows[:first]
+        images = judgement.image_variance(group, rows[last:], metric.shown(1.0))
+    group, controls = (_turned(metric, values) for values in (_group(alike), alike.controls))
+    return judgement.difference(group, controls, images=images, bounds=metric.bounds)
 
 
 def _sentence(
@@ -121,22 +151,27 @@ def _sentence(
         CANNOT_TELL: f"cannot tell whether {who} is better than {random}",
     }
     won = f"it beats {said.won} of {count}" if one else f"it wins {said.won} of {said.pairs} pairs with {count}"
-    interval = f", 95 % CI [{gap.low:+.2f}, {gap.high:+.2f}]" if gap else ""
+    low, high = _told(alike.metric, gap)
+    interval = "" if low is None or high is None else f", {_interval(alike.metric, low, high)}"
     same = f" ({searches} searches found it)" if one and searches > 1 else ""
-    points = f"{_mean_gap(alike):+.2f} points over their mean{interval}"
+    points = f"{alike.metric.gap(_mean_gap(alike))} over their mean{interval}"
     told = f"{heads[said.outcome]}{same}: {won} (p = {said.p:.3f}), {points}"
-    return f"{told}; {_edge(len(alike.finds), count, seen)}; all trained alike, by the recipe as it stands"
+    return (
+        f"{told}; {_edge(alike.metric, len(alike.finds), count, seen)}; all trained alike, by the recipe as it stands"
+    )
 
 
 def _finds(finds: int, searches: int) -> str:
     return f"{searches} searches" if finds == searches else f"{searches} searches, {finds} different networks"
 
 
-def _edge(finds: int, controls: int, seen: float | None) -> str:
+def _edge(metric: Metric, finds: int, controls: int, seen: float | None) -> str:
     """The smallest gap that could have been seen."""
     fewest = judgement.fewest_controls(finds)
     if controls < fewest:
         return f"a yes takes {fewest} controls or more"
     if seen is None:
-        return "no gap could have been seen: controls reach 100 %, which nothing beats"
-    return f"a yes took more than {seen:+.2f} points"
+        best = metric.text(metric.sign * metric.bounds[1]).replace(".00", "")
+        return f"no gap could have been seen: controls reach {best}, which nothing beats"
+    more = "more" if metric.sign > 0 else "less"
+    return f"a yes took {more} than {metric.gap(metric.sign * seen)}"

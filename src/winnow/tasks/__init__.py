@@ -1,5 +1,6 @@
 """What is learnt: what is read, how right an answer is, what is looked at. A task is one file and one row here."""
 
+import dataclasses
 import difflib
 import functools
 import importlib
@@ -38,4 +39,4 @@ def _at(path: str) -> "Task":
         found = getattr(importlib.import_module(module), variable, None)
     if not isinstance(found, Task):
         raise Refused(f"task {path!r}: module {module!r} has no winnow.tasks.task.Task called {variable!r}")
-    return found
+    return found if found.name in TASKS else dataclasses.replace(found, name=path)

@@ -17,10 +17,10 @@ from winnow.data.labelled import check_labels
 from winnow.data.loaders import Split, subset
 from winnow.data.source import Columns, Part, Source
 from winnow.tasks.calibration import reliability
-from winnow.tasks.task import Facts, Metric, Picture, Rows, Task
+from winnow.tasks.task import PERCENT, Facts, Metric, Picture, Rows, Task
 
 LABEL = "label"  # the column: whole numbers, indices into facts["classes"]
-METRICS = {"accuracy": Metric("maximize", "%", 0.0, 100.0), "loss": Metric("minimize", "", 0.0)}
+METRICS = {"accuracy": PERCENT, "loss": Metric("minimize", "", 0.0)}
 
 
 def checked(source: Source) -> Source:
@@ -167,7 +167,7 @@ def classification(name: str, kind: Any, facts: Any, **rest: Any) -> Task:
         answer=partial(torch.softmax, dim=1),
         measure=measure,
         each=right,
-        described=lambda told: f"{len(told['classes'])} classes",
+        described=lambda told: f"{'x'.join(map(str, told['shape']))}, {len(told['classes'])} classes",
         told=told,
         pictures={
             "confusion": Picture(confusion, "confusion"),

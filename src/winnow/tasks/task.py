@@ -34,10 +34,22 @@ class Metric:
         """A sum or mean over rows in the unit: percent are of one."""
         return 100 * value if self.unit == "%" else value
 
+    def gap(self, value: float) -> str:
+        """A difference as people read it: "+1.25 points", "-0.031"."""
+        return f"{value:+.2f} points" if self.unit == "%" else f"{value:+.4g}"
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Turned so that more is better."""
+        return (self.low, self.high) if self.sign > 0 else (-self.high, -self.low)
+
     @property
     def sign(self) -> int:
         """What makes more of it better."""
         return 1 if self.goal == "maximize" else -1
+
+
+PERCENT = Metric("maximize", "%", 0.0, 100.0)
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,7 @@ class Task:
     answer: Callable[[Tensor], Tensor]  # outputs as people read them: chances, ratings
     measure: Callable[[Sequence[Tensor], Sequence[Tensor]], dict[str, float]]  # outputs and answers, batch by batch
     each: Callable[[Tensor, Tensor], Tensor] | None = None  # by row; its mean is the first metric, percent of one
-    described: Callable[[Facts], str] = lambda facts: ""  # the data in words, after their shape
+    described: Callable[[Facts], str] = lambda facts: ""  # the data in words
     told: Callable[[Sequence[Tensor], Tensor, Facts], dict[str, Any]] = lambda outputs, answers, facts: {}
     pictures: Mapping[str, Picture] = field(default_factory=dict)
     reduced: Callable[..., Split] | None = None  # (split, resolution, samples, generator): cheaper training data

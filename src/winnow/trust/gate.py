@@ -3,7 +3,8 @@
 Every metric that the revision has must still be there. Those of `RULES` must not be worse by more than a margin: where
 they vary, the whole 95 % interval of the change must lie above minus the margin, so that noise never passes for
 equality. Of accuracy and calibration the margin is a parameter, in points, and the interval is over retraining seeds,
-of accuracy over test images too, image by image; of latency over what was measured. All others are listed, not judged.
+of accuracy over test images too, image by image; of latency over what was measured. Where the first metric of the task
+is another, it may be worse by a share, with its own direction. All others are listed, not judged.
 """
 
 import json
@@ -35,6 +36,7 @@ RULES = {  # of reports/evaluate.json: which way is better
     "macs": LOWER,
     "latency_ms": LOWER,
 }
+SCORE = "score_mean"  # of a task whose first metric is not accuracy, with the goal that the report names
 EXACT = f"{SHARE:.0%} of what it was"
 TEST = (SPLITS / "test.parquet").as_posix()
 
@@ -89,8 +91,8 @@ def gate(folder: Path, against: str, tolerances: Mapping[str, float] | None = No
     tolerance is for no metric that is judged.
     """
     tolerances = dict(tolerances or {})
-    if unknown := set(tolerances) - set(RULES):
-        raise Refused(f"no metric {min(unknown)!r} is judged by a tolerance; there are {', '.join(RULES)}")
+    if unknown := set(tolerances) - {*RULES, SCORE}:
+        raise Refused(f"no metric {min(unknown)!r} is judged by a tolerance; there are {', '.join([*RULES, SCORE])}")
     commit = commit_of(folder, against)
     names = [name for name in files_at(folder, commit, REPORTS.as_posix()) if name.endswith(".json")]
     before = {Path(name).relative_to(REPORTS).with_suffix("").as_posix(): _at(folder, commit, name) for name in names}
@@ -107,22 +109,29 @@ def _rows(
     name: str, before: Mapping[str, Any], after: Mapping[str, Any], tolerances: Mapping[str, float], margin: float
 ) -> list[Row]:
     rows: list[Row] = []
-    present = dict(flat(after))
+    present, rules = dict(flat(after)), _rules(before)
     for metric, value in flat(before):
         shown, now = f"{name}.{metric}", present.get(metric)
         if now is None:
             rows.append(Row(shown, value, None, "", None, NO, "missing"))
-        elif name == EVALUATE and metric in RULES:
-            rows.append(_judged(metric, before, after, tolerances.get(metric), margin))
+        elif name == EVALUATE and metric in rules:
+            rows.append(_judged(metric, rules[metric], before, after, tolerances.get(metric), margin))
         else:
             rows.append(Row(shown, value, now, "", None, YES, ""))
     return rows
 
 
+def _rules(before: Mapping[str, Any]) -> dict[str, str]:
+    """What is judged, and which way is better: accuracy by its own name, any other first metric as the score."""
+    if before.get("metric") in (None, "accuracy"):
+        return RULES
+    return RULES | {SCORE: LOWER if before.get("goal") == "minimize" else HIGHER}
+
+
 def _judged(
-    metric: str, before: Mapping[str, Any], after: Mapping[str, Any], given: float | None, margin: float
+    metric: str, better: str, before: Mapping[str, Any], after: Mapping[str, Any], given: float | None, margin: float
 ) -> Row:
-    better, name = RULES[metric], f"{EVALUATE}.{metric}"
+    name = f"{EVALUATE}.{metric}"
     old, new = before[metric], after[metric]
     if len(finite([old, new])) < 2:
         return Row(name, old, new, better, None, NO, "not a number")
@@ -137,36 +146,41 @@ def _judged(
         return Row(name, old, new, better, allowed, YES if passed else NO, why if passed else wrong)
     if metric == "ece" and not finite(before.get("eces")):
         return Row(name, old, new, "", None, YES, "not judged: the revision does not say how it spreads over seeds")
-    allowed = margin if metric in ("accuracy_mean", "ece") else SLOWER * abs(old)
-    outcome, why = _varying(metric, before, after, allowed)
+    allowed = {"accuracy_mean": margin, "ece": margin, SCORE: SHARE * abs(old)}.get(metric, SLOWER * abs(old))
+    outcome, why = _varying(metric, better, before, after, allowed)
     return Row(name, old, new, better, allowed, outcome, why)
 
 
-LISTS = {"accuracy_mean": "accuracies", "ece": "eces"}  # the values over seeds behind a metric
+LISTS = {"accuracy_mean": "accuracies", SCORE: "scores", "ece": "eces"}  # the values over seeds behind a metric
 MEASURED = {  # all that a metric is told by: where these are equal, nothing changed
     "accuracy_mean": ("accuracy_mean", "accuracies", "right"),
+    SCORE: (SCORE, "scores"),
     "ece": ("ece", "eces"),
     "latency_ms": ("latency_ms", "latency_low", "latency_high"),
 }
 
 
-def _varying(metric: str, before: Mapping[str, Any], after: Mapping[str, Any], margin: float) -> tuple[str, str]:
+def _varying(
+    metric: str, better: str, before: Mapping[str, Any], after: Mapping[str, Any], margin: float
+) -> tuple[str, str]:
     """The outcome for a metric with a spread, and what it rests on."""
     if all(before.get(name) == after.get(name) for name in MEASURED[metric]):
         return YES, "unchanged"
-    if metric == "accuracy_mean":
+    if metric in ("accuracy_mean", SCORE):
         for side in (before, after):
-            values = finite(side.get("accuracies"))
+            values = finite(side.get(LISTS[metric]))
             if values and not math.isclose(statistics.fmean(values), side[metric], rel_tol=1e-6):
-                return NO, f"it is not the mean of accuracies, {statistics.fmean(values):.4g}"
-    change, source = _latency(before, after) if metric == "latency_ms" else _over_seeds(metric, before, after)
+                return NO, f"it is not the mean of {LISTS[metric]}, {statistics.fmean(values):.4g}"
+    change, source = _latency(before, after) if metric == "latency_ms" else _over_seeds(metric, better, before, after)
     if change is None:
         return CANNOT_TELL, source
     told = f"change {change.mean:+.4g}, 95 % interval {change.low:+.4g} to {change.high:+.4g} {source}"
     return judgement.not_worse(change, margin), told
 
 
-def _over_seeds(metric: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Estimate | None, str]:
+def _over_seeds(
+    metric: str, better: str, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> tuple[Estimate | None, str]:
     """The change for the better with its interval, and what that is over; None where too few seeds allow none."""
     new, old = (finite(side.get(LISTS[metric])) for side in (after, before))
     source = f"over retraining seeds (n = {len(old)} and {len(new)})"
@@ -174,6 +188,9 @@ def _over_seeds(metric: str, before: Mapping[str, Any], after: Mapping[str, Any]
         return None, f"no interval {source}: give retrain.seeds {judgement.FEWEST} or more"
     if metric == "ece":
         return judgement.difference(old, new), source
+    if metric == SCORE:
+        sides = (new, old) if better == HIGHER else (old, new)
+        return judgement.difference(*sides, bounds=(-math.inf, math.inf)), source
     answers = [unpacked(side.get("right"), side.get("test_images")) for side in (after, before)]
     if answers[0] is None or answers[1] is None or answers[0].shape[1] != answers[1].shape[1]:
         return judgement.difference(new, old), f"{source}, not over test images: one side does not say which it told"

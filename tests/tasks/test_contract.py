@@ -1,0 +1,175 @@
+"""What every task promises, whatever is learnt: shapes, a loss that teaches, numbers in their range, rows to draw."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tasks.planted import BRIGHTNESS, squares
+from winnow.core.errors import Refused
+from winnow.core.example import noise
+from winnow.data import source as sources
+from winnow.data.loaders import Batches, open_split
+from winnow.data.prepare import prepare_splits
+from winnow.data.source import Options, Part, Source
+from winnow.look import charts
+from winnow.tasks import TASKS, task_named
+from winnow.tasks.task import Task
+
+ROWS = 96
+
+
+def waves(options: Options) -> Source:
+    """Tones of two pitches, half a second at 8 kHz."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(ROWS) % 2
+    time = np.arange(4000) / 8000
+    tones = np.sin(2 * np.pi * np.where(labels, 900, 300)[:, None] * time) + rng.normal(0, 0.1, (ROWS, 4000))
+    clips = (8000 * tones).clip(-32768, 32767).astype(np.int16)
+    return Source(Part({"clip": clips, "label": labels}), None, {"classes": ["low", "high"], "rate": 8000})
+
+
+def pictures(options: Options) -> Source:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (ROWS, 3, 8, 6), dtype=np.uint8)
+    return Source(Part({"image": images, "label": np.arange(ROWS) % 3}), None, {"classes": ["a", "b", "c"]})
+
+
+CASES = {  # a source of each task
+    "image_classification": pictures,
+    "audio_classification": waves,
+    "tests.tasks.planted:BRIGHTNESS": squares,
+}
+OUTPUTS = {"tests.tasks.planted:BRIGHTNESS": 1}  # numbers a row; of a classification one a class
+
+
+@pytest.fixture(params=CASES)
+def task(request) -> Task:
+    return task_named(request.param)
+
+
+@pytest.fixture
+def split(task, tmp_path, monkeypatch):
+    monkeypatch.setitem(sources_by_name(), "planted", CASES[task.name])
+    fractions = {"weights": 0.5, "arch": 0.25, "select": 0.25}
+    prepare_splits(tmp_path, task, source="planted", seed=0, fractions=fractions, test_fraction=0.25)
+    return open_split(tmp_path, "weights", task, stage="search")
+
+
+def sources_by_name():
+    from winnow.data.sources import SOURCES
+
+    return SOURCES
+
+
+def outputs_of(task: Task, split, x, seed: int = 0) -> torch.Tensor:
+    """What a network of one layer returns."""
+    count = OUTPUTS.get(task.name, len(split.facts.get("classes", ())))
+    torch.manual_seed(seed)
+    return torch.nn.Linear(x[0].numel(), count)(x.flatten(1))
+
+
+def batch(split, **settings):
+    return next(iter(Batches(split, 16, generator=torch.Generator().manual_seed(0), **settings)))
+
+
+def test_every_task_has_a_case_here():
+    assert set(TASKS) <= set(CASES)
+
+
+def test_an_example_is_what_a_batch_looks_like(task, split):
+    facts = task.facts(split.facts)
+    json.dumps(facts)  # they stand in model files
+    x, y = batch(split)
+    example = noise(task.example(facts), torch.Generator(), len(x))
+    assert (example.shape, example.dtype) == (x.shape, x.dtype)
+    assert len(y) == len(x) == 16
+    assert x.isfinite().all()
+
+
+def test_augmented_rows_keep_their_shape_and_follow_the_generator(task, split):
+    augment = task.inputs(split.facts, task.augment(split.facts))
+    first, second = (batch(split, augment=augment) for _ in range(2))
+    assert torch.equal(first[0], second[0])
+    assert first[0].shape == batch(split)[0].shape
+    assert torch.equal(first[1], second[1])
+
+
+def test_the_criterion_is_a_number_that_teaches(task, split):
+    x, y = batch(split)
+    outputs = outputs_of(task, split, x).detach().requires_grad_()
+    loss = task.criterion(split.facts, 0)(outputs, y)
+    loss.backward()
+    assert loss.shape == ()
+    assert loss.isfinite()
+    assert outputs.grad.abs().sum() > 0
+    again = task.criterion(split.facts, 0)(outputs, y)
+    assert torch.equal(loss, again)  # all it draws is from its seed
+
+
+def test_imitating_a_teacher_is_least_at_the_teacher(task, split):
+    x, _ = batch(split)
+    teacher = outputs_of(task, split, x).detach()
+    student = teacher.clone().requires_grad_()
+    at_home = task.imitate(student, teacher)
+    (gradient,) = torch.autograd.grad(at_home, student)
+    assert gradient.abs().max() < 1e-5
+    assert task.imitate(teacher + torch.randn(teacher.shape), teacher) > at_home.detach()
+
+
+def test_metrics_lie_between_their_bounds_and_need_no_whole_set(task, split):
+    x, y = batch(split)
+    outputs = outputs_of(task, split, x).detach()
+    found = task.measure([outputs], [y])
+    assert set(task.metrics) <= set(found)
+    for name, metric in task.metrics.items():
+        assert metric.low <= found[name] <= metric.high
+    parts = task.measure(list(outputs.split(5)), list(y.split(5)))
+    assert {name: pytest.approx(value, rel=1e-5) for name, value in found.items()} == parts
+    if task.each is not None:
+        each = task.each(outputs, y)
+        assert each.shape == (len(y),)
+        assert task.first.shown(float(each.double().mean())) == pytest.approx(found[task.metric], rel=1e-5)
+
+
+def test_training_by_the_criterion_makes_the_first_metric_better(task, split):
+    x, y = (torch.cat(parts) for parts in zip(*Batches(split, 16, generator=torch.Generator()), strict=True))
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(x[0].numel(), OUTPUTS.get(task.name, len(split.facts.get("classes", ()))))
+    optimiser, criterion = torch.optim.Adam(layer.parameters(), 0.01), task.criterion(split.facts, 0)
+    scores = []
+    for _ in range(40):
+        outputs = layer(x.flatten(1))
+        scores.append(task.score(task.measure([outputs.detach()], [y])))
+        optimiser.zero_grad()
+        criterion(outputs, y).backward()
+        optimiser.step()
+    assert scores[-1] > scores[0]
+
+
+def test_what_is_told_and_drawn_of_answers_is_plain(task, split):
+    x, y = batch(split)
+    outputs = [outputs_of(task, split, x, seed).detach() for seed in range(2)]
+    json.dumps(task.told(outputs, y, split.facts), allow_nan=False)
+    assert len(task.answer(outputs[0])) == len(y)
+    for picture in task.pictures.values():
+        rows = picture.rows(outputs, y, split.facts)
+        assert rows
+        assert len({tuple(row) for row in rows}) == 1
+        assert getattr(charts, picture.chart)([{key: str(value) for key, value in row.items()} for row in rows])
+
+
+def test_a_source_of_something_else_is_refused(task):
+    part = Part({"something": np.zeros((8, 2))})
+    given = sources.checked(Source(part, None, {"classes": ["a", "b"]}))
+    with pytest.raises(Refused, match="something"):
+        task.check(given)
+
+
+def test_unknown_tasks_and_what_is_none_are_refused():
+    with pytest.raises(Refused, match=r"no task 'image_clasification'; nearest: 'image_classification'"):
+        task_named("image_clasification")
+    with pytest.raises(Refused, match=r"module 'tests.tasks.planted' has no winnow.tasks.task.Task called 'squares'"):
+        task_named("tests.tasks.planted:squares")
+    assert task_named("tests.tasks.planted:BRIGHTNESS").name == BRIGHTNESS.name

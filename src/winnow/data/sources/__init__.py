@@ -7,12 +7,14 @@ from typing import Any
 from winnow.core.dotted import function_at
 from winnow.core.errors import Refused, blamed
 from winnow.data.source import Options, Source, checked
-from winnow.data.sources import audio_parquet, cifar10, digits, image_folder, parquet
+from winnow.data.sources import audio_parquet, cifar10, cifar100, digits, image_folder, parquet, svhn
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "digits": digits.digits,
     "parquet": parquet.parquet,
     "cifar10": cifar10.cifar10,
+    "cifar100": cifar100.cifar100,
+    "svhn": svhn.svhn,
     "image_folder": image_folder.image_folder,
     "audio_parquet": audio_parquet.audio_parquet,
 }

@@ -19,7 +19,8 @@ CHECKSUM = "md5:c32a1d4ab5d03f1284b67883e8d87530"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN = tuple(f"cifar-10-batches-bin/data_batch_{number}.bin" for number in range(1, 6))
 TEST = ("cifar-10-batches-bin/test_batch.bin",)
-RECORD = 1 + 3 * 32 * 32  # a label, then the pixels in (channels, height, width) order
+PIXELS = 3 * 32 * 32  # in (channels, height, width) order
+RECORD = 1 + PIXELS
 BLOCK = 1 << 20
 LARGEST = 10_000 * RECORD
 
@@ -32,46 +33,52 @@ def cifar10(options: Options) -> Source:
     """
     archive = Path(options.path) if options.path else fetch(URL, CHECKSUM)
     members = read_members(archive, TRAIN + TEST)
-    train = _part([members[name] for name in TRAIN], options.limit_train, "limit_train", options)
-    test = _part([members[name] for name in TEST], options.limit_test, "limit_test", options)
+    train, test = (
+        part_of([members[name] for name in names], limit, option, options, len(CLASSES))
+        for names, limit, option in (
+            (TRAIN, options.limit_train, "limit_train"),
+            (TEST, options.limit_test, "limit_test"),
+        )
+    )
     return classified(train, test, CLASSES, digest=files_digest([archive]))
 
 
-def read_members(archive: Path, names: tuple[str, ...]) -> dict[str, bytes]:
+def read_members(
+    archive: Path, names: tuple[str, ...], called: str = "cifar-10-binary.tar.gz", largest: int = LARGEST
+) -> dict[str, bytes]:
     """The contents of the named regular files of a .tar.gz; nothing is written to disk, no other member is read.
 
     Raises Refused where the archive is missing, damaged or truncated, or has no such member of a sane size.
     """
     found = {}
     if archive.exists() and not archive.is_file():  # a pipe would wait for ever
-        raise Refused(f"data.path {archive} is no regular file; give cifar-10-binary.tar.gz, or null to fetch it")
+        raise Refused(f"data.path {archive} is no regular file; give {called}, or null to fetch it")
     try:
         with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in tar:
-                if member.name in names and member.isfile() and member.size <= LARGEST:
+                if member.name in names and member.isfile() and member.size <= largest:
                     found[member.name] = tar.extractfile(member).read()
             while stream.read(BLOCK):  # to the end, where gzip keeps its checksum
                 pass
     except FileNotFoundError as error:
-        raise Refused(
-            f"data.path {archive} does not exist; give cifar-10-binary.tar.gz, or null to fetch it"
-        ) from error
+        raise Refused(f"data.path {archive} does not exist; give {called}, or null to fetch it") from error
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, OSError) as error:
         raise Refused(f"{archive} is damaged or no .tar.gz archive ({error}); fetch it again") from error
     if missing := [name for name in names if name not in found]:
-        raise Refused(f"{archive} has no {missing[0]}; it takes the binary version, cifar-10-binary.tar.gz")
+        raise Refused(f"{archive} has no {missing[0]}; it takes the binary version, {called}")
     return found
 
 
-def _part(files: list[bytes], limit: int | None, option: str, options: Options) -> Part:
-    data = b"".join(files)
-    if len(data) % RECORD:
-        raise Refused(
-            f"the archive's files hold {len(data)} bytes, no multiple of {RECORD} for an image; fetch it again"
-        )
-    records = np.frombuffer(data, np.uint8).reshape(-1, RECORD)
-    labels = records[:, 0].astype(np.int32)
-    check_labels(labels, len(CLASSES), "the archive")
+def part_of(
+    files: list[bytes], limit: int | None, option: str, options: Options, classes: int, before: int = 1
+) -> Part:
+    """The images of binary files, each `before` bytes of which the last is its label, and then its pixels."""
+    data, size = b"".join(files), before + PIXELS
+    if len(data) % size:
+        raise Refused(f"the archive's files hold {len(data)} bytes, no multiple of {size} for an image; fetch it again")
+    records = np.frombuffer(data, np.uint8).reshape(-1, size)
+    labels = records[:, before - 1].astype(np.int32)
+    check_labels(labels, classes, "the archive")
     rows = limited(labels, limit, option, options.seed)
-    images = records[rows, 1:].reshape(-1, 3, 32, 32)
+    images = records[rows, before:].reshape(-1, 3, 32, 32)
     return labelled(resize_all(images, options.image_size), labels[rows], rows)

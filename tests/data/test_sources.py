@@ -54,7 +54,10 @@ def test_own_source(own_module):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("digit", "no data.source 'digit'; nearest: 'digits' (known: digits, parquet, cifar10, image_folder"),
+        (
+            "digit",
+            "no data.source 'digit'; nearest: 'digits' (known: digits, parquet, cifar10, cifar100, svhn",
+        ),
         ("own_source_for_a_test:wrong", "must return a winnow.data.source.Source, not int"),
         ("own_source_for_a_test:broken", "KeyError: 'no such key'\n  "),
         ("own_source_for_a_test:broken", ': return {}["no such key"]'),

@@ -60,7 +60,7 @@ class Cut(Hole):
         assert side is None or isinstance(side, int)
         if side is not None and side == self.whole.kernel_size[0]:  # type: ignore[index]
             side = None
-        return self.whole if taken is made is side is None else cut(self.whole, taken, made, side)
+        return self.whole if taken is None and made is None and side is None else cut(self.whole, taken, made, side)
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         answers = self.answers()
@@ -96,13 +96,14 @@ def cut(whole: nn.Module, taken: list[int] | None, made: list[int] | None, side:
     elif isinstance(whole, nn.Linear):
         weight = _chosen(_chosen(whole.weight, made, 0), taken, 1)
         layer._parameters.update(weight=weight, bias=_chosen(whole.bias, made, 0))
-        layer.out_features, layer.in_features = weight.shape
+        layer.out_features, layer.in_features = layer.weight.shape
     else:
         for store in (layer._parameters, layer._buffers):
             store.update({name: _chosen(t, taken, 0) if t is not None and t.dim() else t for name, t in store.items()})
         if taken is not None:
             setattr(layer, "num_features" if isinstance(whole, NORMS) else "num_parameters", len(taken))
-    return layer
+    cut_layer: nn.Module = layer
+    return cut_layer
 
 
 def _convolution(layer: Any, taken: list[int] | None, made: list[int] | None) -> None:

@@ -44,7 +44,7 @@ def main(params: Params, folder: Path, seed: int) -> None:
         shown = [name for name in watch.rows[-1] if name != "epoch"]
         work.picture("learning_curves", "curves", {f"seed {seed}": watch.rows}, shown)
         told = work.task.texts({name.removeprefix("train_"): value for name, value in last.items()})
-        work.say(f"retrained {arch.digest} from scratch, seed {seed}: training {told}")
+        work.say(f"retrained {arch.digest} from {params.space.begins}, seed {seed}: training {told}")
         work.say(f"  wrote {path}; next: winnow evaluate (after all of retrain.seeds)")
 
 

@@ -108,6 +108,11 @@ class SpaceParams(Named):
         """Whose code builds the networks: one of winnow's spaces, or a dotted path."""
         return str(self.options.get("model")) if self.name == "auto" else self.name
 
+    @property
+    def begins(self) -> str:
+        """What a child's training begins with."""
+        return "your weights" if self.name == "auto" and self.options.get("weights") else "scratch"
+
     def chosen(self) -> dict[str, Any]:
         """The options of the space that `name` names."""
         return {**self.section(self.name), **self.options}

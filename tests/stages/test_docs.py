@@ -4,6 +4,7 @@ import ast
 import contextlib
 import copy
 import itertools
+import json
 import random
 import re
 import shlex
@@ -17,7 +18,7 @@ import torch
 import yaml
 from torch import nn
 
-from tests.stages.tiny import ROOT, tiny
+from tests.stages.tiny import ROOT, run_all, tiny
 from tests.test_floors import sources
 from winnow.cli.main import cli, run
 from winnow.config.reading import check_params
@@ -118,6 +119,37 @@ def test_the_data_of_the_docs_is_prepared(tmp_path, monkeypatch, capsys):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     monkeypatch.syspath_prepend(str(tmp_path))
     assert run(["prepare", "--folder", str(tmp_path)]) == 0, capsys.readouterr().err
+
+
+def test_the_folder_of_clips_of_the_docs_is_prepared(tmp_path, monkeypatch, capsys):
+    sounds = pytest.importorskip("tests.data.sounds", reason="needs the extra winnow[audio]")
+    _, _, text = next(block.values for block in blocks("python") if block.id == "add-a-task-0")
+    for label, word in enumerate(("yes", "no")):
+        (tmp_path / "words" / word).mkdir(parents=True)
+        for speaker, take in itertools.product(range(4), range(3)):
+            clip = sounds.encoded(sounds.spoken(label, speaker, take), kind="WAV")
+            (tmp_path / "words" / word / f"{'abcd'[speaker]}_{take}.wav").write_bytes(clip)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(text, "add-a-task.md", "exec"), {})
+    own = {"group_column": "speaker", "test_groups": ["c"]}
+    data = {"data__source": "audio_parquet", "data__path": "words.parquet", "data__options": own}
+    params = tiny(task="audio_classification", **data, data__limit_train=None).model_dump()
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    assert run(["prepare", "--folder", str(tmp_path)]) == 0, capsys.readouterr().err
+    assert "the test set is group(s) c: 6 clips" in capsys.readouterr().out
+
+
+def test_the_task_of_the_docs_is_learnt(tmp_path, monkeypatch, capsys):
+    _, _, text = next(block.values for block in blocks("python") if block.id == "add-a-task-1")
+    (tmp_path / "my_task.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    few = {"data__limit_train": None, "select__methods": ["magnitude"], "tune__trials": 0, "retrain__seeds": [0]}
+    params = tiny(task="my_task:WIDTH", data__source="my_task:bars", **few, search__epochs=1, evaluate__controls=1)
+    run_all(params, tmp_path)
+    told = json.loads((tmp_path / "reports" / "evaluate.json").read_text())
+    assert told["metric"] == "error"
+    assert 0 < told["score_mean"] < 3
+    assert told["outcome"] == "cannot tell"
 
 
 @pytest.mark.parametrize(("page", "number", "text"), blocks("yaml"))

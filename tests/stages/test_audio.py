@@ -15,6 +15,7 @@ from winnow.data.storage import read_manifest, read_split
 from winnow.run.model import load_model, prepared
 from winnow.run.work import augmentation
 from winnow.tasks import task_named
+from winnow.trust.export import export
 
 OWN = {"group_column": "speaker", "test_groups": [3], "mels": 12, "window_ms": 16.0, "hop_ms": 8.0}
 CHANGES = {
@@ -74,6 +75,15 @@ def test_the_delivered_network_takes_clips_as_they_are_stored(heard):
         right = (model(x).argmax(1) == test.answers).double().mean()
     told = json.loads((heard / "reports" / "evaluate.json").read_text())
     assert 100 * float(right) == pytest.approx(told["accuracies"][0])
+
+
+@pytest.mark.slow
+def test_it_is_exported_and_checked_on_the_test_clips(heard, tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the extra winnow[onnx]")
+    pytest.importorskip("onnxscript", reason="needs the extra winnow[onnx]")
+    told = export(heard / "artifacts" / "model.safetensors", heard, tmp_path)
+    assert told["checked_on"] == f"test split {split_of(heard).digest}"
+    assert told["agreeing"] == 1
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,10 @@ from torch import Tensor, nn
 import winnow
 from winnow.core.errors import Refused, blamed, told
 from winnow.data.loaders import open_split
+from winnow.data.storage import read_manifest
 from winnow.run import files
 from winnow.run.model import load_model, prepared
+from winnow.run.networks import USUAL_TASK
 from winnow.run.revision import commit_of, md5_of
 from winnow.system.extra import needed
 from winnow.tasks import task_named
@@ -49,7 +51,7 @@ def export(path: Path, folder: Path, out: Path, space: str | None = None) -> dic
     onnx, runtime = needed("onnx"), needed("onnxruntime")
     needed("onnxscript")
     model, about = load_model(path, space)
-    images, checked_on = _images(folder, about)
+    x, checked_on = _inputs(folder, about)
     told = _told(path, folder, about)
     with tempfile.TemporaryDirectory() as passing:
         made = Path(passing)
@@ -61,13 +63,13 @@ def export(path: Path, folder: Path, out: Path, space: str | None = None) -> dic
         onnx.helper.set_model_props(loaded, {METADATA: json.dumps(embedded, sort_keys=True)})
         onnx.checker.check_model(loaded, full_check=True)
         onnx.save(loaded, str(made / "model.onnx"))
-        error, agreeing = compare(model, made / "model.onnx", prepared(images, about), runtime)
+        error, agreeing = compare(model, made / "model.onnx", x, runtime)
         if not error <= LARGEST_ERROR:
             raise Refused(f"the ONNX model is {error:.3g} away from PyTorch, more than {LARGEST_ERROR}: not exported")
         result = {
             "max_error": error,
             "agreeing": agreeing,
-            "images": len(images),
+            "images": len(x),
             "checked_on": checked_on,
             "opset": loaded.opset_import[0].version,
             "versions": {n: importlib.metadata.version(n) for n in ("torch", "onnx", "onnxscript", "onnxruntime")},
@@ -156,15 +158,16 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def _images(folder: Path, about: Mapping[str, Any]) -> tuple[Tensor, str]:
-    """The test split where the model's own is here, else noise; pixels, and what they are in words."""
+def _inputs(folder: Path, about: Mapping[str, Any]) -> tuple[Tensor, str]:
+    """What the network takes, and what it is in words: the test split where the model's own is here, else noise."""
     told = about.get("provenance", {}).get("data", {}).get("splits", {}).get("test")
-    if (folder / files.SPLITS / "manifest.json").is_file():
-        test = open_split(folder / files.SPLITS, "test", task_named(about["task"]), stage="evaluate")  # it is finished
+    task, splits = about.get("task", USUAL_TASK), folder / files.SPLITS
+    if (splits / "manifest.json").is_file() and read_manifest(splits)["task"] == task:
+        test = open_split(splits, "test", task_named(task), stage="evaluate")  # of a network that is finished
         if told in (None, test.digest) and test.facts["shape"] == about["shape"]:
-            return test.columns["image"], f"test split {test.digest}"
-    noise = torch.randint(0, 256, (SAMPLE, *about["shape"]), generator=torch.Generator().manual_seed(0))
-    return noise.to(torch.uint8), f"{SAMPLE} images of noise: the model's test split is not here"
+            return prepared(test.columns[test.inputs.reads[0]], about), f"test split {test.digest}"
+    noise = torch.randn(SAMPLE, *about["shape"], generator=torch.Generator().manual_seed(0))
+    return noise, f"{SAMPLE} images of noise: the model's test split is not here"
 
 
 def _told(path: Path, folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def test_unheard_speakers_are_told_and_judged(heard):
     assert told["control_n"] == 1
     assert told["outcome"] == "cannot tell"
     assert told["classes"] == ["0", "1", "2"]
-    rows = (heard / "reports" / "confusion.csv").read_text().splitlines()
+    rows = (heard / "reports" / "errors" / "confusion.csv").read_text().splitlines()
     assert rows[0] == "actual,predicted,count"
     assert sum(int(row.rpartition(",")[2]) for row in rows[1:]) == 18
 

@@ -192,6 +192,23 @@ def test_a_network_that_does_not_run_is_refused_with_its_line():
         auto(Broken, **FACTS)
 
 
+def test_what_only_training_reads_is_cut_too():
+    class Aided(Residual):
+        def __init__(self):
+            super().__init__()
+            self.aid, self.drop = nn.Linear(16, 5), nn.Dropout2d(0.1)
+
+        def forward(self, x):
+            x = self.stage(self.stem(x))
+            y = self.head(self.last(self.down(x)).flatten(1))
+            return (y, self.aid(self.drop(x).mean((2, 3)))) if self.training else y
+
+    space = auto(Aided, **FACTS)
+    child = space.derive(space.decide(lambda d: d.values[0])).train()
+    assert (child.aid.in_features, child.stem[0].out_channels) == (4, 4)
+    assert child(X)[1].shape == (2, 5)
+
+
 def test_by_name_with_options_as_params_have_them():
     options = {"model": "tests.spaces.auto_networks:Dense", "except": ["two"]}
     space = build("auto", options, image_size=16, final=True, **FACTS)

@@ -5,6 +5,7 @@ from torch import nn
 from winnow.holes.cut import CONVOLUTIONS, NORMS
 
 CHANNELS = (*NORMS, nn.PReLU)  # work on each channel by itself
+DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 KNOWN = (*CONVOLUTIONS, *NORMS, nn.PReLU, nn.Linear, nn.LayerNorm)
 
 

@@ -217,7 +217,13 @@ def _sized(tensor: Tensor, dim: int) -> list[int]:
     return [1] * (dim - tensor.dim()) + list(tensor.shape)
 
 
+def follows(t: Any, func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Tensor) -> None:
+    """Numbers of its own, but in the shape of what it takes: the noise of a dropout."""
+    t.tell(out, t.of(args[0]))
+
+
 RULES["unknown"] = unknown
+_named("zeros_like ones_like empty_like full_like rand_like randn_like", follows)
 _named(
     """view _unsafe_view reshape permute transpose t numpy_T cat split split_with_sizes unsafe_split slice select
     unsqueeze squeeze expand clone _to_copy contiguous stack unbind flip roll repeat narrow pixel_shuffle
@@ -244,7 +250,7 @@ _named("_softmax _log_softmax cumsum", across)
 _named("mm bmm addmm baddbmm", multiplies)
 _named("_scaled_dot_product_flash_attention_for_cpu", attention)
 _named(
-    """zeros ones empty full arange zeros_like ones_like empty_like full_like rand rand_like randn randn_like sym_size
+    """zeros ones empty full arange rand randn sym_size
     new_zeros new_ones new_empty new_full empty_strided scalar_tensor fill_ zero_ uniform_ normal_ linspace eye
     _local_scalar_dense is_same_size""",
     nothing,

@@ -5,6 +5,7 @@ permute, cat, chunk) moves the labels alike, what adds or multiplies unites them
 softmax, a LayerNorm) freezes them, and so does all that is not known here. No assumption about a name or a class.
 """
 
+import copy
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from winnow.holes.cut import CONVOLUTIONS
 from winnow.spaces.auto_code import Number, Reader
-from winnow.spaces.auto_layers import CHANNELS, is_layer
+from winnow.spaces.auto_layers import CHANNELS, DROPOUT, is_layer
 from winnow.spaces.auto_rules import RULES
 from winnow.spaces.auto_units import Seen, compact, varying
 
@@ -126,7 +127,7 @@ class Tracer(TorchDispatchMode):
         def hook(_: nn.Module, inputs: Any) -> None:
             self.stack.append(path)
             self.calls[path] = self.calls.get(path, 0) + 1
-            if self.layer is None and is_layer(module):
+            if self.layer is None and (is_layer(module) or isinstance(module, DROPOUT)):
                 self.layer = path
 
         return hook
@@ -152,6 +153,9 @@ class Tracer(TorchDispatchMode):
     def _layer(self, path: str, module: nn.Module, x: Tensor, y: Tensor) -> None:
         """The labels of what a layer returns; those of what it takes are registered as its channels."""
         labels, units = self.of(x), self.seen.units
+        if isinstance(module, DROPOUT):
+            self.tell(y, labels)
+            return
         if isinstance(module, nn.LayerNorm):
             across = [d for d in varying(labels) if d >= x.dim() - len(module.normalized_shape)]
             if across:
@@ -183,14 +187,25 @@ class Tracer(TorchDispatchMode):
 
 
 def trace(net: nn.Module, x: Tensor) -> Traced:
-    """Run `net` on `x` (batch, ...) in evaluation mode and look; what it returns stays as it is."""
+    """Run `net` on `x` (batch, ...) in evaluation mode and look; what it returns stays as it is.
+
+    Where layers are not called so, a copy runs in training mode too: a second classifier reads channels as well.
+    """
     seen = Seen()
+    tracer = _run(net, x, seen)
+    if any(is_layer(module) and path not in tracer.calls for path, module in net.named_modules()):
+        with torch.random.fork_rng():
+            _run(copy.deepcopy(net).train(), x, seen)
+    return Traced(seen, tracer.calls, tracer.blocks, tracer.counting, tracer.numbers)
+
+
+def _run(net: nn.Module, x: Tensor, seen: Seen) -> Tracer:
     tracer = Tracer(net, seen)
     with tracer.watching():
         output = net(x)
     for tensor in _tensors(output):
         seen.units.freeze(tracer.of(tensor), "the network returns them")
-    return Traced(seen, tracer.calls, tracer.blocks, tracer.counting, tracer.numbers)
+    return tracer
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

@@ -156,7 +156,7 @@ def _judged(
 def _controls(work: Work, space: Space, random: list[Architecture], scores: list[float]) -> dict[str, Any]:
     """The random networks as they were drawn, with their sizes."""
     children = [space.derive(each).eval() for each in random]
-    params, macs = [cost.params(child) for child in children], [cost.macs(child, space.image) for child in children]
+    params, macs = [cost.params(child) for child in children], [cost.macs(child, space.example) for child in children]
     return {
         "control_score_mean": statistics.fmean(scores) if scores else None,
         "control_score_sd": _sd(scores),

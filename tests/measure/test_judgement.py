@@ -17,9 +17,9 @@ from winnow.measure.judgement import (
     difference,
     fewest_controls,
     foreseeable_gap,
-    image_variance,
     mean_interval,
     not_worse,
+    row_variance,
 )
 
 
@@ -165,9 +165,9 @@ def test_the_difference_is_welchs_and_images_widen_it():
     expected = compare.difference(a, b)
     found = difference(a, b)
     assert (found.low, found.mean, found.high) == pytest.approx((expected.low, expected.mean, expected.high))
-    wider = difference(a, b, images=0.5)
+    wider = difference(a, b, rows=0.5)
     assert wider.high - wider.low > found.high - found.low
-    only_images = difference([90.0] * 3, [89.0] * 3, images=0.25)
+    only_images = difference([90.0] * 3, [89.0] * 3, rows=0.25)
     assert only_images.low == pytest.approx(1 - 1.959964 * 0.5)  # no spread between networks: the normal quantile
 
 
@@ -182,7 +182,7 @@ def test_the_interval_covers_what_other_images_and_networks_would_show():
 
         a, b = answers(GAPS[1], 3), answers(GAPS[0], 20)
         of_a, of_b = (100 * a.mean(1)).tolist(), (100 * b.mean(1)).tolist()
-        found = difference(of_a, of_b, images=image_variance(a, b))
+        found = difference(of_a, of_b, rows=row_variance(a, b))
         plain = difference(of_a, of_b)
         held += found.low <= 4 <= found.high
         welchs += plain.low <= 4 <= plain.high
@@ -201,9 +201,9 @@ def test_the_variance_of_images_on_paper():
     a = [[True, True, False, True]]
     b = [[True, False, False, True], [True, False, False, False]]
     gaps = [0.0, 100.0, 0.0, 50.0]
-    assert image_variance(a, b) == pytest.approx(statistics.variance(gaps) / 4)
-    assert image_variance(a, a) == 0.0
-    assert image_variance([[True]], [[False]]) == 0.0
+    assert row_variance(a, b) == pytest.approx(statistics.variance(gaps) / 4)
+    assert row_variance(a, a) == 0.0
+    assert row_variance([[True]], [[False]]) == 0.0
 
 
 @pytest.mark.parametrize(

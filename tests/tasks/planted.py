@@ -8,7 +8,7 @@ from torch.nn import functional
 from winnow.data.deal import at_random
 from winnow.data.inputs import images
 from winnow.data.source import Options, Part, Source
-from winnow.tasks.task import Metric, Task
+from winnow.tasks.task import Metric, Returned, Task
 
 
 def squares(options: Options) -> Source:
@@ -43,6 +43,7 @@ BRIGHTNESS = Task(
     deal=lambda columns, facts, fractions, rng, limit: at_random(len(columns["level"]), fractions, rng),
     facts=lambda told: {"classes": 1, **images.facts_of(told["shape"])},
     example=images.shape_of,
+    returned=lambda facts: Returned((1,), "one number a row, (batch, 1)", lambda rows: torch.linspace(0, 1, rows)),
     inputs=images.Images,
     criterion=lambda facts, seed: SquaredError(),
     imitate=functional.mse_loss,

@@ -67,15 +67,15 @@ def rank(
     from winnow.trials.lookup import Table
 
     asked = click.get_current_context().params
-    images, facts = _images(data, shape, batch, seed)
-    space, table = _space(name, seed, images, facts), Table.read(path)
+    given, facts = _batch_of(data, shape, batch, seed)
+    space, table = _space(name, seed, given, facts), Table.read(path)
     at = {"epochs": fidelity} if fidelity is not None else dict((table.fidelities(metric) or [()])[-1])
     truth = truth_of(space, table, metric, at, sample, seed)
     workers = workers or usable_cores()
     if workers > 1 and (reason := unsendable(space)):
         click.echo(f"one process scores, as this space cannot be sent to others: {reason}", err=True)
         workers = 1
-    chosen = _chosen(proxies, images)
+    chosen = _chosen(proxies, given)
     title = (
         f"{metric} at {', '.join(f'{key} {value:g}' for key, value in at.items()) or 'full'}, {len(truth):,} of {name}"
     )
@@ -84,7 +84,7 @@ def rank(
             space,
             truth,
             chosen,
-            images,
+            given,
             out,
             seed=seed,
             code=digest(Named("--space", MODULE, "space", name), Path()) if ":" in name else "",
@@ -139,24 +139,24 @@ def score(
     from winnow.run.files import read_architecture
     from winnow.tools.standing import module_at, scores_of, standing
 
-    images, facts = _images(data, shape, batch, seed)
-    chosen = _chosen(proxies, images)
+    given, facts = _batch_of(data, shape, batch, seed)
+    chosen = _chosen(proxies, given)
     if ":" in network and not Path(network).exists():
-        sample, rows = 0, scores_of(module_at(network, seed), chosen, images, seed)
+        sample, rows = 0, scores_of(module_at(network, seed), chosen, given, seed)
     elif name is None:
         raise Refused(
             f"an architecture has a space: say --space for {network}, or name a module like 'my_module:build'"
         )
     else:
-        space = _space(name, seed, images, facts)
-        rows = standing(space, read_architecture(Path(network), space, name), chosen, images, sample, seed)
+        space = _space(name, seed, given, facts)
+        rows = standing(space, read_architecture(Path(network), space, name), chosen, given, sample, seed)
     click.echo(f"{'proxy':<16}{'score':>16}{f'beats of {sample}' if sample else '':>14}".rstrip())
     for row in rows:
         share = f"{row['beats']:.0%}" if sample else ""
         click.echo(f"{row['proxy']:<16}{row['score']:>16,.6g}{share:>14}  {row['reason']}".rstrip())
 
 
-def _images(data: Path | None, shape: tuple[int, ...] | None, batch: int, seed: int):
+def _batch_of(data: Path | None, shape: tuple[int, ...] | None, batch: int, seed: int):
     """A batch of the split `weights` and what builders are told of its data, or noise without either."""
     from winnow.core.errors import Refused
     from winnow.tools.ranking import noise_batch
@@ -175,7 +175,7 @@ def _images(data: Path | None, shape: tuple[int, ...] | None, batch: int, seed: 
     return next(iter(Batches(split, batch, generator=generator(seed, "score")))), task.facts(split.facts)
 
 
-def _space(name: str, seed: int, images, facts: dict | None):
+def _space(name: str, seed: int, given, facts: dict | None):
     """The space for these images; for noise, of as many classes as it has by itself."""
     from functools import partial
 
@@ -184,16 +184,16 @@ def _space(name: str, seed: int, images, facts: dict | None):
     from winnow.spaces import build
     from winnow.train.building import built
 
-    shape = tuple(images[0].shape[1:])
+    shape = tuple(given[0].shape[1:])
     known = {**facts_of(shape), **usual(name)} if facts is None else facts
     return built(partial(build, name, {}, **known, final=True), shape, seed)
 
 
-def _chosen(proxies: str | None, images) -> list[str]:
+def _chosen(proxies: str | None, given) -> list[str]:
     from winnow.proxies import PROXIES, proxy
 
     if proxies is None:
-        return [name for name, p in PROXIES.items() if p.needs != "labels" or images[1] is not None]
+        return [name for name, p in PROXIES.items() if p.needs != "labels" or given[1] is not None]
     names = [name.strip() for name in proxies.split(",")]
     for name in names:
         proxy(name)

@@ -21,7 +21,7 @@ from winnow.config.section import (
     nearest,
 )
 from winnow.config.trial_params import SearchTrials, Trials, Tune
-from winnow.tasks import TASKS
+from winnow.tasks import TASKS, USUAL
 from winnow.train.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ class TrackingParams(Section):
 class Params(Section):
     """The whole file. `search` may be a list of steps, each with what a search has: a chain."""
 
-    task: str = "image_classification"
+    task: str = USUAL
     seed: NotNegative = 0
     runtime: Runtime = Runtime()
     data: Data = Data()

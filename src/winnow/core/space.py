@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from winnow.core.architecture import Architecture
 from winnow.core.decision import Decision, Option, Value
+from winnow.core.example import Example
 from winnow.core.holes import Asking, Board, Hole, Setting, Weights
 
 
@@ -28,14 +29,14 @@ class Space(nn.Module):
     >>> space.within({"a": [1]}).count()
     1
 
-    `again` builds it once more, where the values of its builder are to be kept; `image` is the shape of one image that
-    it was built for. Who builds a space sets them (train.building). `original` is the architecture that is the network
-    it was made of, where it was made of one and keeps all of it as options (core.replace). `table`: what of it
+    `again` builds it once more, where the values of its builder are to be kept; `example` is one input that it was
+    built for, or its shape. Who builds a space sets them (train.building). `original` is the architecture that is the
+    network it was made of, where it was made of one and keeps all of it as options (core.replace). `table`: what of it
     became open, in rows (path, what, range or reason) (spaces.auto).
     """
 
     again: Callable[[], "Space"] | None = None
-    image: tuple[int, ...] | None = None
+    example: Example | None = None
     original: Architecture | None = None
     table: Sequence[tuple[str, str, str]] = ()
 

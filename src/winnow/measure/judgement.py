@@ -79,29 +79,29 @@ def mean_interval(values: Sequence[float], bounds: tuple[float, float] = PERCENT
 
 
 def difference(
-    a: Sequence[float], b: Sequence[float], *, images: float = 0.0, bounds: tuple[float, float] = PERCENT
+    a: Sequence[float], b: Sequence[float], *, rows: float = 0.0, bounds: tuple[float, float] = PERCENT
 ) -> Estimate | None:
     """mean(a) - mean(b) with its 95 % interval; None where either has fewer than three values.
 
-    Welch's, over networks and retraining seeds; `images`, the variance that the choice of test images adds
-    (`image_variance`), has as many degrees of freedom as there are images, which is taken for infinitely many.
+    Welch's, over networks and retraining seeds; `rows`, the variance that the choice of test rows adds
+    (`row_variance`), has as many degrees of freedom as there are rows, which is taken for infinitely many.
     """
     if min(len(a), len(b)) < FEWEST:
         return None
     va, vb = statistics.variance(a) / len(a), statistics.variance(b) / len(b)
-    gap, total = statistics.fmean(a) - statistics.fmean(b), va + vb + images
+    gap, total = statistics.fmean(a) - statistics.fmean(b), va + vb + rows
     freedom = va**2 / (len(a) - 1) + vb**2 / (len(b) - 1)
     half = compare.t_quantile(total**2 / freedom if freedom else math.inf) * math.sqrt(total) if total else 0.0
     width = bounds[1] - bounds[0]
     return _cut(Estimate(gap, gap - half, gap + half, len(a) + len(b)), (-width, width))
 
 
-def image_variance(a: ArrayLike, b: ArrayLike, unit: float = 100.0) -> float:
-    """Variance of mean(a) - mean(b), in squares of `unit` (percent), over other test images of the same kind.
+def row_variance(a: ArrayLike, b: ArrayLike, unit: float = 100.0) -> float:
+    """Variance of mean(a) - mean(b), in squares of `unit` (percent), over other test rows of the same kind.
 
-    `a` (networks, images) and `b` (others, images) say what each image counts, such as which answers are right, on the
-    same images in the same order: paired, so that an image that is hard for everybody adds nothing. What differs
-    between networks image by image is in the variance between networks too: together they count a little too much
+    `a` (networks, rows) and `b` (others, rows) say what each row counts, such as which answers are right, on the same
+    rows in the same order: paired, so that a row that is hard for everybody adds nothing. What differs
+    between networks row by row is in the variance between networks too: together they count a little too much
     rather than too little.
     """
     gaps = unit * (np.asarray(a, dtype=np.float64).mean(0) - np.asarray(b, dtype=np.float64).mean(0))

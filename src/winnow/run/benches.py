@@ -161,5 +161,5 @@ class Benches:
         """Parameters and MACs of the network that would be retrained, which is built for it."""
         if arch.digest not in self.costs:
             child = self.final.derive(arch).eval()
-            self.costs[arch.digest] = (cost.params(child), cost.macs(child, self.final.image))
+            self.costs[arch.digest] = (cost.params(child), cost.macs(child, self.final.example))
         return self.costs[arch.digest]

@@ -1,12 +1,13 @@
 """One dry trial before anything is trained: what cannot work is said in a sentence, not after hours.
 
-A user's network takes two images of noise through the mixture, an architecture and its child, forward and backward; the
+A user's network takes two inputs of noise through the mixture, an architecture and its child, forward and backward; the
 child makes a step, and is saved and loaded in memory. All of it on networks built for the purpose, their randomness
 their own: nothing is left behind. Winnow's own spaces are tried by the contract tests.
 """
 
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused, blamed, told
 from winnow.core.space import Space
+from winnow.data.loaders import manifest_for
+from winnow.run import files
 from winnow.run.work import facts, final_space, search_space
 from winnow.search.strategy import LOGITS, MIXTURE
 from winnow.spaces import SPACES
-from winnow.tasks.classify import IMAGES
+from winnow.tasks import task_named
+from winnow.tasks.task import Returned
 from winnow.train.building import fresh, laid
 from winnow.train.criteria import criterion_of, outputs_and_loss
 from winnow.train.fit import autocast, optimiser_of
@@ -38,14 +42,14 @@ def try_search(params: Params, folder: Path, device: torch.device) -> None:
     """Refused, in a sentence, where the space of params.yaml cannot be searched or its children not be retrained."""
     if params.space.name in SPACES:
         return
-    space, classes = search_space(params, folder, device), facts(params, folder)["classes"]
+    space, wanted = search_space(params, folder, device), _Wanted.of(params, folder)
     arch = space.decide(uniform(random.Random(0)))
     mixed = bool({MIXTURE, LOGITS} & trainer(params)[1].leaves)
     with seeded(0):
-        x = _images(space, device)
+        x = _inputs(space, device)
         if mixed:
-            _try_mixture(params, space, x, classes)
-        _try_architecture(params, space, arch, x, classes)
+            _try_mixture(params, space, x, wanted)
+        _try_architecture(params, space, arch, x, wanted)
     try_child(params, folder, device, arch)
 
 
@@ -53,7 +57,8 @@ def try_child(params: Params, folder: Path, device: torch.device, arch: Architec
     """Refused, in a sentence, where the child of `arch` cannot be retrained, saved or loaded."""
     if params.space.name in SPACES:
         return
-    final, classes, recipe = final_space(params, folder), facts(params, folder)["classes"], params.retrain.recipe()
+    recipe = params.retrain.recipe()
+    final, wanted = final_space(params, folder), _Wanted.of(params, folder, recipe)
     what = _what(params, "the child in retraining form", final)
     try:
         final.check(arch)
@@ -61,24 +66,44 @@ def try_child(params: Params, folder: Path, device: torch.device, arch: Architec
         raise Refused(f"{what}: {error}; the builder must ask the same decisions when final is true") from error
     child = laid(fresh(final, arch, device, 0))
     with seeded(0):
-        x = _images(final, device)
-        _step(child, x, classes, recipe, what)
+        x = _inputs(final, device)
+        _step(child, x, wanted, recipe, what)
         with traced(child, f"{what}, in evaluation mode") as trace, torch.no_grad():
-            for images in (x, x[:1], torch.cat([x, x[:1]])):  # the last batch is smaller; latency is of one image
-                _checked(child.eval()(images), classes, trace, images)
+            for rows in (x, x[:1], torch.cat([x, x[:1]])):  # the last batch is smaller; latency is of one input
+                _checked(child.eval()(rows), wanted, trace, rows)
         _save_and_load(child, final, arch, x, what)
 
 
-def _images(space: Space, device: torch.device) -> Tensor:
-    assert space.image is not None
-    return torch.randn(2, *space.image).to(device).contiguous(memory_format=torch.channels_last)
+@dataclass(frozen=True)
+class _Wanted:
+    """What the task asks of a network: its outputs, and the loss of a recipe."""
+
+    returned: Returned
+    criterion: nn.Module
+
+    @classmethod
+    def of(cls, params: Params, folder: Path, recipe: Recipe | None = None) -> "_Wanted":
+        task = task_named(params.task)
+        known = manifest_for(folder / files.SPLITS, task)["facts"]
+        return cls(task.returned(facts(params, folder)), criterion_of(task, known, 0, recipe))
+
+    def loss(self, output: Any, x: Tensor, auxiliary: float = 1.0) -> Tensor:
+        """Of made-up answers."""
+        answers = self.returned.answers(len(x)).to(x.device)
+        return outputs_and_loss(output, answers, self.criterion.to(x.device), auxiliary)[1]
+
+
+def _inputs(space: Space, device: torch.device) -> Tensor:
+    assert isinstance(space.example, tuple)
+    x = torch.randn(2, *space.example).to(device)
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
 def _what(params: Params, which: str, space: Space) -> str:
-    return f"space {params.space.name!r}, images of {space.image}, {which}"
+    return f"space {params.space.name!r}, inputs of {space.example}, {which}"
 
 
-def _try_mixture(params: Params, space: Space, x: Tensor, classes: int) -> None:
+def _try_mixture(params: Params, space: Space, x: Tensor, wanted: _Wanted) -> None:
     single = [d for d in space.decisions.values() if not d.several]
     weights = {
         d.name: torch.full((len(d.options),), 1 / len(d.options), device=x.device, requires_grad=True) for d in single
@@ -97,10 +122,10 @@ def _try_mixture(params: Params, space: Space, x: Tensor, classes: int) -> None:
         odd = trace.disagreement()
         if odd is not None:
             raise Refused(f"{what}: {odd}")
-        scores = _checked(output, classes, trace, x)
+        scores = _checked(output, wanted, trace, x)
         if not scores.requires_grad:
             raise Refused(f"{what}: the output depends on no weight of the mixture: nothing can be learnt")
-        nn.functional.cross_entropy(scores.float(), _labels(x, classes)).backward()
+        wanted.loss(scores, x).backward()
     silent = next((name for name, weight in weights.items() if weight.grad is None), None)
     if silent is not None and silent in asked:
         raise Refused(
@@ -111,7 +136,7 @@ def _try_mixture(params: Params, space: Space, x: Tensor, classes: int) -> None:
         raise _unasked(what, silent)
 
 
-def _try_architecture(params: Params, space: Space, arch: Architecture, x: Tensor, classes: int) -> None:
+def _try_architecture(params: Params, space: Space, arch: Architecture, x: Tensor, wanted: _Wanted) -> None:
     what = _what(params, "one architecture", space)
     asked: set[str] = set()
     for training in (True, False):  # a network may leave layers out in one of the two
@@ -119,10 +144,10 @@ def _try_architecture(params: Params, space: Space, arch: Architecture, x: Tenso
         setting = Asked(arch, asked)
         with traced(space, what) as trace, autocast(x.device, params.search.precision):
             output = space(x, setting)
-        scores = _checked(output, classes, trace, x)
+        scores = _checked(output, wanted, trace, x)
         if training and scores.requires_grad:
             with traced(space, what):
-                nn.functional.cross_entropy(scores.float(), _labels(x, classes)).backward()
+                wanted.loss(scores, x).backward()
     silent = sorted(set(arch) - asked)
     if silent:
         raise _unasked(what, silent[0])
@@ -151,7 +176,7 @@ def _unasked(what: str, name: str) -> Refused:
     )
 
 
-def _step(child: nn.Module, x: Tensor, classes: int, recipe: Recipe, what: str) -> None:
+def _step(child: nn.Module, x: Tensor, wanted: _Wanted, recipe: Recipe, what: str) -> None:
     """Forward, backward and one step of the recipe's optimiser."""
     trained = [p for p in child.parameters() if p.requires_grad]
     if not trained:
@@ -162,9 +187,8 @@ def _step(child: nn.Module, x: Tensor, classes: int, recipe: Recipe, what: str) 
             output = child(x)
         pair = isinstance(output, tuple) and len(output) == 2 and recipe.needs_auxiliary
         for scores in output if pair else (output,):
-            _checked(scores, classes, trace, x)
-        criterion = criterion_of(IMAGES, {}, 0, recipe)
-        _, loss = outputs_and_loss(output, _labels(x, classes), criterion, recipe.auxiliary)
+            _checked(scores, wanted, trace, x)
+        loss = wanted.loss(output, x, recipe.auxiliary)
         if not loss.requires_grad:
             raise Refused(f"{what}: the output depends on no parameter that is trained: nothing can be learnt")
         loss.backward()
@@ -173,9 +197,10 @@ def _step(child: nn.Module, x: Tensor, classes: int, recipe: Recipe, what: str) 
         optimiser.step()
 
 
-def _checked(output: Any, classes: int, trace: Trace, x: Tensor) -> Tensor:
-    """`output` itself, class scores; Refused where it is anything else."""
-    takes = f"forward must return one tensor of logits, (batch, {classes}), for {classes} classes"
+def _checked(output: Any, wanted: _Wanted, trace: Trace, x: Tensor) -> Tensor:
+    """`output` itself, what the task takes; Refused where it is anything else."""
+    returned = wanted.returned
+    takes = f"forward must return {returned.said}"
     if not isinstance(output, Tensor):
         kind = type(output).__name__
         parts = output.values() if isinstance(output, dict) else output if isinstance(output, tuple | list) else ()
@@ -183,21 +208,17 @@ def _checked(output: Any, classes: int, trace: Trace, x: Tensor) -> Tensor:
         raise Refused(
             f"{trace.what}: the network returns a {kind}" + (f" of {shapes}" if shapes else "") + f"; {takes}"
         )
-    if output.shape != (len(x), classes):
-        came = f"{tuple(output.shape)} for images of {tuple(x.shape)}"
+    if output.shape != (len(x), *returned.shape):
+        came = f"{tuple(output.shape)} for inputs of {tuple(x.shape)}"
         raise Refused(f"{trace.what}: the network returns shape {came}; {takes}")
     if not output.is_floating_point():
         raise Refused(f"{trace.what}: the network returns {output.dtype}; {takes}, of floating-point numbers")
-    if len(x) == 2 and (output >= 0).all() and (output.float().sum(1) - 1).abs().max() < 1e-3:
-        raise Refused(f"{trace.what}: the network returns probabilities; {takes}: leave the last softmax out")
+    if odd := returned.odd(output):
+        raise Refused(f"{trace.what}: the network returns {odd}; {takes}")
     if not output.isfinite().all():
         where = f", first in {trace.lost}" if trace.lost else ""
-        raise Refused(f"{trace.what}: the network returns numbers that are not finite{where}, for images of N(0, 1)")
+        raise Refused(f"{trace.what}: the network returns numbers that are not finite{where}, for inputs of N(0, 1)")
     return output
-
-
-def _labels(x: Tensor, classes: int) -> Tensor:
-    return torch.arange(len(x), device=x.device) % classes
 
 
 def _save_and_load(child: nn.Module, final: Space, arch: Architecture, x: Tensor, what: str) -> None:

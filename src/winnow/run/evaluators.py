@@ -120,16 +120,16 @@ class _Bench:
         tensors, _ = files.read_tensors(self.folder / files.SUPERNET, "search")
         supernet = files.read_view(self.folder / files.LIVE, search_space(self.params, self.folder, self.device))
         files.load_state(supernet, tensors, self.folder / files.SUPERNET)
-        images = self.params.search.trials.inherited.calibration_images
+        rows = self.params.search.trials.inherited.calibration_images
         cost = self.cost(plan_of_search(self.params))
-        return Inherited(self.task, supernet, cost, self.train, images, self.valid, self.params.select.batch)
+        return Inherited(self.task, supernet, cost, self.train, rows, self.valid, self.params.select.batch)
 
     def by_proxy(self, models: str | None) -> Evaluate:
         settings = self.params.search.trials.proxy
         space = outlined(self.params.space.name, self.params.space.chosen(), self.fact)
-        images = next(iter(in_order(self.train, settings.batch)))
+        batch = next(iter(in_order(self.train, settings.batch)))
         seed = derived(self.params.seed, "search", "proxy")
-        return ByProxy(settings.names, space, self.cost(plan_of_search(self.params)), images, seed, self.device)
+        return ByProxy(settings.names, space, self.cost(plan_of_search(self.params)), batch, seed, self.device)
 
     def by_table(self, models: str | None) -> Evaluate:
         settings = self.params.search.trials.table

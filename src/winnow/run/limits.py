@@ -67,7 +67,7 @@ class Limits:
         Refused where no splits were prepared.
         """
         space = final_space(params, folder) if space is None else space
-        sizes = sizes_of(space, space.image)
+        sizes = sizes_of(space, space.example)
         bounds = []
         for metric, given in (("params", params.select.max_params), ("macs", params.select.max_macs)):
             key = f"select.max_{metric}"

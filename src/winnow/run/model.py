@@ -11,9 +11,9 @@ from winnow.core.errors import Refused
 from winnow.data.inputs import Inputs
 from winnow.data.inputs.images import facts_of
 from winnow.run import files
-from winnow.run.networks import USUAL_TASK, outlined
+from winnow.run.networks import outlined
 from winnow.spaces import AUTO, SPACES
-from winnow.tasks import TASKS, task_named
+from winnow.tasks import TASKS, USUAL, task_named
 from winnow.train.building import fresh
 
 
@@ -57,7 +57,7 @@ def prepared(given: Tensor, about: Mapping[str, Any]) -> Tensor:
 
 def inputs_of(about: Mapping[str, Any]) -> Inputs:
     """How what the network is given is made of the data, as its file says; files of an older winnow name no task."""
-    return task_named(about.get("task", USUAL_TASK)).inputs(about)
+    return task_named(about.get("task", USUAL)).inputs(about)
 
 
 def _check_trusted(path: Path, about: Mapping[str, Any], space: str | None, task: str | None) -> None:
@@ -67,7 +67,7 @@ def _check_trusted(path: Path, about: Mapping[str, Any], space: str | None, task
         raise Refused(
             f"{path} is of space {name!r}, which is not winnow's: name it as `space` (--space) if you trust it"
         )
-    for name in (about.get("task", USUAL_TASK), about["facts"].get("task", USUAL_TASK)):
+    for name in (about.get("task", USUAL), about["facts"].get("task", USUAL)):
         if name not in TASKS and name != task:
             raise Refused(f"{path} is of task {name!r}, which is not winnow's: name it as `task` if you trust it")
 

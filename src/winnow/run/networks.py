@@ -12,16 +12,16 @@ from winnow.data.inputs.images import facts_of
 from winnow.data.storage import read_manifest
 from winnow.run import files
 from winnow.spaces import SPACES, build, builder
+from winnow.tasks import USUAL as TASK
 from winnow.tasks import task_named
 from winnow.train.building import arranged, built, covering, outline, running
 
-USUAL_TASK = "image_classification"  # of files that name none
 USUAL = {"classes": 10, **facts_of((3, 32, 32))}  # of an image
 
 
 def example_of(fact: Mapping[str, Any]) -> Example:
     """One input of a network whose builder was told `fact`; files of an older winnow name no task."""
-    return task_named(fact.get("task", USUAL_TASK)).example(fact)
+    return task_named(fact.get("task", TASK)).example(fact)
 
 
 def outlined(name: str, options: Mapping[str, Any], fact: Mapping[str, Any], *, auxiliary: bool = False) -> Space:

@@ -88,9 +88,9 @@ def rival(
 
     `answers` are what each test row counted, (networks, rows) of each; None where the metric is no mean over rows.
     """
-    images = 0.0 if answers is None else judgement.image_variance(*answers, metric.shown(1.0))
+    rows = 0.0 if answers is None else judgement.row_variance(*answers, metric.shown(1.0))
     turned = [_turned(metric, values) for values in (found, other)]
-    gap = judgement.difference(*turned, images=images, bounds=metric.bounds)
+    gap = judgement.difference(*turned, rows=rows, bounds=metric.bounds)
     mean = sum(found) / len(found) - sum(other) / len(other)
     low, high = _told(metric, gap)
     if gap is None or low is None or high is None:
@@ -128,14 +128,14 @@ def _mean_gap(alike: Alike) -> float:
 
 def _difference(alike: Alike) -> Estimate | None:
     """Turned so that more is better."""
-    metric, images = alike.metric, 0.0
+    metric, rows = alike.metric, 0.0
     if alike.answers is not None:
-        rows, first = list(alike.answers), len(alike.found)  # type: ignore[arg-type]
+        answers, first = list(alike.answers), len(alike.found)  # type: ignore[arg-type]
         last = first + len(alike.others)
-        group = [rows[0], *rows[first:last]] if alike.others else rows[:first]
-        images = judgement.image_variance(group, rows[last:], metric.shown(1.0))
+        group = [answers[0], *answers[first:last]] if alike.others else answers[:first]
+        rows = judgement.row_variance(group, answers[last:], metric.shown(1.0))
     group, controls = (_turned(metric, values) for values in (_group(alike), alike.controls))
-    return judgement.difference(group, controls, images=images, bounds=metric.bounds)
+    return judgement.difference(group, controls, rows=rows, bounds=metric.bounds)
 
 
 def _sentence(

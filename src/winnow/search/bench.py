@@ -20,7 +20,7 @@ from winnow.search.mixture import Between
 from winnow.search.recipe import Recipe
 from winnow.search.relax import Logits, Relax, softmax
 from winnow.search.training_free import Judge, Load
-from winnow.tasks.classify import IMAGES
+from winnow.tasks import usual
 from winnow.tasks.task import Task
 from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import Batch, calibrate, measured
@@ -85,7 +85,7 @@ class Bench:
 
     space: Space
     seed: int
-    task: Task = IMAGES
+    task: Task = field(default_factory=usual)
     objective: Objective = _no_objective
     train: Iterable[Batch] = ()
     valid: Iterable[Batch] = ()
@@ -130,10 +130,10 @@ class Bench:
     def score(self, arch: Architecture) -> float:
         """That of a child with the supernet's weights and BatchNorm statistics of its own."""
         child = self.space.derive(arch)
-        images = min(self.calibration_images, len(self.splits["weights"]))
-        batch = min(self.batch, images)
+        rows = min(self.calibration_images, len(self.splits["weights"]))
+        batch = min(self.batch, rows)
         batches = in_order(self.splits["weights"], batch)
-        calibrate(child, itertools.islice(batches, math.ceil(images / batch)))
+        calibrate(child, itertools.islice(batches, math.ceil(rows / batch)))
         return self.judge(child, in_order(self.judged, self.batch))[0]
 
     def known_score(self, arch: Architecture, scores: dict[str, float]) -> float:

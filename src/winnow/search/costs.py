@@ -19,6 +19,6 @@ class Costs:
     calibration: int
     epoch: int
     step: float
-    mixture_image: Callable[[], float]
-    child_image: Callable[[], float]
+    mixture_row: Callable[[], float]
+    child_row: Callable[[], float]
     score: float | None = None

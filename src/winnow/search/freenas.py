@@ -123,9 +123,9 @@ class Flow:
             with torch.no_grad():
                 self.scale = 2.0 ** round(-math.log2(self._run(keys, alphas, self.ones)) / 2)
             self.model = self.model.to(self.dtype, memory_format=torch.channels_last)
-        image = (self.ones * self.scale).to(self.dtype, memory_format=torch.channels_last)
+        ones = (self.ones * self.scale).to(self.dtype, memory_format=torch.channels_last)
         alphas = alphas.to(self.dtype).requires_grad_()
-        total = self._run(keys, alphas, image)
+        total = self._run(keys, alphas, ones)
         (slopes,) = gradients(total * self.scale, [alphas])
         found: dict[str, dict[str | int, float]] = {}
         scores = (alphas * slopes).detach().double().abs() / self.scale**2
@@ -133,12 +133,12 @@ class Flow:
             found.setdefault(name, {})[option] = score
         return float(total.detach()) / self.scale, found
 
-    def _run(self, keys: list[tuple[str, str | int]], alphas: Tensor, image: Tensor) -> Tensor:
+    def _run(self, keys: list[tuple[str, str | int]], alphas: Tensor, ones: Tensor) -> Tensor:
         self.weights.clear()
         for (name, option), leaf in zip(keys, alphas.unbind(), strict=True):
             self.weights.setdefault(name, {})[option] = leaf
         with Once():
-            total = logits(self.model, image).sum()
+            total = logits(self.model, ones).sum()
         if not bool(total.isfinite()) or not bool(total > 0):
             raise Refused(f"the flow through the space is {float(total.detach())}, not a positive number")
         return total

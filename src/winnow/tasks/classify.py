@@ -17,7 +17,7 @@ from winnow.data.labelled import check_labels
 from winnow.data.loaders import Split, subset
 from winnow.data.source import Columns, Part, Source
 from winnow.tasks.calibration import reliability
-from winnow.tasks.task import PERCENT, Facts, Metric, Picture, Rows, Task
+from winnow.tasks.task import PERCENT, Facts, Metric, Picture, Returned, Rows, Task
 
 LABEL = "label"  # the column: whole numbers, indices into facts["classes"]
 METRICS = {"accuracy": PERCENT, "loss": Metric("minimize", "", 0.0)}
@@ -147,6 +147,22 @@ def smaller_images(split: Split, resolution: int, samples: float, generator: tor
     return images.smaller(split, resolution) if resolution else split
 
 
+def returned(facts: Facts) -> Returned:
+    """Logits, one a class."""
+    count = facts["classes"]
+    return Returned(
+        (count,),
+        f"one tensor of logits, (batch, {count}), for {count} classes",
+        lambda rows: torch.arange(rows) % count,
+        _probabilities,
+    )
+
+
+def _probabilities(outputs: Tensor) -> str:
+    chances = len(outputs) == 2 and (outputs >= 0).all() and (outputs.float().sum(1) - 1).abs().max() < 1e-3
+    return "probabilities: leave the last softmax out" if chances else ""
+
+
 def classification(name: str, kind: Any, facts: Any, **rest: Any) -> Task:
     """A task of one label a row; `kind` are its inputs, `facts` what a builder is told of them beside `classes`."""
 
@@ -162,6 +178,7 @@ def classification(name: str, kind: Any, facts: Any, **rest: Any) -> Task:
         augment=kind.augmented,
         deal=dealt,
         facts=lambda told: {"classes": len(told["classes"]), **facts(told)},
+        returned=returned,
         criterion=cross_entropy,
         imitate=imitate,
         answer=partial(torch.softmax, dim=1),

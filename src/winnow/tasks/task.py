@@ -63,6 +63,19 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Returned:
+    """What a network must return, to try one before it is trained: `shape` a row, in words `said`.
+
+    `answers(n)` are made-up answers to n rows; `odd(outputs)`: what is wrong with those that look right.
+    """
+
+    shape: tuple[int, ...]
+    said: str
+    answers: Callable[[int], Tensor]
+    odd: Callable[[Tensor], str] = lambda outputs: ""
+
+
+@dataclass(frozen=True)
 class Task:
     """The seam between data, networks and judgement. Outputs are what a network returns for a batch, in float32.
 
@@ -78,6 +91,7 @@ class Task:
     deal: Deal  # which row goes into which split
     facts: Callable[[Facts], dict[str, Any]]  # of the data's facts, what a space's builder takes
     example: Callable[[Facts], Example]  # of what the builder took: one input
+    returned: Callable[[Facts], Returned]  # of what the builder took
     inputs: Callable[..., Inputs]  # (facts, augment=None): without augmentation, or with what `augment` made
     augment: Callable[..., Any]  # (facts, *, its options): as data.augment says, the usual where it says nothing
     criterion: Callable[..., nn.Module]  # (facts, seed, **options): the loss, mean over a batch; may have parameters

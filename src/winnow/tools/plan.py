@@ -71,7 +71,7 @@ def plan(
 ) -> Bill:
     """`show` gets the first half before the second is measured.
 
-    Refused where `prepare` has not run: what a step costs depends on the images. After `show`, also where no network of
+    Refused where `prepare` has not run: what a step costs depends on the data. After `show`, also where no network of
     the space keeps the limits, or too few do to be compared with.
     """
     device = choose_device(params)
@@ -98,14 +98,14 @@ def plan(
         for name in ("weights", "arch", "select")
     }
     child = fresh(final, drawn[SAMPLE // 2], "cpu", 0)
-    image = _image_seconds(params, child, splits, device)
-    unit, step, steps, beforehand = _search(params, space, child, splits, image, device)
-    recipe, images = params.retrain.recipe(), sum(len(splits[name]) for name in params.retrain.splits)
+    row = _row_seconds(params, child, splits, device)
+    unit, step, steps, beforehand = _search(params, space, child, splits, row, device)
+    recipe, rows = params.retrain.recipe(), sum(len(splits[name]) for name in params.retrain.splits)
     seconds = {
         "search": beforehand + step * steps,
         "select": _select_seconds(params, space, splits, step),
-        "tune": params.tune.trials * (params.tune.epochs or recipe.epochs) * image * _training_images(splits, "arch"),
-        "retrain": recipe.epochs * image * images * len(params.retrain.seeds),
+        "tune": params.tune.trials * (params.tune.epochs or recipe.epochs) * row * _training_rows(splits, "arch"),
+        "retrain": recipe.epochs * row * rows * len(params.retrain.seeds),
     }
     seconds["evaluate"] = _evaluate_seconds(params, seconds)
     return Bill(
@@ -156,23 +156,23 @@ def _few(batches: Batches, count: int) -> list[Batch]:
     return [next(stream) for _ in range(min(count, len(batches)))]
 
 
-def _training_images(splits, *besides: str) -> int:
+def _training_rows(splits, *besides: str) -> int:
     return sum(len(splits[name]) for name in ("weights", *besides))
 
 
-def _search(params: Params, space: Space, child, splits, image: float, device) -> tuple[str, float, int, float]:
+def _search(params: Params, space: Space, child, splits, row: float, device) -> tuple[str, float, int, float]:
     """What is counted, the seconds of one, how many there are, and the seconds of what comes before."""
-    search, images = params.search, _training_images(splits)
+    search, rows = params.search, _training_rows(splits)
     name, training, options = trainer(params)
     if INITIALISED in training.leaves:
         return "scores", _score_seconds(options["proxies"], child, splits, options["batch"]), 0, 0.0
-    steps = search.epochs * (images // search.batch)
+    steps = search.epochs * (rows // search.batch)
     step = 0.0 if TRIALS in training.leaves else _search_step(params, space, splits["weights"], device)
     if name == search.strategy and TRIALS not in training.leaves:
         return "steps", step, steps, 0.0
     trials = search.trials
     if trials.evaluator == "training":
-        seconds = trials.training.epochs * image * images * trials.training.samples
+        seconds = trials.training.epochs * row * rows * trials.training.samples
         return "trials", seconds * 2 ** -(trials.training.channels + trials.training.resolution), trials.count, 0.0
     if trials.evaluator == "proxy":
         return "trials", _score_seconds(trials.proxy.names, child, splits, trials.proxy.batch), trials.count, 0.0
@@ -180,20 +180,20 @@ def _search(params: Params, space: Space, child, splits, image: float, device) -
         return "trials", 0.0, trials.count, 0.0
     judged = len(splits["arch"]) + trials.inherited.calibration_images
     arch = space.decide(lambda d: d.values[-1])
-    return "trials", judged * _seconds_an_image(params, space, splits, arch), trials.count, steps * step
+    return "trials", judged * _seconds_a_row(params, space, splits, arch), trials.count, steps * step
 
 
 def _score_seconds(names: Sequence[str], child: torch.nn.Module, splits, batch: int) -> float:
     """Of all proxies together, of one network."""
     model = copy.deepcopy(child)
-    images = next(iter(in_order(splits["weights"], batch)))
+    given = next(iter(in_order(splits["weights"], batch)))
     began = time.perf_counter()
     for name in names:
-        score(name, model, images, generator(0, name))
+        score(name, model, given, generator(0, name))
     return time.perf_counter() - began
 
 
-def _seconds_an_image(params: Params, space: Space, splits, setting) -> float:
+def _seconds_a_row(params: Params, space: Space, splits, setting) -> float:
     batch = next(iter(Batches(splits["select"], params.select.batch, generator=generator(0), drop_last=False)))
     space.eval()
     measured(task_named(params.task), lambda x: space(x, setting), [batch])
@@ -234,15 +234,15 @@ def _select_seconds(params: Params, space: Space, splits, step: float) -> float:
         calibration=params.select.calibration_images,
         epoch=len(splits["weights"]) // params.search.batch,
         step=step,
-        mixture_image=lambda: _seconds_an_image(params, space, splits, even),
-        child_image=lambda: _seconds_an_image(params, space, splits, space.decide(lambda d: d.values[-1])),
+        mixture_row=lambda: _seconds_a_row(params, space, splits, even),
+        child_row=lambda: _seconds_a_row(params, space, splits, space.decide(lambda d: d.values[-1])),
         score=step if INITIALISED in trainer(params)[1].leaves else None,
     )
     select = params.select
     return sum(selection(method).expected(costs, select.chosen(method)) for method in select.methods)
 
 
-def _image_seconds(params: Params, child: torch.nn.Module, splits, device: torch.device) -> float:
+def _row_seconds(params: Params, child: torch.nn.Module, splits, device: torch.device) -> float:
     """Seconds that an image takes in an epoch of retraining."""
     recipe = params.retrain.recipe()
     model = laid(copy.deepcopy(child).to(device))

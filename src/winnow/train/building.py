@@ -17,16 +17,18 @@ from torch.nn.parameter import is_lazy
 from winnow.core.architecture import Architecture
 from winnow.core.decision import Decision, Value
 from winnow.core.errors import Refused, blamed
+from winnow.core.example import Example, noise, zeros
 from winnow.core.holes import Setting
 from winnow.core.space import Space
 from winnow.train.seeds import drawing, materialise, seeded
+from winnow.train.tracing import described
 
 Make = Callable[[], Space]
 Call = Callable[[Any, Tensor], Any]  # a way to run a network
 
 
-def outline(make: Make, image: tuple[int, ...], *, drawn: bool) -> Space:
-    """A space to look at, to count on and to derive `fresh` children from; `image` is the shape of one.
+def outline(make: Make, example: Example, *, drawn: bool) -> Space:
+    """A space to look at, to count on and to derive `fresh` children from; `example` is one input of it.
 
     `drawn`: on the meta device, where only `reset_parameters` gives values. Else as `make` builds it.
     """
@@ -34,13 +36,13 @@ def outline(make: Make, image: tuple[int, ...], *, drawn: bool) -> Space:
         with torch.device("meta"):
             space = make()
     else:
-        space = built(make, image, 0)
+        space = built(make, example, 0)
         space.again = make
-    space.image = image
+    space.example = example
     return space
 
 
-def built(make: Make, image: tuple[int, ...], seed: int) -> Space:
+def built(make: Make, example: Example, seed: int) -> Space:
     """The space as its builder makes it, on the CPU, lazy layers opened. Refused where a parameter has no value."""
     with drawing(seed):
         space = make()
@@ -51,9 +53,9 @@ def built(make: Make, image: tuple[int, ...], seed: int) -> Space:
         for name, tensor in itertools.chain(space.model.named_parameters(), space.model.named_buffers()):
             if tensor.is_meta:
                 raise Refused(f"{name!r} of the network is on the meta device and has no value: build it on the CPU")
-        _open(space.to("cpu"), image)
+        _open(space.to("cpu"), example)
     _plain_tensors(space)
-    space.image = image
+    space.example = example
     return space
 
 
@@ -61,9 +63,9 @@ def fresh(space: Space, arch: Architecture, device: str | torch.device, seed: in
     """A child of `space` that begins anew, on `device`: what is drawn is from `seed`, what its builder gave is kept."""
     if space.again is None:
         return materialise(space.derive(arch), device, seed)
-    assert space.image is not None
-    child = derived_child(built(space.again, space.image, seed), arch)
-    return arranged(child, space.image, [lambda model, x: model(x)]).to(device)
+    assert space.example is not None
+    child = derived_child(built(space.again, space.example, seed), arch)
+    return arranged(child, space.example, [lambda model, x: model(x)]).to(device)
 
 
 def fresh_space(space: Space, device: str | torch.device, seed: int) -> Space:
@@ -71,8 +73,8 @@ def fresh_space(space: Space, device: str | torch.device, seed: int) -> Space:
     if space.again is None:
         materialise(space, device, seed)
         return space
-    assert space.image is not None
-    return built(space.again, space.image, seed).to(device)
+    assert space.example is not None
+    return built(space.again, space.example, seed).to(device)
 
 
 def derived_child(space: Space, arch: Architecture) -> nn.Module:
@@ -114,14 +116,14 @@ def _copies(value: object) -> bool:
     return True
 
 
-def _open(space: Space, image: tuple[int, ...]) -> None:
+def _open(space: Space, example: Example) -> None:
     """Run every candidate once where layers wait for an input to know their size."""
     if not any(is_lazy(tensor) for tensor in itertools.chain(space.parameters(), space.buffers())):
         return
     space.eval()
-    with torch.no_grad(), blamed(f"the network with lazy layers, given images of shape {(2, *image)}"):
+    with torch.no_grad(), blamed(f"the network with lazy layers, given {described((zeros(example, 2),))}"):
         for setting in covering(space):
-            space(torch.zeros(2, *image), setting)
+            space(zeros(example, 2), setting)
     space.train()
     for name, module in space.model.named_modules():
         if any(is_lazy(tensor) for tensor in [*module._parameters.values(), *module._buffers.values()]):
@@ -148,14 +150,14 @@ def running(space: Space, x: Tensor, setting: Setting) -> Any:
     return space(x, setting)
 
 
-def arranged(model: Any, image: tuple[int, ...], calls: Sequence[Call]) -> Any:
-    """`model` itself; where it does not run with channels last, images reach it plain from now on, whatever comes.
+def arranged(model: Any, example: Example, calls: Sequence[Call]) -> Any:
+    """`model` itself; where it does not run with channels last, inputs reach it plain from now on, whatever comes.
 
     `.view` on a feature map, for one, or a convolution in three dimensions; or it runs and answers otherwise, as what
     reads memory by strides of its own does. Each of `calls` is tried on copies, forward
     and backward, on the CPU: equal networks are always laid out alike.
     """
-    if not _runs_channels_last(model, image, calls):
+    if not _runs_channels_last(model, example, calls):
         inner = model.model if isinstance(model, Space) else model
         inner.register_forward_pre_hook(plain)
     return model
@@ -170,16 +172,16 @@ def laid(model: Any) -> Any:
 
 
 def plain(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A hook: images in the order batch, channel, height, width."""
+    """A hook: a tensor in the order of its axes: batch, channel, height, width."""
     x, *rest = inputs
-    return (x.contiguous(), *rest)
+    return (x.contiguous() if isinstance(x, Tensor) else x, *rest)
 
 
-def _runs_channels_last(model: Any, image: tuple[int, ...], calls: Sequence[Call]) -> bool:
+def _runs_channels_last(model: Any, example: Example, calls: Sequence[Call]) -> bool:
     layout = torch.channels_last
     try:
         with seeded(0):
-            x = torch.randn(2, *image).contiguous(memory_format=layout)
+            x = noise(example, torch.Generator().manual_seed(0), 2).contiguous(memory_format=layout)
             trial = copy.deepcopy(model).to(memory_format=layout)
             for call in calls:
                 output = call(trial, x)

@@ -80,7 +80,7 @@ class Training:
     valid: Split
     recipe: Recipe
     augment: Callable[[Recipe], Inputs]
-    batch: int  # images judged at a time
+    batch: int  # rows judged at a time
     device: torch.device
     architecture: Architecture | None = None
     inherit: Callable[[nn.Module, Job], nn.Module] = lambda model, job: model
@@ -130,7 +130,7 @@ class Inherited:
     supernet: Space
     cost: Cost
     calibration: Split
-    images: int  # of `calibration`
+    rows: int  # of `calibration`
     valid: Split
     batch: int
 
@@ -138,9 +138,9 @@ class Inherited:
         assert job.architecture is not None
         known = self.cost(job.architecture)
         child = self.supernet.derive(job.architecture)
-        images = min(self.images, len(self.calibration))
-        batch = min(self.batch, images)
-        calibrate(child, itertools.islice(in_order(self.calibration, batch), math.ceil(images / batch)))
+        rows = min(self.rows, len(self.calibration))
+        batch = min(self.batch, rows)
+        calibrate(child, itertools.islice(in_order(self.calibration, batch), math.ceil(rows / batch)))
         return {**known, **measured(self.task, child, in_order(self.valid, self.batch))}
 
 
@@ -151,7 +151,7 @@ class ByProxy:
     names: Sequence[str]
     space: Space  # an `outline`
     cost: Cost
-    images: Batch
+    batch: Batch
     seed: int
     device: torch.device
 
@@ -159,7 +159,7 @@ class ByProxy:
         assert job.architecture is not None
         known = self.cost(job.architecture)
         model = fresh(self.space, job.architecture, self.device, derived(self.seed, "initialise"))
-        return {**known, **{n: score(n, model, self.images, generator(self.seed, n)) for n in self.names}}
+        return {**known, **{n: score(n, model, self.batch, generator(self.seed, n)) for n in self.names}}
 
 
 @dataclass

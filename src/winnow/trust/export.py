@@ -29,10 +29,9 @@ from winnow.data.loaders import open_split
 from winnow.data.storage import read_manifest
 from winnow.run import files
 from winnow.run.model import load_model, prepared
-from winnow.run.networks import USUAL_TASK
 from winnow.run.revision import commit_of, md5_of
 from winnow.system.extra import needed
-from winnow.tasks import task_named
+from winnow.tasks import USUAL, task_named
 from winnow.trust.origin import METADATA
 from winnow.trust.why import why
 
@@ -161,7 +160,7 @@ def _quiet() -> Iterator[None]:
 def _inputs(folder: Path, about: Mapping[str, Any]) -> tuple[Tensor, str]:
     """What the network takes, and what it is in words: the test split where the model's own is here, else noise."""
     told = about.get("provenance", {}).get("data", {}).get("splits", {}).get("test")
-    task, splits = about.get("task", USUAL_TASK), folder / files.SPLITS
+    task, splits = about.get("task", USUAL), folder / files.SPLITS
     if (splits / "manifest.json").is_file() and read_manifest(splits)["task"] == task:
         test = open_split(splits, "test", task_named(task), stage="evaluate")  # of a network that is finished
         if told in (None, test.digest) and test.facts["shape"] == about["shape"]:

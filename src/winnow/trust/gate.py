@@ -194,8 +194,8 @@ def _over_seeds(
     answers = [unpacked(side.get("right"), side.get("test_images")) for side in (after, before)]
     if answers[0] is None or answers[1] is None or answers[0].shape[1] != answers[1].shape[1]:
         return judgement.difference(new, old), f"{source}, not over test images: one side does not say which it told"
-    images = judgement.image_variance(*answers)
-    return judgement.difference(new, old, images=images), f"{source} and {answers[0].shape[1]} test images"
+    rows = judgement.row_variance(*answers)
+    return judgement.difference(new, old, rows=rows), f"{source} and {answers[0].shape[1]} test images"
 
 
 def _latency(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Estimate | None, str]:

@@ -124,9 +124,9 @@ def _fitted(space: Space, reward: Reward, samples: int, seed: int) -> Surrogate:
 
 def _latency(bench: Bench, target: float) -> Reward:
     """Minus the milliseconds that a child takes above `target`, for one example on the device of the search."""
-    if bench.space.image is None:
+    if bench.space.example is None:
         raise Refused("unas: latency_ms needs a space that was built for some input, whose shape it knows")
-    example, device = bench.space.image, next(bench.space.parameters()).device
+    example, device = bench.space.example, next(bench.space.parameters()).device
     known: dict[str, float] = {}
 
     def reward(arch: Architecture) -> float:

@@ -23,7 +23,7 @@ def expected(
     children = population * (generations + 1)
     if costs.score is not None:
         return children * costs.score
-    return children * (costs.judged + (calibration_images or costs.calibration)) * costs.child_image()
+    return children * (costs.judged + (calibration_images or costs.calibration)) * costs.child_row()
 
 
 @selection("children", "scores children", keeps_limits=True, evidence="children", seconds=expected)

@@ -22,7 +22,7 @@ TRIES = 1000  # architectures looked at, or twenty for each that is asked for wh
 
 
 def expected(costs: Costs, *, count: int = 20) -> float:
-    return count * costs.judged * costs.child_image()
+    return count * costs.judged * costs.child_row()
 
 
 @selection("distribution", "judges children that trained logits make likely", keeps_limits=True, seconds=expected)

@@ -33,7 +33,7 @@ def expected(costs: Costs, *, none: str = "never", tune_epochs: int = 2) -> floa
     """Seconds of all masks, and of the steps between them."""
     decisions = costs.space.decisions.values()
     events = sum(1 for d in decisions if len(d.values) > 1) / len({d.group for d in decisions})
-    judging = masks(costs.space, none) * costs.judged * costs.mixture_image()
+    judging = masks(costs.space, none) * costs.judged * costs.mixture_row()
     return judging + events * tune_epochs * costs.epoch * costs.step
 
 

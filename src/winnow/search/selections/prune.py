@@ -17,7 +17,7 @@ def by_pruning(bench: Bench, *, random_alpha: bool = False) -> Chosen:
         watch.start("select (prune)", sum(len(d.options) - d.pick for d in space.decisions.values()))
         arch, rows = freenas(
             space,
-            space.image,
+            space.example,
             generator(bench.seed, "prune"),
             random_alpha=random_alpha,
             load=bench.load,

@@ -209,6 +209,38 @@ def test_what_only_training_reads_is_cut_too():
     assert child(X)[1].shape == (2, 5)
 
 
+def test_a_layer_that_is_called_twice_is_one_and_shared_weights_stay():
+    class Again(Dense):
+        def forward(self, x):
+            x = self.stem(x)
+            x = torch.cat([x, self.one(x)], 1)
+            return self.head(torch.cat([self.two(x) + self.two(x.flip(3)), x], 1)).mean((2, 3))
+
+    class Tied(Dense):
+        def __init__(self):
+            super().__init__()
+            self.other = nn.Conv2d(8, 12, 3, padding=1)
+            self.other.weight = self.one[0].weight
+
+        def forward(self, x):
+            x = self.stem(x)
+            x = torch.cat([x, self.one(x) + self.other(x)], 1)
+            return self.head(torch.cat([self.two(x), x], 1)).mean((2, 3))
+
+    assert NETWORKS[Dense] <= set(auto(Again, **FACTS).decisions)
+    space = auto(Tied, **FACTS)
+    assert set(space.decisions) == {"two/0/width", "two/0/kernel"}
+    assert "one.0 and other share their weights" in {why for _, _, why in space.table}
+
+
+def test_lazy_layers_are_opened_first():
+    def lazy():
+        return nn.Sequential(nn.LazyConv2d(16, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(5))
+
+    space = auto(lazy, **FACTS)
+    assert space.derive({"0/width": 8})[3].in_features == 8 * 14 * 14
+
+
 def test_by_name_with_options_as_params_have_them():
     options = {"model": "tests.spaces.auto_networks:Dense", "except": ["two"]}
     space = build("auto", options, image_size=16, final=True, **FACTS)

@@ -8,6 +8,7 @@ import copy
 import difflib
 import fnmatch
 import inspect
+import itertools
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from winnow.core.choosers import uniform
 from winnow.core.decision import Value
@@ -91,6 +93,10 @@ def _built(model: str | Callable[..., nn.Module], facts: Mapping[str, Any]) -> t
     accepted = inspect.signature(build).parameters
     with blamed(f"space.model {name!r}"):
         net = build(**{key: value for key, value in facts.items() if key in accepted})
+        if isinstance(net, nn.Module) and any(is_lazy(t) for t in itertools.chain(net.parameters(), net.buffers())):
+            with torch.no_grad():
+                net.eval()(_example(facts))  # layers that wait for an input to know their size
+            net.train()
     if not isinstance(net, nn.Module):
         raise Refused(f"space.model {name!r} must return an nn.Module, not {type(net).__name__}")
     if isinstance(net, Space):

@@ -196,7 +196,20 @@ def trace(net: nn.Module, x: Tensor) -> Traced:
     if any(is_layer(module) and path not in tracer.calls for path, module in net.named_modules()):
         with torch.random.fork_rng():
             _run(copy.deepcopy(net).train(), x, seen)
+    _freeze_shared(net, seen)
     return Traced(seen, tracer.calls, tracer.blocks, tracer.counting, tracer.numbers)
+
+
+def _freeze_shared(net: nn.Module, seen: Seen) -> None:
+    """Layers that hold one parameter together stay: cut, each would train a part of its own."""
+    holders: dict[int, list[str]] = {}
+    for path, module in net.named_modules():
+        for parameter in module.parameters(recurse=False):
+            holders.setdefault(id(parameter), []).append(path)
+    for paths in holders.values():
+        for (path, _), labels in seen.axes.items():
+            if len(paths) > 1 and path in paths:
+                seen.units.freeze(labels, f"{' and '.join(paths)} share their weights")
 
 
 def _run(net: nn.Module, x: Tensor, seen: Seen) -> Tracer:

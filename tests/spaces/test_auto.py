@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tests.spaces.auto_networks import NETWORKS, Dense, Grouped, Inverted, Mixer, Residual, Shuffled
+from winnow.config.params import SpaceParams
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.core.space import Space
@@ -249,6 +250,14 @@ def test_by_name_with_options_as_params_have_them():
         Refused, match=r"no option 'exept': it takes model, weights, only, except, .*did you mean 'except'"
     ):
         build("auto", {"model": options["model"], "exept": []}, **FACTS)
+
+
+def test_params_name_the_network_beside_the_space():
+    given = SpaceParams.model_validate({"name": "auto", "model": "my_net:build", "except": ["head"]})
+    assert given.options == {"model": "my_net:build", "except_": ["head"]}
+    assert (given.code, given.begins) == ("my_net:build", "scratch")
+    with pytest.raises(ValueError, match="auto takes a network too: write model: 'my_net:build' beside its name"):
+        SpaceParams.model_validate({"name": "auto"})
 
 
 def test_what_is_wrongly_followed_is_closed_with_the_reason():

@@ -101,6 +101,8 @@ class SpaceParams(Named):
         options = {**given.get("options", {}), **beside}
         if "except" in options:
             options["except_"] = options.pop("except")
+        if not isinstance(options.get("model"), str):
+            raise ValueError("auto takes a network too: write model: 'my_net:build' beside its name")
         return {**{key: value for key, value in given.items() if key not in beside}, "options": options}
 
     @property

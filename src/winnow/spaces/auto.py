@@ -41,8 +41,8 @@ _PLANS: dict[str, Plan] = {}  # of networks by name: one is built anew for every
 def auto(
     model: str | Callable[..., nn.Module],
     weights: str | None = None,
-    only: Sequence[str] | None = None,
-    except_: Sequence[str] | None = None,
+    only: list[str] | None = None,
+    except_: list[str] | None = None,
     elastic: Sequence[str] = KINDS,
     widths: Sequence[float] = WIDTHS,
     divisor: Positive = 4,

@@ -28,9 +28,10 @@ def main(params: Params, folder: Path) -> None:
         told = {each.key: found[each.key] for each in every if each.group == group}
         write_json(folder / INPUTS / f"{group}.json", told | code_of(params, group))
     write_json(folder / INPUTS / "recipe.json", asdict(params.retrain.recipe()))
-    for each in every:
-        print(f"  {each.key}  {each.value}  {found[each.key][:12]}")
-    print(_verdict(params, folder, [each.key for each in every]))
+    named_once = {each.key: each for each in every}  # a task is looked at by two groups
+    for key, each in named_once.items():
+        print(f"  {key}  {each.value}  {found[key][:12]}")
+    print(_verdict(params, folder, list(named_once)))
 
 
 def _verdict(params: Params, folder: Path, keys: list[str]) -> str:

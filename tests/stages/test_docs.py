@@ -142,9 +142,13 @@ def test_the_folder_of_clips_of_the_docs_is_prepared(tmp_path, monkeypatch, caps
 def test_the_task_of_the_docs_is_learnt(tmp_path, monkeypatch, capsys):
     _, _, text = next(block.values for block in blocks("python") if block.id == "add-a-task-1")
     (tmp_path / "my_task.py").write_text(text)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path])
     few = {"data__limit_train": None, "select__methods": ["magnitude"], "tune__trials": 0, "retrain__seeds": [0]}
     params = tiny(task="my_task:WIDTH", data__source="my_task:bars", **few, search__epochs=1, evaluate__controls=1)
+    content = params.model_dump()
+    content["data"]["augment"] = {"pad": 1}  # taken by the task, which is looked for beside params.yaml
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    assert run(["prepare", "--folder", str(tmp_path)]) == 0, capsys.readouterr().err
     run_all(params, tmp_path)
     told = json.loads((tmp_path / "reports" / "evaluate.json").read_text())
     assert told["metric"] == "error"

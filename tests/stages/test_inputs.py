@@ -16,6 +16,7 @@ from winnow.pipelines import evaluate, inputs, prepare, search
 from winnow.pipelines import select as selecting
 from winnow.run import files
 from winnow.run.checkpoint import _basis
+from winnow.run.outside import READS, changed_since, digests
 from winnow.run.work import working
 from winnow.trust import verify as verifying
 from winnow.trust.why import HERE, OTHER, why
@@ -125,6 +126,15 @@ def test_the_stage_that_reads_it_runs_and_those_after_it_go_on(folder, capsys):
     assert len(json.loads((folder / files.LOGITS).read_text())["options"]["layer/0"]) == 3
     inputs.main(params(), folder)
     assert "space.name changed since tune, retrain-0, evaluate, which `dvc repro` runs again" in capsys.readouterr().out
+
+
+def test_every_stage_looks_at_the_code_of_a_task_of_ones_own(tmp_path):
+    (tmp_path / "own_task_of_a_test.py").write_text("WIDTH = 3\n")
+    own = tiny(task="own_task_of_a_test:WIDTH")
+    before = {stage: digests(own, tmp_path, groups) for stage, groups in READS.items()}
+    (tmp_path / "own_task_of_a_test.py").write_text("WIDTH = 4\n")
+    for stage, groups in READS.items():
+        assert changed_since(before[stage], own, tmp_path, groups) == ["task"], stage
 
 
 def test_the_raw_data_may_be_gone_once_it_is_prepared(folder):

@@ -75,6 +75,7 @@ def _stage_command(name: str, text: str) -> None:
     def command(folder: Path, **options: int | None) -> None:
         from winnow.config.reading import read_params
 
+        on_path(folder)
         params = read_params(folder / "params.yaml", methods=name != "inputs")
         main = importlib.import_module(f"winnow.pipelines.{name}").main
         if name != "retrain":
@@ -109,6 +110,7 @@ def plan(what: str, folder: Path) -> None:
         return
     from winnow.tools.plan import SAMPLE, Size, plan
 
+    on_path(folder)
     params = read_params(folder / "params.yaml")
 
     def show(size: Size) -> None:
@@ -134,6 +136,7 @@ def _plan_study(folder: Path) -> None:
     from winnow.run.progress import duration
     from winnow.tools.plan_study import plan_study
 
+    on_path(folder)
     found = plan_study(read_params(folder / "params.yaml"), folder, lambda text: click.echo(f"  {text} …", err=True))
     click.echo(f"{found.cells} cells, {found.there} of them there from before; {found.supernets} supernets to train")
     for reason in found.left_out:

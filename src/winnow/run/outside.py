@@ -43,6 +43,9 @@ class Outside:
 OUTSIDE = (
     Outside("data.path", PATH, "data", lambda p: p.data.source != "digits"),
     Outside("data.source", MODULE, "data"),
+    Outside("data.options", ANY, "data"),
+    Outside("task", MODULE, "data"),
+    Outside("task", MODULE, "space"),
     Outside("space.name", MODULE, "space"),
     Outside("space.options", ANY, "space"),
     Outside("retrain.space", ANY, "space"),
@@ -114,7 +117,7 @@ def valued(content: Mapping[str, Any], key: str) -> Iterator[tuple[str, Any]]:
             names = place["methods"] if section == "select" else [place["strategy"]]
             yield from ((f"{where}.{name}", place[name]) for name in names if isinstance(place.get(name), Mapping))
         else:
-            yield f"{where}.{last}", place[last]
+            yield f"{where}.{last}".removeprefix("."), place[last]
 
 
 def digests(params: Params, folder: Path, groups: Collection[str] = GROUPS) -> dict[str, str]:

@@ -44,6 +44,7 @@ OUTSIDE = (
     Outside("data.path", PATH, "data", lambda p: p.data.source != "digits"),
     Outside("data.source", MODULE, "data"),
     Outside("data.options", ANY, "data"),
+    Outside("data.augment", ANY, "space"),
     Outside("task", MODULE, "data"),
     Outside("task", MODULE, "space"),
     Outside("space.name", MODULE, "space"),

@@ -295,3 +295,10 @@ def test_what_does_not_go_together_is_refused(search, sentence):
 def test_a_bare_off_and_null_are_taken():
     search = check_params(yaml.safe_load("search: {collapse: off, clip: null}")).search
     assert (search.collapse, search.clip) == ("off", None)
+
+
+def test_a_task_is_a_name_or_a_dotted_path():
+    with pytest.raises(Refused, match=r"task: no task 'audio_clasification' \(did you mean 'audio_classification'\?\)"):
+        check_params({"task": "audio_clasification"})
+    assert check_params({"task": "my_package.tasks:CLICKS"}).task == "my_package.tasks:CLICKS"
+    assert check_params({}).task == "image_classification"

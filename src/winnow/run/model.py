@@ -16,6 +16,8 @@ from winnow.spaces import AUTO, SPACES
 from winnow.tasks import TASKS, USUAL, task_named
 from winnow.train.building import fresh
 
+LARGEST = 100_000  # channels, cells, classes, pixels of a side
+
 
 def load_model(
     path: Path | str, space: str | None = None, task: str | None = None
@@ -73,7 +75,10 @@ def _check_trusted(path: Path, about: Mapping[str, Any], space: str | None, task
 
 
 def _child(about: Mapping[str, Any]) -> nn.Module:
-    """The network as its training began with it."""
+    """The network as its training began with it. ValueError for a size that none has: it would be built for ever."""
+    for key, value in {**about["options"], **about["facts"]}.items():
+        if isinstance(value, int) and value > LARGEST:
+            raise ValueError(f"{key} is {value}")
     fact = {key: tuple(value) if isinstance(value, list) else value for key, value in about["facts"].items()}
     if "task" not in fact:  # what an older file leaves out; what it says, its network was built by
         fact = facts_of(about["shape"]) | fact

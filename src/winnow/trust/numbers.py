@@ -24,11 +24,11 @@ RANKS = ("p_value", "pairs_won")  # of reports/evaluate.json: a rank jumps where
 def within_band(references: Mapping[str, Path | None], scratch: Path, spread: Mapping[str, Any]) -> list[str]:
     """The metrics of a stage, "file: name before → now", that moved by more than other seeds would move them.
 
-    Points of percent (accuracy, calibration) have Welch's band over the seeds of `spread`, the recorded evaluate.json;
+    Scores and points of percent (calibration) have Welch's band over the seeds of `spread`, the recorded evaluate.json;
     what has no spread over seeds there (losses, sizes) has `SHARE` of itself. Words and truths must be equal.
     """
-    accuracies = finite(spread.get("accuracies"))
-    band = seed_band(accuracies, accuracies) or 0.0
+    scores = finite(spread.get("scores") or spread.get("accuracies"))  # the second of an older winnow
+    band = seed_band(scores, scores) or 0.0
     outside = []
     for name, reference in references.items():
         if not (name.startswith("reports/") and name.endswith(".json")):
@@ -61,8 +61,8 @@ def _near(metric: str, old: Any, new: Any, points: float) -> bool:
         return metric.endswith("verdict") or old == new  # the sentence repeats numbers that are compared
     if metric in RANKS:
         return True
-    percent = any(word in metric for word in ("accuracy", "ece", "agreement", "difference", "gap"))
-    return math.isclose(old, new, rel_tol=0, abs_tol=points if percent else SHARE * abs(old) + 1e-9)
+    scores = any(word in metric for word in ("score", "accuracy", "ece", "agreement", "difference", "gap"))
+    return math.isclose(old, new, rel_tol=0, abs_tol=points if scores else SHARE * abs(old) + 1e-9)
 
 
 def _numbers(path: Path | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import dataclass
 
 import pytest
 
@@ -15,7 +16,7 @@ from winnow.search.evolve import evolution
 from winnow.search.methods import STRATEGIES
 from winnow.search.recipe import Recipe
 from winnow.search.relax import softmax
-from winnow.search.selections import SELECTIONS
+from winnow.search.selections import SELECTIONS, annealing, exact
 from winnow.search.selections.likeliest import likeliest
 from winnow.search.selections.magnitude import magnitude
 from winnow.search.selections.perturbation import perturbation, resume_mixture
@@ -63,12 +64,30 @@ def by_likeliest(space, logits):
     return likeliest(space, softmax(logits), 2, random.Random(0))[0]
 
 
+@dataclass(frozen=True)
+class Judging(Bench):
+    """A bench that judges children on the batches of these tests."""
+
+    def score(self, arch):
+        return accuracy_and_loss(calibrate(self.space.derive(arch), TRAIN), JUDGED)[0]
+
+
+def by_annealing(space, logits):
+    return annealing.by_annealing(Judging(space, 0), samples=6, runs=1, candidates=2, model="options")[0]
+
+
+def by_optimum(space, logits):
+    return exact.by_optimum(Judging(space, 0), samples=6, population=2, generations=1)[0]
+
+
 RUN = {
     "magnitude": by_magnitude,
     "threshold": by_threshold,
     "likeliest": by_likeliest,
     "perturbation": by_perturbation,
     "evolution": by_evolution,
+    "annealing": by_annealing,
+    "exact": by_optimum,
 }
 SHORT = {
     "sgas": {"epochs": 7, "warmup": 0, "interval": 1},
@@ -136,7 +155,8 @@ def test_the_pairs_that_mean_nothing_are_these():
     paths = ("spos", "fair", "sandwich", "ofa")
     untrained = {(s, m) for s in (*paths, "blank") for m in ("magnitude", "threshold", "likeliest")}
     decided = {("sgas", "perturbation"), ("sgas", "likeliest")}
-    weightless = {("subset", m) for m in ("perturbation", "likeliest", "evolution")}
+    of_children = ("evolution", "annealing", "exact")
+    weightless = {("subset", m) for m in ("perturbation", "likeliest", *of_children)}
     assert refused == untrained | decided | weightless | {(s, "perturbation") for s in paths}
 
 

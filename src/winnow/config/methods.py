@@ -224,11 +224,11 @@ def _chain_objections(params: Params) -> Iterator[str]:
 
 def objection(searched: str, method: str) -> str | None:
     """Why `method` means nothing on what strategy `searched` leaves, with what would work; None where it does."""
-    needs = selection(method).needs
-    if not needs or needs in strategy(searched).leaves:
+    found, leaves = selection(method), strategy(searched).leaves
+    if found.serves(leaves):
         return None
-    selections = [name for name in SELECTIONS if selection(name).needs in strategy(searched).leaves]
-    strategies = [name for name in STRATEGIES if needs in strategy(name).leaves]
+    selections = [name for name in SELECTIONS if selection(name).serves(leaves)]
+    strategies = [name for name in STRATEGIES if found.serves(strategy(name).leaves)]
     return (
         f"{method!r} {selection(method).reason}, which strategy {searched!r} does not leave: "
         f"select with {' or '.join(selections)}, or search with {' or '.join(strategies)}"

@@ -105,6 +105,8 @@ class Benches:
             allowed=self.limits.allows,
             load=self.limits.load if self.limits else None,
             limits=str(self.limits),
+            sizes=self.limits.sizes,
+            most=self.limits.most(),
             further=Further(params.search.recipe(), self._between(space), remembered) if further else None,
             scorer=(lambda: self._scorer(space)) if self.untrained else None,
             trials=self._trials if TRIALS in strategy(params.search.strategy).leaves else None,

@@ -103,6 +103,10 @@ class Limits:
         told = self.record()
         return limits(self.sizes, params=told.get("max_params"), macs=told.get("max_macs"))(arch)
 
+    def most(self) -> dict[str, float]:
+        """The strictest upper limit on each metric that has one."""
+        return {name.removeprefix("max_"): v for name, v in self.record().items() if name.startswith("max_")}
+
     def describe(self) -> str:
         """In words, with the parameter that each comes from."""
         return " and ".join(map(str, self.bounds)) or "none"

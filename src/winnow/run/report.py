@@ -163,15 +163,26 @@ def _selection(folder: Path) -> str:
     return _table(heads, rows) + note + _table(["decision", *methods], answers, differ)
 
 
+SHOWN = 20  # coefficients of a model in the report
+
+
 def _evidence(folder: Path) -> str:
     rows = pq.read_table(folder / files.EVIDENCE).to_pylist()
-    masked, children = ([row for row in rows if _drawn(row["method"]) == kind] for kind in ("masks", "children"))
+    masked, children, fitted = (
+        [row for row in rows if _drawn(row["method"]) == kind] for kind in ("masks", "children", "model")
+    )
+    children += [row for row in fitted if not row["decision"]]
+    told = [row for row in fitted if row["decision"]]
     parts = []
     if masked:
         parts.append("<p class='quiet'>The option without which the supernet is worst was kept (blue).</p>")
         parts.append(_svg(charts.masks(masked)))
     if children:
         parts.append(_svg(charts.evaluated(children)))
+    if told:
+        cells = [[row["decision"], row["option"], f"{row['score']:+.3f}"] for row in told[:SHOWN]]
+        parts.append("<p class='quiet'>What pays: coefficients in standard deviations, the largest first.</p>")
+        parts.append(_table(["stage or decision", "term or option", "standardised coefficient"], cells))
     other = "trials" if (folder / files.TRIALS).is_file() else "mixture weights"
     return "".join(parts) or f"<p class='quiet'>The selection looked at the {other} alone, below.</p>"
 

@@ -5,7 +5,7 @@ Liu et al. 2021, arXiv:2108.08189; every number as in the authors' public script
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 Point = tuple[int, ...]  # a place on each grid
@@ -47,20 +47,22 @@ def anneal(
     rng: random.Random,
     weights: Callable[[int], Sequence[float]],
     course: Course = Course(),
+    loose: Collection[int] = (),
     tries: int = 100_000,
 ) -> Run:
     """One run from `start`, which is allowed; never anywhere else. Grid i has `sizes[i]` places; scores go up.
 
     A move draws distinct variables by `weights(iteration)`, fewer where fewer have a weight, and shifts each by -1, 0
-    or +1 with equal odds within its grid; it may change nothing. One that is not allowed is drawn again, shifts and
-    variables. ValueError where `tries` moves from one point are not allowed.
+    or +1 with equal odds within its grid, one of `loose`, whose places have no order, to any; it may change nothing.
+    One that is not allowed is drawn again, shifts and variables. ValueError where `tries` moves from one point are
+    not allowed.
     """
     point, now = start, score(start)
     taken, last, t = [(now, start)], 0, 0
     while t - last <= course.patience:
         t += 1
         count = max(course.least, course.moved - t // course.cooling)
-        moved = _allowed_move(point, sizes, weights(t), count, allowed, rng, tries)
+        moved = _allowed_move(point, sizes, weights(t), count, loose, allowed, rng, tries)
         then = score(moved)
         if then > now or _taken_anyway(now - then, t, t - last, course, rng):
             point, now, last = moved, then, t
@@ -91,6 +93,7 @@ def _allowed_move(
     sizes: Sequence[int],
     weights: Sequence[float],
     count: int,
+    loose: Collection[int],
     allowed: Callable[[Point], bool],
     rng: random.Random,
     tries: int,
@@ -99,7 +102,8 @@ def _allowed_move(
     for _ in range(tries):
         moved = list(point)
         for i in _distinct(weighted, weights, min(count, len(weighted)), rng):
-            moved[i] = rng.choice([place for place in (point[i] - 1, point[i], point[i] + 1) if 0 <= place < sizes[i]])
+            near = range(sizes[i]) if i in loose else range(max(0, point[i] - 1), min(sizes[i], point[i] + 2))
+            moved[i] = rng.choice(near)
         if allowed(tuple(moved)):
             return tuple(moved)
     raise ValueError(f"none of {tries:,} moves keeps within the limits")

@@ -66,6 +66,10 @@ def _no_study() -> Mapping[str, float]:
     raise Refused("this bench runs no study of trials")
 
 
+def _no_sizes(arch: Architecture) -> Mapping[str, float]:
+    raise Refused("this bench does not know how large its networks are")
+
+
 def _no_objective(batch: Batch, setting: Setting) -> Tensor:
     raise Refused("this bench has no objective: nothing can be trained on it")
 
@@ -77,7 +81,8 @@ class Bench:
     To train: `objective(batch, setting)` on batches of `train` (split "weights") and `valid` ("arch"), told to `watch`.
     To judge, as `task` does: rows of `judged`, `batch` at a time, after `calibration_images` of split "weights" made a
     child's BatchNorm statistics. `allowed` are the architectures within the limits, `limits` says these in words, and
-    `load(arch)` is the share of them that one takes: None without any. A selection has what the search left, None where
+    `load(arch)` is the share of them that one takes: None without any. `sizes(arch)` are its params and macs, of which
+    `most` may not be passed. A selection has what the search left, None where
     it left none: `logits`, which `relax` turns into weights that are off up to `closed` (None: the even share),
     `further`, `scorer` (of untrained networks), `trials` (a plan and its rows, as `winnow.trials` has them).
     `tensors(path)` reads weights from a file that the user names, and `study()` tries architectures one by one.
@@ -97,6 +102,8 @@ class Bench:
     allowed: Callable[[Architecture], bool] = lambda arch: True
     load: Load | None = None
     limits: str = "none"
+    sizes: Callable[[Architecture], Mapping[str, float]] = _no_sizes
+    most: Mapping[str, float] = field(default_factory=dict)
     logits: Logits | None = None
     relax: Relax = softmax
     closed: float | None = None

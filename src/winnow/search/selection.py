@@ -1,13 +1,13 @@
 """What winnow knows of a selection beside the function that chooses."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from winnow.core.options import options_of, taken
 from winnow.search.bench import Bench, Chosen
 from winnow.search.costs import Costs
-from winnow.search.strategy import LEFT
+from winnow.search.strategy import INITIALISED, LEFT
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,9 @@ class Selection:
 
     `needs` is what it asks of a search, one of `winnow.search.strategy.LEFT`; "" where it finds out by itself. `reason`
     is why, as the end of a sentence. `keeps_limits`: whether it looks at whole networks. `evidence` is how the report
-    draws its rows: "masks", "children", or "" for not at all. `seconds(costs, *, own options)` is what it will take.
+    draws its rows: "masks", "children", "model" (children, and coefficients by decision), or "" for not at all.
+    `seconds(costs, *, own options)` is what it will take. `trained`: whether weights that nobody trained mean nothing
+    to it.
     """
 
     choose: Callable[..., Chosen]
@@ -24,11 +26,16 @@ class Selection:
     reason: str = ""
     keeps_limits: bool = False
     evidence: str = ""
+    trained: bool = False
     seconds: Callable[..., float] = lambda costs: 0.0  # looks at numbers that are there
 
     def options(self) -> dict[str, tuple[Any, Any]]:
         """Its options, with types and defaults."""
         return options_of([self.choose])
+
+    def serves(self, leaves: Collection[str]) -> bool:
+        """Whether it finds what it needs in what a strategy `leaves`."""
+        return (not self.needs or self.needs in leaves) and not (self.trained and INITIALISED in leaves)
 
     def run(self, bench: Bench, options: Mapping[str, Any]) -> Chosen:
         return self.choose(bench, **options)

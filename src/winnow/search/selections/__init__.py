@@ -10,6 +10,8 @@ SELECTIONS = {
     "likeliest": f"{HERE}.likeliest:by_likelihood",
     "perturbation": f"{HERE}.perturbation:by_perturbation",
     "evolution": f"{HERE}.evolution:by_evolution",
+    "annealing": f"{HERE}.annealing:by_annealing",
+    "exact": f"{HERE}.exact:by_optimum",
     "best": f"{HERE}.best:best_trial",
     "random": f"{HERE}.random:by_sampling",
     "prune": f"{HERE}.prune:by_pruning",

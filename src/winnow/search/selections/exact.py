@@ -1,0 +1,87 @@
+"""Selection exact: the best sum over options that keeps all limits at once, by mixed-integer programming."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from winnow.core.architecture import Architecture
+from winnow.core.choosers import uniform
+from winnow.core.errors import Refused
+from winnow.core.options import NotNegative, Positive, Rate, Several
+from winnow.predictors.classic import ridge
+from winnow.search import measured
+from winnow.search.additive import Part, added, architecture, encoded, grouped, parts_of
+from winnow.search.bench import Bench, Chosen, evaluated
+from winnow.search.costs import Costs
+from winnow.search.evolve import evolution
+from winnow.search.exact import Optimum, optimum
+from winnow.search.selection import selection
+from winnow.train.seeds import derived, rng
+
+CHECKED = 20  # random architectures on which sizes are seen to add up
+
+
+def expected(costs: Costs, *, samples: int = 200) -> float:
+    return measured.expected(costs, samples + 1)
+
+
+@selection(
+    "children", "scores trained children", keeps_limits=True, evidence="children", seconds=expected, trained=True
+)
+def by_optimum(
+    bench: Bench,
+    *,
+    samples: Positive = 200,
+    seconds: Rate = 60.0,
+    population: Several = 50,
+    generations: NotNegative = 20,
+) -> Chosen:
+    """The network of the best sum of options within the limits: exact, or the best of so many `seconds` and its gap.
+
+    What an option adds to the score is the coefficient of a ridge regression on `samples` random networks, judged with
+    inherited weights; what it adds to params and MACs is counted. Options of one layer count together (ratio and kernel
+    of a block). What evolution of that `population` and `generations` finds under the same sum is told beside. Refused
+    where sizes do not add up over decisions, as where layers are shared.
+    """
+    parts, space = parts_of(bench.space), bench.space
+    known: dict[str, float] = {}
+    with bench.shown() as watch, bench.keeper.piece(known=known):
+        watch.start("select (exact)", samples + 1)
+        seen = measured.measured(bench, samples, watch, known)
+        x, weights = coefficients(parts, seen)
+        solved = _solved(bench, parts, weights, seconds)
+        best = architecture(space, parts, solved.picks)
+        score = bench.known_score(best, known)
+        watch.step()
+    tau = measured.orders(ridge, x, seen.scores, derived(bench.seed, "exact"))
+
+    def said(arch: Architecture) -> float:
+        return float((encoded(parts, [arch]) @ weights)[0])
+
+    try:
+        draws, sizes = rng(bench.seed, "evolution"), {"population": population, "generations": generations}
+        evolved = evolution(space, said, rng=draws, allowed=bench.allowed, **sizes)[0].score
+        beside = f"evolution under the same sum stays {said(best) - evolved:.3g} below"
+    except Refused:
+        beside = "evolution finds no network within the limits"
+    bench.say(
+        f"  the sum of options orders networks that it did not see with tau {tau:.2f}; its optimum is exact to "
+        f"{solved.gap:.3g}, and {beside}"
+    )
+    return best, [*seen.rows(best), evaluated(1, best.digest, score, True)]
+
+
+def coefficients(parts: Sequence[Part], seen: measured.Measured) -> tuple[np.ndarray, np.ndarray]:
+    """Networks as (n, answers of all parts), and what each answer adds to their scores, by ridge regression."""
+    x = encoded(parts, seen.archs)
+    predict = ridge(x, seen.scores, 0)  # linear, so the difference that a single answer makes
+    return x, predict(np.eye(x.shape[1])).mean - predict(np.zeros((1, x.shape[1]))).mean[0]
+
+
+def _solved(bench: Bench, parts: Sequence[Part], weights: np.ndarray, seconds: float) -> Optimum:
+    """The optimum within the bench's upper limits."""
+    draws, names = rng(bench.seed, "check"), list(bench.most)
+    check = [bench.space.decide(uniform(draws)) for _ in range(CHECKED)] if names else []
+    first, costs = added(bench.space, parts, lambda arch: [bench.sizes(arch)[name] for name in names], check)
+    limits = [bench.most[name] - base for name, base in zip(names, first, strict=True)]
+    return optimum(grouped(parts, weights, costs), limits, seconds)

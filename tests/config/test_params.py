@@ -171,7 +171,7 @@ def test_limits_that_are_taken(value):
 def test_a_limit_is_accepted_exactly_where_the_selection_keeps_it(searched, method, key):
     content = changed("search.strategy", searched)
     content["select"] |= {"methods": [method], key: "50%"}
-    if selection(method).needs in strategy(searched).leaves and selection(method).keeps_limits:
+    if selection(method).serves(strategy(searched).leaves) and selection(method).keeps_limits:
         assert check_params(content)
     else:
         with pytest.raises(Refused):
@@ -198,7 +198,7 @@ def test_several_mistakes_are_told_at_once():
 def test_a_pair_is_accepted_exactly_where_it_means_something(searched, method):
     content = changed("search.strategy", searched)
     content["select"]["methods"] = [method]
-    if selection(method).needs in strategy(searched).leaves:
+    if selection(method).serves(strategy(searched).leaves):
         assert check_params(content).select.methods == [method]
     else:
         with pytest.raises(Refused, match=r"select with .*, or search with"):

@@ -159,7 +159,8 @@ def test_a_wrong_or_missing_file_is_one_sentence(finished, tmp_path):
         with pytest.raises(Refused, match="damaged"):
             selecting.main(params, tmp_path)
     (tmp_path / files.SUPERNET).write_bytes(whole)
-    (tmp_path / files.LOGITS).write_bytes((finished / files.LOGITS).read_bytes())
+    for name in (files.LOGITS, files.LIVE):
+        (tmp_path / name).write_bytes((finished / name).read_bytes())
     with pytest.raises(Refused, match="weights of another network"):
         selecting.main(tiny(space__nas_bench_201__channels=8), tmp_path)
     logits = read(finished, str(files.LOGITS))

@@ -9,7 +9,7 @@ from tests.stages.tiny import ROOT
 from winnow.cli import main as cli
 from winnow.config.reading import check_params, read_params
 from winnow.pipelines import prepare
-from winnow.tools.plan import plan
+from winnow.tools import plan as planning
 from winnow.tools.recipes import about, recipes
 
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
@@ -68,13 +68,18 @@ def test_those_of_the_project_are_found_from_anywhere(tmp_path, capsys):
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 )
-def test_it_takes_a_few_steps(name, tmp_path):
-    """Those that `winnow plan` times: of the search, with its strategy, and of a child by its recipe."""
+def test_it_takes_a_few_steps(name, tmp_path, monkeypatch):
+    """Those that `winnow plan` times: of the search, with its strategy, and of a child by its recipe.
+
+    How large children are is left out: on twenty layers that alone takes minutes.
+    """
+    monkeypatch.setattr(planning, "SAMPLE", 2)
+    monkeypatch.setattr(planning, "_range", lambda limits, metric, drawn: (1, 1, 1))
     content = yaml.safe_load(path_of(name).read_text())
     for section, changes in FEW.items():
         content.setdefault(section, {}).update(changes)
     params = check_params(content)
     prepare.main(params, tmp_path)
-    found = plan(params, tmp_path)
+    found = planning.plan(params, tmp_path)
     assert found.seconds["retrain"] > 0
     assert (found.step_seconds > 0) is (params.search.trials.evaluator != "table")

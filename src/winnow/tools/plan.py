@@ -23,7 +23,8 @@ from winnow.run import files
 from winnow.run.controls import check_comparison
 from winnow.run.dry import try_search
 from winnow.run.limits import Limits
-from winnow.run.work import augmentation, choose_device, final_space, search_space
+from winnow.run.networks import outlined
+from winnow.run.work import augmentation, choose_device, facts, final_space, search_space
 from winnow.search.bench import Bench
 from winnow.search.costs import Costs
 from winnow.search.extremes import cheapest, dearest
@@ -99,7 +100,9 @@ def plan(
     }
     child = fresh(final, drawn[SAMPLE // 2], "cpu", 0)
     row = _row_seconds(params, child, splits, device)
-    unit, step, steps, beforehand = _search(params, space, child, splits, row, device)
+    untrained = outlined(params.space.name, params.space.chosen(), facts(params, folder))  # as proxies score it
+    scored = fresh(untrained, drawn[SAMPLE // 2], "cpu", 0)
+    unit, step, steps, beforehand = _search(params, space, scored, splits, row, device)
     recipe, rows = params.retrain.recipe(), sum(len(splits[name]) for name in params.retrain.splits)
     seconds = {
         "search": beforehand + step * steps,

@@ -57,4 +57,4 @@ def orders(fit: Fit, x: NDArray[np.float64], y: Numbers, seed: int) -> float:
 
 def expected(costs: Costs, count: int) -> float:
     """Seconds that so many children take, each on the images that judge it and on those of its statistics."""
-    return count * (costs.judged + costs.calibration) * costs.child_image()
+    return count * (costs.judged + costs.calibration) * costs.child_row()

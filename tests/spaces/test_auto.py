@@ -8,7 +8,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tests.spaces.auto_networks import NETWORKS, Dense, Grouped, Inverted, Mixer, Residual, Shuffled
+from tests.spaces.auto_networks import (
+    NETWORKS,
+    Dense,
+    Grouped,
+    Halves,
+    Inverted,
+    Mixer,
+    Residual,
+    Shuffled,
+    Transformer,
+)
 from winnow.config.params import SpaceParams
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
@@ -16,6 +26,7 @@ from winnow.core.space import Space
 from winnow.spaces import build
 from winnow.spaces.auto import auto
 from winnow.spaces.auto_rules import RULES
+from winnow.trust.export import _as_onnx
 
 FACTS = {"classes": 5, "image_channels": 3, "image_height": 16, "image_width": 16}
 X = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -250,6 +261,19 @@ def test_by_name_with_options_as_params_have_them():
         Refused, match=r"no option 'exept': it takes model, weights, only, except, .*did you mean 'except'"
     ):
         build("auto", {"model": options["model"], "exept": []}, **FACTS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [Transformer, Halves, Shuffled])
+def test_a_child_is_exported_with_any_batch(kind, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    space = space_of(kind).eval()
+    child = space.derive(space.decide(lambda d: d.values[-1] if d.name.endswith("depth") else d.values[0]))
+    _as_onnx(child, {"shape": (3, 16, 16)}).save(tmp_path / "model.onnx")
+    session = runtime.InferenceSession(tmp_path / "model.onnx")
+    for x in (X, torch.cat([X, X, X[:1]])):
+        (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        torch.testing.assert_close(torch.tensor(found), child(x), rtol=1e-4, atol=1e-5)
 
 
 def test_params_name_the_network_beside_the_space():

@@ -67,7 +67,7 @@ NETWORKS = [
     "airnet:airnet50_1x64d_r2",
     "bamresnet:bam_resnet18",
     "cbamresnet:cbam_resnet18",
-    "sknet:skresnet18",
+    "sknet:sknet50",
     "resnesta:resnestabc14",
     "regnet:regnetx002",
     "regnet:regnety002",

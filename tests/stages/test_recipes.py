@@ -14,7 +14,7 @@ from winnow.tools.recipes import about, recipes
 
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 PUBLISHED = [name for name in NAMES if not name.endswith("_small")]
-QUICK = ["darts_pt_small", "az_nas_small"]
+QUICK = ["beta_darts_nas_bench_201_small", "az_nas_small"]
 FEW = {  # of images and of what is made of them: two steps take seconds, at the sizes that the recipe has
     "data": {"source": "digits", "path": None, "limit_train": 100, "image_size": 32},
     "search": {"batch": 4},

@@ -113,7 +113,7 @@ def test_the_same_command_goes_on_says_from_where_and_cleans_up(folder, monkeypa
     (kept,) = search_killed(monkeypatch, folder, often(), 5)
     assert re.fullmatch(r"search-[0-9a-f]{12}", kept.name)
     search.main(tiny(search__collapse="off"), folder)  # another cadence is no other search
-    assert f"going on with {kept.name} from checkpoint 5: epoch 1" in capsys.readouterr().out
+    assert f"going on with {kept.name} from checkpoint 5: step 0, epoch 1" in capsys.readouterr().out
     assert list(kept.parent.iterdir()) == []
     curve = (folder / "reports/search.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in curve] == ["epoch", "0", "1"]

@@ -22,7 +22,9 @@ from winnow.config.params import Runtime
 from winnow.data.inputs.images import Augment, Images
 from winnow.data.loaders import Batches, Split
 from winnow.run.checkpoint import generations, save
-from winnow.search.mixture import Parts, bilevel
+from winnow.search import recipe as supernets
+from winnow.search.bench import Bench
+from winnow.search.methods.darts import darts
 from winnow.search.objective import objective
 from winnow.spaces import build
 from winnow.tasks.classify import IMAGES
@@ -73,17 +75,10 @@ def supernet(name: str, options: dict, keeper: Keeper) -> None:
     with seeded(0):
         space = build(name, options, classes=10, image_channels=3).to(memory_format=torch.channels_last)
     with seeded(0):
-        bilevel(
-            space,
-            batches(16, 32, "weights"),
-            batches(16, 32, "arch"),
-            epochs=1000,
-            parts=lambda epoch: Parts(),
-            objective=objective(space, nn.CrossEntropyLoss()),
-            seed=0,
-            watch=Watch(),
-            keeper=keeper,
-        )
+        loss = objective(space, nn.CrossEntropyLoss())
+        train, valid = batches(16, 32, "weights"), batches(16, 32, "arch")
+        bench = Bench(space, 0, objective=loss, train=train, valid=valid, keeper=keeper)
+        darts(bench, supernets.Recipe(epochs=1000))
 
 
 def retraining(name: str, options: dict, keeper: Keeper) -> None:

@@ -49,9 +49,7 @@ def fit(
     criterion = criterion_of(task, facts, derived(seed, "criterion"), recipe).to(device)
     learnt = list(criterion.parameters())
     optimiser = optimiser_of(model, recipe, learnt)
-    averaged = None
-    if recipe.ema is not None:
-        averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+    averaged = None if recipe.ema is None else _averaged(model, recipe.ema)
     kept = model if averaged is None else averaged.module
     tally: dict[str, Any] = {}  # of the running epoch
 
@@ -98,6 +96,10 @@ def fit(
             kept={"averaged": averaged, "tally": tally, "criterion": criterion if learnt else None},
         )
     return kept.eval()
+
+
+def _averaged(model: nn.Module, decay: float) -> AveragedModel:
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 def optimiser_of(model: nn.Module, recipe: Recipe, besides: Iterable[nn.Parameter] = ()) -> torch.optim.Optimizer:

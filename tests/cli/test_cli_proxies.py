@@ -159,6 +159,7 @@ def test_rank_tells_rate_and_time_left_from_the_first_networks_on(capsys):
     assert told[-1].endswith(", 0 s left")
 
 
+@pytest.mark.slow
 def test_rank_is_killed_and_writes_the_same_files(folder):
     tiny_table(200)
     command = [*TINY, "--proxies", "synflow,naswot"]

@@ -192,7 +192,7 @@ def test_what_is_missing_or_unreadable_is_a_sentence(folder, monkeypatch):
         ({"data__path": "s3://bucket/photos"}, r"^data\.path: takes a file or folder on this machine, not the address"),
         ({"space__name": "my_nett:build"}, r"^space\.name: no module 'my_nett'"),
         ({"space__name": "my_parts.nothing:build"}, r"^space\.name: no module 'my_parts\.nothing'"),
-        ({"data__source": "my_data:load"}, r"^data\.source: no module 'my_data'"),
+        ({"data__source": "nobodys_data:load"}, r"^data\.source: no module 'nobodys_data'"),
     ]:
         with pytest.raises(Refused, match=told):
             digests(mine(**changes), folder)

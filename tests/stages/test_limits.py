@@ -126,7 +126,10 @@ PAIRS = [
 METHODS_OF = {s: [m for t, m in PAIRS if t == s] for s, _ in PAIRS}
 
 
-@pytest.mark.parametrize("strategy", METHODS_OF)
+QUICK = ("darts", "spos", "trials", "training_free", "fair")  # the others leave what darts leaves
+
+
+@pytest.mark.parametrize("strategy", [s if s in QUICK else pytest.param(s, marks=pytest.mark.slow) for s in METHODS_OF])
 def test_every_selection_that_takes_a_limit_keeps_it_at_the_images_true_size(strategy, work):
     limit = STEM + HEAD + CONV[3] + CONV[1]  # 3 of 9 networks; counted on 12 x 12 or 8 x 8 it would be others
     params = oblong(

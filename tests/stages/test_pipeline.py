@@ -109,7 +109,11 @@ def test_equal_parameters_give_equal_bytes(finished, tmp_path):
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("darts", {"space__darts__channels": 4, "space__darts__layers": 3, "search__darts__order": "second"}),
+        pytest.param(
+            "darts",
+            {"space__darts__channels": 4, "space__darts__layers": 3, "search__darts__order": "second"},
+            marks=pytest.mark.slow,
+        ),
         ("mobile", {"space__mobile__width": 0.1, "search__strategy": "spos", "select__methods": ["evolution"]}),
     ],
 )

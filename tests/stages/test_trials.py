@@ -104,6 +104,7 @@ def test_limits_that_nothing_meets_end_in_a_sentence(folder):
         search.main(trying(objectives={"beauty": "maximize"}), folder)
 
 
+@pytest.mark.slow  # make chaos kills this stage too
 def test_a_killed_search_ends_as_one_that_was_not(folder, tmp_path):
     params = trying(count=6, training__epochs=2, objectives={"accuracy": "maximize", "params": "minimize"})
     whole = tmp_path / "whole"

@@ -194,6 +194,7 @@ def test_a_lock_file_does_not_say_what_is_run(project, tmp_path, inside):
     assert not (tmp_path / "touched").exists()
 
 
+@pytest.mark.slow
 def test_a_study_is_verified_by_computing_it_again(finished, tmp_path, inside):
     folder = locked_copy(finished, tmp_path / "project")
     darts = {"methods": {"darts": {"search.strategy": "darts"}}, "selections": {"m": {"select.methods": ["magnitude"]}}}

@@ -241,7 +241,9 @@ def test_the_global_stream_is_as_before():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "linear", "steps"])
+@pytest.mark.parametrize(
+    "schedule", ["cosine", *(pytest.param(each, marks=pytest.mark.slow) for each in ("linear", "steps"))]
+)
 def test_it_goes_on_from_any_step(monkeypatch, schedule):
     """Average, drop-path, second classifier, warm-up and curve: left after each step, it ends in the same bytes."""
     monkeypatch.setattr(checkpoint, "MOST", math.inf)

@@ -5,22 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from winnow.config.section import (
-    Distinct,
-    Fraction,
-    ImageSize,
-    Limit,
-    Named,
-    NotNegative,
-    Place,
-    Positive,
-    Rate,
-    Section,
-    Threads,
-    Weight,
-    nearest,
-)
+from winnow.config.section import ImageSize, Limit, Named, Place, Section, Threads, nearest
 from winnow.config.trial_params import SearchTrials, Trials, Tune
+from winnow.core.options import Distinct, Fraction, NotNegative, Positive, Rate, Weight
 from winnow.tasks import TASKS, USUAL
 from winnow.train.recipes import RECIPES, Recipe
 

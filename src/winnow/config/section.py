@@ -8,7 +8,6 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from winnow.core.errors import Refused
-from winnow.core.options import Distinct, Fraction, NotNegative, Positive, Rate, Several, Share, Weight  # noqa: F401
 from winnow.system.addresses import read_address
 
 Threads = Annotated[int, Field(ge=1, le=4096)]

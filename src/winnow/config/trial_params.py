@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from winnow.config.section import Distinct, NotNegative, Place, Positive, Rate, Section, Threads
+from winnow.config.section import Place, Section, Threads
+from winnow.core.options import Distinct, NotNegative, Positive, Rate
 from winnow.trials.plan import DIRECTIONS, SAMPLERS, STOPPERS
 
 

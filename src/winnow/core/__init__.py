@@ -1,1 +1,1 @@
-"""Open decisions and their answers: torch and the standard library only."""
+"""Open decisions and their answers: torch, annotated bounds and the standard library only."""

@@ -17,6 +17,7 @@ from winnow.search.objective import Learning
 from winnow.search.recipe import Recipe
 from winnow.train.evaluate import every_module
 from winnow.train.loop import Step, Told, loop
+from winnow.train.schedules import falling
 from winnow.train.watch import epoch_loss
 
 Judged = Callable[[int], Mapping[str, Architecture]]  # who is judged after an epoch, by name
@@ -50,6 +51,17 @@ def descent(space: Space, recipe: Recipe) -> torch.optim.Optimizer:
     rest = [p for p in space.parameters() if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
     return recipe.descent([g for g in groups if g["params"]])
+
+
+def on_one_curve(bench: Bench, recipe: Recipe, warmup: int = 0, usual: str = "cosine") -> dict[str, Any]:
+    """For a loop: the optimiser, and one curve over the search, batch by batch, after `warmup` epochs.
+
+    `usual` is the curve where the recipe says none.
+    """
+    optimiser, steps = descent(bench.space, recipe), len(bench.train)  # type: ignore[arg-type]
+    kind = recipe.schedule or usual
+    curve = falling(optimiser, kind, recipe.epochs * steps, recipe.lr_min, warmup=warmup * steps)
+    return {"optimiser": optimiser, "schedule": curve}
 
 
 def train_children(bench: Bench, recipe: Recipe, lesson: Callable[[int], Step], judged: Judged, **course: Any) -> None:

@@ -11,10 +11,9 @@ from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.search.bench import Bench, Found
 from winnow.search.recipe import Recipe
-from winnow.search.several import backward, descent, largest, smallest, train_children
+from winnow.search.several import backward, largest, on_one_curve, smallest, train_children
 from winnow.search.strategy import strategy
 from winnow.train.evaluate import Batch
-from winnow.train.schedules import falling
 from winnow.train.seeds import rng
 
 MOST = 256  # paths a batch; subsets of many candidates are more
@@ -40,17 +39,9 @@ def fair(bench: Bench, recipe: Recipe, *, gradient: Literal["sum", "mean"] = "su
         losses = [backward(share * bench.objective(batch, turns.path())) for _ in range(turns.paths)]
         return sum(losses) / (share * len(losses))
 
-    optimiser = descent(space, recipe)
     ends = {"first": space.decide(smallest), "last": space.decide(largest)}
-    schedule = falling(optimiser, recipe.schedule or "cosine", recipe.epochs * len(bench.train), recipe.lr_min)
-    train_children(
-        bench,
-        recipe,
-        lambda epoch: step,
-        lambda epoch: ends if judge else {},
-        optimiser=optimiser,
-        schedule=schedule,
-    )
+    judged = ends if judge else {}
+    train_children(bench, recipe, lambda epoch: step, lambda epoch: judged, **on_one_curve(bench, recipe))
     return Found(space)
 
 

@@ -10,10 +10,9 @@ from winnow.core.choosers import uniform
 from winnow.core.options import NotNegative
 from winnow.search.bench import Bench, Found
 from winnow.search.recipe import Recipe
-from winnow.search.several import Quiet, backward, descent, largest, learning, smallest, train_children
+from winnow.search.several import Quiet, backward, largest, learning, on_one_curve, smallest, train_children
 from winnow.search.strategy import strategy
 from winnow.train.evaluate import Batch
-from winnow.train.schedules import falling
 from winnow.train.seeds import rng
 
 
@@ -48,15 +47,6 @@ def sandwich(
                 losses.append(backward(bench.task.imitate(said, taught)))
         return sum(losses) / len(losses)
 
-    optimiser, steps = descent(space, recipe), len(bench.train)
-    kind = recipe.schedule or "cosine"
-    schedule = falling(optimiser, kind, recipe.epochs * steps, recipe.lr_min, warmup=warmup * steps)
-    train_children(
-        bench,
-        recipe,
-        lambda epoch: step,
-        lambda epoch: judged if judge else {},
-        optimiser=optimiser,
-        schedule=schedule,
-    )
+    curve = on_one_curve(bench, recipe, warmup)
+    train_children(bench, recipe, lambda epoch: step, lambda epoch: judged if judge else {}, **curve)
     return Found(space)

@@ -3,8 +3,8 @@
 from winnow.search.bench import Bench, Found
 from winnow.search.paths import train_paths, uniform_paths
 from winnow.search.recipe import Recipe
+from winnow.search.several import on_one_curve
 from winnow.search.strategy import strategy
-from winnow.train.schedules import falling
 from winnow.train.seeds import rng
 
 
@@ -19,11 +19,6 @@ def spos(bench: Bench, recipe: Recipe) -> Found:
     channels per group), depthwise ones with deviation 1.
     """
     space = bench.space
-    decayed = [p for p in space.parameters() if p.dim() > 1]
-    rest = [p for p in space.parameters() if p.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    optimiser = recipe.descent([g for g in groups if g["params"]])
-    steps = recipe.epochs * len(bench.train)
     draws = rng(bench.seed, "paths")
     bench.keeper.add(draws=draws)
     train_paths(
@@ -31,11 +26,10 @@ def spos(bench: Bench, recipe: Recipe) -> Found:
         bench.train,
         path=uniform_paths(space, draws),
         objective=bench.objective,
-        optimiser=optimiser,
         epochs=recipe.epochs,
         clip=recipe.clip,
-        schedule=falling(optimiser, recipe.schedule or "linear", steps, recipe.lr_min),
         watch=bench.watch,
         keeper=bench.keeper,
+        **on_one_curve(bench, recipe, usual="linear"),
     )
     return Found(space)

@@ -10,13 +10,14 @@ from tests.judging import accuracy_and_loss, cross_entropy
 from tests.search.planted import bench_of, split_options
 from tests.search.toys import Loader, cells, images
 from winnow.config.methods import objection, selection, strategy, unlimited
+from winnow.core.choosers import distinct
 from winnow.core.space import Space
 from winnow.search.bench import Bench
 from winnow.search.evolve import evolution
 from winnow.search.methods import STRATEGIES
 from winnow.search.recipe import Recipe
 from winnow.search.relax import softmax
-from winnow.search.selections import SELECTIONS, annealing, exact
+from winnow.search.selections import SELECTIONS, annealing, exact, shortlist
 from winnow.search.selections.likeliest import likeliest
 from winnow.search.selections.magnitude import magnitude
 from winnow.search.selections.perturbation import perturbation, resume_mixture
@@ -80,7 +81,13 @@ def by_optimum(space, logits):
     return exact.by_optimum(Judging(space, 0), samples=6, population=2, generations=1)[0]
 
 
+def by_shortlist(space, logits):
+    draws = random.Random(0)
+    return shortlist.by_shortlist(Judging(space, 0, shortlist=tuple(distinct(space, draws, 3))))[0]
+
+
 RUN = {
+    "shortlist": by_shortlist,
     "magnitude": by_magnitude,
     "threshold": by_threshold,
     "likeliest": by_likeliest,
@@ -94,6 +101,7 @@ SHORT = {
     "pc_darts": {"warmup": 0},
     "unas": {"warmup": 0},
     "ofa": {"epochs": 4},
+    "cream": {"rows": 2, "start": 0},
 }
 OF_SIZES = ("ofa",)  # what opens sizes, of which cells have none
 

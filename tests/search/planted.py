@@ -1,8 +1,11 @@
 """Searches whose right answer is known: one candidate sees the image, the others do not."""
 
+import copy
+
 from tests.judging import cross_entropy
 from tests.search.toys import Loader, Recorded
 from winnow.core.space import Space
+from winnow.proxies.sizes import later, sizes_of
 from winnow.search.bench import Bench
 from winnow.search.recipe import Recipe
 from winnow.tools.planted import SEES, batches, planted  # noqa: F401
@@ -17,7 +20,10 @@ def data(count: int = 96, seed: int = 0) -> Loader:
 def bench_of(space: Space, train, valid, *, seed: int = 0, watch=None, **more) -> Bench:
     """A bench for cross-entropy."""
     objective = cross_entropy(space)
-    return Bench(space, seed, objective=objective, train=train, valid=valid, watch=watch or Recorded(), **more)
+    shown = copy.deepcopy(train)  # whose order is then nobody's
+    sizes = later(lambda: sizes_of(space, tuple(next(iter(shown))[0].shape[1:])))
+    told = {"objective": objective, "watch": watch or Recorded(), "sizes": sizes}
+    return Bench(space, seed, train=train, valid=valid, **{**told, **more})
 
 
 def split_options(options: dict) -> tuple[Recipe, dict]:

@@ -1,6 +1,7 @@
 """Parameters and multiply-accumulates of any architecture of a space, counted by walking it where that is possible."""
 
 import copy
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import get_args
@@ -15,6 +16,12 @@ from winnow.measure import cost
 from winnow.proxies.common import Prunable, each_output
 
 Sizes = Callable[[Architecture], dict[str, float]]
+
+
+def later(make: Callable[[], Sizes]) -> Sizes:
+    """The sizes that `make()` gives, which is called when the first are asked for."""
+    made = functools.cache(make)
+    return lambda arch: made()(arch)
 
 
 def sizes_of(space: Space, shape: tuple[int, ...]) -> Sizes:

@@ -23,7 +23,7 @@ from winnow.search.gradients import Objective
 from winnow.search.mixture import Between
 from winnow.search.objective import objective
 from winnow.search.relax import Logits
-from winnow.search.strategy import INITIALISED, TRIALS
+from winnow.search.strategy import INITIALISED, SHORTLIST, TRIALS
 from winnow.search.training_free import Judge, proxy_judge
 from winnow.train.building import fresh_space
 from winnow.train.checkpoint import Keeper
@@ -110,6 +110,7 @@ class Benches:
             further=Further(params.search.recipe(), self._between(space), remembered) if further else None,
             scorer=(lambda: self._scorer(space)) if self.untrained else None,
             trials=self._trials if TRIALS in strategy(params.search.strategy).leaves else None,
+            shortlist=self._shortlist(space),
             keeper=self.keeper,
             shown=lambda: Shown(self.work.run, "select_"),
             say=self.work.say,
@@ -140,6 +141,10 @@ class Benches:
         augment = augmentation(self.params, self.splits["weights"])
         order, batch = generator(seed, name), self.params.search.batch
         return Batches(self.splits[name], batch, augment=augment, generator=order, channels_last=True)
+
+    def _shortlist(self, space: Space) -> tuple[Architecture, ...] | None:
+        path = self.folder / files.SHORTLIST
+        return files.read_shortlist(path, space) if SHORTLIST in self.strategy.leaves else None
 
     def _between(self, space: Space) -> Callable[[torch.Generator], Between]:
         """The steps of the search after some decisions, given what noise is drawn from."""

@@ -30,6 +30,7 @@ SEARCH = Path("artifacts/search")  # of these three, what the strategy has
 SUPERNET = SEARCH / "supernet.safetensors"
 LOGITS = SEARCH / "logits.json"
 LIVE = SEARCH / "live.json"  # of decisions that the search narrowed, the options that are left
+SHORTLIST = SEARCH / "shortlist.json"  # architectures that did well on the way, where the strategy tells them
 TRIALS = SEARCH / "trials.parquet"
 ARCHITECTURE = Path("artifacts/architecture.json")
 SELECTIONS = Path("artifacts/selections.json")
@@ -178,6 +179,18 @@ def read_view(path: Path, space: Space) -> Space:
         return space.within(content) if content else space
     except (TypeError, ValueError, AttributeError) as error:
         raise Refused(f"{path} does not fit the space ({error}): run `winnow search` again") from error
+
+
+def read_shortlist(path: Path, space: Space) -> tuple[Architecture, ...]:
+    """Refused where it is missing, or of another space."""
+    content = read_json(path, "search")
+    try:
+        found = tuple(Architecture.of(choices) for choices in content)
+        for arch in found:
+            space.check(arch)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise Refused(f"{path} does not fit the space ({error}): run `winnow search` again") from error
+    return found
 
 
 def write_recipe(path: Path, base: Recipe, tuned: Mapping[str, Any]) -> None:

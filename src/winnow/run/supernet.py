@@ -10,11 +10,12 @@ from winnow.config.methods import strategy, trainer
 from winnow.config.params import Params, Step
 from winnow.core.space import Space
 from winnow.data.loaders import Batches, in_order, subset
+from winnow.proxies.sizes import Sizes, later, sizes_of
 from winnow.run import files
 from winnow.run.outside import resolved
 from winnow.run.progress import Shown
 from winnow.run.search_trials import search_by_trials
-from winnow.run.work import Work, augmentation, search_space
+from winnow.run.work import Work, augmentation, final_space, search_space
 from winnow.search.bench import Bench, Found
 from winnow.search.chain import chain, narrowed
 from winnow.search.collapse import CollapseWatch
@@ -74,6 +75,7 @@ def _bench(
         valid=valid,
         watch=watch or shown,
         splits={"weights": train.split},
+        sizes=later(lambda: _sizes(work)),
         judged=subset(valid.split, some.sort().values),
         keeper=keeper,
         say=work.say,
@@ -81,6 +83,13 @@ def _bench(
         study=lambda: search_by_trials(work),
     )
     return bench, watch
+
+
+def _sizes(work: Work) -> Sizes:
+    """Of the networks that are retrained."""
+    space = final_space(work.params, work.folder)
+    assert space.example is not None
+    return sizes_of(space, space.example)
 
 
 def _batches(work: Work, name: str, batch: int, seed: int) -> Batches:
@@ -97,6 +106,8 @@ def write_supernet(work: Work, found: Found, shown: Shown) -> None:
     moments = {} if logits is None else logits.moments
     files.write_json(folder / files.LOGITS, {"options": options, "logits": vectors, "moments": moments})
     files.write_json(folder / files.LIVE, narrowed(space))
+    if found.shortlist:
+        files.write_json(folder / files.SHORTLIST, [dict(arch) for arch in found.shortlist])
     files.write_rows(folder / files.REPORTS / "search.csv", shown.rows)
     rows = [
         {"epoch": row["epoch"], "decision": row["decision"], "option": option, "weight": weight}

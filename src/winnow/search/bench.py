@@ -34,12 +34,14 @@ class Found:
     """What a strategy returns: the space with its weights, narrower where it was narrowed, and logits, if any.
 
     `trained` is False where nothing was: networks are then judged as they begin. `metrics` are numbers to report.
+    `shortlist` are architectures that did well on the way, the best first.
     """
 
     space: Space
     logits: Logits | None = None
     trained: bool = True
     metrics: Mapping[str, float] = field(default_factory=dict)
+    shortlist: tuple[Architecture, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class Bench:
     `load(arch)` is the share of them that one takes: None without any. `sizes(arch)` are its params and macs, of which
     `most` may not be passed. A selection has what the search left, None where
     it left none: `logits`, which `relax` turns into weights that are off up to `closed` (None: the even share),
-    `further`, `scorer` (of untrained networks), `trials` (a plan and its rows, as `winnow.trials` has them).
+    `further`, `scorer` (of untrained networks), `trials` (a plan and its rows, as `winnow.trials` has them),
+    `shortlist`.
     `tensors(path)` reads weights from a file that the user names, and `study()` tries architectures one by one.
     """
 
@@ -110,6 +113,7 @@ class Bench:
     further: Further | None = None
     scorer: Callable[[], Judge] | None = None
     trials: Callable[[], tuple[Any, list[Any]]] | None = None
+    shortlist: tuple[Architecture, ...] | None = None
     keeper: Keeper = field(default_factory=Keeper)
     shown: Callable[[], contextlib.AbstractContextManager[Watch]] = _nothing
     say: Callable[[str], None] = lambda text: None
@@ -117,7 +121,7 @@ class Bench:
     study: Callable[[], Mapping[str, float]] = _no_study
 
     def needed(self, name: str) -> Any:
-        """`logits`, `further`, `scorer` or `trials`. Refused where the search left none."""
+        """`logits`, `further`, `scorer`, `trials` or `shortlist`. Refused where the search left none."""
         found = getattr(self, name)
         if found is None:
             raise Refused(f"this selection needs {name}, which the search before it does not leave")

@@ -15,7 +15,7 @@ from winnow.nn.drop_path import DropPath
 from winnow.search.bench import Bench
 from winnow.search.objective import Learning
 from winnow.search.recipe import Recipe
-from winnow.train.evaluate import every_module
+from winnow.train.evaluate import batch_statistics, every_module
 from winnow.train.loop import Step, Told, loop
 from winnow.train.schedules import falling
 from winnow.train.watch import epoch_loss
@@ -90,6 +90,13 @@ def train_children(bench: Bench, recipe: Recipe, lesson: Callable[[int], Step], 
         keeper=bench.keeper,
         **course,
     )
+
+
+@contextlib.contextmanager
+def still(space: Space) -> Iterator[None]:
+    """Inside, paths normalise with their batch, leave running statistics alone and drop nothing."""
+    with batch_statistics(space), Quiet(space)():
+        yield
 
 
 class Quiet:

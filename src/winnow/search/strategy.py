@@ -20,7 +20,8 @@ DISTRIBUTION = "distribution"  # logits that say which architectures are likely
 CHILDREN = "children"  # weights that an architecture works with alone
 INITIALISED = "initialised"  # nothing trained: networks are scored as they begin
 TRIALS = "trials"  # architectures, each evaluated by itself
-LEFT = (LOGITS, MIXTURE, DISTRIBUTION, CHILDREN, INITIALISED, TRIALS)
+SHORTLIST = "shortlist"  # architectures that did well while the weights were trained
+LEFT = (LOGITS, MIXTURE, DISTRIBUTION, CHILDREN, INITIALISED, TRIALS, SHORTLIST)
 ANY = frozenset((LOGITS, MIXTURE, DISTRIBUTION, CHILDREN))  # what a function that says nothing may leave
 
 

@@ -14,6 +14,7 @@ from winnow.core.dotted import function_at
 from winnow.core.errors import Refused, told
 from winnow.core.space import Space
 from winnow.data.loaders import Split
+from winnow.proxies.sizes import Sizes, later, sizes_of
 from winnow.search.bench import Bench, Found, Further
 from winnow.search.methods import STRATEGIES
 from winnow.search.methods.darts import darts
@@ -129,7 +130,13 @@ def _defaults(section: Any) -> None:
 
 
 def _bench(space: Space, train: list, valid: list, **more: Any) -> Bench:
-    return Bench(space, 0, objective=objective(space, IMAGES.criterion({}, 0)), train=train, valid=valid, **more)
+    told = {"objective": objective(space, IMAGES.criterion({}, 0)), "sizes": sizes_of_images(space, train)}
+    return Bench(space, 0, train=train, valid=valid, **{**told, **more})
+
+
+def sizes_of_images(space: Space, batches: list) -> Sizes:
+    """Sizes on the images of `batches`, counted when they are asked for."""
+    return later(lambda: sizes_of(space, tuple(batches[0][0].shape[1:])))
 
 
 def _found(record: Strategy, space: Space, recipe: Recipe = RECIPE, keeper: Keeper | None = None) -> Found:

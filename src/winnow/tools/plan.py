@@ -19,6 +19,7 @@ from winnow.core.choosers import uniform
 from winnow.core.space import Space
 from winnow.data.loaders import Batches, in_order, open_split
 from winnow.proxies import score
+from winnow.proxies.sizes import later, sizes_of
 from winnow.run import files
 from winnow.run.controls import check_comparison
 from winnow.run.dry import try_search
@@ -220,7 +221,8 @@ def _search_step(params: Params, space: Space, split, device: torch.device) -> f
     _, strategy, options = trainer(params)
     task = task_named(params.task)
     loss = objective(space, criterion_of(task, split.facts, 0), params.search.precision)
-    bench = Bench(space, 0, task, objective=loss, train=batches, valid=batches, watch=watch)
+    sizes = later(lambda: sizes_of(space, space.example))
+    bench = Bench(space, 0, task, objective=loss, train=batches, valid=batches, watch=watch, sizes=sizes)
     with contextlib.suppress(_Enough):  # its schedule is that of the whole search
         strategy.run(bench, params.search.recipe(), {**options, **strategy.short})
     return watch.median()

@@ -45,6 +45,7 @@ OPTIONS = {
     "unas": {"warmup": 1},
     "subset": {"weights": "resampled", "draws": 2},
     "ofa": {"epochs": 5},  # four phases
+    "cream": {"rows": 2, "lessons": 3, "size": 2},
 }
 
 

@@ -20,6 +20,7 @@ STRATEGIES = {
     "fair": f"{HERE}.fair:fair",
     "sandwich": f"{HERE}.sandwich:sandwich",
     "ofa": f"{HERE}.ofa:ofa",
+    "cream": f"{HERE}.cream:cream",
     "training_free": f"{HERE}.training_free:training_free",
     "trials": f"{HERE}.trials:trials",
 }

@@ -12,6 +12,7 @@ SELECTIONS = {
     "evolution": f"{HERE}.evolution:by_evolution",
     "annealing": f"{HERE}.annealing:by_annealing",
     "exact": f"{HERE}.exact:by_optimum",
+    "shortlist": f"{HERE}.shortlist:by_shortlist",
     "best": f"{HERE}.best:best_trial",
     "random": f"{HERE}.random:by_sampling",
     "prune": f"{HERE}.prune:by_pruning",

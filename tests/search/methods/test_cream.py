@@ -1,0 +1,196 @@
+"""Cream: the board, who teaches, and what the matching learns. Resuming at every step is in test_resume.py."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.func import functional_call
+
+from tests.search.methods.test_children import PLAIN, chain, elastic, points, split
+from tests.search.planted import bench_of, data
+from tests.search.toys import Loader, Recorded, snapshot
+from winnow.core.architecture import Architecture
+from winnow.core.errors import Refused
+from winnow.search.board import Board, Entry
+from winnow.search.matching import Matching, virtual_slope
+from winnow.search.methods import cream as module
+from winnow.search.methods.cream import School, Teacher, cream
+from winnow.search.selections.shortlist import by_shortlist
+from winnow.train.seeds import seeded
+
+
+def path(name: str) -> Architecture:
+    return Architecture.of({"a": name})
+
+
+def entry(name: str, score: float, macs: float) -> Entry:
+    return Entry(path(name), score, macs, torch.zeros(1), torch.zeros(1))
+
+
+def full() -> Board:
+    board = Board(3, 5.0)
+    for name, score, macs in (("x", 50.0, 10.0), ("y", 40.0, 20.0), ("z", 30.0, 30.0)):
+        board.add(entry(name, score, macs))
+    return board
+
+
+@pytest.mark.parametrize(
+    ("name", "score", "macs", "taken"),
+    [
+        ("n", 35.1, 99.0, True),  # better by more than the lead, whatever it costs
+        ("n", 35.0, 99.0, False),
+        ("n", 30.1, 29.0, True),  # better and cheaper
+        ("n", 30.1, 30.0, False),
+        ("n", 30.0, 1.0, False),  # no better
+        ("y", 99.0, 1.0, False),  # there already
+    ],
+)
+def test_a_full_board_takes_what_the_rule_of_the_code_takes(name, score, macs, taken):
+    assert full().admits(path(name), score, lambda arch: macs) is taken
+
+
+def test_a_board_stays_sorted_and_never_grows_beyond_its_size_and_of_equals_the_cheaper_stays():
+    board = full()
+    board.add(entry("n", 40.0, 15.0))
+    assert [e.architecture["a"] for e in board.entries] == ["x", "n", "y"]
+    board.add(entry("m", 40.0, 99.0))
+    assert [e.architecture["a"] for e in board.entries] == ["x", "n", "y"]
+    assert all(Board(1, 5.0).admits(path("n"), score, lambda arch: 0.0) for score in (-1.0, 0.0))
+
+
+def test_what_a_board_remembers_comes_back():
+    board, other = full(), Board(3, 5.0)
+    other.restore(board.state())
+    assert [(e.architecture, e.score, e.macs) for e in other.entries] == [
+        (e.architecture, e.score, e.macs) for e in board.entries
+    ]
+
+
+def test_the_slope_is_that_of_the_virtual_step_differentiated_whole():
+    space, rate = chain(2, 2), 0.3
+    arch = space.decide(lambda d: "o1")
+    (x, _), (held, answers), told = points(6), points(6, 1), torch.randn(6, 3).double()
+    before = snapshot(space)
+
+    def loss(weights, x, y):
+        return F.cross_entropy(functional_call(space, weights, (x, arch)), y)
+
+    weight = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    weights = dict(space.named_parameters())
+    on = {name: p for name, p in weights.items() if "candidates.o0" not in name}
+    taught = F.cross_entropy(functional_call(space, weights, (x, arch)), told.softmax(1))
+    along = torch.autograd.grad(weight * taught, list(on.values()), create_graph=True)
+    moved = {**weights, **{name: p - rate * g for (name, p), g in zip(on.items(), along, strict=True)}}
+    (expected,) = torch.autograd.grad(loss(moved, held, answers), weight)
+
+    taught = F.cross_entropy(space(x, arch), told.softmax(1))
+    slope = virtual_slope(space, taught, 0.4, rate, lambda: F.cross_entropy(space(held, arch), answers))
+    torch.testing.assert_close(slope, expected, rtol=1e-9, atol=1e-12)
+    assert expected.abs() > 1e-4
+    assert all(torch.equal(before[name], p) for name, p in space.named_parameters())
+    assert all(p.grad is None for p in space.parameters())
+
+
+def test_the_matching_steps_against_the_slope_and_no_further_than_norm_one():
+    with seeded(0):
+        differences = torch.randn(6)
+    matching = Matching(6, 0.1, 0, torch.device("cpu"))
+    assert matching.layer.weight.abs().max() <= 1
+    assert not matching.layer.bias.any()
+    before = matching.weight(differences).item()
+    matching.learn(differences, torch.tensor(-1e6), 0.5)
+    after = matching.weight(differences).item()
+    moved = torch.cat([p.grad.flatten() for p in matching.layer.parameters()])
+    assert after > before  # the loss falls as the weight rises
+    assert moved.norm().item() == pytest.approx(1.0, rel=1e-4)
+    assert matching.optimiser.param_groups[0]["lr"] == pytest.approx(0.05)
+
+
+def school(space, board=None) -> School:
+    bench = bench_of(space, data(), data(seed=1), splits={"weights": split()})
+    return module._school(bench, board or Board(2, 5.0), 4, 0.1)
+
+
+def test_saying_judging_and_lessons_move_no_weight_and_no_statistics():
+    space = elastic()
+    teaching, arch = school(space), space.decide(lambda d: d.values[0])
+    other = space.decide(lambda d: d.values[-1])
+    before = {name: value.clone() for name, value in space.state_dict().items()}
+    teaching.score(arch)
+    batch = data().batches[0]
+    start = teaching.matching.layer.weight.clone()
+    teaching.lesson(batch, arch, Teacher(other, 0.5, torch.ones(16)), 0.1, 1.0)
+    assert not torch.equal(start, teaching.matching.layer.weight)
+    assert all(torch.equal(before[name], value) for name, value in space.state_dict().items())
+    assert all(p.grad is None for p in space.parameters())
+
+
+def test_the_entry_that_matches_best_teaches_and_its_own_degree_is_the_weight():
+    space = elastic()
+    teaching = school(space)
+    archs = [space.decide(lambda d: d.values[0]), space.decide(lambda d: d.values[-1])]
+    batch = data().batches[0]
+    for arch in archs:
+        teaching.offer(batch, arch, space(batch[0], arch))
+    told = teaching.chosen(archs[0], "matched")
+    degrees = [
+        teaching.matching.layer(
+            (teaching.bench.task.answer(teaching.said(torch.cat([e.x for e in teaching.board.entries]), archs[0])))
+            .unflatten(0, (2, 4))[i]
+            .sub(e.answers)
+            .flatten()
+        ).item()
+        for i, e in enumerate(teaching.board.entries)
+    ]
+    best = max(range(2), key=degrees.__getitem__)
+    assert told.architecture == teaching.board.entries[best].architecture
+    assert told.weight == pytest.approx(1 / (1 + torch.tensor(-degrees[best]).exp().item()), rel=1e-5)
+    assert teaching.chosen(archs[0], "best").architecture == teaching.board.entries[0].architecture
+
+
+def test_half_the_loss_is_taught_and_the_teacher_gets_no_gradient(monkeypatch):
+    """One step of teaching, by hand: of the matching nothing moves, of the teacher only what the student shares."""
+    space, batch = chain(2, 2).float(), tuple(t.float() if t.is_floating_point() else t for t in points(8))
+    student, teacher = (space.decide(lambda d, o=o: o) for o in ("o0", "o1"))
+    told = Teacher(teacher, 0.3)
+    monkeypatch.setattr(School, "chosen", lambda self, arch, by: told)
+    monkeypatch.setattr(School, "offer", lambda self, *given: self.board.entries.append(entry("o0", 0.0, 0.0)))
+    monkeypatch.setattr(School, "refresh", lambda self: None)
+    monkeypatch.setattr(module, "uniform", lambda draws: lambda d: "o0")
+    outputs = space(batch[0], student)
+    taught = F.cross_entropy(outputs, space(batch[0], teacher).detach().softmax(1))
+    expected = (0.3 * taught + 1.7 * F.cross_entropy(outputs, batch[1])) / 2
+    losses = []
+    monkeypatch.setattr(module, "backward", lambda loss: losses.append(loss) or loss.backward() or loss.detach())
+    bench = bench_of(space, Loader([batch, batch]), Loader([batch]), splits={"weights": split()})
+    cream(bench, replace(PLAIN, epochs=1, lr=1e-12), start=0)
+    torch.testing.assert_close(losses[1], expected)
+    assert all(p.grad is None for name, p in space.named_parameters() if "candidates.o1" in name)
+
+
+def test_the_board_is_left_as_shortlist_and_a_limit_that_empties_it_is_said():
+    space, watch = elastic(), Recorded()
+    parts = {"watch": watch, "splits": {"weights": split()}, "judged": split()}
+    bench = bench_of(space, data(seed=1), data(seed=2), **parts)
+    with seeded(0):
+        found = cream(bench, replace(PLAIN, epochs=6), size=3)
+    assert len(set(found.shortlist)) == 3
+    assert "accuracy_best" in watch.epochs[-1]
+    chosen, rows = by_shortlist(replace(bench, shortlist=found.shortlist))
+    assert chosen in found.shortlist
+    assert [row["kept"] for row in rows].count(True) == 1
+    best = max(row["accuracy"] for row in rows)
+    assert next(row["accuracy"] for row in rows if row["kept"]) == best
+    with pytest.raises(Refused, match="none of the 3 architectures on the search's shortlist is within the limits"):
+        by_shortlist(replace(bench, shortlist=found.shortlist, allowed=lambda arch: False))
+    with pytest.raises(Refused, match="needs shortlist"):
+        by_shortlist(bench)
+
+
+def test_a_start_after_the_end_and_a_batch_too_small_are_refused():
+    bench = bench_of(elastic(), data(), data(seed=1), splits={"weights": split()})
+    with pytest.raises(Refused, match="start is 2 and epochs 2: no epoch is left"):
+        cream(bench, replace(PLAIN, epochs=2), start=2)
+    with pytest.raises(Refused, match="a batch has 24 rows, and a lesson takes 13 to teach and 13 to tell"):
+        cream(bench, replace(PLAIN, epochs=2), rows=13)

@@ -70,6 +70,7 @@ def main(params: Params, folder: Path) -> None:
             **_costs(models[0], test, work),
             **work.task.told(found, test.answers.cpu(), test.facts),
             "architecture": arch.digest,
+            "begins": params.begins,
         }
         _write(work, to_bytes(draw_architecture(space, arch), "svg").decode(), named(result), found, test)
 

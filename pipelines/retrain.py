@@ -22,7 +22,7 @@ def main(params: Params, folder: Path, seed: int) -> None:
     name = f"retrain-{seed}"
     with (
         working("retrain", params, folder, splits=splits, upstream=("select", "tune"), name=name) as work,
-        checkpoints(work, files.ARCHITECTURE, files.RECIPE, name=name, seed=seed) as keeper,
+        checkpoints(work, files.ARCHITECTURE, files.START, files.RECIPE, name=name, seed=seed) as keeper,
     ):
         space = final_space(params, folder)
         arch = files.read_architecture(folder / files.ARCHITECTURE, space, params.space.name)
@@ -44,7 +44,7 @@ def main(params: Params, folder: Path, seed: int) -> None:
         shown = [name for name in watch.rows[-1] if name != "epoch"]
         work.picture("learning_curves", "curves", {f"seed {seed}": watch.rows}, shown)
         told = work.task.texts({name.removeprefix("train_"): value for name, value in last.items()})
-        work.say(f"retrained {arch.digest} from {params.space.begins}, seed {seed}: training {told}")
+        work.say(f"retrained {arch.digest} from {params.begins}, seed {seed}: training {told}")
         work.say(f"  wrote {path}; next: winnow evaluate (after all of retrain.seeds)")
 
 

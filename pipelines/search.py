@@ -20,6 +20,7 @@ from winnow.run.dry import try_search
 from winnow.run.limits import check_limits
 from winnow.run.progress import Shown
 from winnow.run.search_trials import search_by_trials
+from winnow.run.start import check_start
 from winnow.run.supernet import WEIGHTS, trained, write_supernet
 from winnow.run.trials import CURVE
 from winnow.run.work import Work, working
@@ -30,6 +31,7 @@ def main(params: Params, folder: Path) -> None:
     with working("search", params, folder, splits=("weights", "arch"), upstream=("prepare",)) as work:
         try_search(params, folder, work.device)
         check_limits(params, folder)
+        check_start(params, folder)
         check_comparison(params, folder, work.say)
         shutil.rmtree(folder / files.SEARCH, ignore_errors=True)  # what another strategy left
         for name, columns in (("search", ("epoch", "train_loss")), ("weights", WEIGHTS), ("trials", CURVE)):

@@ -1,4 +1,4 @@
-"""Stage select: reads the supernet and splits; writes artifacts/architecture.json, selections.json, evidence.parquet.
+"""Stage select: reads the supernet and splits; writes architecture.json, what networks begin with, and evidence.
 
 The first of `select.methods` decides. Every method starts from the same frozen supernet; a table shows where they
 differ.
@@ -22,6 +22,7 @@ from winnow.run.benches import SPLITS, Benches
 from winnow.run.checkpoint import checkpoints
 from winnow.run.draw import draw_architecture, save
 from winnow.run.outside import resolved
+from winnow.run.start import write_start
 from winnow.run.table import true_accuracy
 from winnow.run.work import Work, working
 from winnow.train.seeds import derived, seeded
@@ -102,6 +103,7 @@ def _write(work: Work, benches: Benches, found: dict[str, Architecture], evidenc
     rows = disagreements(found)
     arch = found[chosen]
     files.write_architecture(folder / files.ARCHITECTURE, arch, benches.space, params.space.name)
+    write_start(params, folder, benches.tensors)
     files.write_json(folder / files.SELECTIONS, {"chosen": chosen, "methods": methods, "disagreements": rows})
     files.write_table(folder / files.EVIDENCE, evidence, EVIDENCE)
     files.write_rows(folder / files.REPORTS / "select.csv", rows)

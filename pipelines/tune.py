@@ -21,6 +21,7 @@ from winnow.config.plans import plan_of_tune
 from winnow.run import files
 from winnow.run.dry import try_child
 from winnow.run.evaluators import TUNE_SPLITS
+from winnow.run.revision import md5_of
 from winnow.run.trials import CURVE, Request, curve, record, study, worker_params
 from winnow.run.work import Work, final_space, working
 from winnow.train.seeds import derived
@@ -94,6 +95,7 @@ def _task(work: Work) -> Request:
         settings={"folder": str(folder.resolve()), "params": dump},
         basis={
             "architecture": arch.digest,
+            "begins": md5_of(folder / files.START),
             "recipe": asdict(params.retrain.recipe()),
             "splits": {name: work.split(name).digest for name in SPLITS},
             "space": dump["space"],

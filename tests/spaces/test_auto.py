@@ -279,7 +279,7 @@ def test_a_child_is_exported_with_any_batch(kind, tmp_path):
 def test_params_name_the_network_beside_the_space():
     given = SpaceParams.model_validate({"name": "auto", "model": "my_net:build", "except": ["head"]})
     assert given.options == {"model": "my_net:build", "except_": ["head"]}
-    assert (given.code, given.begins) == ("my_net:build", "scratch")
+    assert given.code == "my_net:build"
     with pytest.raises(ValueError, match="auto takes a network too: write model: 'my_net:build' beside its name"):
         SpaceParams.model_validate({"name": "auto"})
 

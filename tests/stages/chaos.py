@@ -40,6 +40,7 @@ SEARCH = {"search.epochs": 3, "search.lr": 0.05, "search.collapse": "off", "sele
 DARTS = {"space.name": "darts", "space.darts.channels": 2, "space.darts.layers": 3}
 ONE = {"tune.trials": 0, "retrain.seeds": [0]}
 RICH = {"retrain.ema": 0.9, "retrain.drop_path": 0.2, "retrain.cutout": 2, "retrain.auxiliary": 0.4}
+INHERITED = {"search.strategy": "spos", "select.methods": ["evolution"], "retrain.from": "inherited"}
 TRIALS = {"search.strategy": "trials", "search.trials.count": 6, "search.trials.training.epochs": 1}
 SELECTIONS = {"search.epochs": 2, "select.methods": ["perturbation", "evolution", "likeliest", "magnitude"]}
 
@@ -62,7 +63,7 @@ TO_RETRAIN = ("prepare", "search", "select", "tune")
 SHORT = [  # for the default tests
     Case("search darts", "search", ("prepare",), {"search.epochs": 3}),
     Case("select", "select", ("prepare", "search"), {"select.methods": ["perturbation", "evolution"]}),
-    Case("retrain", "retrain", TO_RETRAIN, {**ONE, "retrain.epochs": 5, "retrain.ema": 0.9}),
+    Case("retrain", "retrain", TO_RETRAIN, {**ONE, **INHERITED, "retrain.epochs": 5, "retrain.ema": 0.9}),
 ]
 CASES = [
     Case("search darts", "search", ("prepare",), {**SEARCH, "search.collapse": "warn"}),

@@ -129,7 +129,7 @@ def test_what_stages_write_for_the_report_is_what_dvc_knows_of():
         if name == "prepare":
             paths -= {path for path in paths if path.endswith(".parquet")}  # whose digests are in manifest.json
         if name in SHOWN:
-            assert paths == {HANDED[name], *SHOWN[name]}
+            assert paths == {*HANDED[name], *SHOWN[name]}
 
 
 def test_a_collapsed_cell_is_said_in_red(folder):

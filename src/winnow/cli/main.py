@@ -40,7 +40,7 @@ STAGES = {
     "search": "Train a supernet of the space, or try its architectures (search.strategy).",
     "select": "Choose architectures from what the search left (select.methods; the first decides).",
     "tune": "Try retraining recipes on the chosen architecture (tune.trials); retrain uses the best.",
-    "retrain": "Train the chosen architecture from scratch, once a seed.",
+    "retrain": "Train the chosen architecture, once a seed.",
     "evaluate": "Test the retrained models and random controls; write the report.",
     "study": "Compare search methods and selections: every combination of study, over seeds.",
 }

@@ -20,7 +20,7 @@ from winnow.data.sources import find_source
 from winnow.search.methods import STRATEGIES
 from winnow.search.selection import Selection, selection_of
 from winnow.search.selections import SELECTIONS
-from winnow.search.strategy import INITIALISED, TRIALS, Run, Strategy, strategy_of
+from winnow.search.strategy import CHILDREN, INITIALISED, TRIALS, Run, Strategy, strategy_of
 from winnow.spaces import AUTO, FACTS, SPACES, builder
 from winnow.tasks import task_named
 
@@ -193,6 +193,8 @@ def _objections(params: Params) -> list[str]:
         for name, value in (("max_params", select.max_params), ("max_macs", select.max_macs)):
             if value is not None and (reason := unlimited(searched, method)):
                 told.append(f"select.{name}: {reason}")
+    if params.retrain.from_ == "inherited":
+        told += _inheriting(params)
     if params.retrain.recipe().needs_auxiliary and not takes(builder(params.space.name), "auxiliary"):
         able = " or ".join(name for name in SPACES if takes(builder(name), "auxiliary"))
         told.append(f"retrain.auxiliary: only space {able} has a second classifier; set retrain.auxiliary to 0")
@@ -210,6 +212,21 @@ def _objections(params: Params) -> list[str]:
         if reason := found.objection(run, **taken(found.objection, params.search.chosen())):
             told.append(f"search.{searched if searched in STRATEGIES else 'options'}.{reason}")
     return [*told, *_chain_objections(params)][:1]
+
+
+def _inheriting(params: Params) -> Iterator[str]:
+    """Why networks cannot begin with what the search trained."""
+    if {TRIALS, INITIALISED} & trainer(params)[1].leaves:
+        able = [name for name in STRATEGIES if strategy(name).leaves == {CHILDREN}]
+        yield (
+            f"retrain.from: strategy {params.search.strategy!r} trains no weights that a network could begin with: "
+            f"set it to scratch, or search with {' or '.join(able)}"
+        )
+    elif params.evaluate.random_search:
+        yield (
+            "evaluate.random_search: a random search trains no weights that its find could begin with: set it to 0 "
+            "(evaluate.controls are random networks that begin with the same), or retrain.from to scratch"
+        )
 
 
 def _chain_objections(params: Params) -> Iterator[str]:

@@ -97,11 +97,6 @@ class SpaceParams(Named):
         """Whose code builds the networks: one of winnow's spaces, or a dotted path."""
         return str(self.options.get("model")) if self.name == "auto" else self.name
 
-    @property
-    def begins(self) -> str:
-        """What a child's training begins with."""
-        return "your weights" if self.name == "auto" and self.options.get("weights") else "scratch"
-
     def chosen(self) -> dict[str, Any]:
         """The options of the space that `name` names."""
         return {**self.section(self.name), **self.options}
@@ -178,6 +173,7 @@ class Select(Named):
 
 class Retrain(Section):
     seeds: Annotated[list[NotNegative], Distinct] = [0, 1, 2]
+    from_: Annotated[Literal["scratch", "inherited"], Field(alias="from")] = "scratch"
     splits: Annotated[list[TrainingSplit], Distinct] = ["weights", "arch", "select"]
     space: dict[str, Any] = {}
     preset: Literal[tuple(RECIPES)] = "quick"  # type: ignore[valid-type]
@@ -304,6 +300,13 @@ class Params(Section):
     gate: Gate = Gate()
     study: Study = Study()
     tracking: TrackingParams = TrackingParams()
+
+    @property
+    def begins(self) -> str:
+        """What the training of a network begins with."""
+        if self.retrain.from_ == "inherited":
+            return "what the search trained"
+        return "your weights" if self.space.name == "auto" and self.space.options.get("weights") else "scratch"
 
     @model_validator(mode="before")
     @classmethod

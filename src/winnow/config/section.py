@@ -63,9 +63,14 @@ Place = Annotated[str, AfterValidator(_readable)]  # the address of a server or 
 
 
 class Section(BaseModel):
-    """Unknown keys are refused, values are not coerced ("3" is not 3) and nothing changes after reading."""
+    """Unknown keys are refused, values are not coerced ("3" is not 3) and nothing changes after reading.
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    A key that is a word of Python's (from) is a field with an alias.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, serialize_by_alias=True, validate_by_name=True
+    )
 
     @model_validator(mode="after")
     def in_range(self) -> Self:

@@ -38,4 +38,4 @@ def _fields(model: Any, loc: tuple) -> typing.Iterable[str]:
             model = model.model_fields[part].annotation if part in model.model_fields else None
         else:
             model = (typing.get_args(model) or [None])[-1]
-    return getattr(model, "model_fields", {})
+    return [field.alias or name for name, field in getattr(model, "model_fields", {}).items()]

@@ -1,10 +1,11 @@
-"""A network trained from scratch: by stage retrain, and by whoever compares with it."""
+"""A network trained as it is retrained: by stage retrain, and by whoever compares with it."""
 
 from torch import nn
 
 from winnow.core.architecture import Architecture
 from winnow.data.loaders import Batches, Split, join
 from winnow.run.dry import try_child
+from winnow.run.start import Start
 from winnow.run.work import Work, augmentation, final_space, recipe_of
 from winnow.train.building import fresh, laid
 from winnow.train.checkpoint import Keeper
@@ -32,15 +33,18 @@ def train_child(
     label: str,
     keeper: Keeper,
     recipe: Recipe | None = None,
+    begun: Start | None = None,
 ) -> nn.Module:
-    """The child of the final space for `arch`, initialised and trained from scratch; all randomness is from `seed`.
+    """The child of the final space for `arch`, trained; all randomness is from `seed`.
 
-    By `recipe`, or by the one that stage tune left.
+    It begins with what `begun` gives and is trained by `recipe`, or by what stages select and tune left.
     """
     recipe = recipe or recipe_of(work.params, work.folder)
     start = derived(seed, "retrain")
     try_child(work.params, work.folder, work.device, arch)
-    model = laid(fresh(final_space(work.params, work.folder), arch, work.device, initial(seed)))
+    begun = begun or Start.of(work.params, work.folder, work.device, work.split)
+    model = fresh(final_space(work.params, work.folder), arch, work.device, initial(seed))
+    model = laid(begun.given(model, arch))
     batches = Batches(
         training,
         recipe.batch,

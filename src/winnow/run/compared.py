@@ -1,7 +1,8 @@
 """Networks trained to be compared: found ones and random ones alike, side by side in the workers of `trials`.
 
-Alike means: by the recipe as params.yaml has it, which was tuned on none of them, with `evaluate.threads` CPU threads
-each. The weights lie in .winnow/compared until the stage ends well, so that the same command goes on after a kill.
+Alike means: all begin with what stage select left (run/start.py) and are trained by the recipe as params.yaml has it,
+which was tuned on none of them, with `evaluate.threads` CPU threads each. The weights lie in .winnow/compared until the
+stage ends well, so that the same command goes on after a kill.
 """
 
 import contextlib
@@ -25,6 +26,8 @@ from winnow.run.checkpoint import hold, newest, save
 from winnow.run.children import train_child, training_split
 from winnow.run.fingerprint import fingerprint
 from winnow.run.progress import Shown
+from winnow.run.revision import md5_of
+from winnow.run.start import Start
 from winnow.run.trials import executor, worker_params
 from winnow.run.work import Work, promise
 from winnow.tracking import Run, state_folder
@@ -100,13 +103,14 @@ def trainer(folder: str, params: dict[str, Any], device: str, place: str) -> Eva
     promise(checked.evaluate.threads)
     work = Work("evaluate", checked, Path(folder), torch.device(device), Run("evaluate", None))
     training, recipe = training_split(work), checked.retrain.recipe()
+    begun = Start.of(checked, work.folder, work.device, work.split)
 
     def train(job: Job) -> dict[str, float]:
         assert job.architecture is not None
         path = Path(place) / _file(job.architecture, job.seed)
         with _keeper(path.with_suffix(""), checked.runtime.checkpoint_seconds) as keeper:
             label = f"{job.architecture.digest}, seed {job.seed}"
-            model = train_child(work, job.architecture, training, job.seed, Watch(), label, keeper, recipe)
+            model = train_child(work, job.architecture, training, job.seed, Watch(), label, keeper, recipe, begun)
         files.write_tensors(path, model.state_dict(), {"digest": job.architecture.digest, "seed": job.seed})
         shutil.rmtree(path.with_suffix(""), ignore_errors=True)
         return {}
@@ -129,6 +133,7 @@ def _basis(work: Work) -> str:
     params = work.params.model_dump(mode="json")
     return fingerprint(
         outside=dict(work.outside),
+        begins=md5_of(work.folder / files.START),
         recipe=asdict(work.params.retrain.recipe()),
         splits={split: about["digest"] for split, about in read_manifest(work.folder / files.SPLITS)["splits"].items()},
         trained_on=params["retrain"]["splits"],

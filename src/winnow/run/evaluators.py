@@ -6,6 +6,7 @@ looks at the best, `weights` for the children of morphism (null: nowhere).
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from winnow.data.loaders import Split, in_order, join, open_split
 from winnow.run import files
 from winnow.run.networks import example_of, outlined
 from winnow.run.outside import resolved
+from winnow.run.start import Start
 from winnow.run.work import about_model, augmentation, facts, final_space, promise, search_space
 from winnow.tasks import task_named
 from winnow.train.recipes import Recipe
@@ -42,7 +44,10 @@ def tune(folder: str, params: dict[str, Any], device: str, models: str | None, w
     bench = _Bench(folder, params, device, "tune", TUNE_SPLITS)
     path = bench.folder / files.ARCHITECTURE
     arch = files.read_architecture(path, bench.final, bench.params.space.name)
-    return bench.training(bench.train, bench.valid, None, bench.fact, models, plan_of_tune(bench.params, {}), arch)
+    begun = Start.of(bench.params, bench.folder, bench.device, partial(bench._split, stage="tune"))
+    plan = plan_of_tune(bench.params, {})
+    training = bench.training(bench.train, bench.valid, None, bench.fact, models, plan, arch)
+    return replace(training, inherit=lambda model, job: begun.given(model, arch))
 
 
 def search(folder: str, params: dict[str, Any], device: str, models: str | None, weights: str | None) -> Evaluate:

@@ -33,6 +33,7 @@ LIVE = SEARCH / "live.json"  # of decisions that the search narrowed, the option
 SHORTLIST = SEARCH / "shortlist.json"  # architectures that did well on the way, where the strategy tells them
 TRIALS = SEARCH / "trials.parquet"
 ARCHITECTURE = Path("artifacts/architecture.json")
+START = Path("artifacts/start.safetensors")  # what networks begin with
 SELECTIONS = Path("artifacts/selections.json")
 EVIDENCE = Path("artifacts/evidence.parquet")
 RECIPE = Path("artifacts/tune/recipe.json")

@@ -16,11 +16,11 @@ from winnow.run.revision import md5_of
 RUNS = Path("artifacts/runs")
 STAGES = ("prepare", "search", "select", "tune", "retrain", "evaluate")
 HANDED = {  # what the stages after it read, by stage
-    "prepare": "data/splits/manifest.json",
-    "search": "artifacts/search",
-    "select": "artifacts/architecture.json",
-    "tune": "artifacts/tune/recipe.json",
-    "retrain": "artifacts/retrain/{seed}/model.safetensors",
+    "prepare": ("data/splits/manifest.json",),
+    "search": ("artifacts/search",),
+    "select": ("artifacts/architecture.json", "artifacts/start.safetensors"),
+    "tune": ("artifacts/tune/recipe.json",),
+    "retrain": ("artifacts/retrain/{seed}/model.safetensors",),
 }
 SHOWN = {  # and what the report shows of it
     "prepare": ("reports/prepare.json",),
@@ -81,13 +81,13 @@ def stale(params: Params, folder: Path, name: str) -> list[str]:
 
 def read_by(folder: Path, upstream: Sequence[str]) -> dict[str, str]:
     """The digests of what the runs of `upstream` hand on, by path, as DVC names content."""
-    return _md5s(folder, [_filled(HANDED[_stage(name)], name) for name in upstream])
+    return _md5s(folder, [_filled(path, name) for name in upstream for path in HANDED[_stage(name)]])
 
 
 def written_by(folder: Path, name: str) -> dict[str, str]:
     """The digests of what run `name` hands on and shows, by path."""
     stage = _stage(name)
-    paths = [*([HANDED[stage]] if stage in HANDED else []), *SHOWN.get(stage, ())]
+    paths = [*HANDED.get(stage, ()), *SHOWN.get(stage, ())]
     return _md5s(folder, [_filled(path, name) for path in paths])
 
 

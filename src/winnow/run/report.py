@@ -58,7 +58,7 @@ def write_report(params: Params, folder: Path, drawing: str, out: Path) -> None:
         ("Evidence", of("select", _evidence)),
         ("Search", of("search", _search)),
         ("Tuning", of("tune", lambda folder: _tuning(folder, params))),
-        ("Retraining", lambda: _retraining(folder, params.retrain.seeds)),
+        ("Retraining", lambda: _retraining(folder, params)),
         ("Where it errs", lambda: _errors(folder, result, task)),
         ("Data", of("prepare", _data)),
         ("Lineage", lambda: _lineage(folder, params)),
@@ -121,10 +121,10 @@ def _help(result: Mapping[str, Any], task: Task) -> str:
     )
     limits = f" within the same limits ({_text(result['limits'])})" if result["limits"] else ""
     explained = (
-        "<p class='quiet'>Each point is a network trained from scratch and tested once, all alike: by the recipe as it "
-        f"stands in params.yaml, which was tuned on none of them. There is {found}, and random architectures{limits}. "
-        f"A yes would come by chance in at most one case of twenty. The {task.metric} above is that of the delivered "
-        "model, which the tuned recipe trained.</p>"
+        f"<p class='quiet'>Each point is a network trained from {_text(result['begins'])} and tested once, all alike: "
+        f"by the recipe as it stands in params.yaml, which was tuned on none of them. There is {found}, and random "
+        f"architectures{limits}. A yes would come by chance in at most one case of twenty. The {task.metric} above is "
+        "that of the delivered model, which the tuned recipe trained.</p>"
     )
     points = result["find_scores" if several else "found_scores"]
     rival = result["random_search"]
@@ -266,10 +266,12 @@ def _tuning(folder: Path, params: Params) -> str:
     )
 
 
-def _retraining(folder: Path, seeds: Sequence[int]) -> str:
+def _retraining(folder: Path, params: Params) -> str:
+    seeds = params.retrain.seeds
     others = {seed: why for seed in seeds if (why := of_this_run(folder, f"retrain-{seed}"))}
     groups = {f"seed {s}": _csv(folder / f"reports/retrain/{s}.csv") for s in seeds if s not in others}
     told = "".join(f"<p class='quiet'>Seed {seed}: {_text(why)}.</p>" for seed, why in others.items())
+    told += f"<p>Training began from {params.begins}.</p>"
     return told + (_svg(charts.curves(groups, _curves(groups))) if groups else "")
 
 

@@ -167,6 +167,7 @@ def about_model(
         "digest": arch.digest,
         "task": params.task,
         **training.facts,
+        "from": params.begins,
         "trained_on": training.digest,
         "seed": seed,
         **({} if params.space.name in SPACES else {"initial": initial}),  # winnow's own leave nothing out of files

@@ -1,8 +1,6 @@
 """What strategies and selections work with, and what a strategy leaves. Knows no stage and no params.yaml."""
 
 import contextlib
-import itertools
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +21,7 @@ from winnow.search.training_free import Judge, Load
 from winnow.tasks import usual
 from winnow.tasks.task import Task
 from winnow.train.checkpoint import Keeper
-from winnow.train.evaluate import Batch, calibrate, measured
+from winnow.train.evaluate import Batch, calibrated, measured
 from winnow.train.watch import Watch
 
 Chosen = tuple[Architecture, list[dict[str, Any]]]  # what a selection returns: the architecture, and rows of evidence
@@ -140,11 +138,7 @@ class Bench:
 
     def score(self, arch: Architecture) -> float:
         """That of a child with the supernet's weights and BatchNorm statistics of its own."""
-        child = self.space.derive(arch)
-        rows = min(self.calibration_images, len(self.splits["weights"]))
-        batch = min(self.batch, rows)
-        batches = in_order(self.splits["weights"], batch)
-        calibrate(child, itertools.islice(batches, math.ceil(rows / batch)))
+        child = calibrated(self.space.derive(arch), self.splits["weights"], self.calibration_images, self.batch)
         return self.judge(child, in_order(self.judged, self.batch))[0]
 
     def known_score(self, arch: Architecture, scores: dict[str, float]) -> float:

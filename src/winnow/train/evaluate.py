@@ -1,12 +1,15 @@
 """What a task measures over batches, and BatchNorm statistics that fit an inherited child."""
 
 import contextlib
+import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from winnow.data.loaders import Split, in_order
 from winnow.tasks.task import Task
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -61,6 +64,13 @@ def calibrate(model: nn.Module, batches: Iterable[Batch]) -> nn.Module:
         for m, momentum in zip(norms, momenta, strict=True):
             m.momentum = momentum
     return model.eval()
+
+
+def calibrated(model: nn.Module, split: Split, images: int, batch: int) -> nn.Module:
+    """The same over the first `images` rows of `split`, or all of them, in order, `batch` at a time."""
+    rows = min(images, len(split))
+    batch = min(batch, rows)
+    return calibrate(model, itertools.islice(in_order(split, batch), math.ceil(rows / batch)))
 
 
 def every_module(model: nn.Module) -> list[nn.Module]:

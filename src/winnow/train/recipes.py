@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides how a child is trained from scratch, apart from the data and the seed."""
+    """Everything that decides how a child is trained, apart from what it begins with, the data and the seed."""
 
     epochs: int
     batch: int
@@ -36,6 +36,12 @@ RECIPES = {
     "quick": Recipe(
         epochs=20, batch=64, optimiser="sgd", lr=0.1, lr_min=0.0, momentum=0.9, nesterov=True, weight_decay=5e-4,
         warmup_epochs=1, clip=5.0, label_smoothing=0.0, drop_path=0.0, cutout=0, auxiliary=0.0, ema=None,
+        precision="fp32",
+    ),
+    # the same for weights that are trained already (retrain.from inherited, space.weights): short and gentle, ours too
+    "finetune": Recipe(
+        epochs=10, batch=64, optimiser="sgd", lr=0.01, lr_min=0.0, momentum=0.9, nesterov=True, weight_decay=5e-4,
+        warmup_epochs=0, clip=5.0, label_smoothing=0.0, drop_path=0.0, cutout=0, auxiliary=0.0, ema=None,
         precision="fp32",
     ),
     # Dong & Yang 2020, the 200-epoch training behind the benchmark's numbers

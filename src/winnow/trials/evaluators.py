@@ -4,7 +4,6 @@ Each is made once a process and called with one `Job`; what it returns are the m
 have a space always return params and macs of the network that would be retrained, and latency_ms where the plan asks.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ from winnow.proxies import score
 from winnow.proxies.common import Batch
 from winnow.tasks.task import Task
 from winnow.train.building import fresh, laid
-from winnow.train.evaluate import calibrate, measured
+from winnow.train.evaluate import calibrated, measured
 from winnow.train.fit import fit
 from winnow.train.recipes import Recipe
 from winnow.train.seeds import derived, generator
@@ -137,10 +136,7 @@ class Inherited:
     def __call__(self, job: Job) -> dict[str, float]:
         assert job.architecture is not None
         known = self.cost(job.architecture)
-        child = self.supernet.derive(job.architecture)
-        rows = min(self.rows, len(self.calibration))
-        batch = min(self.batch, rows)
-        calibrate(child, itertools.islice(in_order(self.calibration, batch), math.ceil(rows / batch)))
+        child = calibrated(self.supernet.derive(job.architecture), self.calibration, self.rows, self.batch)
         return {**known, **measured(self.task, child, in_order(self.valid, self.batch))}
 
 

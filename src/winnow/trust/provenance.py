@@ -16,7 +16,7 @@ import winnow
 from winnow.config.params import Params
 from winnow.core.errors import Refused
 from winnow.data.storage import read_manifest
-from winnow.run.files import SPLITS
+from winnow.run.files import SPLITS, START, read_tensors
 from winnow.run.revision import md5_of
 from winnow.train.recipes import Recipe
 
@@ -41,12 +41,19 @@ def provenance(
     return {
         "data": data,
         "inputs": dict(outside),
+        "begins": begins(params, folder),
         "trained_on": list(params.retrain.splits),
         "augmentation": params.data.augment,
         "recipe": asdict(recipe),
         "code": code(),
         "environment": environment(device),
     }
+
+
+def begins(params: Params, folder: Path) -> dict[str, Any]:
+    """What training begins with, as stage select left it, and the md5 of that file where it holds weights."""
+    about = read_tensors(folder / START, "select")[1]
+    return {"with": params.begins} | ({**about, "md5": md5_of(folder / START)} if len(about) > 1 else {})
 
 
 def code() -> dict[str, str]:

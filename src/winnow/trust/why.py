@@ -186,9 +186,8 @@ def _records(lock: Mapping[str, Any]) -> list[Path]:
 
 
 def _parameters(origin: Origin, lock: Mapping[str, Any]) -> Step:
-    facts = {
-        name: origin.provenance[name] for name in ("recipe", "augmentation", "trained_on") if name in origin.provenance
-    }
+    told = ("begins", "recipe", "augmentation", "trained_on")
+    facts = {name: origin.provenance[name] for name in told if name in origin.provenance}
     if origin.seed is not None:
         facts["seed"] = origin.seed
     for name in ("search", "select"):

@@ -112,7 +112,7 @@ def test_what_is_delivered_began_with_what_the_search_trained(inherited):
     params = inheriting("auto")
     tensors, told = files.read_tensors(inherited / files.START, "select")
     assert tensors.keys() == files.read_tensors(inherited / files.SUPERNET, "search")[0].keys()
-    assert told == {"from": "inherited", "space": "auto", "strategy": "spos", "batch": 256, "calibration_images": 64}
+    assert told == {"from": "inherited", "space": "auto", "strategy": "spos", "batch": 256, "rows": 64}
     weights = open_split(inherited / files.SPLITS, "weights", IMAGES, stage="retrain")
     begun, final = Start.of(params, inherited, CPU, lambda split: weights), final_space(params, inherited)
     arch = files.read_architecture(inherited / files.ARCHITECTURE, final, "auto")

@@ -32,12 +32,12 @@ REMEDY = "set retrain.from to scratch"
 class Start:
     """`space` has the weights that the search left; None: all begin from scratch.
 
-    BatchNorm statistics of a slice are those of `images` rows of split `weights`, `batch` at a time, as in selection.
+    BatchNorm statistics of a slice are those of `rows` of split `weights`, `batch` at a time, as in selection.
     """
 
     space: Space | None = None
     weights: Split | None = None
-    images: int = 0
+    rows: int = 0
     batch: int = 0
 
     @classmethod
@@ -54,14 +54,14 @@ class Start:
             return cls()
         space = search_space(params, folder, device)
         files.load_state(space, tensors, folder / files.START)
-        return cls(space, split("weights"), about["calibration_images"], about["batch"])
+        return cls(space, split("weights"), about["rows"], about["batch"])
 
     def given(self, model: nn.Module, arch: Architecture) -> nn.Module:
         """`model` itself, a fresh child for `arch`, with what the search trained for it; unchanged from scratch."""
         if self.space is None:
             return model
         child = derived_child(self.space, arch)
-        return filled(model, calibrated(child, self.weights, self.images, self.batch))
+        return filled(model, calibrated(child, self.weights, self.rows, self.batch))
 
 
 def filled(model: nn.Module, child: nn.Module) -> nn.Module:
@@ -84,7 +84,7 @@ def write_start(params: Params, folder: Path, tensors: dict[str, Tensor] | None)
     if params.retrain.from_ == "inherited":
         assert tensors is not None  # config.methods refuses strategies that train none
         about |= {"space": params.space.name, "strategy": trainer(params)[0], "batch": params.select.batch}
-        about |= {"calibration_images": params.select.calibration_images}
+        about |= {"rows": params.select.calibration_images}
     files.write_tensors(folder / files.START, tensors or {} if params.retrain.from_ == "inherited" else {}, about)
 
 

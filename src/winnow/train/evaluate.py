@@ -66,9 +66,9 @@ def calibrate(model: nn.Module, batches: Iterable[Batch]) -> nn.Module:
     return model.eval()
 
 
-def calibrated(model: nn.Module, split: Split, images: int, batch: int) -> nn.Module:
-    """The same over the first `images` rows of `split`, or all of them, in order, `batch` at a time."""
-    rows = min(images, len(split))
+def calibrated(model: nn.Module, split: Split, rows: int, batch: int) -> nn.Module:
+    """The same over the first `rows` of `split`, or all of them, in order, `batch` at a time."""
+    rows = min(rows, len(split))
     batch = min(batch, rows)
     return calibrate(model, itertools.islice(in_order(split, batch), math.ceil(rows / batch)))
 

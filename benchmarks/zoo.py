@@ -1,36 +1,48 @@
 """Space auto on the classification networks of pytorchcv: which become elastic, and whether their children are right.
 
     python benchmarks/zoo.py --out zoo.json [NETWORK ...]        needs: pip install --no-deps pytorchcv==0.0.74
+    python benchmarks/zoo.py --table zoo.json                    what docs/your-network.md says of them
 
 A row a network, with random weights and statistics of one batch of noise. `converted`: at least one decision is open;
 else `why`. `largest_equal`: the largest architecture is the network, to the bit. `children_equal`: of ten random
-architectures, how many have a child that equals the masked network within 1e-5 of its largest output *and* equals the
-space under the same architecture to the bit. `groups`: open widths. `removable`: share of the MACs that the smallest
-child saves. `seconds`: of the conversion alone. Each network runs in a process of its own: one that hangs ends none.
+architectures, how many have a child that equals the masked network (auto_check.differs: within 1e-5 of its largest
+output, or in float64 within 1e-9) *and* equals the space under the same architecture to the bit. `exported`: by ONNX
+Runtime the first of them answers as PyTorch does, within 1e-4 of its largest output, to batches of one and two.
+`groups`: open widths. `removable`: share of the MACs that the smallest child saves. `seconds`: CPU time of the
+conversion alone. `code`: digest of what converts. Each network runs in a process of its own: one that hangs ends none.
+Rows are added to those that the file has; a network that is named is run anew.
 """
 
 import argparse
 import contextlib
 import copy
+import hashlib
 import importlib
+import itertools
 import json
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import onnxruntime
 import torch
 from torch import nn
 
+import winnow
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
+from winnow.core.space import Space
 from winnow.measure.cost import macs
 from winnow.spaces.auto import auto
 from winnow.spaces.auto_check import differs, first
+from winnow.trust.export import _as_onnx as as_onnx
+from winnow.trust.export import compare
 
 CHILDREN = 10
-SECONDS = 400  # a network
+SECONDS = 900  # a network, on a machine that others use
 NETWORKS = [
     "resnet_cifar:resnet20_cifar10",
     "preresnet_cifar:preresnet20_cifar10",
@@ -38,7 +50,6 @@ NETWORKS = [
     "resnext_cifar:resnext20_16x4d_cifar10",
     "seresnet_cifar:seresnet20_cifar10",
     "sepreresnet_cifar:sepreresnet20_cifar10",
-    "densenet_cifar:densenet40_k12_cifar10",
     "densenet_cifar:densenet40_k12_bc_cifar10",
     "pyramidnet_cifar:pyramidnet110_a48_cifar10",
     "nin_cifar:nin_cifar10",
@@ -47,22 +58,14 @@ NETWORKS = [
     "fractalnet_cifar:fractalnet_cifar10",
     "xdensenet_cifar:xdensenet40_2_k24_bc_cifar10",
     "diaresnet_cifar:diaresnet20_cifar10",
-    "diapreresnet_cifar:diapreresnet20_cifar10",
     "shakeshakeresnet_cifar:shakeshakeresnet20_2x16d_cifar10",
     "resdropresnet_cifar:resdropresnet20_cifar10",
     "shakedropresnet_cifar:shakedropresnet20_cifar10",
+    "resnet:resnet50",
     "alexnet:alexnet",
     "zfnet:zfnet",
-    "vgg:vgg11",
     "vgg:bn_vgg11",
     "bninception:bninception",
-    "resnet:resnet18",
-    "resnet:resnet50",
-    "preresnet:preresnet18",
-    "resnext:resnext50_32x4d",
-    "seresnet:seresnet18",
-    "seresnext:seresnext50_32x4d",
-    "senet:senet16",
     "ibnresnet:ibn_resnet50",
     "airnet:airnet50_1x64d_r2",
     "bamresnet:bam_resnet18",
@@ -72,9 +75,7 @@ NETWORKS = [
     "regnet:regnetx002",
     "regnet:regnety002",
     "diracnetv2:diracnet18v2",
-    "densenet:densenet121",
     "peleenet:peleenet",
-    "wrn:wrn50_2",
     "drn:drnc26",
     "dpn:dpn68",
     "darknet:darknet_tiny",
@@ -90,10 +91,8 @@ NETWORKS = [
     "shufflenet:shufflenet_g1_w1",
     "shufflenet:shufflenet_g3_w1",
     "shufflenetv2:shufflenetv2_wd2",
-    "shufflenetv2b:shufflenetv2b_wd2",
     "menet:menet108_8x1_g3",
     "mobilenet:mobilenet_w1",
-    "mobilenetb:mobilenetb_w1",
     "fdmobilenet:fdmobilenet_w1",
     "mobilenetv2:mobilenetv2_w1",
     "mobilenetv3:mobilenetv3_large_w1",
@@ -104,32 +103,19 @@ NETWORKS = [
     "fbnet:fbnet_cb",
     "spnasnet:spnasnet",
     "efficientnet:efficientnet_b0",
-    "efficientnetedge:efficientnet_edge_small_b",
     "mixnet:mixnet_s",
     "xception:xception",
     "inceptionv3:inceptionv3",
     "inceptionv4:inceptionv4",
-    "inceptionresnetv1:inceptionresnetv1",
-    "polynet:polynet",
     "octresnet:octresnet10_ad2",
     "fishnet:fishnet99",
     "channelnet:channelnet",
-    "resattnet:resattnet56",
     "espnetv2:espnetv2_wd2",
     "dicenet:dicenet_wd5",
     "nasnet:nasnet_4a1056",
-    "pnasnet:pnasnet5large",
-    "condensenet:condensenet74_c4_g4",
     "scnet:scnet50",
-    "sparsenet:sparsenet121",
-    "tresnet:tresnet_m",
-    "xdensenet:xdensenet121_2",
-    "revnet:revnet38",
-    "isqrtcovresnet:isqrtcovresnet18",
-    "irevnet:irevnet301",
 ]
 LARGE = dict.fromkeys(["inceptionv3", "inceptionv4", "inceptionresnetv1", "xception"], 299)
-LARGE |= {"polynet": 331, "pnasnet5large": 331}
 
 
 def network(spec: str) -> tuple[nn.Module, int]:
@@ -152,84 +138,140 @@ def scaled(net: nn.Module, x: torch.Tensor) -> nn.Module:
     return net.eval()
 
 
-def row(spec: str, children: int) -> dict:
+def code() -> str:
+    """Digest of the files that convert."""
+    root = Path(winnow.__file__).parent
+    sources = [*sorted(root.glob("spaces/auto*.py")), root / "holes/cut.py", root / "holes/counted.py"]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
+
+
+def row(spec: str, children: int, onnx: bool = True) -> dict:
     net, side = network(spec)
-    x = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
-    name = spec.split(":")[1]
-    found: dict = {"network": name, "converted": False, "why": "", "seconds": 0.0}
-    net = scaled(net, x)
-    began = time.monotonic()
+    x = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(1))
+    net = scaled(net, x[:2])
+    found: dict = {"network": spec.split(":")[1], "converted": False, "why": "", "seconds": 0.0, "code": code()}
+    began = time.process_time()
     try:
         space = auto(lambda: copy.deepcopy(net), image_height=side, image_width=side)
     except Refused as refusal:
-        return {**found, "why": str(refusal), "seconds": round(time.monotonic() - began, 1)}
-    found |= {"converted": True, "seconds": round(time.monotonic() - began, 1)}
+        return {**found, "why": str(refusal), "seconds": round(time.process_time() - began, 1)}
+    found |= {"converted": True, "seconds": round(time.process_time() - began, 1)}
     found["groups"] = sum(d.name.rpartition("/")[2].startswith("width") for d in space.decisions.values())
     found["decisions"] = len(space.decisions)
     found["fixed"] = {path: why for path, what, why in space.table if what == "fixed"}
     space.eval()
     with torch.no_grad():
-        whole = first(net(x))
-        found["largest_equal"] = torch.equal(first(space.derive(space.original)(x)), whole) and torch.equal(
-            first(space(x, space.original)), whole
+        whole = first(net(x[:2]))
+        largest = space.derive(space.original)
+        found["largest_equal"] = all(
+            torch.equal(first(y), whole) for y in (largest(x[:2]), space(x[:2], space.original))
         )
-        draws, equal, other = random.Random(1), 0, 0
-        one, alone = x[:1], first(net(x[:1]))
-        for _ in range(children):
-            arch = space.decide(uniform(draws))
-            child = space.derive(arch)
-            answer = first(child(one))
-            said, same = differs(net, space.plan, space, arch, one), torch.equal(answer, first(space(one, arch)))
-            equal += said is None and same
-            other += not torch.equal(answer, alone)
-            if said is not None or not same:
-                found["why"] = said or "the space computes otherwise than its child"
-        found |= {"children_equal": f"{equal}/{children}", "children_unlike_the_whole": f"{other}/{children}"}
+        found |= _children(net, space, x[:1], children)
         smallest = space.derive(space.decide(lambda d: d.values[0]))
         with contextlib.suppress(AttributeError):  # a layer of its own kind that returns several maps is not counted
             found["removable"] = round(1 - macs(smallest, x.shape[1:]) / macs(net, x.shape[1:]), 3)
+    if onnx:
+        found["exported"], why = _exported(space.derive(space.decide(uniform(random.Random(1)))), x)
+        found["why"] = found["why"] or why
+    return found
+
+
+def _children(net: nn.Module, space: Space, x: torch.Tensor, children: int) -> dict:
+    draws, equal, other, why = random.Random(1), 0, 0, ""
+    whole = first(net(x))
+    for _ in range(children):
+        arch = space.decide(uniform(draws))
+        answer = first(space.derive(arch)(x))
+        said, same = differs(net, space.plan, space, arch, x), torch.equal(answer, first(space(x, arch)))
+        equal += said is None and same
+        other += not torch.equal(answer, whole)
+        if said is not None or not same:
+            why = said or "the space computes otherwise than its child"
+    return {"children_equal": f"{equal}/{children}", "children_unlike_the_whole": f"{other}/{children}", "why": why}
+
+
+def _exported(child: nn.Module, x: torch.Tensor) -> tuple[bool, str]:
+    """Whether the child's ONNX form answers as it does; else why not."""
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        path = Path(folder) / "child.onnx"
+        try:
+            as_onnx(child, {"shape": tuple(x.shape[1:])}).save(path)
+            gap, _ = compare(child, path, x, onnxruntime)
+        except Refused as refusal:
+            return False, str(refusal)
+        scale = float(first(child(x)).abs().max())
+    return (True, "") if gap <= 1e-4 * scale else (False, f"ONNX answers otherwise, by {gap:.2g} of {scale:.2g}")
+
+
+def right(row: dict) -> bool:
+    return bool(row["converted"] and row["largest_equal"] and len(set(row["children_equal"].split("/"))) == 1)
+
+
+def table(rows: list[dict]) -> str:
+    """Markdown: how many are right, those that are not and why, then what of each can go."""
+    good = [row for row in rows if right(row)]
+    exported = sum(bool(row.get("exported")) for row in good)
+    children = sum(int(row["children_equal"].split("/")[1]) for row in good)
+    seconds = sorted(row["seconds"] for row in good)
+    lines = [
+        f"{len(good)} of {len(rows)} networks convert ({len(good) / len(rows):.0%}): the largest equals the network",
+        f"to the bit, and all of {children} random children the masked one. Of {exported} a child was exported to ONNX.",
+        f"A conversion takes {seconds[len(seconds) // 2]:.1f} s of one core (median; longest {seconds[-1]:.1f} s).",
+        f"Code: {', '.join(sorted({row.get('code', '?') for row in rows}))}.",
+        "",
+    ]
+    lines += [f"- `{row['network']}`: {row['why']}" for row in rows if not right(row) or not row.get("exported")]
+    lines += ["", "| network | widths | decisions | MACs that can go | seconds |" * 2, "|---|---|---|---|---|" * 2]
+    cells = [
+        f"| {row['network'].removesuffix('_cifar10')} | {row['groups']} | {row['decisions']} | "
+        f"{'–' if 'removable' not in row else format(row['removable'], '.0%')} | {row['seconds']} |"
+        for row in good
+    ]
+    half = (len(cells) + 1) // 2
+    lines += [one + other for one, other in itertools.zip_longest(cells[:half], cells[half:], fillvalue="| | | | | |")]
+    return "\n".join(lines).replace("||", "|")
+
+
+def run(spec: str, passing: Path, children: int) -> dict:
+    """A row, made by a process of its own."""
+    options = ["--one", spec, "--out", str(passing), "--children", str(children)]
+    found: dict = {"network": spec.split(":")[1], "converted": False}
+    try:
+        done = subprocess.run(
+            [sys.executable, __file__, *options], capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+        lines = done.stderr.strip().splitlines() or ["no output"]
+        found = json.loads(passing.read_text()) if done.returncode == 0 else {**found, "why": f"error: {lines[-1]}"}
+    except subprocess.TimeoutExpired:
+        found["why"] = f"not done in {SECONDS} s"
+    passing.unlink(missing_ok=True)
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", help="module:function of pytorchcv.models [default: all]")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("networks", nargs="*", help="module:function of pytorchcv.models [default: one a family]")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", type=Path, help="print what this file says, and run nothing")
     parser.add_argument("--children", type=int, default=CHILDREN)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.table:
+        print(table(json.loads(arguments.table.read_text())))
+        return
+    if arguments.out is None:
+        parser.error("--out F.json, where the rows go, or --table F.json")
     if arguments.one:
         torch.set_num_threads(1)
         arguments.out.write_text(json.dumps(row(arguments.one, arguments.children)))
         return
-    rows = []
+    rows = {r["network"]: r for r in (json.loads(arguments.out.read_text()) if arguments.out.exists() else [])}
     for spec in arguments.networks or NETWORKS:
-        passing = arguments.out.with_suffix(".one")
-        command = [
-            sys.executable,
-            __file__,
-            "--one",
-            spec,
-            "--out",
-            str(passing),
-            "--children",
-            str(arguments.children),
-        ]
-        found = {"network": spec.split(":")[1], "converted": False}
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-            lines = done.stderr.strip().splitlines() or ["no output"]
-            found = json.loads(passing.read_text()) if done.returncode == 0 else {**found, "why": f"error: {lines[-1]}"}
-        except subprocess.TimeoutExpired:
-            found["why"] = f"not done in {SECONDS} s"
-        passing.unlink(missing_ok=True)
-        rows.append(found)
-        arguments.out.write_text(json.dumps(rows, indent=1))
+        found = run(spec, arguments.out.with_suffix(".one"), arguments.children)
+        rows[found["network"]] = found
+        arguments.out.write_text(json.dumps(list(rows.values()), indent=1))
         print({key: value for key, value in found.items() if key != "fixed"}, flush=True)
-    right = [
-        r for r in rows if r["converted"] and r.get("largest_equal") and len(set(r["children_equal"].split("/"))) == 1
-    ]
-    print(f"{len(right)} of {len(rows)} converted with all of their children right")
+    print(f"{sum(map(right, rows.values()))} of {len(rows)} converted with all of their children right")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ def test_children_are_the_network_without_what_was_left_out(network):
     assert found["children_equal"] == "10/10", found["why"]
     assert found["children_unlike_the_whole"] == "10/10"
     assert found["removable"] > 0.4
+    assert found["exported"], found["why"]
 
 
 def test_weights_that_are_computed_on_the_way_are_refused_with_the_module():

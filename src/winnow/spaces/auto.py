@@ -26,8 +26,8 @@ from winnow.core.errors import Refused, blamed
 from winnow.core.options import Positive
 from winnow.core.space import Space
 from winnow.data.inputs.images import facts_of, shape_of
-from winnow.spaces.auto_check import differs
-from winnow.spaces.auto_code import write
+from winnow.spaces.auto_check import differs, first
+from winnow.spaces.auto_code import absent, write
 from winnow.spaces.auto_plan import Plan, planned
 from winnow.spaces.auto_trace import Traced, trace
 from winnow.spaces.auto_units import settle
@@ -131,12 +131,8 @@ def _planned(
         return planned(net, traced, allowed, importance, widths, divisor, elastic), traced
 
     with blamed(f"space.model {name!r} cannot be followed, given images of shape {tuple(x.shape)}"):
-        first, traced = plan_of(trial)
-    plan = verified(trial, first, x)
-    graphs, done = write(copy.deepcopy(trial), _counting(first, plan, traced))
-    if done:
-        second = verified(trial, replace(plan_of(graphs)[0], written=done), x)
-        plan = max(plan, second, key=lambda each: sum(len(d.options) for d in each.decisions))
+        plan, traced = plan_of(trial)
+    plan = _counted(trial, plan, traced, plan_of, x)
     if not plan.decisions:
         reasons = "; ".join(f"{path}: {why}" for path, why in list(plan.fixed.items())[:3])
         raise Refused(
@@ -145,12 +141,56 @@ def _planned(
     return plan
 
 
-def _counting(before: Plan, after: Plan, traced: Traced) -> list[str]:
-    """The modules whose code gives a shape to channels that could not be fewer: outer ones first."""
-    left = {group.decision.name for group in after.groups}
-    closed = {unit for group in before.groups if group.decision.name not in left for unit in group.units}
-    units = traced.seen.units
-    return list(dict.fromkeys(path for path, labels in traced.counting if closed & set(units.roots(labels).tolist())))
+def _counted(
+    net: nn.Module, plain: Plan, traced: Traced, plan_of: Callable[[nn.Module], tuple[Plan, Traced]], x: Tensor
+) -> Plan:
+    """`plain`, checked; where code tells numbers of channels that are open, with those modules as graphs that ask.
+
+    Of several plans in which something did not prove right, that which leaves most open.
+    """
+    graphs, written = _graphs(net, traced, x)
+    found = []
+    if written:
+        second, again = plan_of(graphs)
+        why = again.seen.units.why
+        told = {n.path for n in second.numbers if n.told and any(unit not in why for unit in n.labels.tolist() if unit)}
+        for paths in (told, set(written)):
+            if not paths or (found and paths == told):
+                continue
+            numbers = [number for number in second.numbers if number.path in paths]
+            plan = replace(second, written={p: written[p] for p in written if p in paths}, numbers=numbers)
+            found.append(verified(net, plan, x))
+            if len(found[-1].decisions) == len(plan.decisions):
+                return found[-1]
+    found.append(verified(net, plain, x))
+    return max(found, key=lambda each: sum(len(d.options) for d in each.decisions))
+
+
+def _graphs(net: nn.Module, traced: Traced, x: Tensor) -> tuple[nn.Module, dict[str, Sequence[str]]]:
+    """A copy of `net` with graphs in place of all modules whose code gives a shape to channels that could be fewer.
+
+    None of them but computes what the code does on `x`, to the bit.
+    """
+    units, modules = traced.seen.units, dict(net.named_modules())
+    paths = {}
+    for path, labels in traced.counting:
+        if path not in paths and units.free(labels).any():
+            left = absent(modules[path], traced.given[path]) if path in traced.given else ()
+            if left is not None:
+                paths[path] = left
+    graphs, written = write(copy.deepcopy(net), paths)
+    if written and not _computes(graphs, net, x):
+        alone = {p: left for p, left in written.items() if _computes(write(copy.deepcopy(net), {p: left})[0], net, x)}
+        graphs, written = write(copy.deepcopy(net), alone)
+    return graphs, written
+
+
+def _computes(graphs: nn.Module, net: nn.Module, x: Tensor) -> bool:
+    with torch.no_grad():
+        try:
+            return torch.equal(first(graphs(x)), first(net(x)))
+        except Exception:  # a graph of code that does something else when it is called otherwise
+            return False
 
 
 def verified(net: nn.Module, plan: Plan, x: Tensor, children: int = 2) -> Plan:

@@ -4,8 +4,9 @@ A module whose code counts is written as a graph (torch.fx) with the same operat
 number that follows from widths is asked for. Heads of an attention are found so, and halves of a ShuffleNet.
 """
 
+import inspect
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,14 +29,26 @@ class Alone(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, path: str) -> bool:
         return True
 
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """What loops over the pieces of a tensor, as many as its code says."""
+        node: fx.Node = obj.node
+        if node.target in PIECES:
+            said = node.args[1] if len(node.args) > 1 else next(iter(node.kwargs.values()))
+            if isinstance(said, list | tuple) or node.target in ("chunk", torch.chunk):
+                return iter([obj[i] for i in range(said if isinstance(said, int) else len(said))])  # type: ignore[arg-type]
+        return super().iter(obj)
 
-def written(module: nn.Module) -> fx.GraphModule | None:
-    """`module` with its own code as a graph; None where that cannot be, or depends on whether it trains."""
+
+def written(module: nn.Module, absent: Sequence[str] = ()) -> fx.GraphModule | None:
+    """`module` with its own code as a graph; None where that cannot be, or depends on whether it trains.
+
+    `absent`: arguments that are None whenever it is called.
+    """
     graphs, was = [], module.training
     try:
         for training in (True, False):
             module.training = training
-            graphs.append(Alone().trace(module))
+            graphs.append(Alone().trace(module, dict.fromkeys(absent)))
     except Exception:  # code that fx cannot follow, whatever it is
         return None
     finally:
@@ -47,28 +60,52 @@ def written(module: nn.Module) -> fx.GraphModule | None:
     return graph
 
 
-def write(net: nn.Module, paths: Sequence[str]) -> tuple[nn.Module, list[str]]:
-    """`net` with the modules at `paths` replaced by their graphs, under all their names; which of them could be."""
-    done = []
-    for path in paths:
+def absent(module: nn.Module, calls: Iterable[tuple[int, Mapping[str, bool]]]) -> tuple[str, ...] | None:
+    """The arguments that are None in all `calls`, given as (places filled, {name or place: whether it is None}).
+
+    None where calls differ in that: no one graph computes them all.
+    """
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    found = set()
+    for count, empty in calls:
+        left = [
+            p.name
+            for i, p in enumerate(parameters)
+            if empty.get(p.name, empty.get(str(i), i >= count and p.default is None))
+        ]
+        found.add(tuple(left))
+    return found.pop() if len(found) == 1 else None
+
+
+def write(net: nn.Module, paths: Mapping[str, Sequence[str]]) -> tuple[nn.Module, dict[str, Sequence[str]]]:
+    """`net` with the modules at `paths` replaced by their graphs, under all their names; which of them could be.
+
+    Each path has the arguments that are None whenever it is called.
+    """
+    done = {}
+    for path, left in paths.items():
         module = net.get_submodule(path)
-        graph = written(module)
+        graph = written(module, left)
         if graph is not None:
             for parent in list(net.modules()):
                 parent._modules.update({name: graph for name, child in parent._modules.items() if child is module})
             net = net if path else graph
-            done.append(path)
+            done[path] = left
     return net, done
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number in a graph: of module `path`, node `node`, in argument `place`, it counts channels of these `labels`."""
+    """A number in a graph: of module `path`, node `node`, in argument `place`, it counts channels of these `labels`.
+
+    `told`: the code says it; else it is computed, from the shape of a tensor for instance.
+    """
 
     path: str
     node: str
     place: int
     labels: Tensor
+    told: bool
 
 
 class Reader(fx.Interpreter):
@@ -82,23 +119,22 @@ class Reader(fx.Interpreter):
         out = super().run_node(n)
         if n.op in ("call_method", "call_function"):
             counted = list(self._counted(n, out))
-            if any(labels.any() for _, labels in counted):
-                self.found += [Number(self.path, n.name, place, labels) for place, labels in counted]
+            if any(labels.any() for _, labels, _ in counted):
+                self.found += [Number(self.path, n.name, *each) for each in counted]
         return out
 
-    def _counted(self, n: fx.Node, out: Any) -> Iterator[tuple[int, Tensor]]:
-        """(place, labels) of each number in what a node is given."""
+    def _counted(self, n: fx.Node, out: Any) -> Iterator[tuple[int, Tensor, bool]]:
+        """(place, labels, whether the code tells it) of each number in what a node is given."""
         if n.target in SHAPES and isinstance(out, Tensor):
             labels = self.labels(out)
-            sizes = self.fetch_args_kwargs_from_env(n)[0][1:]
-            sizes = sizes[0] if sizes and isinstance(sizes[0], list | tuple) else sizes
+            sizes, code = _sizes(self.fetch_args_kwargs_from_env(n)[0]), _sizes(n.args)
             for d in varying(labels):
                 if d < len(sizes) and sizes[d] != -1:
-                    yield d, _along(labels, d)
+                    yield d, _along(labels, d), d >= len(code) or not isinstance(code[d], fx.Node)
         elif n.target in PIECES:
             d = self._dim(n)
             for i, piece in enumerate(out):
-                yield i, _along(self.labels(piece).expand(piece.shape), d)
+                yield i, _along(self.labels(piece).expand(piece.shape), d), True
         elif n.target is operator.getitem and isinstance(self.fetch_args_kwargs_from_env(n)[0][0], Tensor):
             yield from self._slices(n)
 
@@ -107,7 +143,7 @@ class Reader(fx.Interpreter):
         x, d = args[0], kwargs.get("dim", args[2] if len(args) > 2 else 0)
         return int(d) % x.dim()
 
-    def _slices(self, n: fx.Node) -> Iterator[tuple[int, Tensor]]:
+    def _slices(self, n: fx.Node) -> Iterator[tuple[int, Tensor, bool]]:
         (x, index), _ = self.fetch_args_kwargs_from_env(n)
         index = index if isinstance(index, tuple) else (index,)
         labels = self.labels(x)
@@ -117,8 +153,14 @@ class Reader(fx.Interpreter):
             if isinstance(part, slice) and part.step in (None, 1) and d in varying(labels):
                 start, stop = part.indices(x.shape[d])[:2]
                 along = _along(labels, d)
-                yield 2 * d, along[:start]
-                yield 2 * d + 1, along[:stop]
+                yield 2 * d, along[:start], True
+                yield 2 * d + 1, along[:stop], True
+
+
+def _sizes(args: Sequence[Any]) -> Sequence[Any]:
+    """Of the arguments of a view: its sizes, which may be given as one list."""
+    sizes = args[1:]
+    return sizes[0] if sizes and isinstance(sizes[0], list | tuple) else sizes
 
 
 def _along(labels: Tensor, d: int) -> Tensor:

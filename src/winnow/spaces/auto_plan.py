@@ -1,5 +1,6 @@
 """From channels that hang together to decisions: widths, depths and kernel sizes of a user's network."""
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -36,15 +37,18 @@ class Plan:
     chains: list[tuple[Decision, list[str]]] = field(default_factory=list)
     fixed: dict[str, str] = field(default_factory=dict)
     units: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # (path, side) → unit of each channel
-    written: list[str] = field(default_factory=list)  # modules whose code becomes a graph
+    written: Mapping[str, Sequence[str]] = field(default_factory=dict)  # graphs: auto_code.write
     numbers: list[Number] = field(default_factory=list)  # in it, with units for labels
 
     def axis(self, path: str, side: str) -> Axis | None:
         return self._axis(self.units[path, side]) if (path, side) in self.units else None
 
+    @functools.cached_property
+    def _ranks(self) -> dict[int, tuple[str, int]]:
+        return {unit: (g.decision.name, i * g.channels) for g in self.groups for i, unit in enumerate(g.units)}
+
     def _axis(self, units: Tensor) -> Axis:
-        ranks = {unit: (g.decision.name, i * g.channels) for g in self.groups for i, unit in enumerate(g.units)}
-        found = [ranks.get(unit, (None, -1)) for unit in units.tolist()]
+        found = [self._ranks.get(unit, (None, -1)) for unit in units.tolist()]
         return Axis(tuple(name for name, _ in found), tuple(below for _, below in found))
 
     def without(self, names: Sequence[str], why: str) -> "Plan":

@@ -43,6 +43,7 @@ class Traced:
     blocks: list[Call] = field(default_factory=list)
     counting: list[tuple[str, Tensor]] = field(default_factory=list)  # module whose code brings channels into a shape
     numbers: list[Number] = field(default_factory=list)
+    given: dict[str, list[tuple[int, dict[str, bool]]]] = field(default_factory=dict)  # auto_code.absent
 
 
 class Tracer(TorchDispatchMode):
@@ -59,7 +60,12 @@ class Tracer(TorchDispatchMode):
         self.blocks: list[Call] = []
         self.counting: list[tuple[str, Tensor]] = []
         self.numbers: list[Number] = []
+        self.given: dict[str, list[tuple[int, dict[str, bool]]]] = {}
         self.kept: list[Any] = []  # so that ids of block inputs and outputs stay theirs
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler, for a second, to keep it away
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -109,7 +115,7 @@ class Tracer(TorchDispatchMode):
     def watching(self) -> Iterator["Tracer"]:
         hooks = []
         for path, module in self.net.named_modules():
-            hooks.append(module.register_forward_pre_hook(self._enters(path, module)))
+            hooks.append(module.register_forward_pre_hook(self._enters(path, module), with_kwargs=True))
             hooks.append(module.register_forward_hook(self._leaves(path, module)))
             if isinstance(module, fx.GraphModule):
                 module.forward = Reader(module, path, self.of, self.numbers).run  # type: ignore[method-assign]
@@ -124,8 +130,10 @@ class Tracer(TorchDispatchMode):
                 hook.remove()
 
     def _enters(self, path: str, module: nn.Module) -> Any:
-        def hook(_: nn.Module, inputs: Any) -> None:
+        def hook(_: nn.Module, inputs: Any, named: Any) -> None:
             self.stack.append(path)
+            values = {**{str(i): value for i, value in enumerate(inputs)}, **named}
+            self.given.setdefault(path, []).append((len(inputs), {key: v is None for key, v in values.items()}))
             self.calls[path] = self.calls.get(path, 0) + 1
             if self.layer is None and (is_layer(module) or isinstance(module, DROPOUT)):
                 self.layer = path
@@ -197,7 +205,7 @@ def trace(net: nn.Module, x: Tensor) -> Traced:
         with torch.random.fork_rng():
             _run(copy.deepcopy(net).train(), x, seen)
     _freeze_shared(net, seen)
-    return Traced(seen, tracer.calls, tracer.blocks, tracer.counting, tracer.numbers)
+    return Traced(seen, tracer.calls, tracer.blocks, tracer.counting, tracer.numbers, tracer.given)
 
 
 def _freeze_shared(net: nn.Module, seen: Seen) -> None:

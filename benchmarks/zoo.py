@@ -215,7 +215,7 @@ def table(rows: list[dict]) -> str:
     seconds = sorted(row["seconds"] for row in good)
     lines = [
         f"{len(good)} of {len(rows)} networks convert ({len(good) / len(rows):.0%}): the largest equals the network",
-        f"to the bit, and all of {children} random children the masked one. Of {exported} a child was exported to ONNX.",
+        f"to the bit, and all of {children} random children the masked one. Of {exported} a child went to ONNX.",
         f"A conversion takes {seconds[len(seconds) // 2]:.1f} s of one core (median; longest {seconds[-1]:.1f} s).",
         f"Code: {', '.join(sorted({row.get('code', '?') for row in rows}))}.",
         "",

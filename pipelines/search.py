@@ -17,6 +17,7 @@ from winnow.run import files
 from winnow.run.checkpoint import checkpoints
 from winnow.run.controls import check_comparison
 from winnow.run.dry import try_search
+from winnow.run.front import check_front
 from winnow.run.limits import check_limits
 from winnow.run.progress import Shown
 from winnow.run.search_trials import search_by_trials
@@ -31,6 +32,7 @@ def main(params: Params, folder: Path) -> None:
     with working("search", params, folder, splits=("weights", "arch"), upstream=("prepare",)) as work:
         try_search(params, folder, work.device)
         check_limits(params, folder)
+        check_front(params, folder)
         check_start(params, folder)
         check_comparison(params, folder, work.say)
         shutil.rmtree(folder / files.SEARCH, ignore_errors=True)  # what another strategy left

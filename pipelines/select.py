@@ -1,7 +1,7 @@
 """Stage select: reads the supernet and splits; writes architecture.json, what networks begin with, and evidence.
 
 The first of `select.methods` decides. Every method starts from the same frozen supernet; a table shows where they
-differ.
+differ. For each entry of `select.front` the first decides once more, within the limits of that entry.
 """
 
 if __name__ == "__main__":  # a script's folder heads the path, where this file would hide Python's own `select`
@@ -21,6 +21,8 @@ from winnow.run import files
 from winnow.run.benches import SPLITS, Benches
 from winnow.run.checkpoint import checkpoints
 from winnow.run.draw import draw_architecture, save
+from winnow.run.front import front_limits, said
+from winnow.run.limits import Limits
 from winnow.run.outside import resolved
 from winnow.run.start import write_start
 from winnow.run.table import true_accuracy
@@ -48,25 +50,55 @@ def main(params: Params, folder: Path) -> None:
     ):
         benches = Benches(work, keeper)
         benches.limits.check()
-        choices, evidence = _select(benches)
-        _write(work, benches, {method: Architecture.of(chosen) for method, chosen in choices.items()}, evidence)
+        menu = front_limits(params, folder, benches.final)
+        choices, evidence = _select(benches, menu)
+        found = {method: Architecture.of(chosen) for method, chosen in choices.items()}
+        entries = [found.pop(_named(params, i)) for i in range(len(menu))]
+        _write(work, benches, found, evidence)
+        _write_front(work, benches, list(zip(entries, menu, strict=True)))
+        work.say(f"  wrote {files.ARCHITECTURE}; next: winnow tune")
 
 
-def _select(benches: Benches) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
-    """The choices of each method, and all their evidence."""
+def _select(benches: Benches, menu: list[Limits]) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """The choices of each method, and of the first once more within each of `menu`; and all their evidence.
+
+    The first draws from the same seed each time: an entry is what a run with those limits alone would choose.
+    """
     choices: dict[str, dict[str, Any]] = {}
     evidence: list[dict[str, Any]] = []
-    select = benches.params.select
-    methods = select.methods
-    for number in benches.keeper.rounds(len(methods), "method", choices=choices, evidence=evidence):
-        method = methods[number]
+    known: dict[str, float] = {}  # of the first
+    select, first = benches.params.select, benches.params.select.methods[0]
+    runs = [(method, method, None) for method in select.methods]
+    runs += [(_named(benches.params, i), first, limits) for i, limits in enumerate(menu)]
+    for number in benches.keeper.rounds(len(runs), "method", choices=choices, evidence=evidence, known=known):
+        name, method, limits = runs[number]
         seed = derived(benches.params.seed, "select", method)
-        bench = benches.bench(seed)
+        bench = benches.bench(seed, limits, known if method == first else None)
         with seeded(seed):
             arch, rows = selection(method).run(bench, select.chosen(method))
-        choices[method] = dict(arch.choices)
-        evidence += [{"method": method, **row} for row in rows]
+        choices[name] = dict(arch.choices)
+        evidence += [{"method": name, **row} for row in rows]
     return choices, evidence
+
+
+def _named(params: Params, entry: int) -> str:
+    """What an entry of the front is called among methods."""
+    return f"{params.select.methods[0]}, {said(params.select.front[entry])}"
+
+
+def _write_front(work: Work, benches: Benches, menu: list[tuple[Architecture, Limits]]) -> None:
+    bench, metric, rows = benches.bench(work.params.seed), work.task.first, []
+    for entry, (arch, limits) in zip(work.params.select.front, menu, strict=True):
+        params_count, macs = benches.cost(arch)
+        limits.refuse(f"{said(entry)}: {arch.digest} was chosen, which", {"params": params_count, "macs": macs})
+        score = metric.sign * bench.score(arch) if benches.tensors is not None else None
+        row = {"digest": arch.digest, "inherited_accuracy": score, "params": params_count, "macs": macs}
+        told = {"limits": entry, "within": limits.describe(), "bounds": limits.record()}
+        rows.append({**told, **row, "choices": dict(arch.choices)})
+        known = "" if score is None else f"inherited {work.task.metric} {metric.text(score)}, "
+        work.say(f"  {said(entry):<24} {arch.digest}  {known}{params_count:,} params, {macs / 1e6:.2f} M MACs")
+    files.write_json(work.folder / files.FRONT, rows)
+    work.run.artifact(work.folder / files.FRONT)
 
 
 def disagreements(found: dict[str, Architecture]) -> list[dict[str, Any]]:
@@ -142,7 +174,6 @@ def _write(work: Work, benches: Benches, found: dict[str, Architecture], evidenc
         work.say(
             f"  {len(differing)} of {len(rows)} decisions differ" + (f": {', '.join(differing)}" if differing else "")
         )
-    work.say(f"  wrote {files.ARCHITECTURE}; next: winnow tune")
 
 
 if __name__ == "__main__":

@@ -193,6 +193,8 @@ def _objections(params: Params) -> list[str]:
         for name, value in (("max_params", select.max_params), ("max_macs", select.max_macs)):
             if value is not None and (reason := unlimited(searched, method)):
                 told.append(f"select.{name}: {reason}")
+    if select.front and (reason := unlimited(searched, select.methods[0])):
+        told.append(f"select.front: {reason}")
     if params.retrain.from_ == "inherited":
         told += _inheriting(params)
     if params.retrain.recipe().needs_auxiliary and not takes(builder(params.space.name), "auxiliary"):

@@ -3,9 +3,10 @@
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from winnow.config.section import ImageSize, Limit, Named, Place, Section, Threads, nearest
+from winnow.config.sentences import sentence
 from winnow.config.trial_params import SearchTrials, Trials, Tune
 from winnow.core.options import Distinct, Fraction, NotNegative, Positive, Rate, Weight
 from winnow.tasks import TASKS, USUAL
@@ -156,11 +157,29 @@ class Select(Named):
     table: str | None = None
     max_params: Limit = None
     max_macs: Limit = None
+    front: list[dict[str, Any]] = []  # each with the limits above, max_*, in their place
     options: dict[str, dict[str, Any]] = {}
 
     def chosen(self, method: str) -> dict[str, Any]:
         """The options of selection `method`."""
         return {**self.section(method), **self.options.get(method, {})}
+
+    @model_validator(mode="after")
+    def a_menu(self) -> Self:
+        known = limits_of(type(self))
+        for i, entry in enumerate(self.front):
+            if foreign := [name for name in entry if name not in known]:
+                told = f"{foreign[0]!r}{nearest(foreign[0], known)}"
+                raise ValueError(f"front.{i}: takes limits, {', '.join(known)}, not {told}")
+            if not any(value is not None for value in entry.values()):
+                raise ValueError(f"front.{i}: takes at least one limit of {', '.join(known)}")
+            if entry in self.front[:i]:
+                raise ValueError(f"front.{i}: is the same as front.{self.front.index(entry)}: leave one")
+            try:
+                type(self).model_validate({"methods": self.methods, **entry})
+            except ValidationError as error:
+                raise ValueError(sentence(error.errors()[0], type(self), f"front.{i}")) from error
+        return self
 
     @model_validator(mode="after")
     def distinct(self) -> Self:
@@ -169,6 +188,11 @@ class Select(Named):
         if "weights" in self.splits:
             raise ValueError("splits takes arch and select: the supernet's weights were trained on split weights")
         return self
+
+
+def limits_of(section: type[Select]) -> list[str]:
+    """The fields of a selection that limit networks."""
+    return [name for name in section.model_fields if name.startswith("max_")]
 
 
 class Retrain(Section):
@@ -307,6 +331,11 @@ class Params(Section):
         if self.retrain.from_ == "inherited":
             return "what the search trained"
         return "your weights" if self.space.name == "auto" and self.space.options.get("weights") else "scratch"
+
+    def within(self, entry: dict[str, Any]) -> Self:
+        """The same with the limits of an entry of select.front in place of its own."""
+        limits = {**dict.fromkeys(limits_of(Select)), **entry}
+        return self.model_copy(update={"select": self.select.model_copy(update={**limits, "front": []})})
 
     @model_validator(mode="before")
     @classmethod

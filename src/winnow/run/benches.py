@@ -82,8 +82,12 @@ class Benches:
             return None
         return files.read_tensors(self.folder / files.SUPERNET, "search")[0]
 
-    def bench(self, seed: int) -> Bench:
-        """With the supernet and the logits as the search left them, where there is one; else untrained as it begins."""
+    def bench(self, seed: int, limits: Limits | None = None, known: dict[str, float] | None = None) -> Bench:
+        """With the supernet and the logits as the search left them, where there is one; else untrained as it begins.
+
+        Within `limits` rather than those of params.yaml; scores of children that are `known` are not computed again.
+        """
+        limits = self.limits if limits is None else limits
         params, select = self.params, self.params.select
         logits, remembered = self._logits()
         space, further = self._space(), logits is not None
@@ -102,11 +106,12 @@ class Benches:
             valid=valid,
             batch=select.batch,
             calibration_images=select.calibration_images,
-            allowed=self.limits.allows,
-            load=self.limits.load if self.limits else None,
-            limits=str(self.limits),
-            sizes=self.limits.sizes,
-            most=self.limits.most(),
+            allowed=limits.allows,
+            load=limits.load if limits else None,
+            limits=str(limits),
+            sizes=limits.sizes,
+            most=limits.most(),
+            known={} if known is None else known,
             further=Further(params.search.recipe(), self._between(space), remembered) if further else None,
             scorer=(lambda: self._scorer(space)) if self.untrained else None,
             trials=self._trials if TRIALS in strategy(params.search.strategy).leaves else None,

@@ -106,7 +106,13 @@ def check_columns(cells: list[Cell]) -> None:
 
 def elsewhere(params: Params, folder: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     """`params` with `changes` by dotted key, for search and select in another folder than `folder`, untracked."""
-    plain = {"tracking.enabled": False, "evaluate.controls": 0, "evaluate.searches": 1, "evaluate.random_search": 0}
+    plain = {
+        "tracking.enabled": False,
+        "select.front": [],
+        "evaluate.controls": 0,
+        "evaluate.searches": 1,
+        "evaluate.random_search": 0,
+    }
     content = changed(params.model_dump(), plain)
     for key in ("space.name", "search.strategy", "select.methods"):
         section, _, name = key.partition(".")

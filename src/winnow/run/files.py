@@ -34,6 +34,7 @@ SHORTLIST = SEARCH / "shortlist.json"  # architectures that did well on the way,
 TRIALS = SEARCH / "trials.parquet"
 ARCHITECTURE = Path("artifacts/architecture.json")
 START = Path("artifacts/start.safetensors")  # what networks begin with
+FRONT = Path("artifacts/front.json")  # an architecture an entry of select.front
 SELECTIONS = Path("artifacts/selections.json")
 EVIDENCE = Path("artifacts/evidence.parquet")
 RECIPE = Path("artifacts/tune/recipe.json")

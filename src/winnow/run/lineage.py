@@ -18,7 +18,7 @@ STAGES = ("prepare", "search", "select", "tune", "retrain", "evaluate")
 HANDED = {  # what the stages after it read, by stage
     "prepare": ("data/splits/manifest.json",),
     "search": ("artifacts/search",),
-    "select": ("artifacts/architecture.json", "artifacts/start.safetensors"),
+    "select": ("artifacts/architecture.json", "artifacts/start.safetensors", "artifacts/front.json"),
     "tune": ("artifacts/tune/recipe.json",),
     "retrain": ("artifacts/retrain/{seed}/model.safetensors",),
 }

@@ -82,10 +82,10 @@ class Bench:
     To judge, as `task` does: rows of `judged`, `batch` at a time, after `calibration_images` of split "weights" made a
     child's BatchNorm statistics. `allowed` are the architectures within the limits, `limits` says these in words, and
     `load(arch)` is the share of them that one takes: None without any. `sizes(arch)` are its params and macs, of which
-    `most` may not be passed. A selection has what the search left, None where
-    it left none: `logits`, which `relax` turns into weights that are off up to `closed` (None: the even share),
-    `further`, `scorer` (of untrained networks), `trials` (a plan and its rows, as `winnow.trials` has them),
-    `shortlist`.
+    `most` may not be passed; `known` are scores by digest, of the same selection under other limits. A selection has
+    what the search left, None where it left none: `logits`, which `relax` turns into weights that are off up to
+    `closed` (None: the even share), `further`, `scorer` (of untrained networks), `trials` (a plan and its rows, as
+    `winnow.trials` has them), `shortlist`.
     `tensors(path)` reads weights from a file that the user names, and `study()` tries architectures one by one.
     """
 
@@ -105,6 +105,7 @@ class Bench:
     limits: str = "none"
     sizes: Callable[[Architecture], Mapping[str, float]] = _no_sizes
     most: Mapping[str, float] = field(default_factory=dict)
+    known: dict[str, float] = field(default_factory=dict)
     logits: Logits | None = None
     relax: Relax = softmax
     closed: float | None = None
@@ -144,8 +145,10 @@ class Bench:
     def known_score(self, arch: Architecture, scores: dict[str, float]) -> float:
         """The same, read from `scores` by its digest where it is there: the memory of a selection that was stopped."""
         if arch.digest not in scores:
-            self.keeper.due()
-            scores[arch.digest] = self.score(arch)
+            if arch.digest not in self.known:
+                self.keeper.due()
+                self.known[arch.digest] = self.score(arch)
+            scores[arch.digest] = self.known[arch.digest]
         return scores[arch.digest]
 
 

@@ -2,7 +2,7 @@
 
 DVC runs it each time (it takes a second), and the stages depend on what it writes: what a user brings is not seen by
 `deps`, which name code and files of the project alone. The same files tell what the strategy and the selections that
-run are made of, and recipe.json how children are trained: nothing else that could be chosen makes a stage run again.
+run are made of, what networks begin with, and recipe.json how they are trained: nothing else that could be chosen makes a stage run again.
 """
 
 if __name__ == "__main__":  # a script's folder heads the path, where select.py would hide the standard library's
@@ -26,7 +26,8 @@ def main(params: Params, folder: Path) -> None:
     found = {each.key: digest(each, folder) for each in every}
     for group in PIPELINE:
         told = {each.key: found[each.key] for each in every if each.group == group}
-        write_json(folder / INPUTS / f"{group}.json", told | code_of(params, group))
+        begins = {"retrain.from": params.retrain.from_} if group == "select" else {}  # which select makes a file of
+        write_json(folder / INPUTS / f"{group}.json", told | code_of(params, group) | begins)
     write_json(folder / INPUTS / "recipe.json", asdict(params.retrain.recipe()))
     named_once = {each.key: each for each in every}  # a task is looked at by two groups
     for key, each in named_once.items():

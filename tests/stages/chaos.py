@@ -85,6 +85,12 @@ CASES = [
     ),
     Case("search trials", "search", ("prepare",), {**TRIALS, "select.methods": ["best"]}),
     Case("select", "select", ("prepare", "search"), SELECTIONS),
+    Case(
+        "select front",
+        "select",
+        ("prepare", "search"),
+        {"search.strategy": "spos", "select.methods": ["evolution"], "select.front": [{"max_macs": "60%"}]},
+    ),
     Case("select sdarts", "select", ("prepare", "search"), {**SELECTIONS, "search.strategy": "sdarts"}),
     Case("tune", "tune", ("prepare", "search", "select"), {"tune.trials": 5, "tune.epochs": 2}),
     Case("retrain", "retrain", TO_RETRAIN, {"tune.trials": 0, "retrain.epochs": 4}),

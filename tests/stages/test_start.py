@@ -12,7 +12,7 @@ from tests.stages.tiny import run_all, tiny
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.data.loaders import in_order, open_split
-from winnow.pipelines import retrain, select
+from winnow.pipelines import inputs, retrain, select
 from winnow.run import files
 from winnow.run.model import load_model
 from winnow.run.revision import md5_of
@@ -186,3 +186,13 @@ def test_another_network_than_was_searched_is_refused_before_anything_is_trained
     params = tiny(**{"search__strategy": "darts", "retrain__from": "inherited", **changes})
     with pytest.raises(Refused, match=said):
         check_start(params, folder)
+
+
+def test_only_select_runs_again_where_networks_begin_otherwise(tmp_path):
+    """Dvc sees it among the inputs, so that a params.yaml need not say it."""
+    told = []
+    for begins in ("scratch", "inherited"):
+        params = tiny(search__strategy="spos", select__methods=["evolution"], retrain__from=begins)
+        inputs.main(params, tmp_path)
+        told.append({path.name: path.read_bytes() for path in (tmp_path / "artifacts/inputs").iterdir()})
+    assert {name for name in told[0] if told[0][name] != told[1][name]} == {"select.json"}

@@ -2,7 +2,8 @@
 
 DVC runs it each time (it takes a second), and the stages depend on what it writes: what a user brings is not seen by
 `deps`, which name code and files of the project alone. The same files tell what the strategy and the selections that
-run are made of, what networks begin with, and recipe.json how they are trained: nothing else that could be chosen makes a stage run again.
+run are made of, what networks begin with, and recipe.json how they are trained: nothing else that could be chosen
+makes a stage run again.
 """
 
 if __name__ == "__main__":  # a script's folder heads the path, where select.py would hide the standard library's

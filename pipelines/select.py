@@ -123,7 +123,7 @@ def _write(work: Work, benches: Benches, found: dict[str, Architecture], evidenc
     methods = {}
     for method, arch in found.items():
         params_count, macs = benches.cost(arch)
-        benches.limits.refuse(f"{method} chose {arch.digest}, which", {"params": params_count, "macs": macs})
+        benches.limits.refuse(f"{method} chose {arch.digest}, which", {"params": params_count, "macs": macs}, arch)
         methods[method] = {
             "digest": arch.digest,
             "inherited_accuracy": metric.sign * bench.score(arch) if benches.tensors is not None else None,
@@ -155,7 +155,8 @@ def _write(work: Work, benches: Benches, found: dict[str, Architecture], evidenc
         work.run.artifact(folder / path)
     work.run.artifact(drawing, "drawings")
     if benches.limits:
-        work.say(f"  limits: {benches.limits}")
+        for line in (f"limits: {benches.limits}", *benches.limits.remarks()):
+            work.say(f"  {line}")
     for method, row in methods.items():
         true = {name: value for name, value in (row["table"] or {}).items() if not name.endswith("_beats")}
         table = "".join(

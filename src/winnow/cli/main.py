@@ -120,7 +120,8 @@ def plan(what: str, folder: Path) -> None:
         click.echo(f"  as retrained; medians of {SAMPLE} sampled children:")
         click.echo(f"  params  min {smallest:,}  median {median:,}  max {largest:,}")
         click.echo(f"  M MACs  min {macs[0]:.4g}  median {macs[1]:.4g}  max {macs[2]:.4g}")
-        kept = f"; {size.within} of {SAMPLE} sampled children keep them" if size.limits != "none" else ""
+        them = "those on sizes" if size.measured else "them"
+        kept = f"; {size.within} of {SAMPLE} sampled children keep {them}" if size.limits != "none" else ""
         click.echo(f"  limits: {size.limits}{kept}")
 
     found = plan(params, folder, lambda text: click.echo(f"  {text} …", err=True), show)

@@ -40,7 +40,7 @@ def selections(name: str | None) -> None:
 
     for each in [name] if name else SELECTIONS:
         found = selection(each)
-        limits = "; keeps limits" if found.keeps_limits else ""
+        limits = f"; keeps limits{' that add up over answers' if found.sums else ''}" if found.keeps_limits else ""
         needs = f"needs {found.needs or 'what it finds'}{limits}"
         _show(each, needs, found.choose, selection_options(each), whole=bool(name))
 

@@ -190,8 +190,8 @@ def _objections(params: Params) -> list[str]:
     for method in select.methods:
         if reason := objection(searched, method):
             told.append(f"select.methods: {reason}")
-        for name, value in (("max_params", select.max_params), ("max_macs", select.max_macs)):
-            if value is not None and (reason := unlimited(searched, method)):
+        for name in ("max_params", "max_macs", "max_latency_ms"):
+            if getattr(select, name) is not None and (reason := unlimited(searched, method)):
                 told.append(f"select.{name}: {reason}")
     if select.front and (reason := unlimited(searched, select.methods[0])):
         told.append(f"select.front: {reason}")
@@ -255,7 +255,7 @@ def objection(searched: str, method: str) -> str | None:
 
 
 def unlimited(searched: str, method: str) -> str | None:
-    """Why `method` keeps no limit on params or MACs, with what would after `searched`; None where it does."""
+    """Why `method` keeps no limit on the whole network, with what would after `searched`; None where it does."""
     if selection(method).keeps_limits:
         return None
     able = [name for name in SELECTIONS if selection(name).keeps_limits and objection(searched, name) is None]

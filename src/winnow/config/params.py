@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from winnow.config.section import ImageSize, Limit, Named, Place, Section, Threads, nearest
+from winnow.config.section import DeviceFiles, ImageSize, Limit, Milliseconds, Named, Place, Section, Threads, nearest
 from winnow.config.sentences import sentence
 from winnow.config.trial_params import SearchTrials, Trials, Tune
 from winnow.core.options import Distinct, Fraction, NotNegative, Positive, Rate, Weight
@@ -157,12 +157,32 @@ class Select(Named):
     table: str | None = None
     max_params: Limit = None
     max_macs: Limit = None
+    max_latency_ms: Milliseconds = None
+    device: DeviceFiles = None
+    latency_seconds: Annotated[float, Field(ge=0, le=600)] = 1.0
     front: list[dict[str, Any]] = []  # each with the limits above, max_*, in their place
     options: dict[str, dict[str, Any]] = {}
 
     def chosen(self, method: str) -> dict[str, Any]:
         """The options of selection `method`."""
         return {**self.section(method), **self.options.get(method, {})}
+
+    @property
+    def devices(self) -> list[str]:
+        """The files that tell of devices."""
+        return [self.device] if isinstance(self.device, str) else list(self.device or ())
+
+    @model_validator(mode="after")
+    def told_of(self) -> Self:
+        most, files = self.max_latency_ms, self.devices
+        if files and most is None:
+            raise ValueError(f"device: {files[0]} limits nothing by itself: set max_latency_ms too, or leave it out")
+        if isinstance(most, dict) and len(most) > len(files):
+            raise ValueError(
+                f"max_latency_ms: {len(most)} devices ({', '.join(most)}), and device names {len(files)} files that "
+                "tell of one: calibrate the others (`winnow calibrate`), or leave them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def a_menu(self) -> Self:

@@ -1,6 +1,7 @@
 """What every section of params.yaml is made of."""
 
 import difflib
+import math
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Self
@@ -44,6 +45,24 @@ def _image_size(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def _milliseconds(value: Any) -> Any:
+    given = list(value.values()) if isinstance(value, dict) and value else [value]
+    if value is None or all(type(ms) in (int, float) and 0 < ms < math.inf for ms in given):
+        return value
+    raise ValueError(
+        f"takes milliseconds above 0, like 5.0, or some by the name of a device, like {{pixel: 5.0}}, not {value!r}"
+    )
+
+
+def _paths(value: Any) -> Any:
+    given = value if isinstance(value, list) and value else [value]
+    if value is None or all(isinstance(path, str) and path for path in given):
+        return value
+    raise ValueError(f"takes a file of `winnow calibrate` or `winnow measure`, or a list of such, not {value!r}")
+
+
+Milliseconds = Annotated[float | dict[str, float] | None, BeforeValidator(_milliseconds)]
+DeviceFiles = Annotated[str | list[str] | None, BeforeValidator(_paths)]
 Limit = Annotated[int | str | None, BeforeValidator(_limit)]
 ImageSize = Annotated[int | list[int] | None, BeforeValidator(_image_size)]
 

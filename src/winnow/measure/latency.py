@@ -94,6 +94,33 @@ def latency_over_time(
     return [_reading(rounds, name, load) for rounds, name in zip(times, names, strict=True)]
 
 
+def latency_within(
+    model: nn.Module,
+    example: Example,
+    limit: float,
+    *,
+    device: str | torch.device = "cpu",
+    repeats: int = 50,
+    seconds: float = 1.0,
+    seed: int = 0,
+) -> Latency:
+    """A reading as of `latency_over_time`, at the threads that are set, to hold against `limit` milliseconds.
+
+    It ends with the first round whose median is beyond that, since its interval can then not be within any more: what
+    is too slow costs a round.
+    """
+    rounds: list[list[float]] = []
+    began = time.monotonic()
+    with _ready(model, example, 1, device, seed) as call:
+        for number in range(ROUNDS):
+            time.sleep(max(0.0, began + number * seconds / ROUNDS - time.monotonic()))
+            call()
+            rounds.append(_round(call, math.ceil(repeats / ROUNDS), seconds / ROUNDS))
+            if statistics.median(rounds[-1]) > limit:
+                break
+    return _reading(rounds, fingerprint(device), None)
+
+
 def busy(load: float | None, threads: int, cores: int) -> str:
     """A remark where others wanted cores that `threads` of ours needed; empty where they did not."""
     if load is None or load + threads <= cores + 0.5:

@@ -1,24 +1,27 @@
-"""What the network that is retrained may take: params and MACs, as params.yaml says, in absolute numbers.
+"""What the network that is retrained may take: params, MACs and milliseconds, as params.yaml says, in absolute numbers.
 
 One set of limits for whoever draws, tries, selects or compares architectures: `select.max_params`, `select.max_macs`,
-and with strategy trials those of `search.trials.constraints` that are known without training.
+`select.max_latency_ms`, and with strategy trials those of `search.trials.constraints` that are known without training.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from winnow.config.methods import strategy
+from winnow.config.methods import selection, strategy
 from winnow.config.params import Params
 from winnow.config.section import share_of
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.core.space import Space
+from winnow.predictors.device import Device, Reading
 from winnow.proxies.sizes import sizes_of
+from winnow.run.latency import KEY, limited
 from winnow.run.work import final_space
 from winnow.search.extremes import cheapest, dearest
+from winnow.search.selection import unsummed
 from winnow.search.strategy import TRIALS
 from winnow.search.training_free import limits
 from winnow.train.seeds import rng
@@ -29,13 +32,22 @@ DRAWS = 100  # random architectures looked at before the space is walked for its
 
 @dataclass(frozen=True)
 class Bound:
-    """A limit on `metric` (params or macs): at most `value`, or at least; from the parameter `key`, written `said`."""
+    """A limit on `metric`: at most `value`, or at least; from the parameter `key`, written `said`.
+
+    Of params or macs; of milliseconds where there is a `device`, by whose reading a network must be within for certain.
+    """
 
     key: str
     metric: str
     kind: str  # max or min
     value: float
     said: str = ""  # "50% of the largest, 1,234", where it is relative
+    device: Device | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether networks are looked up or measured for it, one by one: their metric is among no sizes."""
+        return self.device is not None and not self.device.adds_up
 
     def excess(self, sizes: Mapping[str, float]) -> float:
         """How far `sizes` are beyond it: met at 0 or less."""
@@ -43,6 +55,8 @@ class Bound:
         return beyond if self.kind == "max" else -beyond
 
     def __str__(self) -> str:
+        if self.device is not None:
+            return f"at most {self.value:g} ms on {self.device.name} ({self.key})"
         least = "most" if self.kind == "max" else "least"
         return f"at {least} {self.value:,.0f} {self.metric} ({self.key}{f': {self.said}' if self.said else ''})"
 
@@ -51,7 +65,8 @@ class Bound:
 class Limits:
     """Bounds on architectures of `space`, in the form that is retrained; `sizes(arch)` are its params and macs.
 
-    `besides` names constraints of strategy trials that only a trial can tell (accuracy, latency_ms, proxies).
+    And, for each device that tells of sums over answers, `latency_ms`: the most that its error allows. `besides` names
+    constraints of strategy trials that only a trial can tell (accuracy, latency_ms, proxies).
     """
 
     space: Space
@@ -84,28 +99,57 @@ class Limits:
             for kind, value in limit.model_dump().items():
                 if metric in SIZES and value is not None:
                     bounds.append(Bound(f"search.trials.constraints.{metric}.{kind}", metric, kind, value))
-        return cls(space, tuple(bounds), sizes, tuple(metric for metric in told if metric not in SIZES))
+        for metric, device, most in limited(params, folder, space):
+            bounds.append(Bound(KEY, metric, "max", most, device=device))
+        sums = {b.metric: b.device for b in bounds if b.device is not None and not b.whole}
+
+        def costs(arch: Architecture) -> Mapping[str, float]:
+            return {**sizes(arch), **{metric: device.read(arch).high for metric, device in sums.items()}}
+
+        besides = tuple(metric for metric in told if metric not in SIZES)
+        return cls(space, tuple(bounds), costs if sums else sizes, besides)
 
     def __bool__(self) -> bool:
         """Whether there are any."""
         return bool(self.bounds)
 
+    @property
+    def counted(self) -> "Limits":
+        """Those that are told of any architecture at once; the others look networks up, or measure them."""
+        return replace(self, bounds=tuple(bound for bound in self.bounds if not bound.whole))
+
+    @property
+    def whole(self) -> str:
+        """Those others in words; "" where there are none."""
+        return " and ".join(str(bound) for bound in self.bounds if bound.whole)
+
     def allows(self, arch: Architecture) -> bool:
         """Whether `arch` is within all of them."""
-        return not self.bounds or not self.passed(self.sizes(arch))
+        return not self.bounds or not (self.passed(self.sizes(arch)) or self._beyond(arch))
+
+    def _beyond(self, arch: Architecture) -> list[Bound]:
+        """Those on whole networks that `arch` is not within for certain: up to the first."""
+        asked = (b for b in self.bounds if b.device is not None and b.whole)
+        return [b for b in asked if b.device and b.device.within(arch, b.value) != "yes"][:1]
 
     def passed(self, sizes: Mapping[str, float]) -> list[Bound]:
-        """The bounds that a network of these `sizes` (params, macs) breaks."""
-        return [bound for bound in self.bounds if bound.excess(sizes) > 0]
+        """The bounds that a network of these `sizes` (params, macs, ...) breaks, of those on any of them."""
+        return [bound for bound in self.bounds if bound.metric in sizes and bound.excess(sizes) > 0]
 
     def load(self, arch: Architecture) -> float:
         """The largest share of an upper limit that `arch` takes: within them up to 1; 0 without any."""
-        told = self.record()
-        return limits(self.sizes, params=told.get("max_params"), macs=told.get("max_macs"))(arch)
+        share = limits(self.sizes, **self.most())(arch)
+        whole = (b.device.read(arch).high / b.value for b in self.bounds if b.device is not None and b.whole)
+        return share if share > 1 else max(share, *whole, 0.0)
 
     def most(self) -> dict[str, float]:
-        """The strictest upper limit on each metric that has one."""
-        return {name.removeprefix("max_"): v for name, v in self.record().items() if name.startswith("max_")}
+        """The strictest upper limit on each metric that has one and is among the sizes."""
+        told = self.counted.record()
+        return {name.removeprefix("max_"): v for name, v in told.items() if name.startswith("max_")}
+
+    def remarks(self) -> list[str]:
+        """What is to be said of the networks that were looked at."""
+        return [remark for bound in self.bounds if bound.device and (remark := bound.device.remark())]
 
     def describe(self) -> str:
         """In words, with the parameter that each comes from."""
@@ -124,8 +168,20 @@ class Limits:
 
         Each bound is held against the least (or most) that any architecture has, and against those on the same metric.
         Several that only together leave nothing are found where the sum of what is taken of them is above their number
-        for every architecture.
+        for every architecture. Where networks are measured, the one of the fewest MACs is.
         """
+        self.counted._check_counted()
+        if self.whole:
+            least = cheapest(self.space, lambda arch: self.sizes(arch)["macs"])
+            for bound in self._beyond(least):
+                assert bound.device is not None
+                if (told := bound.device.read(least)).low > bound.value:
+                    raise Refused(
+                        f"none can: the smallest architecture of the space (by MACs) takes {_ms(told)} on "
+                        f"{bound.device.name}, and the limit is {bound}: loosen it, or take another space"
+                    )
+
+    def _check_counted(self) -> None:
         draw = rng(0, "limits")
         if any(self.allows(self.space.decide(uniform(draw))) for _ in range(DRAWS if self.bounds else 1)):
             return
@@ -134,9 +190,12 @@ class Limits:
             arch = extreme(self.space, lambda arch, metric=bound.metric: self.sizes(arch)[metric])
             if bound.excess(self.sizes(arch)) > 0:
                 word = "smallest" if bound.kind == "max" else "largest"
+                has = f"has {self.sizes(arch)[bound.metric]:,.0f} {bound.metric}"
+                if bound.device is not None:
+                    word, has = "fastest", f"takes {_ms(bound.device.read(arch))} on {bound.device.name}"
                 raise Refused(
-                    f"none can: the {word} architecture of the space has {self.sizes(arch)[bound.metric]:,.0f} "
-                    f"{bound.metric}, and the limit is {bound}: loosen it, or take another space"
+                    f"none can: the {word} architecture of the space {has}, and the limit is {bound}: loosen it, or "
+                    "take another space"
                 )
         most = [bound for bound in self.bounds if bound.kind == "max"]
         for low in (bound for bound in self.bounds if bound.kind == "min"):
@@ -145,26 +204,47 @@ class Limits:
                     raise Refused(f"none can: {low} and {high} leave nothing between")
 
         def taken(arch: Architecture) -> float:
-            return sum(self.sizes(arch)[bound.metric] / max(bound.value, 1) for bound in most)
+            sizes = self.sizes(arch)
+            return sum(sizes[bound.metric] / (bound.value if bound.device else max(bound.value, 1)) for bound in most)
 
         nearest = cheapest(self.space, taken)
         if taken(nearest) > len(most):
-            has = " and ".join(f"{self.sizes(nearest)[metric]:,.0f} {metric}" for metric in SIZES)
+            metrics = dict.fromkeys((*SIZES, *(bound.metric for bound in most)))
+            has = " and ".join(_amount(metric, self.sizes(nearest)) for metric in metrics)
             raise Refused(
                 f"none can: the nearest architecture of the space has {has}, and the limits are {self}: loosen one"
             )
 
-    def refuse(self, what: str, sizes: Mapping[str, float]) -> None:
-        """Refused where `what`, a network of these `sizes`, is beyond them."""
+    def refuse(self, what: str, sizes: Mapping[str, float], arch: Architecture) -> None:
+        """Refused where `what`, network `arch` of these `sizes`, is beyond them."""
+        sizes = {**self.sizes(arch), **sizes}
         if broken := self.passed(sizes):
-            has = " and ".join(f"{sizes[metric]:,.0f} {metric}" for metric in dict.fromkeys(b.metric for b in broken))
+            has = " and ".join(_amount(metric, sizes) for metric in dict.fromkeys(b.metric for b in broken))
             raise Refused(f"{what} has {has}, and the limit is {' and '.join(map(str, broken))}")
+        for bound in self._beyond(arch):
+            assert bound.device is not None
+            raise Refused(f"{what} takes {_ms(bound.device.read(arch))}, and the limit is {bound}")
 
     def __str__(self) -> str:
         return self.describe()
 
 
+def _ms(told: Reading) -> str:
+    return f"{told.ms:.3g} ms [{told.low:.3g}, {told.high:.3g}]"
+
+
+def _amount(metric: str, sizes: Mapping[str, float]) -> str:
+    return f"up to {sizes[metric]:.4g} {metric}" if metric.startswith("latency") else f"{sizes[metric]:,.0f} {metric}"
+
+
 def check_limits(params: Params, folder: Path) -> None:
-    """Refused where the parameters set limits that no architecture of the space keeps."""
-    if params.select.max_params or params.select.max_macs or params.search.trials.constraints:
-        Limits.of(params, folder).check()
+    """Refused where the parameters set limits that no architecture of the space keeps, or a selection cannot keep."""
+    select = params.select
+    if not (select.max_params or select.max_macs or select.max_latency_ms or params.search.trials.constraints):
+        return
+    limits = Limits.of(params, folder)
+    if limits.whole:
+        for method in select.methods:
+            if selection(method).sums:
+                raise Refused(unsummed(method, limits.whole))
+    limits.check()

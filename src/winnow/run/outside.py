@@ -60,6 +60,7 @@ OUTSIDE = (
     Outside("select.options", ANY, "select"),
     Outside("select.RUNS", ANY, "select"),
     Outside("select.table", PATH, "select"),
+    Outside("select.device", PATH, "select"),
     Outside("tune.sampler_options", ANY, "tune"),
     Outside("tune.stopper_options", ANY, "tune"),
     Outside("study.spaces", CHANGES, "study"),

@@ -22,10 +22,9 @@ SPLITS = ("weights", "arch")
 def search_by_trials(work: Work) -> dict[str, float]:
     """Run the study, write its table and curve; what is best of it. Refused where no trial is feasible."""
     task, folder = _task(work), work.folder
-    if work.params.select.max_params or work.params.select.max_macs:
-        work.say(
-            "  select.max_params and select.max_macs hold when the best trial is taken; search.trials.constraints now"
-        )
+    select = work.params.select
+    if select.max_params or select.max_macs or select.max_latency_ms:
+        work.say("  limits of select hold when the best trial is taken; search.trials.constraints now")
     metric = next(iter(task.plan.objectives))
     with study(work, task) as rows:
         leaders, winner = front(task.plan, rows), best(task.plan, rows)

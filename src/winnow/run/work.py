@@ -190,8 +190,8 @@ def augmentation(params: Params, split: Split, cutout: int = 0) -> Inputs:
     return task.inputs(split.facts, task.augment(split.facts, **options | ({"cutout": cutout} if cutout else {})))
 
 
-def choose_device(params: Params) -> torch.device:
-    """The device of `runtime.device`, with threads and determinism set as promised. Refused where there is no such."""
+def device_of(params: Params) -> torch.device:
+    """The device of `runtime.device`. Refused where there is no such."""
     name = params.runtime.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -200,6 +200,12 @@ def choose_device(params: Params) -> torch.device:
     device = torch.device(name)
     if device.index is not None and device.index >= torch.cuda.device_count():
         raise Refused(f"runtime.device is {name!r}, but there are {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def choose_device(params: Params) -> torch.device:
+    """The device of `runtime.device`, with threads and determinism set as promised. Refused where there is no such."""
+    device = device_of(params)
     promise(params.runtime.threads or machine.threads())
     return device
 

@@ -81,11 +81,11 @@ class Bench:
     To train: `objective(batch, setting)` on batches of `train` (split "weights") and `valid` ("arch"), told to `watch`.
     To judge, as `task` does: rows of `judged`, `batch` at a time, after `calibration_images` of split "weights" made a
     child's BatchNorm statistics. `allowed` are the architectures within the limits, `limits` says these in words, and
-    `load(arch)` is the share of them that one takes: None without any. `sizes(arch)` are its params and macs, of which
-    `most` may not be passed; `known` are scores by digest, of the same selection under other limits. A selection has
-    what the search left, None where it left none: `logits`, which `relax` turns into weights that are off up to
-    `closed` (None: the even share), `further`, `scorer` (of untrained networks), `trials` (a plan and its rows, as
-    `winnow.trials` has them), `shortlist`.
+    `load(arch)` is the share of them that one takes: None without any. `sizes(arch)` are its params and macs, and what
+    else adds up, of which `most` may not be passed; `whole` says the limits that do not; `known` are scores by digest,
+    of the same selection under other limits. A selection has what the search left, None where it left none: `logits`,
+    which `relax` turns into weights that are off up to `closed` (None: the even share), `further`, `scorer` (of
+    untrained networks), `trials` (a plan and its rows, as `winnow.trials` has them), `shortlist`.
     `tensors(path)` reads weights from a file that the user names, and `study()` tries architectures one by one.
     """
 
@@ -105,6 +105,7 @@ class Bench:
     limits: str = "none"
     sizes: Callable[[Architecture], Mapping[str, float]] = _no_sizes
     most: Mapping[str, float] = field(default_factory=dict)
+    whole: str = ""
     known: dict[str, float] = field(default_factory=dict)
     logits: Logits | None = None
     relax: Relax = softmax

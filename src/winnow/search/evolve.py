@@ -72,7 +72,8 @@ def evolution(
         fresh(generation, "random", random_one, missing)
         if not seen:
             raise Refused(
-                f"none of {TRIES} random architectures is within the limits: raise select.max_params or select.max_macs"
+                f"none of {TRIES} random architectures is within the limits: raise those that select sets (max_params, "
+                "max_macs, max_latency_ms)"
             )
         if len(seen) == before:
             break

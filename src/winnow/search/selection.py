@@ -15,7 +15,8 @@ class Selection:
     """`choose(bench, *, own options)` returns an architecture and rows of evidence.
 
     `needs` is what it asks of a search, one of `winnow.search.strategy.LEFT`; "" where it finds out by itself. `reason`
-    is why, as the end of a sentence. `keeps_limits`: whether it looks at whole networks. `evidence` is how the report
+    is why, as the end of a sentence. `keeps_limits`: whether it looks at whole networks; `sums`: whether it keeps only
+    those on what adds up over answers. `evidence` is how the report
     draws its rows: "masks", "children", "model" (children, and coefficients by decision), or "" for not at all.
     `seconds(costs, *, own options)` is what it will take. `trained`: whether weights that nobody trained mean nothing
     to it.
@@ -25,6 +26,7 @@ class Selection:
     needs: str = ""
     reason: str = ""
     keeps_limits: bool = False
+    sums: bool = False
     evidence: str = ""
     trained: bool = False
     seconds: Callable[..., float] = lambda costs: 0.0  # looks at numbers that are there
@@ -64,3 +66,11 @@ def selection_of(function: Callable[..., Any]) -> Selection:
     """The record of a function; one that says nothing finds out for itself what the search left."""
     found = getattr(function, "selection", None)
     return found if isinstance(found, Selection) else Selection(function)
+
+
+def unsummed(method: str, limits: str) -> str:
+    """Why a selection that `sums` is refused beside `limits` on whole networks, and what would work."""
+    return (
+        f"{method!r} adds up what single answers cost, and milliseconds of whole networks are no such sum ({limits}): "
+        "fit a model (`winnow calibrate`) and name it as select.device, or select with evolution"
+    )

@@ -51,7 +51,8 @@ class Size:
     params: tuple[int, int, int]  # of the smallest network, the median, and of the largest
     macs: tuple[int, int, int]
     limits: str  # as `Limits` describes them
-    within: int  # of `SAMPLE` random children, those that keep them
+    within: int  # of `SAMPLE` random children, those that keep them, but for `measured`
+    measured: str  # those of them that whole networks are measured or looked up for, in words; "" without any
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def plan(
         params=_range(limits, "params", drawn),
         macs=_range(limits, "macs", drawn),
         limits=str(limits),
-        within=sum(map(limits.allows, drawn)),
+        within=sum(map(limits.counted.allows, drawn)),
+        measured=limits.whole,
     )
     show(size)
     limits.check()

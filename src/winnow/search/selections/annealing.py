@@ -12,21 +12,20 @@ from typing import Literal
 import numpy as np
 
 from winnow.core.architecture import Architecture
-from winnow.core.choosers import uniform
 from winnow.core.decision import Value
 from winnow.core.errors import Refused
 from winnow.core.options import Positive, Rate
 from winnow.core.space import Space
 from winnow.predictors.stagewise import ACCURACY, VARIABLES, accuracy_terms, fit, stages_of, strongest
 from winnow.search import measured
-from winnow.search.additive import Sums, added, architecture, grouped, parts_of
+from winnow.search.additive import Sums, architecture, grouped
 from winnow.search.anneal import Course, Point, anneal, best
 from winnow.search.bench import Bench, Chosen, evaluated
 from winnow.search.costs import Costs
 from winnow.search.exact import optimum
 from winnow.search.measured import Measured
 from winnow.search.selection import selection
-from winnow.search.selections.exact import CHECKED, coefficients
+from winnow.search.selections.exact import coefficients, limited
 from winnow.train.seeds import rng
 
 PUSHED = 200  # iterations of the first run in which depths move most
@@ -54,7 +53,15 @@ def expected(costs: Costs, *, samples: int = 300, candidates: int = 5) -> float:
     return measured.expected(costs, samples + candidates)
 
 
-@selection("children", "scores trained children", keeps_limits=True, evidence="model", seconds=expected, trained=True)
+@selection(
+    "children",
+    "scores trained children",
+    keeps_limits=True,
+    sums=True,
+    evidence="model",
+    seconds=expected,
+    trained=True,
+)
 def by_annealing(
     bench: Bench,
     *,
@@ -76,7 +83,7 @@ def by_annealing(
     with bench.shown() as watch, bench.keeper.piece(known=known):
         watch.start("select (annealing)", samples + candidates)
         seen = measured.measured(bench, samples, watch, known)
-        sums, names = _sums(bench), list(bench.most)
+        sums, names = limited(bench, "annealing"), list(bench.most)
         staged = model == "stages" or (model is None and _has_stages(space))
         problem = _stages(space, sums, seen) if staged else _options(space, sums, seen)
         limits = [bench.most[name] for name in names]
@@ -105,14 +112,6 @@ def by_annealing(
 
 def _decided(space: Space, answers: Mapping[str, Value]) -> Architecture:
     return space.decide(lambda d: answers[d.name])
-
-
-def _sums(bench: Bench) -> Sums:
-    """What the limited sizes of networks are sums of."""
-    parts, names, draws = parts_of(bench.space), list(bench.most), rng(bench.seed, "check")
-    check = [bench.space.decide(uniform(draws)) for _ in range(CHECKED)] if names else []
-    first, each = added(bench.space, parts, lambda arch: [bench.sizes(arch)[name] for name in names], check)
-    return Sums(parts, each, first)
 
 
 def _has_stages(space: Space) -> bool:

@@ -10,12 +10,12 @@ from winnow.core.errors import Refused
 from winnow.core.options import NotNegative, Positive, Rate, Several
 from winnow.predictors.classic import ridge
 from winnow.search import measured
-from winnow.search.additive import Part, added, architecture, encoded, grouped, parts_of
+from winnow.search.additive import Part, Sums, added, architecture, encoded, grouped, parts_of
 from winnow.search.bench import Bench, Chosen, evaluated
 from winnow.search.costs import Costs
 from winnow.search.evolve import evolution
-from winnow.search.exact import Optimum, optimum
-from winnow.search.selection import selection
+from winnow.search.exact import optimum
+from winnow.search.selection import selection, unsummed
 from winnow.train.seeds import derived, rng
 
 CHECKED = 20  # random architectures on which sizes are seen to add up
@@ -26,7 +26,13 @@ def expected(costs: Costs, *, samples: int = 200) -> float:
 
 
 @selection(
-    "children", "scores trained children", keeps_limits=True, evidence="children", seconds=expected, trained=True
+    "children",
+    "scores trained children",
+    keeps_limits=True,
+    sums=True,
+    evidence="children",
+    seconds=expected,
+    trained=True,
 )
 def by_optimum(
     bench: Bench,
@@ -43,13 +49,14 @@ def by_optimum(
     of a block). What evolution of that `population` and `generations` finds under the same sum is told beside. Refused
     where sizes do not add up over decisions, as where layers are shared.
     """
-    parts, space = parts_of(bench.space), bench.space
-    known: dict[str, float] = {}
+    sums, space = limited(bench, "exact"), bench.space
+    parts, known = sums.parts, dict[str, float]()
     with bench.shown() as watch, bench.keeper.piece(known=known):
         watch.start("select (exact)", samples + 1)
         seen = measured.measured(bench, samples, watch, known)
         x, weights = coefficients(parts, seen)
-        solved = _solved(bench, parts, weights, seconds)
+        limits = [most - base for most, base in zip(bench.most.values(), sums.first, strict=True)]
+        solved = optimum(grouped(parts, weights, sums.each), limits, seconds)
         best = architecture(space, parts, solved.picks)
         score = bench.known_score(best, known)
         watch.step()
@@ -78,10 +85,11 @@ def coefficients(parts: Sequence[Part], seen: measured.Measured) -> tuple[np.nda
     return x, predict(np.eye(x.shape[1])).mean - predict(np.zeros((1, x.shape[1]))).mean[0]
 
 
-def _solved(bench: Bench, parts: Sequence[Part], weights: np.ndarray, seconds: float) -> Optimum:
-    """The optimum within the bench's upper limits."""
-    draws, names = rng(bench.seed, "check"), list(bench.most)
+def limited(bench: Bench, method: str) -> Sums:
+    """What the limited sizes of the bench's networks are sums of. Refused where a limit is on whole networks."""
+    if bench.whole:
+        raise Refused(unsummed(method, bench.whole))
+    parts, names, draws = parts_of(bench.space), list(bench.most), rng(bench.seed, "check")
     check = [bench.space.decide(uniform(draws)) for _ in range(CHECKED)] if names else []
-    first, costs = added(bench.space, parts, lambda arch: [bench.sizes(arch)[name] for name in names], check)
-    limits = [bench.most[name] - base for name, base in zip(names, first, strict=True)]
-    return optimum(grouped(parts, weights, costs), limits, seconds)
+    first, each = added(bench.space, parts, lambda arch: [bench.sizes(arch)[name] for name in names], check)
+    return Sums(parts, each, first)

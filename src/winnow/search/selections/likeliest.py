@@ -83,8 +83,8 @@ def _some(found: Iterable[Architecture], tries: int) -> list[Architecture]:
     if architectures := list(found):
         return architectures
     raise Refused(
-        f"none of the {tries} likeliest architectures is within the limits: raise select.max_params or "
-        "select.max_macs, or select with evolution"
+        f"none of the {tries} likeliest architectures is within the limits: raise those that select sets (max_params, "
+        "max_macs, max_latency_ms), or select with evolution"
     )
 
 

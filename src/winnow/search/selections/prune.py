@@ -1,18 +1,21 @@
 """Selection prune: what is left of a supernet pruned at initialisation (FreeNAS); see `winnow.search.freenas`."""
 
+from winnow.core.errors import Refused
 from winnow.search.bench import Bench, Chosen, scored
 from winnow.search.freenas import freenas
-from winnow.search.selection import selection
+from winnow.search.selection import selection, unsummed
 from winnow.train.seeds import generator
 
 
-@selection("initialised", "prunes a network that nobody trained", keeps_limits=True)
+@selection("initialised", "prunes a network that nobody trained", keeps_limits=True, sums=True)
 def by_pruning(bench: Bench, *, random_alpha: bool = False) -> Chosen:
     """What is left of a supernet pruned at initialisation (FreeNAS).
 
     `random_alpha`: options weigh |1e-3 N(0, 1)| each instead of the same.
     """
     space = bench.space
+    if bench.whole:
+        raise Refused(unsummed("prune", bench.whole))
     with bench.shown() as watch:
         watch.start("select (prune)", sum(len(d.options) - d.pick for d in space.decisions.values()))
         arch, rows = freenas(

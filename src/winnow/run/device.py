@@ -18,7 +18,6 @@ from winnow.predictors.device import Calibrated, Device, Reading, measured
 from winnow.proxies.sizes import sizes_of
 from winnow.run import files
 from winnow.run.work import facts
-from winnow.search.extremes import dearest
 
 DEVICE_FORMAT = "winnow.device/1"
 MEASURED_FORMAT = "winnow.measured/1"
@@ -27,9 +26,10 @@ MADE_BY = "measure` or `winnow calibrate"
 
 @dataclass(frozen=True)
 class Network:
-    """Which network's architectures have these latencies: its space, as it is retrained, and how large the largest is.
+    """Which network's architectures have these latencies: its space, as it is retrained, and how large one of them is.
 
-    Options are those of the builder, `facts` what it is told of the data. Two networks of equal decisions differ here.
+    Options are those of the builder, `facts` what it is told of the data; params and MACs are of the last options of
+    all decisions. Two networks of equal decisions differ here.
     """
 
     space: str
@@ -45,9 +45,9 @@ class Network:
         options = {**params.space.chosen(), **params.retrain.space}
         options.pop("weights", None)  # with which training begins: no other layers
         sizes = sizes_of(space, space.example)
-        largest = space.original or dearest(space, lambda arch: sizes(arch)["macs"])
+        last = space.decide(lambda d: d.values[-1])
         fact = _plain(facts(params, folder))
-        size = {name: int(sizes(largest)[name]) for name in ("params", "macs")}
+        size = {name: int(sizes(last)[name]) for name in ("params", "macs")}
         return cls(params.space.name, space.digest, _plain(options), fact, **size)
 
     def record(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from winnow.tracking import state_folder
 from winnow.train.building import fresh
 
 KEY = "select.max_latency_ms"
+PATIENCE = 300  # children measured one after another of which none is within the limit
 
 
 def limited(params: Params, folder: Path, space: Space) -> Iterator[tuple[str, Device, float]]:
@@ -75,9 +76,12 @@ class Measured:
 
 
 def here(params: Params, folder: Path, space: Space, limit: float) -> Device:
-    """This machine, as the stages run on it: with the threads that are set now, on the device of `params`."""
+    """This machine, as the stages run on it: with the threads that are set now, on the device of `params`.
+
+    Reading is Refused where too many children one after another are not within `limit`.
+    """
     device, seconds = device_of(params), params.select.latency_seconds
-    known = _Known.of(params, folder, space, device)
+    known, name = _Known.of(params, folder, space, device), f"this machine ({fingerprint(device)})"
     asked: dict[str, Measured] = {}
 
     def read(arch: Architecture) -> Reading:
@@ -87,6 +91,12 @@ def here(params: Params, folder: Path, space: Space, limit: float) -> Device:
             seen = latency_within(child, space.example, limit, device=device, seconds=seconds)
             before = known.add(arch.digest, Measured(seen.median, seen.low, seen.high, limit))
         asked[arch.digest] = before
+        last = [seen for _, seen in zip(range(PATIENCE), reversed(asked.values()), strict=False)]
+        if len(last) == PATIENCE and all(seen.high > limit for seen in last):
+            raise Refused(
+                f"{KEY}: the last {PATIENCE} children measured on {name} are not within {limit:g} ms; the fastest took "
+                f"{min(seen.ms for seen in asked.values()):.3g}: raise it, or narrow the space"
+            )
         return Reading(before.ms, before.low, before.high)
 
     def remark() -> str:
@@ -98,7 +108,7 @@ def here(params: Params, folder: Path, space: Space, limit: float) -> Device:
             f"that the noise leaves open, which were not taken{noise}"
         )
 
-    return Device(f"this machine ({fingerprint(device)})", read, remark=remark)
+    return Device(name, read, remark=remark)
 
 
 @dataclass(frozen=True)

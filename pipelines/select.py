@@ -90,13 +90,15 @@ def _write_front(work: Work, benches: Benches, menu: list[tuple[Architecture, Li
     bench, metric, rows = benches.bench(work.params.seed), work.task.first, []
     for entry, (arch, limits) in zip(work.params.select.front, menu, strict=True):
         params_count, macs = benches.cost(arch)
-        limits.refuse(f"{said(entry)}: {arch.digest} was chosen, which", {"params": params_count, "macs": macs})
+        limits.refuse(f"{said(entry)}: {arch.digest} was chosen, which", {"params": params_count, "macs": macs}, arch)
         score = metric.sign * bench.score(arch) if benches.tensors is not None else None
         row = {"digest": arch.digest, "inherited_accuracy": score, "params": params_count, "macs": macs}
         told = {"limits": entry, "within": limits.describe(), "bounds": limits.record()}
         rows.append({**told, **row, "choices": dict(arch.choices)})
         known = "" if score is None else f"inherited {work.task.metric} {metric.text(score)}, "
         work.say(f"  {said(entry):<24} {arch.digest}  {known}{params_count:,} params, {macs / 1e6:.2f} M MACs")
+        for remark in limits.remarks():
+            work.say(f"    {remark}")
     files.write_json(work.folder / files.FRONT, rows)
     work.run.artifact(work.folder / files.FRONT)
 

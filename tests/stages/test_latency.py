@@ -17,6 +17,7 @@ from winnow.pipelines import select as selecting
 from winnow.predictors.device import calibrated
 from winnow.run import files, latency, outside
 from winnow.run.device import MEASURED_FORMAT, Network, write_device
+from winnow.run.front import front_limits
 from winnow.run.limits import Limits, check_limits
 from winnow.run.work import final_space
 from winnow.tools.clean import left
@@ -118,6 +119,25 @@ def test_several_devices_each_with_a_limit(boards):
     assert max(map(truth, filter(limits.allows, archs))) <= 3.0
     same = tiny(select__max_latency_ms=3.5, select__device=boards, select__methods=["exact"])
     assert Limits.of(same, folder).record() == {"max_latency_ms.board": 3.5, "max_latency_ms.slow": 3.5}
+
+
+def test_entries_of_a_front_name_devices_of_their_own(boards):
+    front = [{"max_latency_ms": 4.0}, {"max_latency_ms": 3.0, "device": "slow.json"}, {"max_macs": "50%"}]
+    params = tiny(select__methods=["evolution"], select__device="board.json", select__front=front)
+    menu = front_limits(params, boards, final_space(params, boards))
+    assert [str(limits).partition(" (")[0] for limits in menu[:2]] == ["at most 4 ms on board", "at most 3 ms on slow"]
+    assert [list(limits.record()) for limits in menu] == [["max_latency_ms"], ["max_latency_ms"], ["max_macs"]]
+    assert outside.digests(params, boards, ("select",)).keys() == {"select.device", "select.front.1.device"}
+    with pytest.raises(Refused, match=r"select.front.0 \(max_latency_ms 1.0\): none can: the fastest .* on board"):
+        front_limits(
+            params.model_copy(update={"select": _menu(params, {"max_latency_ms": 1.0})}), boards, menu[0].space
+        )
+    with pytest.raises(Refused, match=r"front.0: device: slow.json limits nothing by itself"):
+        tiny(select__methods=["evolution"], select__front=[{"device": "slow.json", "max_macs": "50%"}])
+
+
+def _menu(params, entry):
+    return params.select.model_copy(update={"front": [entry]})
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ class Select(Named):
     @model_validator(mode="after")
     def told_of(self) -> Self:
         most, files = self.max_latency_ms, self.devices
-        if files and most is None:
+        if files and most is None and not any("max_latency_ms" in entry for entry in self.front):
             raise ValueError(f"device: {files[0]} limits nothing by itself: set max_latency_ms too, or leave it out")
         if isinstance(most, dict) and len(most) > len(files):
             raise ValueError(
@@ -196,7 +196,8 @@ class Select(Named):
             if entry in self.front[:i]:
                 raise ValueError(f"front.{i}: is the same as front.{self.front.index(entry)}: leave one")
             try:
-                type(self).model_validate({"methods": self.methods, **entry})
+                beside = {"device": self.device} if "max_latency_ms" in entry else {}
+                type(self).model_validate({"methods": self.methods, **beside, **entry})
             except ValidationError as error:
                 raise ValueError(sentence(error.errors()[0], type(self), f"front.{i}")) from error
         return self
@@ -211,8 +212,8 @@ class Select(Named):
 
 
 def limits_of(section: type[Select]) -> list[str]:
-    """The fields of a selection that limit networks."""
-    return [name for name in section.model_fields if name.startswith("max_")]
+    """The fields of a selection that limit networks, and that say on which device."""
+    return [name for name in section.model_fields if name.startswith("max_") or name == "device"]
 
 
 class Retrain(Section):
@@ -353,8 +354,8 @@ class Params(Section):
         return "your weights" if self.space.name == "auto" and self.space.options.get("weights") else "scratch"
 
     def within(self, entry: dict[str, Any]) -> Self:
-        """The same with the limits of an entry of select.front in place of its own."""
-        limits = {**dict.fromkeys(limits_of(Select)), **entry}
+        """The same with the limits of an entry of select.front in place of its own, but for a device that it lacks."""
+        limits = {**dict.fromkeys(limits_of(Select)), "device": self.select.device, **entry}
         return self.model_copy(update={"select": self.select.model_copy(update={**limits, "front": []})})
 
     @model_validator(mode="before")

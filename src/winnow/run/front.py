@@ -24,7 +24,7 @@ def front_limits(params: Params, folder: Path, space: Space) -> list[Limits]:
     for i, entry in enumerate(params.select.front):
         limits = Limits.of(params.within(entry), folder, space)
         try:
-            limits.check()
+            limits.check(params.select.methods[:1])
         except Refused as refusal:
             raise Refused(f"select.front.{i} ({said(entry)}): {refusal}") from refusal
         found.append(limits)

@@ -5,7 +5,7 @@ One set of limits for whoever draws, tries, selects or compares architectures: `
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -163,13 +163,15 @@ class Limits:
             told[name] = strict(told.get(name, b.value), b.value)
         return told
 
-    def check(self) -> None:
-        """Refused, before anything is trained, where no architecture of the space is within them.
+    def check(self, methods: Sequence[str] = ()) -> None:
+        """Refused, before anything is trained, where no architecture is within them, or one of `methods` cannot tell.
 
         Each bound is held against the least (or most) that any architecture has, and against those on the same metric.
         Several that only together leave nothing are found where the sum of what is taken of them is above their number
         for every architecture. Where networks are measured, the one of the fewest MACs is.
         """
+        if self.whole and (summing := [method for method in methods if selection(method).sums]):
+            raise Refused(unsummed(summing[0], self.whole))
         self.counted._check_counted()
         if self.whole:
             least = cheapest(self.space, lambda arch: self.sizes(arch)["macs"])
@@ -242,9 +244,4 @@ def check_limits(params: Params, folder: Path) -> None:
     select = params.select
     if not (select.max_params or select.max_macs or select.max_latency_ms or params.search.trials.constraints):
         return
-    limits = Limits.of(params, folder)
-    if limits.whole:
-        for method in select.methods:
-            if selection(method).sums:
-                raise Refused(unsummed(method, limits.whole))
-    limits.check()
+    Limits.of(params, folder).check(select.methods)

@@ -61,6 +61,7 @@ OUTSIDE = (
     Outside("select.RUNS", ANY, "select"),
     Outside("select.table", PATH, "select"),
     Outside("select.device", PATH, "select"),
+    Outside("select.front", ANY, "select"),  # devices of its entries
     Outside("tune.sampler_options", ANY, "tune"),
     Outside("tune.stopper_options", ANY, "tune"),
     Outside("study.spaces", CHANGES, "study"),

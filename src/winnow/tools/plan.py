@@ -94,7 +94,7 @@ def plan(
         measured=limits.whole,
     )
     show(size)
-    limits.check()
+    limits.check(params.select.methods)
     check_comparison(params, folder, say)
     say("timing a few steps")
     splits = {

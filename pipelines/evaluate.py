@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from winnow.config.params import Params
 from winnow.core.architecture import Architecture
+from winnow.core.example import row_of
 from winnow.core.space import Space
 from winnow.data.loaders import Split
 from winnow.look.style import to_bytes
@@ -243,6 +244,7 @@ def _write(work: Work, drawing: str, result: dict[str, Any], found: list[Tensor]
         "winnow.run.model:logged_model",
         [folder / files.MODEL],
         list(test.facts["shape"]),
+        example=row_of(work.task.example(work.task.facts(test.facts))),
         arguments={"file": files.MODEL.name, "space": params.space.code, "task": params.task},
     )
     calibration = f", ECE {result['ece']:.2f}" if "ece" in result else ""

@@ -32,10 +32,12 @@ class Case:
     count: int
     reached: int | None = None  # how many decisions an architecture answers, where that is always the same
     shape: tuple[int, ...] = (2, 8, 8)
+    fields: int = 0  # how many of the inputs' columns are ids
 
 
 def of(name: str, small: dict, large: dict, count: int, **fields) -> Case:
     facts = {"classes": 3, "image_channels": 2, "image_size": fields.get("shape", Case.shape)[-1]}
+    facts |= {"fields": [("a", 6), ("b", 4), ("c", 9)], "dense": ["d"]}
 
     def sized(options: dict) -> Callable[[], Space]:
         return lambda: build(name, options, **facts)
@@ -46,6 +48,13 @@ def of(name: str, small: dict, large: dict, count: int, **fields) -> Case:
 def _darts(count: int, shape: tuple[int, ...] = Case.shape, **options) -> Case:
     small, large = {"channels": 2, "layers": 3, **options}, {"channels": 3, "layers": 5, "final": True, **options}
     return of("darts", small, large, count, reached=24, shape=shape)
+
+
+def _table(count: int, **options) -> Case:
+    """Three fields of categories and a column of numbers; the larger one knows more of each."""
+    options = {"depths": [1, 2], "widths": [4], "layers": [1], "hidden": [5], **options}
+    large = {**options, "fields": [("a", 16), ("b", 14), ("c", 19)]}
+    return of("interactions", options, large, count, shape=(4,), fields=3)
 
 
 def ordinary(width: int) -> nn.Module:
@@ -178,6 +187,8 @@ CASES = {
     "darts for imagenet": _darts(CELLS**2, stem="imagenet", shape=(2, 16, 16)),
     "mobile": of("mobile", {"width": 0.25}, {"width": 0.5, "final": True}, 4**20, reached=20, shape=(2, 16, 16)),
     "ofa": of("ofa", {"width": 0.25, **OFA}, {"width": 0.75, **OFA}, (2 * 2 + (2 * 2) ** 2) ** 5),
+    "interactions": _table(2 * 3 * (2 * 4 * 3 * 3 - 1), embedding=[2, 3]),
+    "interactions of one size": _table(3 * (2 * 4 * 3 * 3 * 2**6 - 1), embedding=[3], pairs="all"),
     "replace": Case(lambda: replaced(4), lambda: replaced(6), 2**3 * 3**2, reached=5),
     "user": of("space_cases:conditional", {}, {"width": 6}, (3 * 2 + 1) * (3 * 3 + 3 + 3) * 2),
     "elastic": of("space_cases:elastic", {}, {"width": 6}, 2 * (1 + 6**2 + 6**3) ** 2),

@@ -23,7 +23,9 @@ from space_cases import CASES, covering, digests, drawn, small  # noqa: E402
 
 SAMPLES = 30
 # what depends on the builder and not on its candidates is shown once a builder
-once_a_builder = pytest.mark.parametrize("case", ["nas_bench_201", "darts", "mobile", "ofa", "replace", "user"])
+once_a_builder = pytest.mark.parametrize(
+    "case", ["nas_bench_201", "darts", "mobile", "ofa", "interactions", "replace", "user"]
+)
 
 
 @pytest.fixture(params=CASES)
@@ -42,7 +44,11 @@ def space(case):
 
 
 def images(case: str, batch: int = 3) -> torch.Tensor:
-    return torch.randn(batch, *CASES[case].shape, generator=torch.Generator().manual_seed(1))
+    draws = torch.Generator().manual_seed(1)
+    x = torch.randn(batch, *CASES[case].shape, generator=draws)
+    if count := CASES[case].fields:
+        x[:, :count] = torch.randint(4, (batch, count), generator=draws).float()
+    return x
 
 
 def run(module: nn.Module, *arguments: object) -> torch.Tensor:
@@ -244,7 +250,9 @@ def test_a_child_is_ordinary_and_smaller(space):
         assert params(child) < params(space)
 
 
-@pytest.mark.parametrize("case", ["nas_bench_201", "ofa", "user", "elastic", "multi-branch", "ensemble", "narrowed"])
+@pytest.mark.parametrize(
+    "case", ["nas_bench_201", "ofa", "interactions", "user", "elastic", "multi-branch", "ensemble", "narrowed"]
+)
 def test_what_children_cost_is_known_without_building_them(case, space):
     known = sizes_of(space, CASES[case].shape)
     for arch in drawn(space, 3):

@@ -45,8 +45,11 @@ def test_the_largest_error_is_measured_on_the_test_split_and_stored(finished, ou
     assert told["images"] == len(test)
     assert 0 < told["max_error"] < 1e-4
     model, about = load_model(finished / files.MODEL)
-    error, agreeing = exporting.compare(model, out / "model.onnx", prepared(test.columns["image"], about), onnxruntime)
-    assert (error, agreeing) == (told["max_error"], told["agreeing"])
+    one, other = exporting.both(model, out / "model.onnx", prepared(test.columns["image"], about), onnxruntime)
+    same = float((one.argmax(1) == other.argmax(1)).double().mean())
+    assert (float((one - other).abs().max()), same) == (told["max_error"], told["agreeing"])
+    accuracy = json.loads((finished / "reports/evaluate.json").read_text())["accuracies"][0]
+    assert told["measured"]["accuracy"] == {"pytorch": pytest.approx(accuracy), "onnx": pytest.approx(accuracy)}
 
 
 def test_weights_and_architecture_come_along(finished, out):
@@ -106,7 +109,7 @@ def test_what_the_exporter_cannot_take_is_a_sentence(tmp_path, capfd, function, 
     def exported():
         program = exporting._as_onnx(network, {"shape": [1, 8, 8]})
         program.save(str(tmp_path / "model.onnx"), include_initializers=True)
-        exporting.compare(network, tmp_path / "model.onnx", torch.zeros(9, 1, 8, 8), onnxruntime)
+        exporting.both(network, tmp_path / "model.onnx", torch.zeros(9, 1, 8, 8), onnxruntime)
 
     with pytest.raises(Refused, match=sentence) as refusal:
         exported()

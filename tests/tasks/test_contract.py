@@ -30,6 +30,16 @@ def waves(options: Options) -> Source:
     return Source(Part({"clip": clips, "label": labels}), None, {"classes": ["low", "high"], "rate": 8000})
 
 
+def visits(options: Options) -> Source:
+    """Who, what and when: a category is missing here and there, and so is a number."""
+    rng = np.random.default_rng(0)
+    who, what, when = rng.integers(0, 5, ROWS), rng.integers(10, 14, ROWS), rng.normal(9.0, 3.0, ROWS)
+    clicks = (when + 2 * who > 13).astype(np.int32)
+    cells = np.stack([who, what, when], 1).astype(np.float64)
+    cells[::17, 1] = cells[::19, 2] = np.nan
+    return Source(Part({"cells": cells, "click": clicks}), None, {"fields": ["who", "what"], "dense": ["when"]})
+
+
 def pictures(options: Options) -> Source:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (ROWS, 3, 8, 6), dtype=np.uint8)
@@ -39,9 +49,10 @@ def pictures(options: Options) -> Source:
 CASES = {  # a source of each task
     "image_classification": pictures,
     "audio_classification": waves,
+    "clicks": visits,
     "tests.tasks.planted:BRIGHTNESS": squares,
 }
-OUTPUTS = {"tests.tasks.planted:BRIGHTNESS": 1}  # numbers a row; of a classification one a class
+OUTPUTS = {"tests.tasks.planted:BRIGHTNESS": 1, "clicks": 1}  # numbers a row; of a classification one a class
 
 
 @pytest.fixture(params=CASES)

@@ -191,8 +191,11 @@ def _space(name: str, seed: int, given, facts: dict | None):
 
 def _chosen(proxies: str | None, given) -> list[str]:
     from winnow.proxies import PROXIES, proxy
+    from winnow.proxies.scorer import ANY_INPUT
 
     if proxies is None:
+        if given[0].dim() != 4:
+            return list(ANY_INPUT)
         return [name for name, p in PROXIES.items() if p.needs != "labels" or given[1] is not None]
     names = [name.strip() for name in proxies.split(",")]
     for name in names:

@@ -112,10 +112,13 @@ def export(file: Path, out: Path, space: str | None, folder: Path) -> None:
             folder / "params.yaml", methods=False
         ).space.code  # a project runs the code that its parameters name
     found = export(file, folder, out, space)
+    same = f", the same class for {found['agreeing']:.2%}" if "agreeing" in found else ""
     click.echo(
-        f"wrote {out}/model.onnx: at most {found['max_error']:.2e} from PyTorch, the same class for "
-        f"{found['agreeing']:.2%} of {found['images']} images ({found['checked_on']})"
+        f"wrote {out}/model.onnx: at most {found['max_error']:.2e} from PyTorch{same} of {found['images']} rows "
+        f"({found['checked_on']})"
     )
+    for name, sides in found.get("measured", {}).items():
+        click.echo(f"  {name}: {sides['onnx']:.6g} by ONNX, {sides['pytorch']:.6g} by PyTorch")
 
 
 @click.command()

@@ -19,6 +19,11 @@ def noise(example: Example, generator: torch.Generator, batch: int = 1, device: 
     return _batch(example, lambda shape: torch.randn(batch, *shape, generator=generator), batch, device)
 
 
+def row_of(example: Example) -> list[Any] | None:
+    """The input itself as nested lists, where it is one; None where there is a shape alone."""
+    return example[0].tolist() if isinstance(example, Tensor) else None
+
+
 def _batch(example: Example, make: Any, batch: int, device: str | torch.device) -> Any:
     if isinstance(example, Tensor):
         return example.expand(batch, *example.shape[1:]).to(device)

@@ -31,6 +31,22 @@ def at_random(count: int, fractions: Fractions, rng: np.random.Generator) -> np.
     return stratified(np.zeros(count, np.int64), ("all",), fractions, rng)
 
 
+def in_time(times: np.ndarray, fractions: Fractions) -> np.ndarray:
+    """For each row the number of its split: the earliest rows in the first. Rows of one moment stay together.
+
+    Refused where a split would be empty: too few moments.
+    """
+    moments, which, counts = np.unique(times, return_inverse=True, return_counts=True)
+    middle = (np.cumsum(counts) - counts / 2) / len(times)  # where in all rows those of a moment lie
+    splits = np.searchsorted(np.cumsum(list(fractions.values()))[:-1], middle, side="right")
+    if missing := [name for number, name in enumerate(fractions) if number not in splits]:
+        raise Refused(
+            f"there are {len(moments)} different times, and no row for split {missing[0]}: rows of one time stay "
+            "together; take a finer time, or other data.fractions"
+        )
+    return splits[which]
+
+
 def by_groups(groups: np.ndarray, fractions: Fractions, rng: np.random.Generator) -> np.ndarray:
     """For each row the number of its split; no group is in two splits, and each split has one at least.
 

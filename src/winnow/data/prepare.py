@@ -26,6 +26,8 @@ class Preparing(Protocol):
     def deal(self) -> Deal: ...
     @property
     def learnt(self) -> Callable[[Sequence[Columns], Mapping[str, Any]], Mapping[str, Any]]: ...
+    @property
+    def noted(self) -> Callable[[Mapping[str, Columns], Mapping[str, Any]], Sequence[str]]: ...
 
 
 def prepare_splits(
@@ -62,7 +64,8 @@ def prepare_splits(
         limit_train=limit_train,
     )
     check_leakage(splits.tables)
-    learnt = task.learnt([columns_of(splits.tables[name]) for name in ("weights", "arch")], data.facts)
+    columns = {name: columns_of(each) for name, each in splits.tables.items()}
+    learnt = task.learnt([columns[name] for name in ("weights", "arch")], data.facts)
     manifest = build_manifest(
         splits.tables,
         {**data.facts, **learnt},
@@ -71,13 +74,13 @@ def prepare_splits(
         source_digest=data.digest,
         seed=seed,
         duplicates={"dropped_from_train": splits.dropped, "kept_together": splits.repeated},
-        **_said(data, splits),
+        **_said(data, splits, task.noted(columns, {**data.facts, **learnt})),
     )
     write_splits(splits.tables, manifest, Path(folder))
     return manifest
 
 
-def _said(data: Source, splits: Splits) -> dict[str, object]:
+def _said(data: Source, splits: Splits, noted: Sequence[str]) -> dict[str, object]:
     """What a reader should hear of, where there is any: `left_out`, counts by reason, and `notes`, sentences."""
     notes = list(data.notes)
     if splits.dropped:
@@ -86,4 +89,5 @@ def _said(data: Source, splits: Splits) -> dict[str, object]:
         notes.append(f"{splits.repeated} training row(s) are there more than once: kept in one split")
     if splits.contradicted:
         notes.append(f"{splits.contradicted} row(s) have an equal one with another answer")
+    notes += noted
     return ({"left_out": dict(data.left_out)} if data.left_out else {}) | ({"notes": notes} if notes else {})

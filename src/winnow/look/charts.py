@@ -76,18 +76,27 @@ def confusion(rows: Rows) -> Figure:
     return figure
 
 
-@styled()
 def reliability(rows: Rows) -> Figure:
     """Accuracy over confidence in bins; the diagonal is a network that is as often right as it is sure."""
+    return _frequencies(rows, "confidence", "accuracy", "images")
+
+
+def chances(rows: Rows) -> Figure:
+    """How often rows were clicked, over the chance they were given, in bins; on the diagonal both agree."""
+    return _frequencies(rows, "chance", "clicked", "rows")
+
+
+@styled()
+def _frequencies(rows: Rows, chance: str, came: str, things: str) -> Figure:
     figure = sheet(420, 380)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=CONTROL, linestyle="--", linewidth=1)
     total = sum(int(row["count"]) for row in rows)
     for row in rows:
-        low, high = float(row["confidence_low"]), float(row["confidence_high"])
+        low, high = float(row[f"{chance}_low"]), float(row[f"{chance}_high"])
         share = int(row["count"]) / total
-        axes.bar((low + high) / 2, float(row["accuracy"]), high - low, color=ACCENT, alpha=0.25 + 0.75 * share)
-    axes.set(xlabel="confidence (darker bars hold more images)", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+        axes.bar((low + high) / 2, float(row[came]), high - low, color=ACCENT, alpha=0.25 + 0.75 * share)
+    axes.set(xlabel=f"{chance} (darker bars hold more {things})", ylabel=came, xlim=(0, 1), ylim=(0, 1))
     return figure
 
 

@@ -16,15 +16,21 @@ from winnow.proxies.inside import IMAGES, az_nas_of, images_of, live_params_of, 
 from winnow.proxies.together import Scorer, synflow_of
 
 SIZES = ("params", "macs", "complexity")
+ANY_INPUT = ("params", "macs")  # those that a network has whatever it is given; the others were made for images
 DRAWN = tuple(name for name in AZ_NAS if name not in SIZES)  # one drawing of the space's weights for all children
 Streams = Callable[[str], torch.Generator]
 
 
 def check_names(names: Sequence[str], batch: Batch) -> None:
-    """Refused without names, for unknown ones, and where one needs labels that the batch does not have."""
+    """Refused without names, for unknown ones, and where one needs images or labels that the batch does not have."""
     if not names:
         raise Refused("scoring takes one proxy or more")
     for name in names:
+        if batch[0].dim() != 4 and proxy(name) and name not in ANY_INPUT:
+            raise Refused(
+                f"proxy {name!r} needs images (channels, height, width), and the inputs here have shape "
+                f"{tuple(batch[0].shape[1:])}: take {' or '.join(ANY_INPUT)}, or a search that trains"
+            )
         if proxy(name).needs == "labels" and batch[1] is None:
             raise Refused(f"proxy {name!r} needs labels, and the batch has none")
 

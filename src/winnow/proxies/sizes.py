@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from winnow.core.architecture import Architecture
+from winnow.core.example import Example, zeros
 from winnow.core.holes import Asking, Hole
 from winnow.core.space import Space
 from winnow.measure import cost
@@ -24,15 +25,15 @@ def later(make: Callable[[], Sizes]) -> Sizes:
     return lambda arch: made()(arch)
 
 
-def sizes_of(space: Space, shape: tuple[int, ...]) -> Sizes:
-    """`params`, `macs` and `complexity` of an architecture for one image of `shape` (channels, height, width).
+def sizes_of(space: Space, example: Example) -> Sizes:
+    """`params`, `macs` and `complexity` of an architecture for one input like `example`, such as (3, 32, 32).
 
     Candidates of one hole return one shape, so a layer costs the same in every child, and an elastic one what its
     numbers make of it: an architecture is run, on the meta device, only if it holds a layer that none before it held.
     Where a layer is held in several places or called
     more often than it is held, or the space does not run on that device, children are derived and counted one by one.
     """
-    walk = _walking(space, shape)
+    walk = _walking(space, example)
     known: dict[str, dict[str, float]] = {}
     places = Counter(module for module in _places(space.model) if isinstance(module, Prunable))
     plain = max(places.values(), default=1) > 1
@@ -45,7 +46,7 @@ def sizes_of(space: Space, shape: tuple[int, ...]) -> Sizes:
             except Exception:  # whatever stops a walk stops no count; a child that cannot be counted says so itself
                 plain = True
         child = space.derive(arch).eval()
-        macs = float(cost.macs(child, shape))
+        macs = float(cost.macs(child, example))
         return {"params": float(cost.params(child)), "macs": macs, "complexity": macs}
 
     def sizes(arch: Architecture) -> dict[str, float]:
@@ -56,7 +57,7 @@ def sizes_of(space: Space, shape: tuple[int, ...]) -> Sizes:
     return sizes
 
 
-def _walking(space: Space, shape: tuple[int, ...]) -> Sizes:
+def _walking(space: Space, example: Example) -> Sizes:
     """ValueError from the first architecture whose layers do not cost the same wherever they are held."""
     space = copy.deepcopy(space).to("meta").eval()
     known: dict[nn.Module, int] = {}  # positions of a layer's output, at each of which its weight is used once
@@ -89,11 +90,13 @@ def _walking(space: Space, shape: tuple[int, ...]) -> Sizes:
     def sizes(arch: Architecture) -> dict[str, float]:
         places = list(_reached(space.model, arch))
         reached = {module: plain(module, arch) for module in places}
+        if any(hasattr(module, "multiplications") for module in reached.values()):
+            raise ValueError("a module says itself what it costs, for inputs that only a child has")
         layers = [module for module in places if isinstance(reached[module], Prunable)]
         if any(layer not in known for layer in layers):
             calls.clear()
             with torch.no_grad():
-                space(torch.empty(1, *shape, device="meta"), arch)
+                space(zeros(example, device="meta"), arch)
             if any(calls[layer] not in (0, times) for layer, times in Counter(layers).items()):
                 raise ValueError("a layer is called more often than it is held")
         held = {p for module in reached.values() for p in module.parameters(recurse=False)}

@@ -21,6 +21,7 @@ from winnow.config.params import Params
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused, blamed, told
+from winnow.core.example import zeros
 from winnow.core.space import Space
 from winnow.data.loaders import manifest_for
 from winnow.run import files
@@ -94,13 +95,15 @@ class _Wanted:
 
 
 def _inputs(space: Space, device: torch.device) -> Tensor:
-    assert isinstance(space.example, tuple)
-    x = torch.randn(2, *space.example).to(device)
+    assert isinstance(space.example, tuple | Tensor)
+    x = torch.randn(2, *space.example) if isinstance(space.example, tuple) else zeros(space.example, 2)
+    x = x.to(device)
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
 def _what(params: Params, which: str, space: Space) -> str:
-    return f"space {params.space.name!r}, inputs of {space.example}, {which}"
+    shape = tuple(space.example.shape[1:]) if isinstance(space.example, Tensor) else space.example
+    return f"space {params.space.name!r}, inputs of {shape}, {which}"
 
 
 def _try_mixture(params: Params, space: Space, x: Tensor, wanted: _Wanted) -> None:

@@ -17,6 +17,7 @@ from winnow.tasks import TASKS, USUAL, task_named
 from winnow.train.building import fresh
 
 LARGEST = 100_000  # channels, cells, classes, pixels of a side
+LARGEST_FIELD = 2**24  # ids of a field
 
 
 def load_model(
@@ -48,7 +49,8 @@ def load_model(
 def prepared(given: Tensor, about: Mapping[str, Any]) -> Tensor:
     """Rows as the data have them, as the network takes them. Refused where their shape differs.
 
-    Images: pixels (batch, channels, height, width), 0 to 255. Audio: clips (batch, samples), full scale 32768.
+    Images: pixels (batch, channels, height, width), 0 to 255. Audio: clips (batch, samples), full scale 32768. Tables:
+    cells (batch, fields + dense) float64, categories as `data.sources.cells.key_of` has them, NaN where one is missing.
     """
     inputs = inputs_of(about)
     x = inputs.make({inputs.reads[0]: given}, {})
@@ -79,6 +81,8 @@ def _child(about: Mapping[str, Any]) -> nn.Module:
     for key, value in {**about["options"], **about["facts"]}.items():
         if isinstance(value, int) and value > LARGEST:
             raise ValueError(f"{key} is {value}")
+        if key == "fields" and (large := [name for name, size in value if size > LARGEST_FIELD]):
+            raise ValueError(f"field {large[0]!r} is too large")
     fact = {key: tuple(value) if isinstance(value, list) else value for key, value in about["facts"].items()}
     if "task" not in fact:  # what an older file leaves out; what it says, its network was built by
         fact = facts_of(about["shape"]) | fact

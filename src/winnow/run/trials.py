@@ -14,8 +14,10 @@ from typing import Any
 import torch
 
 from winnow.config.params import Params
+from winnow.core.example import row_of
 from winnow.run import files
 from winnow.run.fingerprint import fingerprint
+from winnow.run.networks import example_of
 from winnow.run.progress import Shown
 from winnow.run.work import Work
 from winnow.tracking import state_folder
@@ -134,6 +136,7 @@ def _logged(model: Path, params: Params) -> dict[str, Any]:
         "files": [model],
         "arguments": {"file": model.name, "space": params.space.code, "task": params.task},
         "input_shape": about["shape"],
+        **({} if (row := row_of(example_of(about["facts"]))) is None else {"example": row}),
         "details": {"architecture": about["digest"]},
     }
 

@@ -10,19 +10,24 @@ from winnow.core.errors import Refused, blamed
 from winnow.core.space import Space
 from winnow.spaces.auto import auto
 from winnow.spaces.darts import darts
+from winnow.spaces.interactions import interactions
 from winnow.spaces.mobile import mobile
 from winnow.spaces.nas_bench_201 import nas_bench_201
 from winnow.spaces.ofa import ofa
 
 SPACES: dict[str, Callable[..., Space]] = {
     "darts": darts,
+    "interactions": interactions,
     "mobile": mobile,
     "nas_bench_201": nas_bench_201,
     "ofa": ofa,
 }
 
 # What a builder may be told of the data and of what its network is for; all else that it takes is an option
-FACTS = ("classes", "image_channels", "image_size", "image_height", "image_width", "final", "auxiliary")
+FACTS = (
+    *("classes", "image_channels", "image_size", "image_height", "image_width", "fields", "dense"),
+    *("final", "auxiliary"),
+)
 
 AUTO = "auto"  # none of winnow's own: a user's network, whose values are those that it has
 

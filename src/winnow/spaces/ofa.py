@@ -12,7 +12,7 @@ from winnow.holes.depth import Depth
 from winnow.holes.elastic import Conv, Norm
 from winnow.holes.transformed import TransformedDepthwise
 from winnow.nn.blocks import Residual, SqueezeExcite
-from winnow.spaces.options import positive
+from winnow.spaces.options import positive, sizes
 
 UNITS = (  # output channels, stride, activation, squeeze and excite
     (24, 2, nn.ReLU, False),
@@ -50,7 +50,7 @@ def ofa(
     if not isinstance(width, int | float) or not 0 < width < math.inf:
         raise ValueError(f"width takes a positive number, not {width!r}")
     opened = {"kernels": kernels, "ratios": ratios, "depths": depths}
-    kernels, ratios, depths = (_sizes(name, given) for name, given in opened.items())
+    kernels, ratios, depths = (sizes(name, given) for name, given in opened.items())
     halvings = iter([1] * (HALVINGS - min(HALVINGS, (side // 4).bit_length() - 1)) + [2] * HALVINGS)
 
     def channels(published: int) -> int:
@@ -122,11 +122,3 @@ def _block(
         layers.append(SqueezeExcite(Conv(middle, hidden, bias=True), Conv(hidden, middle, bias=True)))
     body = nn.Sequential(*layers, Conv(middle, c_out), nn.BatchNorm2d(c_out))
     return Residual(body) if stride == 1 and c_in == c_out else body
-
-
-def _sizes(name: str, given: Sequence[int]) -> tuple[int, ...]:
-    """Different whole numbers, smallest first. ValueError, with the option's name, on anything else."""
-    whole = isinstance(given, list | tuple) and all(isinstance(n, int) and not isinstance(n, bool) for n in given)
-    if not whole or not given or min(given) < 1 or len(set(given)) < len(given):
-        raise ValueError(f"{name} takes a list of different whole numbers of 1 or more, not {given!r}")
-    return tuple(sorted(given))

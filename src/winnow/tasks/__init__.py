@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the names are known without torch
 TASKS = {  # imported when asked for
     "image_classification": "winnow.tasks.classify:IMAGES",
     "audio_classification": "winnow.tasks.audio:AUDIO",
+    "clicks": "winnow.tasks.clicks:CLICKS",
 }
 
 

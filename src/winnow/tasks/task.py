@@ -100,6 +100,7 @@ class Task:
     measure: Callable[[Sequence[Tensor], Sequence[Tensor]], dict[str, float]]  # outputs and answers, batch by batch
     each: Callable[[Tensor, Tensor], Tensor] | None = None  # by row; its mean is the first metric, percent of one
     described: Callable[[Facts], str] = lambda facts: ""  # the data in words
+    noted: Callable[[Mapping[str, Columns], Facts], Sequence[str]] = lambda tables, facts: ()  # of the splits, by name
     told: Callable[[Sequence[Tensor], Tensor, Facts], dict[str, Any]] = lambda outputs, answers, facts: {}
     pictures: Mapping[str, Picture] = field(default_factory=dict)
     reduced: Callable[..., Split] | None = None  # (split, resolution, samples, generator): cheaper training data

@@ -73,7 +73,10 @@ def _log(model: Any, event: dict[str, Any], run_id: str, step: int, tags: dict[s
 
     shape = (2, *event["input_shape"])  # a batch of one would be exported as always one
     seed = int.from_bytes(hashlib.sha256(repr(shape).encode()).digest()[:4])
-    example = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    if "example" in event:
+        example = np.array([event["example"]] * 2, np.float32)
+    else:
+        example = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
     needed = [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in ("torch", "numpy", "mlflow")]
     return Model.log(
         artifact_path=None, name=event["name"], flavor=mlflow.pytorch, run_id=run_id, pytorch_model=model,

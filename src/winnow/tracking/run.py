@@ -78,6 +78,7 @@ class Run:
         files: Sequence[Path | str],
         input_shape: Sequence[int],
         *,
+        example: Sequence[Any] | None = None,
         arguments: Mapping[str, Any] | None = None,
         details: Mapping[str, Any] | None = None,
         register: bool = True,
@@ -87,7 +88,8 @@ class Run:
         """A trained model, logged without pickle and registered as `tracking.registered_model`.
 
         The shipper calls `build`, "package.module:function", as `function(folder, **arguments)` with a folder that
-        holds copies of `files` by their names; it returns an `nn.Module`. `input_shape` is one input's, without batch.
+        holds copies of `files` by their names; it returns an `nn.Module`. `input_shape` is one input's, without batch;
+        `example` such an input as nested lists, where noise is none.
         `details` (size, architecture) are shown on the model's page.
         """
         if self._spool:
@@ -95,6 +97,7 @@ class Run:
             registered = self._registered_model if register else ""
             what = {"build": build, "arguments": dict(arguments or {}), "files": kept, "search_path": sys.path}
             shown = {"name": name, "input_shape": list(input_shape), "details": dict(details or {})}
+            shown |= {} if example is None else {"example": list(example)}
             self.models += 1
             self._write("model", **what, **shown, register=registered, alias=alias)
 

@@ -1,6 +1,6 @@
 """A model for others: ONNX that was checked against PyTorch, the weights, the architecture, and where all came from.
 
-export/model.onnx          images (batch, channels, height, width), prepared as `stage.model` says → logits
+export/model.onnx          images (batch, channels, height, width) or rows, as `run.model.prepared` makes them → logits
 export/model.safetensors   the same network; three lines of winnow load it
 export/architecture.json   its decisions
 export/export.json         how far the two were apart, on what, and the whole chain of `winnow why`
@@ -25,20 +25,23 @@ from torch import Tensor, nn
 
 import winnow
 from winnow.core.errors import Refused, blamed, told
+from winnow.core.example import Example, noise, zeros
 from winnow.data.loaders import open_split
 from winnow.data.storage import read_manifest
 from winnow.run import files
 from winnow.run.model import load_model, prepared
+from winnow.run.networks import example_of
 from winnow.run.revision import commit_of, md5_of
 from winnow.system.extra import needed
 from winnow.tasks import USUAL, task_named
 from winnow.trust.origin import METADATA
 from winnow.trust.why import why
 
-INPUT, OUTPUT = "images", "logits"
+OUTPUT = "logits"
 LARGEST_ERROR = 1e-3  # of a logit; what float32 in another order makes is about 1e-5
 BATCHES = (1, 7, 64)  # sizes that are fed in turn: the batch is dynamic, or the check fails
 SAMPLE = 256  # images of noise where there is no test split
+DATA = ("mean", "std", "classes", "fields", "dense", "vocabulary", "buckets")  # of what the data have, to feed it by
 
 
 def export(path: Path, folder: Path, out: Path, space: str | None = None) -> dict[str, Any]:
@@ -50,7 +53,7 @@ def export(path: Path, folder: Path, out: Path, space: str | None = None) -> dic
     onnx, runtime = needed("onnx"), needed("onnxruntime")
     needed("onnxscript")
     model, about = load_model(path, space)
-    x, checked_on = _inputs(folder, about)
+    x, answers, checked_on = _inputs(folder, about)
     told = _told(path, folder, about)
     with tempfile.TemporaryDirectory() as passing:
         made = Path(passing)
@@ -62,21 +65,20 @@ def export(path: Path, folder: Path, out: Path, space: str | None = None) -> dic
         onnx.helper.set_model_props(loaded, {METADATA: json.dumps(embedded, sort_keys=True)})
         onnx.checker.check_model(loaded, full_check=True)
         onnx.save(loaded, str(made / "model.onnx"))
-        error, agreeing = compare(model, made / "model.onnx", x, runtime)
+        expected, found = both(model, made / "model.onnx", x, runtime)
+        error = float((found - expected).abs().max())
         if not error <= LARGEST_ERROR:
             raise Refused(f"the ONNX model is {error:.3g} away from PyTorch, more than {LARGEST_ERROR}: not exported")
         result = {
             "max_error": error,
-            "agreeing": agreeing,
+            **_agreement(about, expected, found, answers),
             "images": len(x),
             "checked_on": checked_on,
             "opset": loaded.opset_import[0].version,
             "versions": {n: importlib.metadata.version(n) for n in ("torch", "onnx", "onnxscript", "onnxruntime")},
             "model_md5": told["model_md5"],
             "onnx_md5": md5_of(made / "model.onnx"),
-            "mean": about["mean"],
-            "std": about["std"],
-            "classes": about["classes"],
+            **{key: about[key] for key in DATA if key in about},
             "why": [asdict(step) for step in why(path, folder)],
         }
         _put(made / "model.onnx", out / "model.onnx")
@@ -87,10 +89,10 @@ def export(path: Path, folder: Path, out: Path, space: str | None = None) -> dic
     return result
 
 
-def compare(model: nn.Module, path: Path, x: Tensor, runtime: Any) -> tuple[float, float]:
-    """The largest difference of a logit, and the share of images with the same first class, over batches of any size.
+def both(model: nn.Module, path: Path, x: Tensor, runtime: Any) -> tuple[Tensor, Tensor]:
+    """What PyTorch and ONNX answer to each row, over batches of any size.
 
-    `x` (images, channels, height, width) as the network takes it; `runtime` is onnxruntime.
+    `x` (rows, ...) as the network takes it; `runtime` is onnxruntime.
     """
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
@@ -101,28 +103,42 @@ def compare(model: nn.Module, path: Path, x: Tensor, runtime: Any) -> tuple[floa
             f"not exported: the ONNX model takes batches of {size} only, as something in forward makes a number of the "
             "batch size (len(x), affine_grid, ...); write it with x.shape[0], or take another layer"
         )
-    largest, same, start, turn = 0.0, 0, 0, 0
+    answers: list[tuple[Tensor, Tensor]] = []
+    start, turn = 0, 0
     while start < len(x):
         batch = x[start : start + BATCHES[turn % len(BATCHES)]]
         with torch.no_grad(), blamed(f"the network, given a batch of {len(batch)}"):
             expected = model(batch)
         try:
-            found = torch.from_numpy(session.run([OUTPUT], {INPUT: batch.numpy()})[0])
+            found = torch.from_numpy(session.run([OUTPUT], {session.get_inputs()[0].name: batch.numpy()})[0])
         except Exception as error:  # of onnxruntime, which has a dozen kinds without a common one
             raise Refused(f"not exported: the ONNX model does not run by {len(batch)}: {told(error)}") from error
-        largest = max(largest, float((found - expected).abs().max()))
-        same += int((found.argmax(1) == expected.argmax(1)).sum())
+        answers.append((expected, found))
         start, turn = start + len(batch), turn + 1
-    return largest, same / len(x)
+    one, other = zip(*answers, strict=True)
+    return torch.cat(one), torch.cat(other)
+
+
+def _agreement(about: Mapping[str, Any], expected: Tensor, found: Tensor, answers: Tensor | None) -> dict[str, Any]:
+    """The share of rows with the same first class, where there are several; with answers, what the task measures."""
+    told: dict[str, Any] = {}
+    if expected.dim() == 2 and expected.shape[1] > 1:
+        told["agreeing"] = float((found.argmax(1) == expected.argmax(1)).double().mean())
+    if answers is not None:
+        task = task_named(about.get("task", USUAL))
+        sides = {name: task.measure([each], [answers]) for name, each in (("pytorch", expected), ("onnx", found))}
+        told["measured"] = {key: {name: side[key] for name, side in sides.items()} for key in task.metrics}
+    return told
 
 
 def _as_onnx(model: nn.Module, about: Mapping[str, Any]) -> Any:
-    example = (torch.zeros(2, *about["shape"]),)  # a batch of one would be taken for always one
+    example = (zeros(_example(about), 2).clone(),)  # a batch of one would be taken for always one
+    name = "images" if len(about["shape"]) == 3 else "rows"
     batch = torch.export.Dim("batch", min=1)
     try:
         with _quiet():
             return torch.onnx.export(
-                model, example, dynamo=True, dynamic_shapes=({0: batch},), input_names=[INPUT], output_names=[OUTPUT]
+                model, example, dynamo=True, dynamic_shapes=({0: batch},), input_names=[name], output_names=[OUTPUT]
             )
     except torch.onnx.OnnxExporterError as error:
         raise Refused(f"not exported: {_reason(error)}") from error
@@ -157,16 +173,20 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def _inputs(folder: Path, about: Mapping[str, Any]) -> tuple[Tensor, str]:
-    """What the network takes, and what it is in words: the test split where the model's own is here, else noise."""
+def _example(about: Mapping[str, Any]) -> Example:
+    return example_of(about["facts"]) if "facts" in about else tuple(about["shape"])
+
+
+def _inputs(folder: Path, about: Mapping[str, Any]) -> tuple[Tensor, Tensor | None, str]:
+    """What the network takes, its answers, and what it is in words: the model's own test split, else noise."""
     told = about.get("provenance", {}).get("data", {}).get("splits", {}).get("test")
     task, splits = about.get("task", USUAL), folder / files.SPLITS
     if (splits / "manifest.json").is_file() and read_manifest(splits)["task"] == task:
         test = open_split(splits, "test", task_named(task), stage="evaluate")  # of a network that is finished
         if told in (None, test.digest) and test.facts["shape"] == about["shape"]:
-            return prepared(test.columns[test.inputs.reads[0]], about), f"test split {test.digest}"
-    noise = torch.randn(SAMPLE, *about["shape"], generator=torch.Generator().manual_seed(0))
-    return noise, f"{SAMPLE} images of noise: the model's test split is not here"
+            return prepared(test.columns[test.inputs.reads[0]], about), test.answers, f"test split {test.digest}"
+    made = noise(_example(about), torch.Generator().manual_seed(0), SAMPLE).contiguous()
+    return made, None, f"{SAMPLE} images of noise: the model's test split is not here"
 
 
 def _told(path: Path, folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:

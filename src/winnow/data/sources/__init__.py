@@ -7,7 +7,7 @@ from typing import Any
 from winnow.core.dotted import function_at
 from winnow.core.errors import Refused, blamed
 from winnow.data.source import Options, Source, checked
-from winnow.data.sources import audio_parquet, cifar10, cifar100, digits, image_folder, parquet, svhn
+from winnow.data.sources import audio_parquet, cifar10, cifar100, digits, image_folder, parquet, svhn, table_parquet
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "digits": digits.digits,
@@ -17,6 +17,7 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "svhn": svhn.svhn,
     "image_folder": image_folder.image_folder,
     "audio_parquet": audio_parquet.audio_parquet,
+    "table_parquet": table_parquet.table_parquet,
 }
 
 

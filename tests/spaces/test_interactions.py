@@ -1,0 +1,75 @@
+"""Space interactions: as large as published branches make it, and open in size without a weight out of place."""
+
+import re
+
+import pytest
+import torch
+
+from winnow.core.errors import Refused
+from winnow.measure.cost import params
+from winnow.spaces import build
+from winnow.train.seeds import seeded
+
+FIELDS = [("user", 30), ("item", 20), ("hour", 26)]
+
+
+def space(**options):
+    with seeded(0):
+        return build("interactions", options, fields=FIELDS, dense=["price"])
+
+
+def test_it_has_as_many_networks_as_its_genes_allow():
+    assert space().count() == 10_905  # 3 * 2 * 4 * 7 * 13 * 5, less 15 with all branches off
+    assert space(pairs=[["user", "item"], ["price", "item"]]).count() == 15 * (728 * 4 - 1)
+    assert space(embedding=[16]).count() == 10_905 // 3
+
+
+def test_a_branch_that_is_off_has_no_parameters_and_no_gradient():
+    whole = space(widths=[8], depths=[1], hidden=[8])
+    alone = {"embedding": 8, "fusion": "sum", "branches": ("inner",)}
+    linear, table = 30 + 20 + 26 + 1 + 1, (30 + 20 + 26 + 1) * 8
+    assert params(whole.derive(alone)) == linear + table + 6 + 1  # six pairs, and the bias of their logit
+    x = torch.tensor([[2.0, 3.0, 4.0, 0.5]])
+    whole(x, alone).sum().backward()
+    touched = {name for name, p in whole.named_parameters() if p.grad is not None}
+    assert all(re.search("embeddings|linear|sum.0.candidates.inner", name) for name in touched)
+
+
+def test_a_smaller_embedding_is_the_beginning_of_a_larger_one():
+    whole = space()
+    arch = {"embedding": 16, "fusion": "linear", "branches": ("cross",), "cross": "v2x1"}
+    child = whole.derive(arch)
+    table = whole.model.embeddings.whole.weight
+    assert torch.equal(child.embeddings.weight, table[:, :16])
+    whole(torch.tensor([[2.0, 3.0, 4.0, 0.5]]), arch).sum().backward()
+    assert table.grad[:, :16].any()
+    assert not table.grad[:, 16:].any()
+
+
+def test_pairs_are_those_that_are_named():
+    whole = space(pairs=[["item", "user"], ["hour", "price"]], embedding=[8])
+    assert whole.decisions["pairs"].options == ("user*item", "hour*price")
+    arch = {"fusion": "sum", "branches": ("pairs",), "pairs": ("user*item",)}
+    child = whole.derive(arch).eval()
+    x = torch.tensor([[2.0, 3.0, 4.0, 0.5]])
+    e, tail = child.embeddings(x), child.fusion[0][0][0][1]
+    expected = child.linear(x) + tail((e[:, 0] * e[:, 1]).sum(-1, keepdim=True))
+    torch.testing.assert_close(child(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"embedding": [0]}, "embedding takes a list of different whole numbers of 1 or more, not [0]"),
+        ({"widths": []}, "widths takes a list"),
+        ({"pairs": [["user", "usr"]]}, "pairs names 'usr', and the fields are user, item, hour, price"),
+        ({"pairs": [["user", "user"]]}, "pairs takes different fields, each pair once, not ['user', 'user']"),
+        ({"pairs": "some"}, "pairs takes 'all', or a list of pairs like [a, b], not 'some'"),
+        ({"dropout": 1.0}, "dropout takes 0 to less than 1, not 1.0"),
+        ({"fields": [("a", 3)], "dense": []}, "fields interact, and there is one alone: 'a'"),
+        ({"layer": [1]}, "has no option 'layer'"),
+    ],
+)
+def test_what_cannot_be_built_is_a_sentence(options, said):
+    with pytest.raises(Refused, match=re.escape(said)):
+        space(**options)

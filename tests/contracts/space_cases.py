@@ -22,6 +22,7 @@ from winnow.spaces import build
 
 CELLS = 180 * 7**8  # architectures of one DARTS cell: two of 2, 3, 4, 5 edges, seven operations each
 RESTRICTED = 180 * 2**8
+CREAM = {"layers": (2, 1, 1, 1, 1)}
 OFA = {"kernels": (3, 5), "ratios": (2, 3), "depths": (1, 2)}
 
 
@@ -186,6 +187,7 @@ CASES = {
     "darts s4": _darts(RESTRICTED**2, candidates="s4"),
     "darts for imagenet": _darts(CELLS**2, stem="imagenet", shape=(2, 16, 16)),
     "mobile": of("mobile", {"width": 0.25}, {"width": 0.5, "final": True}, 4**20, reached=20, shape=(2, 16, 16)),
+    "cream": of("cream", {"width": 0.25, **CREAM}, {"width": 0.75, **CREAM}, 6**6, reached=6, shape=(2, 16, 16)),
     "ofa": of("ofa", {"width": 0.25, **OFA}, {"width": 0.75, **OFA}, (2 * 2 + (2 * 2) ** 2) ** 5),
     "interactions": _table(2 * 3 * (2 * 4 * 3 * 3 - 1), embedding=[2, 3]),
     "interactions of one size": _table(3 * (2 * 4 * 3 * 3 * 2**6 - 1), embedding=[3], pairs="all"),

@@ -64,6 +64,7 @@ def cells(name: str = "nas_bench_201", seed: int = 0, **options: object) -> Spac
         "nas_bench_201": {"channels": 4, "cells": 1},
         "darts": {"channels": 4, "layers": 3},
         "mobile": {"width": 0.1},
+        "cream": {"width": 0.25, "layers": (1, 1, 1, 1, 1)},
         "ofa": {"width": 0.25, "kernels": (3, 5), "ratios": (2, 3), "depths": (1, 2)},
     }
     with torch.random.fork_rng(devices=()):

@@ -55,6 +55,7 @@ def test_a_published_space_takes_the_facts_it_has_a_name_for(name):
         "darts": {"channels": 2, "layers": 3},
         "mobile": {"width": 0.25},
         "nas_bench_201": {"cells": 1},
+        "cream": {"width": 0.25, "layers": [1, 1, 1, 1, 1]},
         "ofa": {"width": 0.25, "depths": [1]},
     }[name]
     space = build(name, small, **FACTS)
@@ -76,8 +77,8 @@ def test_a_dotted_path_builds_a_users_space(mine):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("dart", r"no space 'dart': known are darts, mobile, nas_bench_201.*; did you mean 'darts'\?"),
-        ("nope", r"known are darts, mobile, nas_bench_201, ofa, auto, and 'my_package.my_module:build'$"),
+        ("dart", r"no space 'dart': known are cream, darts, mobile, nas_bench_201.*; did you mean 'darts'\?"),
+        ("nope", r"known are cream, darts, mobile, nas_bench_201, ofa, auto, and 'my_package.my_module:build'$"),
         ("my_package.elsewhere:build", "no module 'my_package.elsewhere' beside params.yaml or on PYTHONPATH"),
         ("my_package.needs_more:build", "No module named 'a_module_nobody_has'\n.*, line 1: import a_module"),
         ("my_package.my_module:nothing", "module 'my_package.my_module' has no function 'nothing'"),

@@ -126,7 +126,7 @@ PAIRS = [
 METHODS_OF = {s: [m for t, m in PAIRS if t == s] for s, _ in PAIRS}
 
 
-QUICK = ("darts", "spos", "trials", "training_free", "fair")  # the others leave what darts leaves
+QUICK = ("darts", "spos", "trials", "training_free", "fair", "cream")  # the others leave what darts leaves
 
 
 @pytest.mark.parametrize("strategy", [s if s in QUICK else pytest.param(s, marks=pytest.mark.slow) for s in METHODS_OF])

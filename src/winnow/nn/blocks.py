@@ -64,6 +64,12 @@ def _quarters(x: Tensor) -> Tensor:
     return torch.stack([torch.stack([r[..., :width].mean((2, 3)), r[..., -width:].mean((2, 3))], -1) for r in rows], -2)
 
 
+def conv_norm(c_in: int, c_out: int, kernel: int, stride: int, groups: int = 1) -> tuple[nn.Module, nn.Module]:
+    """A convolution that keeps the side at stride 1, without a bias, and its BatchNorm."""
+    conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return conv, nn.BatchNorm2d(c_out)
+
+
 class Residual(nn.Module):
     """What `body` makes of an input, added to that input."""
 

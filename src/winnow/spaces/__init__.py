@@ -9,6 +9,7 @@ from winnow.core.dotted import function_at
 from winnow.core.errors import Refused, blamed
 from winnow.core.space import Space
 from winnow.spaces.auto import auto
+from winnow.spaces.cream import cream
 from winnow.spaces.darts import darts
 from winnow.spaces.interactions import interactions
 from winnow.spaces.mobile import mobile
@@ -16,6 +17,7 @@ from winnow.spaces.nas_bench_201 import nas_bench_201
 from winnow.spaces.ofa import ofa
 
 SPACES: dict[str, Callable[..., Space]] = {
+    "cream": cream,
     "darts": darts,
     "interactions": interactions,
     "mobile": mobile,

@@ -11,7 +11,7 @@ from winnow.core.space import Space
 from winnow.holes.depth import Depth
 from winnow.holes.elastic import Conv, Norm
 from winnow.holes.transformed import TransformedDepthwise
-from winnow.nn.blocks import Residual, SqueezeExcite
+from winnow.nn.blocks import Residual, SqueezeExcite, conv_norm
 from winnow.spaces.options import positive, sizes
 
 UNITS = (  # output channels, stride, activation, squeeze and excite
@@ -57,7 +57,7 @@ def ofa(
         return to_eight(published * width)
 
     c_last = channels(STEM)
-    layers: list[nn.Module] = [*_conv(image_channels, c_last, 3, next(halvings)), nn.Hardswish(), _fixed(c_last)]
+    layers: list[nn.Module] = [*conv_norm(image_channels, c_last, 3, next(halvings)), nn.Hardswish(), _fixed(c_last)]
     for unit, (published, stride, activation, excite) in enumerate(UNITS, 1):
         c_out, blocks = channels(published), []
         for number in range(1, max(depths) + 1):
@@ -67,7 +67,7 @@ def ofa(
             blocks.append(_block(c_last, c_out, ratio, kernel, first, activation, excite))
             c_last = c_out
         layers.append(Depth(f"unit{unit}/depth", blocks, depths))
-    layers += [*_conv(c_last, channels(LAST), 1, 1), nn.Hardswish(), nn.AdaptiveAvgPool2d(1)]
+    layers += [*conv_norm(c_last, channels(LAST), 1, 1), nn.Hardswish(), nn.AdaptiveAvgPool2d(1)]
     layers += [nn.Conv2d(channels(LAST), channels(HEAD), 1, bias=False), nn.Hardswish(), nn.Flatten()]
     network = AsPublished(*layers, nn.Dropout(0.1), nn.Linear(channels(HEAD), classes))
     network.reset_parameters()
@@ -98,15 +98,10 @@ def to_eight(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def _conv(c_in: int, c_out: int, kernel: int, stride: int, groups: int = 1) -> tuple[nn.Module, nn.Module]:
-    conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return conv, nn.BatchNorm2d(c_out)
-
-
 def _fixed(channels: int) -> nn.Module:
     """The block before the units, which nothing opens: depthwise 3 x 3, then pointwise."""
     return Residual(
-        nn.Sequential(*_conv(channels, channels, 3, 1, channels), nn.ReLU(), *_conv(channels, channels, 1, 1))
+        nn.Sequential(*conv_norm(channels, channels, 3, 1, channels), nn.ReLU(), *conv_norm(channels, channels, 1, 1))
     )
 
 

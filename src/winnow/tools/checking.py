@@ -49,6 +49,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {  # options under which a space takes 
     "nas_bench_201": {"channels": 4, "cells": 1},
     "darts": {"channels": 4, "layers": 3},
     "mobile": {"width": 0.1},
+    "cream": {"width": 0.25, "layers": [1, 1, 1, 1, 1]},
     "ofa": {"width": 0.25, "depths": [1, 2]},
 }
 EVIDENCE = {"event", "decision", "option", "accuracy", "loss", "score", "kept"}

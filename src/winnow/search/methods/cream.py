@@ -36,6 +36,7 @@ def cream(
     lessons: Positive = 6,
     matching_lr: Rate = 1e-4,
     rows: Positive = 4,
+    judge: bool = True,
 ) -> Found:
     """Train one uniform path a batch, taught by one of the `size` best paths so far once `start` epochs are over.
 
@@ -49,7 +50,8 @@ def cream(
     of split arch instead of the batch it was trained on, and those on the board are judged anew every epoch; w is the
     sigmoid of the chosen entry's own degree, and a constant where the weights step; a lesson counts all weights of the
     path and moves none. Rows of all entries go through the network at once. Paths are uniform, as the authors' code
-    draws them. Leaves the board as shortlist. Refused where `start` leaves no epoch, or a batch has too few rows.
+    draws them. With `judge` two random paths are judged after every epoch. Leaves the board as shortlist.
+    Refused where `start` leaves no epoch, or a batch has too few rows.
     """
     begins = int(START * recipe.epochs) if start is None else start
     if begins >= recipe.epochs:
@@ -82,10 +84,8 @@ def cream(
 
         return step
 
-    def judged(epoch: int) -> dict[str, Architecture]:
-        return {"best": board.entries[0].architecture} if board else {}
-
-    train_children(bench, recipe, lesson, judged, begin=lambda epoch: school.refresh(), **course)
+    judged = {f"random_{i}": space.decide(uniform(rng(bench.seed, "judged", i))) for i in (1, 2)} if judge else {}
+    train_children(bench, recipe, lesson, lambda epoch: judged, begin=lambda epoch: school.refresh(), **course)
     return Found(space, shortlist=tuple(entry.architecture for entry in board.entries))
 
 

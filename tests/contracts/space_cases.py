@@ -186,6 +186,7 @@ CASES = {
     "darts s3": _darts(RESTRICTED**2, candidates="s3"),
     "darts s4": _darts(RESTRICTED**2, candidates="s4"),
     "darts for imagenet": _darts(CELLS**2, stem="imagenet", shape=(2, 16, 16)),
+    "macro": of("macro", {"width": 0.125}, {"width": 0.25}, 3**8, reached=8),
     "mobile": of("mobile", {"width": 0.25}, {"width": 0.5, "final": True}, 4**20, reached=20, shape=(2, 16, 16)),
     "cream": of("cream", {"width": 0.25, **CREAM}, {"width": 0.75, **CREAM}, 6**6, reached=6, shape=(2, 16, 16)),
     "ofa": of("ofa", {"width": 0.25, **OFA}, {"width": 0.75, **OFA}, (2 * 2 + (2 * 2) ** 2) ** 5),

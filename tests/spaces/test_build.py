@@ -53,6 +53,7 @@ def mine(tmp_path, monkeypatch):
 def test_a_published_space_takes_the_facts_it_has_a_name_for(name):
     small = {
         "darts": {"channels": 2, "layers": 3},
+        "macro": {"width": 0.25},
         "mobile": {"width": 0.25},
         "nas_bench_201": {"cells": 1},
         "cream": {"width": 0.25, "layers": [1, 1, 1, 1, 1]},

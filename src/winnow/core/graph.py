@@ -29,11 +29,12 @@ class Graph:
 
     def paths(self) -> Iterator[tuple[Edge, ...]]:
         """Every way from an input to an output over edges other than `none`, each once."""
+        live = self.live()
 
         def onward(node: int) -> Iterator[tuple[Edge, ...]]:
             if node in self.outputs:
                 yield ()
-            for edge in self.live():
+            for edge in live:
                 if edge[0] == node:
                     yield from ((edge, *rest) for rest in onward(edge[1]))
 

@@ -12,6 +12,7 @@ from winnow.spaces.auto import auto
 from winnow.spaces.cream import cream
 from winnow.spaces.darts import darts
 from winnow.spaces.interactions import interactions
+from winnow.spaces.macro import macro
 from winnow.spaces.mobile import mobile
 from winnow.spaces.nas_bench_201 import nas_bench_201
 from winnow.spaces.ofa import ofa
@@ -20,6 +21,7 @@ SPACES: dict[str, Callable[..., Space]] = {
     "cream": cream,
     "darts": darts,
     "interactions": interactions,
+    "macro": macro,
     "mobile": mobile,
     "nas_bench_201": nas_bench_201,
     "ofa": ofa,

@@ -1,7 +1,9 @@
 """The cells of an architecture as graphs: what encodings and topology scores read."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 from winnow.core.decision import Value
 from winnow.core.errors import Refused
@@ -14,7 +16,7 @@ _NODE = re.compile(r"(normal|reduce)/(\d+)")
 
 
 def graphs(arch: Mapping[str, Value]) -> dict[str, Graph]:
-    """By cell type: "cell" in NAS-Bench-201, "normal" and "reduce" in DARTS, and the chain of blocks of `mobile`.
+    """By cell type: "cell" in NAS-Bench-201, "normal" and "reduce" in DARTS; the "chain" of blocks of mobile and macro.
 
     Told apart by the names of decisions, so that an architecture is enough. Refused where they are of no such space.
     """
@@ -29,7 +31,7 @@ def graphs(arch: Mapping[str, Value]) -> dict[str, Graph]:
     if not nodes:
         raise Refused(
             f"an architecture with decisions {', '.join(sorted(names)[:3])}… has no known cells: graphs are drawn of "
-            "nas_bench_201, darts and mobile"
+            "nas_bench_201, darts, mobile and macro"
         )
     found: dict[str, list] = {}
     for match in nodes:
@@ -42,3 +44,19 @@ def graphs(arch: Mapping[str, Value]) -> dict[str, Graph]:
 
 def _number(name: str) -> int:
     return int(name.rpartition("/")[2]) if name.rpartition("/")[2].isdigit() else -1
+
+
+def ways(arch: Mapping[str, Value]) -> dict[str, int]:
+    """Over the edge of each decision of a cell: how many ways lead from the cell's inputs to its last node.
+
+    Empty where there are no cells: in a chain there is one way.
+    """
+    found: dict[str, int] = {}
+    if set(arch) != _NB201 and not any(map(_NODE.fullmatch, arch)):
+        return found
+    for kind, graph in graphs(arch).items():
+        over = Counter(edge for path in replace(graph, outputs=graph.outputs[-1:]).paths() for edge in path)
+        for edge in graph.edges:
+            source, node, _ = edge
+            found[f"{node}<-{source}" if kind == "cell" else f"{kind}/{node}/{source}"] = over[edge]
+    return found

@@ -21,6 +21,7 @@ STRATEGIES = {
     "sandwich": f"{HERE}.sandwich:sandwich",
     "ofa": f"{HERE}.ofa:ofa",
     "cream": f"{HERE}.cream:cream",
+    "abs": f"{HERE}.abs:angle_based",
     "training_free": f"{HERE}.training_free:training_free",
     "trials": f"{HERE}.trials:trials",
 }

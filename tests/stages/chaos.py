@@ -42,6 +42,7 @@ ONE = {"tune.trials": 0, "retrain.seeds": [0]}
 RICH = {"retrain.ema": 0.9, "retrain.drop_path": 0.2, "retrain.cutout": 2, "retrain.auxiliary": 0.4}
 INHERITED = {"search.strategy": "spos", "select.methods": ["evolution"], "retrain.from": "inherited"}
 TRIALS = {"search.strategy": "trials", "search.trials.count": 6, "search.trials.training.epochs": 1}
+SHRINK = {"first": 1, "later": 1, "until": 100, "children": 10, "drop": 4}
 SELECTIONS = {"search.epochs": 2, "select.methods": ["perturbation", "evolution", "likeliest", "magnitude"]}
 
 
@@ -81,6 +82,7 @@ CASES = [
             "unas": {"search.unas.warmup": 1},
             "subset": {"search.subset.weights": "alternating"},
             "spos": {"select.methods": ["evolution"]},
+            "abs": {"select.methods": ["evolution"], **{f"search.abs.{name}": n for name, n in SHRINK.items()}},
         }.items()
     ),
     Case("search trials", "search", ("prepare",), {**TRIALS, "select.methods": ["best"]}),

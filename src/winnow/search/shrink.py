@@ -137,7 +137,7 @@ def shrinking(
     """
     space = bench.space
     live: dict[str, list[Option]] = {name: list(d.options) for name, d in space.decisions.items()}
-    bench.keeper.add(live=live)
+    bench.keeper.add(shrunk=live)  # a chain of searches has a `live` of its own
 
     def lesson(epoch: int) -> Step:
         view = space.within(live)

@@ -39,7 +39,8 @@ class Strategy:
     `between(space, objective, draws, *, own options)` gives the steps that perturbation trains on with, after some
     decisions. `objection(run, *, own options)` says why these options mean nothing in a `Run`, or None. `watched`:
     whether its logits move while it trains, so that signs of collapse mean something. `short` are options under which
-    a few of its steps can be timed. Functions that take own options take those that they name.
+    a few of its steps can be timed, and problems of a few networks be searched. Functions that take own options take
+    those that they name.
     """
 
     search: Callable[..., Found]

@@ -143,13 +143,13 @@ def sizes_of_images(space: Space, batches: list) -> Sizes:
 
 def _found(record: Strategy, space: Space, recipe: Recipe = RECIPE, keeper: Keeper | None = None) -> Found:
     bench = _bench(record.formed(space, {}), batches(seed=1), batches(seed=2), keeper=keeper or Keeper())
-    return record.run(bench, recipe, {})
+    return record.run(bench, recipe, dict(record.short))
 
 
 def _leaves(record: Strategy) -> None:
     space, watch = planted(), Told()
     bench = replace(_bench(record.formed(space, {}), batches(seed=1), batches(seed=2)), watch=watch)
-    found = record.run(bench, replace(RECIPE, epochs=9), {})
+    found = record.run(bench, replace(RECIPE, epochs=9), dict(record.short))
     if not isinstance(found, Found):
         raise Broken(f"it returns a {type(found).__name__}, not winnow.Found")
     if found.space.model is not bench.space.model:

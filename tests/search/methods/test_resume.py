@@ -46,6 +46,7 @@ OPTIONS = {
     "subset": {"weights": "resampled", "draws": 2},
     "ofa": {"epochs": 5},  # four phases
     "cream": {"rows": 2, "lessons": 3, "size": 2},
+    "abs": {"first": 1, "later": 1, "until": 2, "drop": 1, "children": 5, "refresh": 1},
 }
 
 

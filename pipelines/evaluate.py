@@ -1,7 +1,7 @@
 """Stage evaluate: reads retrained models, opens `test` once; writes model.safetensors, evaluate.json, report.html.
 
-The retrained models are what is delivered. Whether the search helped is told by networks of their own, found and random
-ones trained alike: `controls` trains them, `verdict` compares.
+The retrained models are what is delivered. Whether the search helped, and what it lost against a baseline, is told by
+networks of their own, trained alike: `run.judged` compares them.
 """
 
 if __name__ == "__main__":  # a script's folder heads the path, where select.py would hide the standard library's
@@ -9,8 +9,8 @@ if __name__ == "__main__":  # a script's folder heads the path, where select.py 
 
     sys.path.pop(0)
 
+import re
 import shutil
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,27 +22,26 @@ from torch import Tensor, nn
 from winnow.config.params import Params
 from winnow.core.architecture import Architecture
 from winnow.core.example import row_of
-from winnow.core.space import Space
 from winnow.data.loaders import Split
 from winnow.look.style import to_bytes
+from winnow.look.tradeoff import tradeoff
 from winnow.measure import cost
-from winnow.measure.judgement import mean_interval
 from winnow.measure.latency import busy, latency_over_time
 from winnow.pipelines import search, select
 from winnow.run import files, tested
 from winnow.run.answers import packed
-from winnow.run.children import initial
-from winnow.run.compared import compared
-from winnow.run.controls import check_comparison, controls
-from winnow.run.draw import draw_architecture
-from winnow.run.limits import Limits
+from winnow.run.beside import over_seeds
+from winnow.run.controls import check_comparison
+from winnow.run.draw import draw_architecture, save
+from winnow.run.headline import spread
+from winnow.run.judged import judged
 from winnow.run.model import load_model
-from winnow.run.report import spread, write_report
-from winnow.run.searches import other_finds, random_find
-from winnow.run.verdict import Alike, nothing_compared, rival, verdict
+from winnow.run.report import write_report
+from winnow.run.tradeoff import cost_of, points
+from winnow.run.verdict import verdicts
 from winnow.run.work import Work, final_space, working
 from winnow.system.machine import usable_cores
-from winnow.train.building import fresh, laid
+from winnow.train.building import laid
 
 ACCURACY = {  # names of reports/evaluate.json where the metric is accuracy
     **{f"score_{name}": f"accuracy_{name}" for name in ("mean", "sd", "ci_low", "ci_high")},
@@ -63,12 +62,18 @@ def main(params: Params, folder: Path) -> None:
         space = final_space(params, folder)
         arch = files.read_architecture(folder / files.ARCHITECTURE, space, params.space.name)
         models = [_retrained(work, arch, seed) for seed in params.retrain.seeds]
-        told, test = _compared(work, space, arch)
+        compared = judged(work, arch, search.main, select.main)
+        told, test = compared.told, compared.test
         found = [tested.outputs(model, test, params.evaluate.batch) for model in models]
+        costs = _latencies([models[0], *compared.models.values()], test, work)
+        for row, latency in zip(told["against"], costs[1:], strict=True):
+            row |= latency
         result = {
             **_scores(work, found, test),
             **told,
-            **_costs(models[0], test, work),
+            "params": cost.params(models[0]),
+            "macs": cost.macs(models[0], work.task.example(work.task.facts(test.facts))),
+            **costs[0],
             **work.task.told(found, test.answers.cpu(), test.facts),
             "architecture": arch.digest,
             "begins": params.begins,
@@ -96,125 +101,46 @@ def _retrained(work: Work, arch: Architecture, seed: int) -> nn.Module:
     return laid(model.to(work.device))
 
 
-def _compared(work: Work, space: Space, arch: Architecture) -> tuple[dict[str, Any], Split]:
-    """Found and random networks, trained alike and tested, as reports/evaluate.json has them; and the test split.
-
-    The test split is opened here, after everything is trained.
-    """
-    params, seeds = work.params, work.params.retrain.seeds
-    others = other_finds(work, arch, search.main, select.main)
-    random = controls(params, work.folder, (arch, *others))
-    if not random:
-        return {**nothing_compared(), **_controls(work, space, [], [])}, work.split("test")
-    sought = random_find(work, search.main, select.main)
-    groups = {
-        "found": [(arch, seed) for seed in seeds],
-        "others": [(other, seeds[0]) for other in others],
-        "controls": [(control, seeds[0]) for control in random],
-        "rival": [] if sought is None else [(sought, seed) for seed in seeds],
-    }
-    trained = list(dict.fromkeys(network for group in groups.values() for network in group))
-    with compared(work, trained) as paths:
-        test = work.split("test")
-        pairs = zip(trained, paths, strict=True)
-        judged = {network: _judged(work, space, *network, path, test) for network, path in pairs}
-    scores = {name: [judged[network][0] for network in group] for name, group in groups.items()}
-    counted = {name: [judged[network][1] for network in group] for name, group in groups.items()}
-    limits, metric = Limits.of(params, work.folder, space), work.task.first
-    answers = _stacked([*counted["found"], *counted["others"], *counted["controls"]])
-    alike = Alike(scores["found"], scores["others"], scores["controls"], answers, metric)
-    sides = (_stacked(counted["found"]), _stacked(counted["rival"])) if sought is not None else (None, None)
-    both = None if sides[0] is None else sides
-    result = {
-        **verdict(alike, params.evaluate.searches, limits.describe() if limits else ""),
-        "found_scores": scores["found"],
-        "finds": [each.digest for each in (arch, *others)],
-        "find_scores": alike.finds,
-        "limits": limits.describe() if limits else None,
-        **_controls(work, space, random, scores["controls"]),
-        "random_search": None
-        if sought is None
-        else rival(sought.digest, scores["found"], scores["rival"], both, metric),
-    }
-    return result, test
-
-
-def _stacked(counted: Sequence[Tensor | None]) -> Any:
-    """(networks, rows), or None where the metric is no mean over rows."""
-    kept = [each for each in counted if each is not None]
-    return torch.stack(kept).numpy() if kept else None
-
-
-def _judged(
-    work: Work, space: Space, arch: Architecture, seed: int, weights: Path, test: Split
-) -> tuple[float, Tensor | None]:
-    """The score of the network of these weights, and what each test row counts in it."""
-    model = fresh(space, arch, work.device, initial(seed))
-    files.load_state(model, files.read_tensors(weights, "evaluate")[0], weights)
-    found = tested.outputs(laid(model).eval(), test, work.params.evaluate.batch)
-    return tested.score(work.task, found, test), tested.counted(work.task, found, test)
-
-
-def _controls(work: Work, space: Space, random: list[Architecture], scores: list[float]) -> dict[str, Any]:
-    """The random networks as they were drawn, with their sizes."""
-    children = [space.derive(each).eval() for each in random]
-    params, macs = [cost.params(child) for child in children], [cost.macs(child, space.example) for child in children]
-    return {
-        "control_score_mean": statistics.fmean(scores) if scores else None,
-        "control_score_sd": _sd(scores),
-        "control_n": len(scores),
-        "control_scores": scores,
-        "controls": [each.digest for each in random],
-        "control_params": params,
-        "control_macs": macs,
-        "control_params_mean": statistics.fmean(params) if params else None,
-        "control_macs_mean": statistics.fmean(macs) if macs else None,
-    }
-
-
 def _scores(work: Work, found: Sequence[Tensor], test: Split) -> dict[str, Any]:
     """Of what is delivered, one value a seed, on the test rows."""
     task = work.task
     scores = [tested.score(task, each, test) for each in found]
-    interval = mean_interval(scores, (task.first.low, task.first.high))
     counted = [tested.counted(task, each, test) for each in found]
     right = [each.tolist() for each in counted if each is not None and each.dtype == torch.bool]
     return {
         "metric": task.metric,
         "goal": task.first.goal,
-        "score_mean": statistics.fmean(scores),
-        "score_sd": _sd(scores),
-        "n": len(scores),
-        "score_ci_low": interval.low if interval else None,
-        "score_ci_high": interval.high if interval else None,
-        "scores": scores,
+        **over_seeds(scores, task.first),
         "test_images": len(test),
         **({"right": packed(right)} if right else {}),
     }
 
 
-def _costs(model: nn.Module, test: Split, work: Work) -> dict[str, Any]:
+def _latencies(models: Sequence[nn.Module], test: Split, work: Work) -> list[dict[str, Any]]:
+    """Of each of `models`, measured by turns."""
     settings, cpu = work.params.evaluate, work.device.type == "cpu"
     example = work.task.example(work.task.facts(test.facts))
     threads = torch.get_num_threads()
     counts = sorted({threads, 1}, reverse=True) if cpu else [threads]  # on a GPU they make no difference
     repeats, seconds = settings.latency_repeats, settings.latency_seconds
-    time, *_ = found = latency_over_time(model, example, counts, device=work.device, repeats=repeats, seconds=seconds)
-    if remark := busy(time.load, threads, usable_cores()):
+    found = latency_over_time(models, example, counts, device=work.device, repeats=repeats, seconds=seconds)
+    if remark := busy(found[0][0].load, threads, usable_cores()):
         work.say(f"  latency: {remark}")
-    return {
-        "params": cost.params(model),
-        "macs": cost.macs(model, example),
-        "latency_ms": time.median,
-        "latency_low": time.low,
-        "latency_high": time.high,
-        "latency_device": time.device,
-        "latency_threads": threads,
-        "latency_one_thread_ms": found[-1].median if cpu else None,
-        "latency_one_thread_low": found[-1].low if cpu else None,
-        "latency_one_thread_high": found[-1].high if cpu else None,
-        "latency_load": time.load,
-    }
+    return [
+        {
+            "latency_ms": time.median,
+            "latency_low": time.low,
+            "latency_high": time.high,
+            "latency_device": time.device,
+            "latency_threads": threads,
+            "latency_one_thread_ms": readings[-1].median if cpu else None,
+            "latency_one_thread_low": readings[-1].low if cpu else None,
+            "latency_one_thread_high": readings[-1].high if cpu else None,
+            "latency_load": time.load,
+        }
+        for readings in found
+        for time in readings[:1]
+    ]
 
 
 def _write(work: Work, drawing: str, result: dict[str, Any], found: list[Tensor], test: Split) -> None:
@@ -229,17 +155,20 @@ def _write(work: Work, drawing: str, result: dict[str, Any], found: list[Tensor]
     (folder / files.ERRORS).mkdir(parents=True)
     for name, table in rows.items():
         files.write_rows(folder / files.ERRORS / f"{name}.csv", table)
-    write_report(params, folder, drawing, folder / reports / "report.html")
-    numbers = {k: v for k, v in result.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    work.run.summary(numbers, note=result["verdict"], tags={"winnow.verdict": result["outcome"]})
-    work.run.tag("winnow.architecture", result["architecture"])
+    cost = cost_of(params)
+    picture = (points(result, cost, work.task.first), work.task.metric, cost)
+    save(tradeoff(*picture), folder / files.TRADEOFF)
+    shown = (folder / files.TRADEOFF).read_text(encoding="utf-8")
+    write_report(params, folder, drawing, shown, folder / reports / "report.html")
+    _track(work, result)
     for path in (*(files.ERRORS / f"{name}.csv" for name in rows), reports / "evaluate.json", reports / "report.html"):
         work.run.artifact(folder / path)
+    work.picture("pareto", "tradeoff", *picture)
     for name, table in rows.items():
         work.picture(name, pictures[name].chart, table)
     if result["control_n"]:
-        points = result["find_scores" if len(result["finds"]) > 1 else "found_scores"]
-        work.picture("found_against_random", "against_controls", points, result["control_scores"], work.task.metric)
+        finds = result["find_scores" if len(result["finds"]) > 1 else "found_scores"]
+        work.picture("found_against_random", "against_controls", finds, result["control_scores"], work.task.metric)
     work.run.model(
         "winnow.run.model:logged_model",
         [folder / files.MODEL],
@@ -247,20 +176,34 @@ def _write(work: Work, drawing: str, result: dict[str, Any], found: list[Tensor]
         example=row_of(work.task.example(work.task.facts(test.facts))),
         arguments={"file": files.MODEL.name, "space": params.space.code, "task": params.task},
     )
+    _say(work, result)
+
+
+def _track(work: Work, result: dict[str, Any]) -> None:
+    """The numbers as metrics of the run; of rivals as against.NAME.difference and so on."""
+    rivals = {re.sub(r"[^\w.\-/ ]", "_", row["name"]): row for row in result["against"]}  # MLflow's names have no colon
+    told = {**result, **{f"against.{name}.{key}": value for name, row in rivals.items() for key, value in row.items()}}
+    numbers = {k: v for k, v in told.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    said = verdicts(result)
+    outcomes = {f"winnow.against.{name}": row["outcome"] for name, row in rivals.items()}
+    note = "\n\n".join(text for _, text in said)
+    work.run.summary(numbers, note=note, tags={"winnow.verdict": said[0][0], **outcomes})
+    work.run.tag("winnow.architecture", result["architecture"])
+
+
+def _say(work: Work, result: dict[str, Any]) -> None:
     calibration = f", ECE {result['ece']:.2f}" if "ece" in result else ""
     work.say(f"test {result['metric']} {spread(work.task.first, result)} (n = {result['n']}){calibration}")
     work.say(
         f"  {result['params']:,} params, {result['macs'] / 1e6:.2f} M MACs, {result['latency_ms']:.2f} ms "
         f"[{result['latency_low']:.2f}, {result['latency_high']:.2f}] an image on {result['latency_device']}"
     )
-    work.say(f"[bold {COLOURS[result['outcome']]}]{escape(result['verdict'])}[/]")
+    for outcome, text in verdicts(result):
+        work.say(f"[bold {COLOURS[outcome]}]{escape(text)}[/]")
     if result.get("random_search"):
         work.say(f"  {escape(result['random_search']['verdict'])}")
-    work.say(f"  wrote {files.MODEL} (seed {first}), {reports}/evaluate.json and {reports}/report.html; next: make ui")
-
-
-def _sd(values: list[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None
+    first = work.params.retrain.seeds[0]
+    work.say(f"  wrote {files.MODEL} (seed {first}), {files.REPORTS}/evaluate.json and report.html; next: make ui")
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def test_what_differs_between_rounds_is_in_the_interval():
             time.sleep(0.04 if (len(calls) - 1) // 3 == 4 else 0.001)  # two of a round are counted
             return x
 
-    (found,) = latency_over_time(Slow(), (1, 2, 2), [1], repeats=2 * ROUNDS, seconds=1.0)
+    ((found,),) = latency_over_time([Slow()], (1, 2, 2), [1], repeats=2 * ROUNDS, seconds=1.0)
     assert found.n == 2 * ROUNDS
     assert found.median < 40 <= found.high
 
@@ -122,7 +122,7 @@ def test_rounds_are_spread_over_the_time_and_taken_in_turns():
             return x
 
     before = torch.get_num_threads()
-    two, one = latency_over_time(Seen(), (1, 2, 2), [2, 1], repeats=ROUNDS, seconds=0.4)
+    ((two, one),) = latency_over_time([Seen()], (1, 2, 2), [2, 1], repeats=ROUNDS, seconds=0.4)
     assert time.monotonic() - began >= 0.4 * (ROUNDS - 1) / ROUNDS
     assert threads == [2, 2, 1, 1] * ROUNDS  # the first of each wakes the threads
     assert torch.get_num_threads() == before
@@ -130,7 +130,7 @@ def test_rounds_are_spread_over_the_time_and_taken_in_turns():
 
 
 def test_a_slow_network_takes_little_longer_than_the_time_given():
-    (found,) = latency_over_time(Sleeper(30.0), (1, 2, 2), [1], repeats=900, seconds=0.1)
+    ((found,),) = latency_over_time([Sleeper(30.0)], (1, 2, 2), [1], repeats=900, seconds=0.1)
     assert ROUNDS <= found.n < 3 * ROUNDS
 
 
@@ -138,7 +138,7 @@ def test_the_load_of_others_is_told_where_it_took_our_cores(monkeypatch):
     assert busy(None, 2, 2) == busy(0.3, 2, 2) == busy(2.0, 2, 8) == ""
     assert busy(5.2, 2, 2) == "load 5.2 of others on 2 cores: a quiet machine will be faster"
     monkeypatch.setattr(latency, "others_running", lambda: 1.5)
-    (found,) = latency_over_time(Sleeper(0.0), (1, 2, 2), [1], repeats=9, seconds=0.0)
+    ((found,),) = latency_over_time([Sleeper(0.0)], (1, 2, 2), [1], repeats=9, seconds=0.0)
     assert found.load == 1.5
 
 

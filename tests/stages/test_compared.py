@@ -16,7 +16,8 @@ from winnow.pipelines import evaluate, search, select
 from winnow.run import compared as training
 from winnow.run import controls, files, searches
 from winnow.run.answers import packed, unpacked
-from winnow.run.verdict import Alike, rival, verdict
+from winnow.run.beside import Pair, random_search
+from winnow.run.verdict import Alike, verdict
 from winnow.run.work import final_space
 from winnow.tasks.task import PERCENT
 from winnow.tools.plan import plan
@@ -233,7 +234,7 @@ def test_random_search_is_told_apart_only_by_an_interval():
             for name, values in (("found", found), ("rival", other))
         }
         answers = tuple(torch.stack(rows[name]).numpy() for name in ("found", "rival"))
-        return rival("abc", found, other, answers, PERCENT)
+        return random_search("abc", Pair(found, other, answers, PERCENT))
 
     assert beside([90.0, 90.0, 90.0], [10.0, 10.0, 10.0])["outcome"] == "yes"
     assert beside([10.0, 10.0, 10.0], [90.0, 90.0, 90.0])["outcome"] == "no"

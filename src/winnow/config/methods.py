@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError, create_model
 
-from winnow.config.params import Params
+from winnow.config.params import Params, SpaceParams
 from winnow.config.section import Named, Section, nearest
 from winnow.config.sentences import sentence
 from winnow.core.dotted import function_at
@@ -114,8 +114,7 @@ def checked(params: Params) -> Params:
     wrong: list[str] = []
     _own("data.options", data.options, lambda: find_source(data.source), wrong)
     _own("data.augment", data.augment, lambda: task_named(params.task).augment, wrong)
-    if ":" not in space.name:  # a space of one's own says itself what it takes
-        space = _filled(space, "space", {space.name: space.options}, SPACES, space_options, wrong)
+    space = space_filled(space, wrong)
     before = [
         _filled(step, f"search.before.{i}", {step.strategy: step.options}, STRATEGIES, strategy_options, wrong)
         for i, step in enumerate(search.before)
@@ -135,6 +134,13 @@ def checked(params: Params) -> Params:
     if wrong:
         raise Refused("\n".join(wrong))
     return params
+
+
+def space_filled(space: SpaceParams, wrong: list[str]) -> SpaceParams:
+    """With all options that it takes, defaults too; what is wrong with them is added to `wrong`."""
+    if ":" in space.name:  # a space of one's own says itself what it takes
+        return space
+    return _filled(space, "space", {space.name: space.options}, SPACES, space_options, wrong)
 
 
 N = TypeVar("N", bound=Named)

@@ -96,7 +96,7 @@ class SpaceParams(Named):
     @property
     def code(self) -> str:
         """Whose code builds the networks: one of winnow's spaces, or a dotted path."""
-        return str(self.options.get("model")) if self.name == "auto" else self.name
+        return str(self.options.get("model")) if self.name in ("auto", "fixed") else self.name
 
     def chosen(self) -> dict[str, Any]:
         """The options of the space that `name` names."""
@@ -281,7 +281,12 @@ class Study(Section):
         return self
 
 
+RANDOM, ORIGINAL = "random", "original"  # of evaluate.against; what else stands there names a network
+
+
 class Evaluate(Section):
+    against: Annotated[list[Annotated[str, Field(min_length=1)]], Distinct] = [RANDOM]
+    margin: Weight | None = None
     controls: NotNegative = 20
     searches: Positive = 1
     random_search: NotNegative = 0
@@ -290,13 +295,24 @@ class Evaluate(Section):
     latency_repeats: Annotated[int, Field(ge=6)] = 50
     latency_seconds: Annotated[float, Field(ge=0, le=600)] = 5.0
 
+    @property
+    def randoms(self) -> int:
+        """How many random networks the found one is compared with."""
+        return self.controls if RANDOM in self.against else 0
+
+    @property
+    def rivals(self) -> list[str]:
+        """What else it is compared with."""
+        return [name for name in self.against if name != RANDOM]
+
     @model_validator(mode="after")
     def compared(self) -> Self:
-        if not self.controls and (self.searches > 1 or self.random_search):
+        if len(set(self.against)) < len(self.against):
+            raise ValueError(f"against takes each network once, not {self.against}")
+        if not self.randoms and (self.searches > 1 or self.random_search):
             name = "searches" if self.searches > 1 else "random_search"
-            raise ValueError(
-                f"controls is 0, and {name} is {getattr(self, name)}: with nothing to compare, set it back"
-            )
+            why = "against has no random" if self.controls else "controls is 0"
+            raise ValueError(f"{why}, and {name} is {getattr(self, name)}: with nothing to compare, set it back")
         return self
 
 

@@ -20,7 +20,8 @@ class Space(nn.Module):
 
     `decisions` maps each name to its `Decision`; `space.parameters()` are exactly the weights of all candidates.
     In a view (`within`) they ask for fewer answers than its holes can give, which `whole` has.
-    Raises ValueError where one name stands for two different decisions, or `model` has no hole.
+    Raises ValueError where one name stands for two different decisions, or `model` has no hole and is not `fixed`: a
+    network as it is, whose one architecture is empty.
 
     >>> from winnow import Choice, Space
     >>> space = Space(nn.Sequential(Choice("a", {1: nn.Identity(), 2: nn.ReLU()}), Choice("b", {3: nn.Tanh()})))
@@ -40,12 +41,12 @@ class Space(nn.Module):
     original: Architecture | None = None
     table: Sequence[tuple[str, str, str]] = ()
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, *, fixed: bool = False):
         super().__init__()
         self.model, self.board = model, Board()
         self.decisions: dict[str, Decision] = {}
         self.holes = tuple(m for m in model.modules() if isinstance(m, Hole))
-        if not self.holes:
+        if not self.holes and not fixed:
             raise ValueError("the network has no open decision: nothing to search")
         for hole in self.holes:
             hole.board = self.board

@@ -25,6 +25,8 @@ YES, NO, CANNOT_TELL = "yes", "no", "cannot tell"
 LEVEL = Fraction(1, 20)  # of false yes
 FEWEST = 3  # values that an interval takes: from two, it is wider than anything it could say
 PERCENT = (0.0, 100.0)
+MARGIN = 1.0  # points of a percentage that may be lost where nobody says else,
+LOSS = 0.05  # and the share of any other score
 
 
 @dataclass(frozen=True)

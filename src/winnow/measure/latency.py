@@ -57,7 +57,7 @@ def latency_ms(
 
 
 def latency_over_time(
-    model: nn.Module,
+    models: Sequence[nn.Module],
     example: Example,
     threads: Sequence[int],
     *,
@@ -65,33 +65,37 @@ def latency_over_time(
     repeats: int = 50,
     seconds: float = 5.0,
     seed: int = 0,
-) -> list[Latency]:
-    """A reading of one input at each number of `threads`, in `ROUNDS` rounds spread over `seconds`, taken in turns.
+) -> list[list[Latency]]:
+    """A reading of one input of each of `models` at each number of `threads`: (models, threads).
 
+    In `ROUNDS` rounds spread over `seconds`, all taken in turns, so that a load of others falls on all alike.
     Each has the median of its rounds' medians. Its interval goes from the fastest call, which a busy machine has as
     well as a quiet one, to the slowest round, or the slowest tenth of all calls where that is slower: it contains what
     differs between rounds, so the intervals of two readings at different hours overlap, unless others keep the cores
     throughout one of them, which `load` tells. At most `repeats` calls each, and no more than fit into `seconds`, but
     one a round.
     """
-    times: list[list[list[float]]] = [[] for _ in threads]
-    loads, before, began = [], torch.get_num_threads(), time.monotonic()
+    pairs = [(n, count) for count in threads for n in range(len(models))]
+    times: dict[tuple[int, int], list[list[float]]] = {pair: [] for pair in pairs}
+    names, loads = {}, []
+    before, began = torch.get_num_threads(), time.monotonic()
     try:
-        with _ready(model, example, 1, device, seed) as call:
+        with contextlib.ExitStack() as stack:
+            calls = [stack.enter_context(_ready(model, example, 1, device, seed)) for model in models]
             for number in range(ROUNDS):
                 time.sleep(max(0.0, began + number * seconds / ROUNDS - time.monotonic()))
                 loads.append(others_running())
-                for count, rounds in zip(threads, times, strict=True):
+                for n, count in pairs:
                     torch.set_num_threads(count)
-                    call()  # wakes threads and caches; not counted
-                    rounds.append(_round(call, math.ceil(repeats / ROUNDS), seconds / ROUNDS / len(threads)))
+                    calls[n]()  # wakes threads and caches; not counted
+                    times[n, count].append(_round(calls[n], math.ceil(repeats / ROUNDS), seconds / ROUNDS / len(pairs)))
             # what each ran with, as long as it is set
-            names = [_named(count, device) for count in threads]
+            names = {count: _named(count, device) for count in threads}
     finally:
         torch.set_num_threads(before)
     known = [load for load in loads if load is not None]
     load = statistics.fmean(known) if known else None
-    return [_reading(rounds, name, load) for rounds, name in zip(times, names, strict=True)]
+    return [[_reading(times[n, count], names[count], load) for count in threads] for n in range(len(models))]
 
 
 def latency_within(

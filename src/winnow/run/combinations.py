@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow.config.methods import objection, trainer
-from winnow.config.params import Params
+from winnow.config.params import RANDOM, Params
 from winnow.config.reading import check_params
 from winnow.config.section import Named, Section
 from winnow.core.errors import Refused
@@ -106,13 +106,8 @@ def check_columns(cells: list[Cell]) -> None:
 
 def elsewhere(params: Params, folder: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     """`params` with `changes` by dotted key, for search and select in another folder than `folder`, untracked."""
-    plain = {
-        "tracking.enabled": False,
-        "select.front": [],
-        "evaluate.controls": 0,
-        "evaluate.searches": 1,
-        "evaluate.random_search": 0,
-    }
+    alone = {"against": [RANDOM], "controls": 0, "searches": 1, "random_search": 0}  # compared with nothing
+    plain = {"tracking.enabled": False, "select.front": [], **{f"evaluate.{name}": value for name, value in alone.items()}}
     content = changed(params.model_dump(), plain)
     for key in ("space.name", "search.strategy", "select.methods"):
         section, _, name = key.partition(".")

@@ -1,4 +1,4 @@
-"""Networks trained to be compared: found ones and random ones alike, side by side in the workers of `trials`.
+"""Networks trained to be compared: found ones, random ones and rivals alike, side by side in the workers of `trials`.
 
 Alike means: all begin with what stage select left (run/start.py) and are trained by the recipe as params.yaml has it,
 which was tuned on none of them, with `evaluate.threads` CPU threads each. The weights lie in .winnow/compared until the
@@ -7,16 +7,19 @@ stage ends well, so that the same command goes on after a kill.
 
 import contextlib
 import functools
+import hashlib
 import itertools
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from winnow.config.params import Params, SpaceParams
 from winnow.config.reading import check_params
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
@@ -27,6 +30,7 @@ from winnow.run.children import train_child, training_split
 from winnow.run.fingerprint import fingerprint
 from winnow.run.progress import Shown
 from winnow.run.revision import md5_of
+from winnow.run.rivals import section
 from winnow.run.start import Start
 from winnow.run.trials import executor, worker_params
 from winnow.run.work import Work, promise
@@ -36,7 +40,36 @@ from winnow.train.watch import Watch
 from winnow.trials.executors import Executor
 from winnow.trials.outcome import COMPLETE, Evaluate, Job
 
-Network = tuple[Architecture, int]  # an architecture and the seed it is trained from
+
+@dataclass(frozen=True)
+class Network:
+    """An architecture and the seed it is trained from; `space` where it is of another than that of params.yaml.
+
+    That is JSON: the sections `space` and `retrain.space`.
+    """
+
+    arch: Architecture
+    seed: int
+    space: str = ""
+
+    @classmethod
+    def of(cls, arch: Architecture, seed: int, params: Params, project: Params) -> "Network":
+        """One of the space of `params`, in a comparison of `project`."""
+        of, usual = section(params), section(project)
+        return cls(arch, seed, "" if of == usual else of)
+
+    def params(self, project: Params) -> Params:
+        """Those of the project, with the space that it is of."""
+        if not self.space:
+            return project
+        told = json.loads(self.space)
+        retrain = project.retrain.model_copy(update={"space": told["retrain"]})
+        return project.model_copy(update={"space": SpaceParams.model_validate(told["space"]), "retrain": retrain})
+
+    @property
+    def file(self) -> str:
+        of = f"-{hashlib.sha256(self.space.encode()).hexdigest()[:12]}" if self.space else ""
+        return f"{self.arch.digest}{of}-{self.seed}.safetensors"
 
 
 @contextlib.contextmanager
@@ -51,13 +84,13 @@ def compared(work: Work, networks: Sequence[Network]) -> Iterator[list[Path]]:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="winnow-compared-")))
             work.say("  another process compares by the same parameters: this one trains its own")
         _train(work, networks, folder)
-        yield [folder / _file(*network) for network in networks]
+        yield [folder / network.file for network in networks]
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _train(work: Work, networks: Sequence[Network], folder: Path) -> None:
     """One file a network in `folder`; those that are there already are left alone."""
-    missing = [n for n, network in enumerate(networks) if not (folder / _file(*network)).is_file()]
+    missing = [n for n, network in enumerate(networks) if not (folder / network.file).is_file()]
     if len(missing) < len(networks):
         there = len(networks) - len(missing)
         work.say(f"  going on with the comparison: {there} of {len(networks)} networks are there")
@@ -79,8 +112,8 @@ def _side_by_side(work: Work, networks: Sequence[Network], missing: list[int], r
             runs.submit(number, _job(number, networks[number]))
         for _ in missing:
             number, outcome = runs.next(lambda *report: False, lambda number: None)
-            arch, seed = networks[number]
             if outcome.state != COMPLETE:
+                arch, seed = networks[number].arch, networks[number].seed
                 raise Refused(f"network {arch.digest} (seed {seed}) could not be trained: {outcome.error}")
             watch.step()
             for following in itertools.islice(waiting, 1):
@@ -89,12 +122,7 @@ def _side_by_side(work: Work, networks: Sequence[Network], missing: list[int], r
 
 
 def _job(number: int, network: Network) -> dict[str, Any]:
-    arch, seed = network
-    return Job(number, seed, {}, arch, {}).payload()
-
-
-def _file(arch: Architecture, seed: int) -> str:
-    return f"{arch.digest}-{seed}.safetensors"
+    return Job(number, network.seed, {"space": network.space}, network.arch, {}).payload()
 
 
 def trainer(folder: str, params: dict[str, Any], device: str, place: str) -> Evaluate:
@@ -107,10 +135,12 @@ def trainer(folder: str, params: dict[str, Any], device: str, place: str) -> Eva
 
     def train(job: Job) -> dict[str, float]:
         assert job.architecture is not None
-        path = Path(place) / _file(job.architecture, job.seed)
+        network = Network(job.architecture, job.seed, job.parameters["space"])
+        of, path = replace(work, params=network.params(checked)), Path(place) / network.file
         with _keeper(path.with_suffix(""), checked.runtime.checkpoint_seconds) as keeper:
             label = f"{job.architecture.digest}, seed {job.seed}"
-            model = train_child(work, job.architecture, training, job.seed, Watch(), label, keeper, recipe, begun)
+            start = Start() if network.space else begun  # the search trained nothing for another space
+            model = train_child(of, job.architecture, training, job.seed, Watch(), label, keeper, recipe, start)
         files.write_tensors(path, model.state_dict(), {"digest": job.architecture.digest, "seed": job.seed})
         shutil.rmtree(path.with_suffix(""), ignore_errors=True)
         return {}

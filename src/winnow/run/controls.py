@@ -12,6 +12,7 @@ from winnow.core.errors import Refused
 from winnow.measure.judgement import fewest_controls
 from winnow.run.combinations import elsewhere
 from winnow.run.limits import Limits
+from winnow.run.rivals import check_rivals
 from winnow.run.work import final_space
 from winnow.tasks import task_named
 from winnow.train.seeds import derived, rng
@@ -22,7 +23,7 @@ def controls(params: Params, folder: Path, found: tuple[Architecture, ...] = ())
 
     So that found and random ones are draws of one kind, without replacement. Refused where there are not so many.
     """
-    count, draw = params.evaluate.controls, rng(derived(params.seed, "evaluate"), "controls")
+    count, draw = params.evaluate.randoms, rng(derived(params.seed, "evaluate"), "controls")
     if not count:
         return []
     space = final_space(params, folder)
@@ -64,15 +65,16 @@ def check_comparison(params: Params, folder: Path, say: Callable[[str], None]) -
 
     Says beforehand where it could be made and never end in a yes.
     """
+    check_rivals(params, folder)
     fewest = fewest_controls(params.evaluate.searches)
-    if 0 < params.evaluate.controls < fewest:
+    if 0 < params.evaluate.randoms < fewest:
         say(
-            f"  evaluate.controls is {params.evaluate.controls}: whether the search helped will stay open, it takes "
+            f"  evaluate.controls is {params.evaluate.randoms}: whether the search helped will stay open, it takes "
             f"{fewest} random networks or more to tell ({params.evaluate.searches} in evaluate.searches)"
         )
     if params.evaluate.random_search:
         searched_again(params, folder, rival_changes(params))
-    if params.evaluate.controls:
+    if params.evaluate.randoms:
         first = controls(
             params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"controls": 1})}), folder
         )

@@ -41,6 +41,7 @@ RECIPE = Path("artifacts/tune/recipe.json")
 TUNE_TRIALS = Path("artifacts/tune/trials.parquet")
 MODEL = Path("artifacts/model.safetensors")
 REPORTS = Path("reports")
+TRADEOFF = REPORTS / "pareto.svg"
 ERRORS = REPORTS / "errors"  # a file a picture of the task
 RUNS = lineage.RUNS
 
@@ -157,12 +158,16 @@ def write_architecture(path: Path, arch: Architecture, space: Space, name: str) 
 
 def read_architecture(path: Path, space: Space, name: str) -> Architecture:
     """The architecture in `path` for `space`. Refused where it is of another space, an older form of it, or altered."""
-    content = read_json(path, "select")
+    return architecture_of(read_json(path, "select"), str(path), space, name, ": run `winnow select` again")
+
+
+def architecture_of(content: Any, path: str, space: Space, name: str, advice: str = "") -> Architecture:
+    """The same of what `path` holds; `advice` is what would work."""
     if not isinstance(content, dict) or content.get("format") != ARCHITECTURE_FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise Refused(f"{path} is not in format {ARCHITECTURE_FORMAT!r} but {found!r}: run `winnow select` again")
+        raise Refused(f"{path} is not in format {ARCHITECTURE_FORMAT!r} but {found!r}{advice}")
     if content.get("space") != name:
-        raise Refused(f"{path} is of space {content.get('space')!r}, params.yaml names {name!r}: run `winnow select`")
+        raise Refused(f"{path} is of space {content.get('space')!r}, params.yaml names {name!r}{advice}")
     try:
         arch = Architecture.of(content["choices"])
         space.check(arch)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from winnow.core.errors import Refused
 from winnow.core.example import Example
 from winnow.core.space import Space
 from winnow.data.inputs.images import facts_of
@@ -42,6 +43,8 @@ def searched(
         return form(build(name, options, **fact, final=False))
 
     space = built(make, example_of(fact), seed)
+    if not space.decisions:
+        raise Refused(f"space {name!r} has no decision open: there is nothing to search")
     if name not in SPACES:
         arranged(space, example_of(fact), [functools.partial(running, setting=each) for each in covering(space)])
     return space

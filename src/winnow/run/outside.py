@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import winnow.search
-from winnow.config.params import Params
+from winnow.config.params import ORIGINAL, RANDOM, Params
 from winnow.core.errors import Refused
 from winnow.run.contents import digest_of
+from winnow.run.found_at import digest_of_find
 from winnow.run.imports import DOTTED, closure, file_of
 from winnow.run.modules import digest_of_module, own_roots
 from winnow.search.methods import STRATEGIES
@@ -22,7 +23,7 @@ from winnow.search.selections import SELECTIONS
 from winnow.tracking import state_folder
 
 INPUTS = Path("artifacts/inputs")  # a file a group: digests by parameter
-PATH, MODULE, ANY, CHANGES = "path", "module", "any", "changes"
+PATH, MODULE, ANY, CHANGES, RIVAL, REVISION = "path", "module", "any", "changes", "rival", "revision"
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Outside:
 
     `PATH` a file or folder; `MODULE` a function by dotted path, where it has a colon; `ANY` names and values of the
     user's own, of which those count that name a module or a file that is there; `CHANGES` other parameters, as a study
-    sets them.
+    sets them; `RIVAL` a network to compare with: a function, a file, or what a git revision found.
     """
 
     key: str
@@ -64,11 +65,12 @@ OUTSIDE = (
     Outside("select.front", ANY, "select"),  # devices of its entries
     Outside("tune.sampler_options", ANY, "tune"),
     Outside("tune.stopper_options", ANY, "tune"),
+    Outside("evaluate.against", RIVAL, "evaluate"),
     Outside("study.spaces", CHANGES, "study"),
     Outside("study.methods", CHANGES, "study"),
     Outside("study.selections", CHANGES, "study"),
 )
-PIPELINE = ("data", "space", "search", "select", "tune")  # what the stages that DVC runs look at
+PIPELINE = ("data", "space", "search", "select", "tune", "evaluate")  # what the stages that DVC runs look at
 GROUPS = (*PIPELINE, "study")
 READS = {  # which groups a stage looks at, as dvc.yaml has it
     "prepare": ("data",),
@@ -76,14 +78,14 @@ READS = {  # which groups a stage looks at, as dvc.yaml has it
     "select": ("space", "select"),
     "tune": ("space", "tune"),
     "retrain": ("space",),
-    "evaluate": ("space", "search", "select"),  # which it may run again, by other seeds
+    "evaluate": ("space", "evaluate", "search", "select"),  # two of which it may run again, by other seeds
     "study": ("space", "search", "select", "study"),
 }
 
 
 @dataclass(frozen=True)
 class Named:
-    """Something outside that params.yaml names: by which key, and what; `kind` is PATH or MODULE."""
+    """Something outside that params.yaml names: by which key, and what; `kind` is PATH, MODULE or REVISION."""
 
     key: str
     kind: str
@@ -133,6 +135,8 @@ def digests(params: Params, folder: Path, groups: Collection[str] = GROUPS) -> d
 
 def digest(each: Named, folder: Path) -> str:
     """Of content alone: a copy elsewhere has the same. Refused likewise."""
+    if each.kind == REVISION:
+        return digest_of_find(folder, each.value, each.key)
     state = state_folder(folder)
     path = folder if each.kind == MODULE else resolved(folder, each.value, each.key)
     try:
@@ -193,6 +197,13 @@ def changed_since(before: Mapping[str, str], params: Params, folder: Path, group
     return changed
 
 
+def rival_kind(value: str) -> str | None:
+    """What an entry of evaluate.against names: code with a colon, a file that ends in .json, else a git revision."""
+    if value in (RANDOM, ORIGINAL):
+        return None
+    return MODULE if ":" in value else PATH if value.endswith(".json") else REVISION
+
+
 def _named(each: Outside, key: str, value: Any, folder: Path) -> Iterator[Named]:
     if each.kind == CHANGES:
         others = {other.key: other for other in OUTSIDE if other.kind != CHANGES}
@@ -209,13 +220,15 @@ def _named(each: Outside, key: str, value: Any, folder: Path) -> Iterator[Named]
         for i, inner in enumerate(value):
             yield from _named(each, f"{key}.{i}", inner, folder)
     elif isinstance(value, str) and (kind := _kind(each.kind, value, folder)) is not None:
-        yield Named(key, kind, each.group, value, free=each.kind == ANY)
+        yield Named(key, kind, each.group, value, free=each.kind in (ANY, RIVAL))
 
 
 def _kind(kind: str, value: str, folder: Path) -> str | None:
-    """PATH or MODULE, for what a value names; None where it names nothing outside."""
+    """PATH, MODULE or REVISION, for what a value names; None where it names nothing outside."""
     if kind == PATH:
         return PATH
+    if kind == RIVAL:
+        return rival_kind(value)
     if DOTTED.fullmatch(value):
         known = kind == MODULE or file_of(value.partition(":")[0], own_roots(folder)) is not None
         return MODULE if known else None

@@ -1,7 +1,6 @@
 """reports/report.html: one page with everything there is to look at; no server, no network, no script."""
 
 import csv
-import html
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,17 +8,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
-from matplotlib.figure import Figure
 
 from winnow.config.methods import selection
 from winnow.config.params import Params
 from winnow.core.errors import Refused
-from winnow.look import charts, trials
-from winnow.look.style import to_bytes
+from winnow.look import charts, page, trials
 from winnow.run import files
+from winnow.run.headline import headline
 from winnow.run.lineage import of_this_run, record_of, runs_of
 from winnow.tasks import task_named
-from winnow.tasks.task import Metric, Task
+from winnow.tasks.task import Task
 from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import as_rows, read_table
 
@@ -39,8 +37,10 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff; m
 """
 
 
-def write_report(params: Params, folder: Path, drawing: str, out: Path) -> None:
-    """Build the page from what the stages left in `folder`; `drawing` is the SVG of the found architecture.
+def write_report(params: Params, folder: Path, drawing: str, picture: str, out: Path) -> None:
+    """Build the page from what the stages left in `folder`.
+
+    `drawing` is the SVG of the found architecture, `picture` that of score against cost.
 
     Shown is this run and no other: which files, `params` say, and the record of the stage that wrote them, whether they
     are still those (`lineage.of_this_run`). A part whose files are missing or of another run says so in its place.
@@ -49,10 +49,10 @@ def write_report(params: Params, folder: Path, drawing: str, out: Path) -> None:
 
     def of(run: str, build: Callable[[Path], str]) -> Callable[[], str]:
         why = of_this_run(folder, run)
-        return lambda: f"<p class='quiet'>{_text(why)}.</p>" if why else build(folder)
+        return lambda: f"<p class='quiet'>{page.text(why)}.</p>" if why else build(folder)
 
     sections: list[tuple[str, Callable[[], str]]] = [
-        ("What was found", lambda: _inline(drawing) + _collapse(folder)),
+        ("What was found", lambda: page.inline(drawing) + _collapse(folder)),
         ("Did the search help?", lambda: _help(result, task)),
         ("Selection", of("select", _selection)),
         ("Evidence", of("select", _evidence)),
@@ -64,10 +64,8 @@ def write_report(params: Params, folder: Path, drawing: str, out: Path) -> None:
         ("Lineage", lambda: _lineage(folder, params)),
     ]
     body = "".join(f"<h2>{title}</h2>\n{_or_missing(build)}\n" for title, build in sections)
-    page = (
-        f"<!doctype html>\n<html lang='en'><meta charset='utf-8'><title>winnow report</title><style>{STYLE}</style>\n"
-    )
-    files.write_text(out, f"{page}{_headline(result, task.first)}\n{body}</html>\n")
+    top = f"<!doctype html>\n<html lang='en'><meta charset='utf-8'><title>winnow report</title><style>{STYLE}</style>\n"
+    files.write_text(out, f"{top}{headline(result, task, picture)}\n{body}</html>\n")
 
 
 def collapsed(choices: Mapping[str, Any]) -> float | None:
@@ -78,28 +76,6 @@ def collapsed(choices: Mapping[str, Any]) -> float | None:
     operations = [value for value in choices.values() if isinstance(value, str)]
     known = [value for value in operations if value in PARAMETER_FREE or "conv" in value]
     return sum(value in PARAMETER_FREE for value in known) / len(known) if known else None
-
-
-def spread(metric: Metric, result: Mapping[str, Any]) -> str:
-    """The mean over seeds with its standard deviation: "99.16 ± 0.28 %"."""
-    mean, sd = metric.text(result["score_mean"]), result["score_sd"]
-    if sd is None:
-        return mean
-    return f"{mean.removesuffix(f' {metric.unit}')} ± {metric.text(sd)}"
-
-
-def _headline(result: Mapping[str, Any], metric: Metric) -> str:
-    colour = {"yes": "yes", "no": "no", "cannot tell": "open"}[result["outcome"]]
-    numbers = {
-        f"test {result['metric']} (n = {result['n']})": spread(metric, result),
-        "parameters": f"{result['params']:,}",
-        "million multiply-accumulates": f"{result['macs'] / 1e6:.2f}",
-        f"ms an image, {result['latency_device']}": f"{result['latency_ms']:.2f} [{result['latency_low']:.2f}, "
-        f"{result['latency_high']:.2f}]",
-    } | ({"calibration error, points": f"{result['ece']:.2f}"} if "ece" in result else {})
-    shown = "".join(f"<div><b>{_text(value)}</b>{_text(name)}</div>" for name, value in numbers.items())
-    title = f"<h1>Architecture {_text(result['architecture'])}</h1>"
-    return f"{title}<p class='verdict {colour}'>{_text(result['verdict'])}</p><div class='numbers'>{shown}</div>"
 
 
 def _collapse(folder: Path) -> str:
@@ -114,29 +90,30 @@ def _collapse(folder: Path) -> str:
 
 def _help(result: Mapping[str, Any], task: Task) -> str:
     if not result["control_n"]:
-        return "<p class='quiet'>evaluate.controls was 0: there is nothing to compare with.</p>"
+        return "<p class='quiet'>No random networks were asked for: that stays open.</p>"
     several = len(result["finds"]) > 1
     found = (
         "what each search found, once" if several else "the found architecture, once a seed, of which the first counts"
     )
-    limits = f" within the same limits ({_text(result['limits'])})" if result["limits"] else ""
+    limits = f" within the same limits ({page.text(result['limits'])})" if result["limits"] else ""
     explained = (
-        f"<p class='quiet'>Each point is a network trained from {_text(result['begins'])} and tested once, all alike: "
+        f"<p class='quiet'>Each point is a network trained from {page.text(result['begins'])} and tested once, all alike: "
         f"by the recipe as it stands in params.yaml, which was tuned on none of them. There is {found}, and random "
         f"architectures{limits}. A yes would come by chance in at most one case of twenty. The {task.metric} above is "
         "that of the delivered model, which the tuned recipe trained.</p>"
     )
     points = result["find_scores" if several else "found_scores"]
     rival = result["random_search"]
-    beside = f"<p>Random search: {_text(rival['verdict'])}.</p>" if rival else ""
+    beside = f"<p>Random search: {page.text(rival['verdict'])}.</p>" if rival else ""
     sizes = zip(result["controls"], result["control_params"], result["control_macs"], strict=True)
     rows = [
         [digest, f"{params:,}", f"{macs / 1e6:.2f}", task.first.text(score)]
         for (digest, params, macs), score in zip(sizes, result["control_scores"], strict=True)
     ]
-    table = _table(["random architecture", "params", "M MACs", task.metric], rows)
+    table = page.table(["random architecture", "params", "M MACs", task.metric], rows)
     folded = f"<details><summary>The random architectures</summary>{table}</details>"
-    return explained + _svg(charts.against_controls(points, result["control_scores"], task.metric)) + beside + folded
+    drawn = page.svg(charts.against_controls(points, result["control_scores"], task.metric))
+    return explained + drawn + beside + folded
 
 
 def _selection(folder: Path) -> str:
@@ -160,7 +137,7 @@ def _selection(folder: Path) -> str:
     differ = [not row["agree"] for row in decisions]
     answers = [[row["decision"], *(row[name] for name in methods)] for row in decisions]
     note = f"<p>{sum(differ)} of {len(differ)} decisions differ.</p>" if len(methods) > 1 else ""
-    return _table(heads, rows) + note + _table(["decision", *methods], answers, differ)
+    return page.table(heads, rows) + note + page.table(["decision", *methods], answers, differ)
 
 
 SHOWN = 20  # coefficients of a model in the report
@@ -176,13 +153,13 @@ def _evidence(folder: Path) -> str:
     parts = []
     if masked:
         parts.append("<p class='quiet'>The option without which the supernet is worst was kept (blue).</p>")
-        parts.append(_svg(charts.masks(masked)))
+        parts.append(page.svg(charts.masks(masked)))
     if children:
-        parts.append(_svg(charts.evaluated(children)))
+        parts.append(page.svg(charts.evaluated(children)))
     if told:
         cells = [[row["decision"], row["option"], f"{row['score']:+.3f}"] for row in told[:SHOWN]]
         parts.append("<p class='quiet'>What pays: coefficients in standard deviations, the largest first.</p>")
-        parts.append(_table(["stage or decision", "term or option", "standardised coefficient"], cells))
+        parts.append(page.table(["stage or decision", "term or option", "standardised coefficient"], cells))
     other = "trials" if (folder / files.TRIALS).is_file() else "mixture weights"
     return "".join(parts) or f"<p class='quiet'>The selection looked at the {other} alone, below.</p>"
 
@@ -202,12 +179,11 @@ def _search(folder: Path) -> str:
         return tried
     metrics = [name for name in rows[0] if name not in ("epoch",)]
     weights = _csv(folder / "reports/weights.csv")
-    shown = (
-        _svg(charts.weights_over_time(weights)) if weights else "<p class='quiet'>A path supernet has no weights.</p>"
-    )
+    none = "<p class='quiet'>A path supernet has no weights.</p>"
+    shown = page.svg(charts.weights_over_time(weights)) if weights else none
     said = _json(folder / "reports/search.json").get("collapse")
-    alarm = f"<p class='alarm'>The mixture collapsed: {_text(said)}.</p>" if said else ""
-    return tried + alarm + _svg(charts.curves({"search": rows}, metrics)) + "<h3>Mixture weights</h3>" + shown
+    alarm = f"<p class='alarm'>The mixture collapsed: {page.text(said)}.</p>" if said else ""
+    return tried + alarm + page.svg(charts.curves({"search": rows}, metrics)) + "<h3>Mixture weights</h3>" + shown
 
 
 def _trials(folder: Path) -> str:
@@ -240,8 +216,8 @@ def _trials(folder: Path) -> str:
         f"<p>{len(rows)} trials, {sum(row.copy_of is not None for row in rows)} of them repeats, not evaluated "
         f"again, {beyond} beyond a limit; {seconds:,.0f} s of evaluation.</p>"
     )
-    pareto = _svg(trials.pareto(points, objectives)) if len(objectives) > 1 else ""
-    return note + _svg(trials.history(curve, objectives[0])) + pareto + _table(heads, cells)
+    pareto = page.svg(trials.pareto(points, objectives)) if len(objectives) > 1 else ""
+    return note + page.svg(trials.history(curve, objectives[0])) + pareto + page.table(heads, cells)
 
 
 def _tuning(folder: Path, params: Params) -> str:
@@ -257,11 +233,11 @@ def _tuning(folder: Path, params: Params) -> str:
         for name, value in recipe["tuned"].items()
     ]
     shares = {row["parameter"]: float(row["importance"]) for row in _csv(folder / "reports/importance.csv")}
-    bars = _svg(trials.importances(shares)) if shares else ""
+    bars = page.svg(trials.importances(shares)) if shares else ""
     return (
         note
-        + _svg(trials.history(_csv(folder / "reports/tune.csv"), f"{metric} on select"))
-        + _table(["field", "as it stands", "used"], changed)
+        + page.svg(trials.history(_csv(folder / "reports/tune.csv"), f"{metric} on select"))
+        + page.table(["field", "as it stands", "used"], changed)
         + bars
     )
 
@@ -270,9 +246,9 @@ def _retraining(folder: Path, params: Params) -> str:
     seeds = params.retrain.seeds
     others = {seed: why for seed in seeds if (why := of_this_run(folder, f"retrain-{seed}"))}
     groups = {f"seed {s}": _csv(folder / f"reports/retrain/{s}.csv") for s in seeds if s not in others}
-    told = "".join(f"<p class='quiet'>Seed {seed}: {_text(why)}.</p>" for seed, why in others.items())
+    told = "".join(f"<p class='quiet'>Seed {seed}: {page.text(why)}.</p>" for seed, why in others.items())
     told += f"<p>Training began from {params.begins}.</p>"
-    return told + (_svg(charts.curves(groups, _curves(groups))) if groups else "")
+    return told + (page.svg(charts.curves(groups, _curves(groups))) if groups else "")
 
 
 def _curves(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
@@ -284,9 +260,9 @@ def _errors(folder: Path, result: Mapping[str, Any], task: Task) -> str:
     """The pictures of the task, and accuracy by class where it tells of that."""
     told = zip(result.get("classes", ()), result.get("per_class", ()), strict=True)
     rows = [[name, "–" if value is None else f"{value:.2f}"] for name, value in told]
-    table = _table(["class", "accuracy, percent"], rows) if rows else ""
+    table = page.table(["class", "accuracy, percent"], rows) if rows else ""
     drawn = [
-        _svg(getattr(charts, picture.chart)(_csv(folder / files.ERRORS / f"{name}.csv")))
+        page.svg(getattr(charts, picture.chart)(_csv(folder / files.ERRORS / f"{name}.csv")))
         for name, picture in task.pictures.items()
     ]
     return table + "".join(drawn)
@@ -301,7 +277,7 @@ def _data(folder: Path) -> str:
     if left_out := manifest.get("left_out"):
         what += f" Left out: {', '.join(f'{count} {reason}' for reason, count in left_out.items())}."
     what = " ".join([what, *(f"{note}." for note in manifest.get("notes", []))])
-    return f"<p>{_text(what)}</p>" + _table(["split", "images", "digest of the content"], rows)
+    return f"<p>{page.text(what)}</p>" + page.table(["split", "images", "digest of the content"], rows)
 
 
 def _lineage(folder: Path, params: Params) -> str:
@@ -310,43 +286,22 @@ def _lineage(folder: Path, params: Params) -> str:
     }  # which is still running
     rows = [[name, r.get("run_id") or "not tracked", r.get("tracking_uri") or ""] for name, r in records.items() if r]
     outside = {key: digest for record in records.values() for key, digest in record.get("outside", {}).items()}
-    brought = _table(["from outside", "digest of the content"], [[k, d[:12]] for k, d in outside.items()])
+    brought = page.table(["from outside", "digest of the content"], [[k, d[:12]] for k, d in outside.items()])
     params = folder / "params.yaml"
     text = (
         yaml.safe_dump(yaml.safe_load(params.read_text(encoding="utf-8")), sort_keys=False)
         if params.is_file()
         else "no params.yaml"
     )
-    folded = f"<details><summary>Parameters</summary><pre>{_text(text)}</pre></details>"
-    return _table(["stage", "MLflow run", "store"], rows) + (brought if outside else "") + folded
+    folded = f"<details><summary>Parameters</summary><pre>{page.text(text)}</pre></details>"
+    return page.table(["stage", "MLflow run", "store"], rows) + (brought if outside else "") + folded
 
 
 def _or_missing(build: Callable[[], str]) -> str:
     try:
         return build()
     except FileNotFoundError as error:
-        return f"<p class='quiet'>There is no {_text(error.filename or error)}: its stage has not run here.</p>"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[Any]], marked: Sequence[bool] = ()) -> str:
-    head = "".join(f"<th>{_text(name)}</th>" for name in heads)
-    lines = []
-    for i, row in enumerate(rows):
-        cells = "".join(f"<td>{_text(value)}</td>" for value in row)
-        lines.append(f"<tr class='differs'>{cells}</tr>" if marked and marked[i] else f"<tr>{cells}</tr>")
-    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
-
-
-def _svg(figure: Figure) -> str:
-    return _inline(to_bytes(figure, "svg").decode())
-
-
-def _inline(svg: str) -> str:
-    return svg[svg.index("<svg") :]
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))
+        return f"<p class='quiet'>There is no {page.text(error.filename or error)}: its stage has not run here.</p>"
 
 
 def _json(path: Path) -> Any:

@@ -3,15 +3,17 @@
 One search makes a claim about the network it found, several make one about the search (`winnow.measure.judgement`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import ArrayLike
 
+from winnow.config.params import ORIGINAL
 from winnow.measure import judgement
 from winnow.measure.compare import Estimate
 from winnow.measure.judgement import CANNOT_TELL, NO, YES, Judgement
+from winnow.run.beside import ALIKE, interval, told, turned
 from winnow.tasks.task import PERCENT, Metric
 
 HELPED = {YES: True, NO: False, CANNOT_TELL: None}
@@ -44,10 +46,10 @@ def verdict(alike: Alike, searches: int, within: str) -> dict[str, Any]:
     Judged is with the metric turned so that more is better; told are differences in the metric itself.
     """
     metric, gap = alike.metric, _difference(alike)
-    finds, controls = (_turned(metric, values) for values in (alike.finds, alike.controls))
+    finds, controls = (turned(metric, values) for values in (alike.finds, alike.controls))
     said = judgement.better_than_random(finds, controls, gap, metric.bounds[1])
     seen = judgement.detectable_gap(len(finds), controls, metric.bounds[1])
-    told = _told(metric, gap)
+    low, high = told(metric, gap)
     return {
         "outcome": said.outcome,
         "helped": HELPED[said.outcome],
@@ -57,63 +59,25 @@ def verdict(alike: Alike, searches: int, within: str) -> dict[str, Any]:
         "pairs": said.pairs,
         "detectable_gap": None if seen is None else metric.sign * seen,
         "difference": _mean_gap(alike),
-        "difference_ci_low": told[0],
-        "difference_ci_high": told[1],
-    }
-
-
-def _turned(metric: Metric, values: Sequence[float]) -> list[float]:
-    return [metric.sign * value for value in values]
-
-
-def _told(metric: Metric, gap: Estimate | None) -> tuple[float | None, float | None]:
-    """The ends of an interval in the metric itself, the lower one first."""
-    if gap is None:
-        return None, None
-    low, high = sorted((metric.sign * gap.low, metric.sign * gap.high))
-    return low, high
-
-
-def nothing_compared() -> dict[str, Any]:
-    """Where there are no controls."""
-    names = ("helped", "p_value", "detectable_gap", "difference", "difference_ci_low", "difference_ci_high")
-    told = "cannot tell whether the found network is better than random ones: evaluate.controls is 0"
-    return {"outcome": CANNOT_TELL, "verdict": told, **dict.fromkeys(names)}
-
-
-def rival(
-    digest: str, found: Sequence[float], other: Sequence[float], answers: tuple[Any, Any] | None, metric: Metric
-) -> dict[str, Any]:
-    """The find of a random search beside the found network, both retrained alike, seed by seed: their scores.
-
-    `answers` are what each test row counted, (networks, rows) of each; None where the metric is no mean over rows.
-    """
-    rows = 0.0 if answers is None else judgement.row_variance(*answers, metric.shown(1.0))
-    turned = [_turned(metric, values) for values in (found, other)]
-    gap = judgement.difference(*turned, rows=rows, bounds=metric.bounds)
-    mean = sum(found) / len(found) - sum(other) / len(other)
-    low, high = _told(metric, gap)
-    if gap is None or low is None or high is None:
-        outcome, interval = CANNOT_TELL, f"no interval from fewer than {judgement.FEWEST} retrain.seeds"
-    else:
-        outcome = YES if gap.low > 0 else NO if gap.high < 0 else CANNOT_TELL
-        interval = _interval(metric, low, high)
-    word = {YES: "better than", NO: "worse than", CANNOT_TELL: "not told apart from"}[outcome]
-    told = f"the found network is {word} what random search found: {metric.gap(mean)}, {interval}"
-    return {
-        "architecture": digest,
-        "scores": list(other),
-        "difference": mean,
         "difference_ci_low": low,
         "difference_ci_high": high,
-        "outcome": outcome,
-        "verdict": f"{told}; a claim about these two networks alone",
     }
 
 
-def _interval(metric: Metric, low: float, high: float) -> str:
-    ends = (metric.gap(end).removesuffix(" points") for end in (low, high))
-    return f"95 % CI [{', '.join(ends)}]"
+def verdicts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The sentences that lead the report, each after its outcome: against the original, random networks, the others."""
+    rows = result["against"]
+    original, others = ([row for row in rows if (row["name"] == ORIGINAL) is first] for first in (True, False))
+    random = [result] if result["control_n"] or not rows else []
+    return [(row["outcome"], row["verdict"]) for row in (*original, *random, *others)]
+
+
+def nothing_compared(controls: int) -> dict[str, Any]:
+    """Where there are no random networks: `controls` is 0, or nobody asked for them."""
+    names = ("helped", "p_value", "detectable_gap", "difference", "difference_ci_low", "difference_ci_high")
+    why = "evaluate.against has no random" if controls else "evaluate.controls is 0"
+    said = f"cannot tell whether the found network is better than random ones: {why}"
+    return {"outcome": CANNOT_TELL, "verdict": said, **dict.fromkeys(names)}
 
 
 def _group(alike: Alike) -> Sequence[float]:
@@ -134,7 +98,7 @@ def _difference(alike: Alike) -> Estimate | None:
         last = first + len(alike.others)
         group = [answers[0], *answers[first:last]] if alike.others else answers[:first]
         rows = judgement.row_variance(group, answers[last:], metric.shown(1.0))
-    group, controls = (_turned(metric, values) for values in (_group(alike), alike.controls))
+    group, controls = (turned(metric, values) for values in (_group(alike), alike.controls))
     return judgement.difference(group, controls, rows=rows, bounds=metric.bounds)
 
 
@@ -151,14 +115,11 @@ def _sentence(
         CANNOT_TELL: f"cannot tell whether {who} is better than {random}",
     }
     won = f"it beats {said.won} of {count}" if one else f"it wins {said.won} of {said.pairs} pairs with {count}"
-    low, high = _told(alike.metric, gap)
-    interval = "" if low is None or high is None else f", {_interval(alike.metric, low, high)}"
+    sure = "" if gap is None else f", {interval(alike.metric, *told(alike.metric, gap))}"
     same = f" ({searches} searches found it)" if one and searches > 1 else ""
-    points = f"{alike.metric.gap(_mean_gap(alike))} over their mean{interval}"
-    told = f"{heads[said.outcome]}{same}: {won} (p = {said.p:.3f}), {points}"
-    return (
-        f"{told}; {_edge(alike.metric, len(alike.finds), count, seen)}; all trained alike, by the recipe as it stands"
-    )
+    points = f"{alike.metric.gap(_mean_gap(alike))} over their mean{sure}"
+    text = f"{heads[said.outcome]}{same}: {won} (p = {said.p:.3f}), {points}"
+    return f"{text}; {_edge(alike.metric, len(alike.finds), count, seen)}; {ALIKE}"
 
 
 def _finds(finds: int, searches: int) -> str:

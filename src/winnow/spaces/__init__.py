@@ -11,6 +11,7 @@ from winnow.core.space import Space
 from winnow.spaces.auto import auto
 from winnow.spaces.cream import cream
 from winnow.spaces.darts import darts
+from winnow.spaces.fixed import fixed
 from winnow.spaces.interactions import interactions
 from winnow.spaces.macro import macro
 from winnow.spaces.mobile import mobile
@@ -34,14 +35,15 @@ FACTS = (
 )
 
 AUTO = "auto"  # none of winnow's own: a user's network, whose values are those that it has
+FIXED = "fixed"  # a network as it is, to compare with: there is nothing to search
 
 
 def builder(name: str) -> Callable[..., Space]:
     """The function that builds space `name`: a key of `SPACES` or "package.module:function". Refused otherwise."""
     if name in SPACES:
         return SPACES[name]
-    if name == AUTO:
-        return auto
+    if name in (AUTO, FIXED):
+        return auto if name == AUTO else fixed
     if ":" not in name:
         known = ", ".join([*SPACES, AUTO])
         raise Refused(f"no space {name!r}: known are {known}, and 'my_package.my_module:build'{_meant(name, SPACES)}")

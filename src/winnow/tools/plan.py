@@ -125,11 +125,14 @@ def plan(
 
 
 def _evaluate_seconds(params: Params, seconds: Mapping[str, float]) -> float:
-    """Found and random networks, trained once more alike, and further searches; without a rival's trials."""
+    """Found and random networks and rivals, trained once more alike, and further searches; without random search.
+
+    As if all had the found network's size.
+    """
     settings, seeds = params.evaluate, len(params.retrain.seeds)
-    if not settings.controls:
+    if not settings.randoms and not settings.rivals:
         return 0.0
-    networks = settings.controls + seeds + settings.searches - 1
+    networks = settings.randoms + seeds * (1 + len(settings.rivals)) + settings.searches - 1
     again = (settings.searches - 1) * (seconds["search"] + seconds["select"])
     return again + networks * seconds["retrain"] / seeds
 

@@ -132,7 +132,7 @@ def _open(space: Space, example: Example) -> None:
 
 def covering(space: Space) -> Iterator[Setting]:
     """Architectures in which every option of the outer decisions occurs, and the even mixture where holes mix."""
-    for turn in range(max(len(d.options) for d in space.decisions.values())):
+    for turn in range(max((len(d.options) for d in space.decisions.values()), default=1)):
 
         def choose(d: Decision, turn: int = turn) -> Value:
             option = d.options[turn % len(d.options)]

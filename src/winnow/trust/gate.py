@@ -24,7 +24,7 @@ from winnow.run.files import REPORTS, SPLITS
 from winnow.run.revision import LOCK, commit_of, files_at, outs_of, read_lock, text_at
 
 EVALUATE = "evaluate"
-MARGIN = 1.0  # points of accuracy, and of calibration, that may be lost where params.yaml says nothing else
+MARGIN = judgement.MARGIN  # points of accuracy, and of calibration, where params.yaml says nothing else
 SHARE = 0.05  # by which a network may grow
 SLOWER = 0.2  # the share by which it may be slower: so much lies between two runs of one network on one machine
 HIGHER, LOWER = "higher", "lower"
@@ -146,7 +146,7 @@ def _judged(
         return Row(name, old, new, better, allowed, YES if passed else NO, why if passed else wrong)
     if metric == "ece" and not finite(before.get("eces")):
         return Row(name, old, new, "", None, YES, "not judged: the revision does not say how it spreads over seeds")
-    allowed = {"accuracy_mean": margin, "ece": margin, SCORE: SHARE * abs(old)}.get(metric, SLOWER * abs(old))
+    allowed = {"accuracy_mean": margin, "ece": margin, SCORE: judgement.LOSS * abs(old)}.get(metric, SLOWER * abs(old))
     outcome, why = _varying(metric, better, before, after, allowed)
     return Row(name, old, new, better, allowed, outcome, why)
 

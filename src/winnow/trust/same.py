@@ -89,9 +89,16 @@ def _folder(name: str, found: Path, reference: Path | None) -> tuple[str, str]:
 def _json(path: Path, without: tuple[str, ...]) -> Any:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return {name: value for name, value in content.items() if name not in without}
+        return _left(dict(content.items()), without)
     except (ValueError, AttributeError) as error:
         raise Refused(f"{path} is not the JSON of a stage: check it out of git again") from error
+
+
+def _left(content: Any, without: tuple[str, ...]) -> Any:
+    """`content` without the names, at any depth."""
+    if isinstance(content, dict):
+        return {name: _left(value, without) for name, value in content.items() if name not in without}
+    return [_left(value, without) for value in content] if isinstance(content, list) else content
 
 
 def _lines(path: Path, without: tuple[str, ...]) -> list[dict[str, str]]:

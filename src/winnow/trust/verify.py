@@ -19,6 +19,7 @@ import yaml
 from winnow.config.params import Params
 from winnow.core.errors import Refused
 from winnow.run import files
+from winnow.run.found_at import PROJECT
 from winnow.run.outside import INPUTS, PATH, Named, named, resolved
 from winnow.run.revision import LOCK, md5_of, read_lock, text_at
 from winnow.trust.circumstances import Circumstances, circumstances
@@ -187,6 +188,7 @@ def _run(name: str, folder: Path, scratch: Path) -> str:
     ]
     left_out = ("DVC_ROOT", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID")  # what was begun elsewhere is not gone on with
     environment = {key: value for key, value in os.environ.items() if key not in left_out}
+    environment[PROJECT] = str(folder.resolve())  # whose repository has what evaluate.against names
     log = scratch / f"{name}.log"
     with log.open("w") as out:
         status = subprocess.run(command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT).returncode

@@ -1,0 +1,70 @@
+"""What leads the report: the verdicts, the picture of score against cost, and the numbers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from winnow.look import page
+from winnow.run.beside import over_seeds
+from winnow.run.verdict import verdicts
+from winnow.tasks.task import Metric, Task
+
+CLASSES = {"yes": "yes", "no": "no", "cannot tell": "open"}  # of a verdict, in the style of the page
+
+
+def headline(result: Mapping[str, Any], task: Task, picture: str) -> str:
+    """`picture` is an SVG."""
+    numbers = {
+        f"test {result['metric']} (n = {result['n']})": spread(task.first, result),
+        "parameters": f"{result['params']:,}",
+        "million multiply-accumulates": f"{result['macs'] / 1e6:.2f}",
+        f"ms an image, {result['latency_device']}": _latency(result),
+    } | ({"calibration error, points": f"{result['ece']:.2f}"} if "ece" in result else {})
+    shown = "".join(f"<div><b>{page.text(value)}</b>{page.text(name)}</div>" for name, value in numbers.items())
+    said = "".join(f"<p class='verdict {CLASSES[how]}'>{page.text(what)}</p>" for how, what in verdicts(result))
+    parts = [f"<h1>Architecture {page.text(result['architecture'])}</h1>", said]
+    if result["control_n"] or result["against"]:
+        parts += [page.inline(picture), _beside(result, task.first)]
+    return "".join([*parts, f"<div class='numbers'>{shown}</div>"])
+
+
+def spread(metric: Metric, result: Mapping[str, Any]) -> str:
+    """The mean over seeds with its standard deviation: "99.16 ± 0.28 %"."""
+    mean, sd = metric.text(result["score_mean"]), result["score_sd"]
+    if sd is None:
+        return mean
+    return f"{mean.removesuffix(f' {metric.unit}')} ± {metric.text(sd)}"
+
+
+def _beside(result: Mapping[str, Any], metric: Metric) -> str:
+    """The found network and its rivals, trained alike, row by row; nothing without rivals."""
+    if not result["against"]:
+        return ""
+    found = {**result, "name": "found", **over_seeds(result["found_scores"], metric)}
+    rows = []
+    for row in (found, *result["against"]):
+        gap = row.get("difference") if row is not found else None
+        ends = [row[f"difference_ci_{end}"] for end in ("low", "high")] if gap is not None else [None]
+        interval = "" if None in ends else " [{}, {}]".format(*(metric.gap(e).removesuffix(" points") for e in ends))
+        rows.append(
+            [
+                row["name"],
+                f"{row['params']:,}",
+                f"{row['macs'] / 1e6:.2f}",
+                f"{spread(metric, row)} (n = {row['n']})",
+                "" if gap is None else f"{metric.gap(gap)}{interval}",
+                _latency(row),
+                "–" if row["latency_one_thread_ms"] is None else f"{row['latency_one_thread_ms']:.2f}",
+            ]
+        )
+    threads = result["latency_threads"]
+    several = f"ms an image, {threads} thread{'s' if threads > 1 else ''}"
+    heads = ["network", "params", "M MACs", f"test {result['metric']}", "found beside it", several, "one thread"]
+    note = (
+        f"Trained alike, by the recipe as it stands in params.yaml. Latency was measured by turns, on "
+        f"{result['latency_device']}."
+    )
+    return page.table(heads, rows) + f"<p class='quiet'>{page.text(note)}</p>"
+
+
+def _latency(row: Mapping[str, Any]) -> str:
+    return f"{row['latency_ms']:.2f} [{row['latency_low']:.2f}, {row['latency_high']:.2f}]"

@@ -1,0 +1,160 @@
+"""What stage evaluate compares: the found network, random ones and rivals, trained alike and tested once.
+
+The retrained models are what is delivered; whether the search helped, and what a baseline lost, is told by these.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from winnow.core.architecture import Architecture
+from winnow.data.loaders import Split
+from winnow.measure import cost
+from winnow.run import files, tested
+from winnow.run.beside import Pair, no_worse, over_seeds, random_search, sd
+from winnow.run.children import initial
+from winnow.run.compared import Network, compared
+from winnow.run.controls import controls
+from winnow.run.limits import Limits
+from winnow.run.rivals import Rival, rivals
+from winnow.run.searches import other_finds, random_find
+from winnow.run.study_cell import Stage
+from winnow.run.verdict import Alike, nothing_compared, verdict
+from winnow.run.work import Work, final_space
+from winnow.train.building import fresh, laid
+
+
+@dataclass
+class Compared:
+    """`told` is for reports/evaluate.json; `models`, by the names of rivals, are those of the first seed."""
+
+    told: dict[str, Any]
+    test: Split
+    models: dict[str, nn.Module] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """A network's score, and what each test row counts in it (None where the score is no mean over rows)."""
+
+    score: float
+    counted: Tensor | None
+    params: int
+    macs: int
+
+
+def judged(work: Work, arch: Architecture, *stages: Stage) -> Compared:
+    """Of the found `arch`; `stages` are the mains of search and select, for further searches.
+
+    The test split is opened here, after everything is trained.
+    """
+    params, seeds = work.params, work.params.retrain.seeds
+    others = other_finds(work, arch, *stages)
+    random = controls(params, work.folder, (arch, *others))
+    held = rivals(params, work.folder)
+    if not random and not held:
+        told = {**nothing_compared(params.evaluate.controls), **_controls([], []), "against": []}
+        return Compared(told, work.split("test"))
+    sought = random_find(work, *stages) if random else None
+    groups = {
+        "found": [Network(arch, seed) for seed in seeds],
+        "others": [Network(other, seeds[0]) for other in others],
+        "controls": [Network(control, seeds[0]) for control in random],
+        "sought": [] if sought is None else [Network(sought, seed) for seed in seeds],
+        **{f"against {r.name}": [Network.of(r.arch, seed, r.params, params) for seed in seeds] for r in held},
+    }
+    first = {rival.name: groups[f"against {rival.name}"][0] for rival in held}
+    tests, test, models = _tests(work, [network for group in groups.values() for network in group], first)
+    of = {name: [tests[network] for network in group] for name, group in groups.items()}
+    itself = {rival.name for rival in held if groups[f"against {rival.name}"] == groups["found"]}
+    rows = [_beside(work, each, of["found"], of[f"against {each.name}"], each.name in itself) for each in held]
+    beside = None if sought is None else random_search(sought.digest, _pair(work, of["found"], of["sought"]))
+    limits = Limits.of(params, work.folder) if random else None
+    within = limits.describe() if limits else None
+    told = {
+        **_against_random(work, of, within or ""),
+        "found_scores": [each.score for each in of["found"]],
+        "finds": [each.digest for each in (arch, *others)],
+        "find_scores": [each.score for each in (of["found"][0], *of["others"])],
+        "limits": within,
+        **_controls(random, of["controls"]),
+        "random_search": beside,
+        "against": rows,
+    }
+    return Compared(told, test, models)
+
+
+def _tests(
+    work: Work, networks: Sequence[Network], kept: Mapping[str, Network]
+) -> tuple[dict[Network, Tested], Split, dict[str, nn.Module]]:
+    """All of `networks`, each trained once; the test split; and the models of those in `kept`."""
+    trained, tests, models = list(dict.fromkeys(networks)), {}, {}
+    with compared(work, trained) as paths:
+        test = work.split("test")
+        for network, path in zip(trained, paths, strict=True):
+            space = final_space(network.params(work.params), work.folder)
+            model = fresh(space, network.arch, work.device, initial(network.seed))
+            files.load_state(model, files.read_tensors(path, "evaluate")[0], path)
+            model = laid(model).eval()
+            found = tested.outputs(model, test, work.params.evaluate.batch)
+            score, counted = tested.score(work.task, found, test), tested.counted(work.task, found, test)
+            tests[network] = Tested(score, counted, cost.params(model), cost.macs(model, space.example))
+            models |= {name: model for name, each in kept.items() if each == network}
+    return tests, test, models
+
+
+def _against_random(work: Work, of: Mapping[str, Sequence[Tested]], within: str) -> dict[str, Any]:
+    if not of["controls"]:
+        return nothing_compared(work.params.evaluate.controls)
+    scores = {name: [each.score for each in of[name]] for name in ("found", "others", "controls")}
+    answers = _stacked([*of["found"], *of["others"], *of["controls"]])
+    alike = Alike(scores["found"], scores["others"], scores["controls"], answers, work.task.first)
+    return verdict(alike, work.params.evaluate.searches, within)
+
+
+def _beside(work: Work, rival: Rival, found: Sequence[Tested], other: Sequence[Tested], itself: bool) -> dict[str, Any]:
+    """The row of a rival in `against`, without its latency; `itself`: it is the found network."""
+    sizes = {"MACs": (found[0].macs, other[0].macs), "params": (found[0].params, other[0].params)}
+    shares = {what: ours / its for what, (ours, its) in sizes.items() if its}
+    return {
+        "name": rival.name,
+        "architecture": rival.arch.digest if rival.arch else None,  # a network as it is decides nothing
+        "params": other[0].params,
+        "macs": other[0].macs,
+        "params_share": shares.get("params"),
+        "macs_share": shares.get("MACs"),
+        **over_seeds([each.score for each in other], work.task.first),
+        **no_worse(rival.name, _pair(work, found, other), shares, work.params.evaluate.margin, itself),
+    }
+
+
+def _pair(work: Work, found: Sequence[Tested], other: Sequence[Tested]) -> Pair:
+    sides = _stacked(found), _stacked(other)
+    scores = ([each.score for each in side] for side in (found, other))
+    return Pair(*scores, None if sides[0] is None else sides, work.task.first)
+
+
+def _stacked(tests: Sequence[Tested]) -> Any:
+    """(networks, rows), or None where the metric is no mean over rows."""
+    kept = [each.counted for each in tests if each.counted is not None]
+    return torch.stack(kept).numpy() if kept else None
+
+
+def _controls(random: Sequence[Architecture], tests: Sequence[Tested]) -> dict[str, Any]:
+    """The random networks as they were drawn, with their sizes."""
+    scores, params, macs = ([getattr(each, name) for each in tests] for name in ("score", "params", "macs"))
+    return {
+        "control_score_mean": statistics.fmean(scores) if scores else None,
+        "control_score_sd": sd(scores),
+        "control_n": len(scores),
+        "control_scores": scores,
+        "controls": [each.digest for each in random],
+        "control_params": params,
+        "control_macs": macs,
+        "control_params_mean": statistics.fmean(params) if params else None,
+        "control_macs_mean": statistics.fmean(macs) if macs else None,
+    }

@@ -1,0 +1,92 @@
+"""The networks of evaluate.against beside random ones: which they are, and of which space each is an architecture."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from winnow.config.params import ORIGINAL, Params, SpaceParams
+from winnow.core.architecture import Architecture
+from winnow.core.errors import Refused
+from winnow.core.space import Space
+from winnow.run import files
+from winnow.run.dry import try_child
+from winnow.run.found_at import find_at
+from winnow.run.outside import MODULE, PATH, resolved, rival_kind
+from winnow.run.work import final_space
+from winnow.spaces import FIXED
+
+KEY = "evaluate.against"
+
+
+@dataclass(frozen=True)
+class Rival:
+    """`params` are those of params.yaml, with the space that `arch` is of."""
+
+    name: str  # as evaluate.against has it
+    params: Params
+    arch: Architecture
+
+
+def rivals(params: Params, folder: Path) -> list[Rival]:
+    """In the order of params.yaml. Refused, naming the entry, where one is no network of these data."""
+    return list(_rivals(params, folder))
+
+
+def check_rivals(params: Params, folder: Path) -> None:
+    """Refused likewise, and where one of another space cannot be trained: found by one dry trial, on the CPU."""
+    for rival in rivals(params, folder):
+        if section(rival.params) != section(params):
+            try:
+                try_child(rival.params, folder, torch.device("cpu"), rival.arch)
+            except Refused as refusal:
+                raise Refused(f"{KEY}: {rival.name}: {refusal}") from refusal
+
+
+def _rivals(params: Params, folder: Path) -> Iterator[Rival]:
+    names = params.evaluate.rivals
+    space = final_space(params, folder) if names else None
+    for name in names:
+        assert space is not None
+        kind = rival_kind(name)
+        if name == ORIGINAL:
+            yield Rival(name, params, _original(params, space))
+        elif kind == MODULE:
+            fixed = SpaceParams(name=FIXED, options={"model": name})
+            retrain = params.retrain.model_copy(update={"space": {}})
+            of = params.model_copy(update={"space": fixed, "retrain": retrain})
+            yield Rival(name, of, _decided(of, folder, name))
+        elif kind == PATH:
+            content = files.read_json(resolved(folder, name, KEY), "select")
+            yield Rival(name, params, files.architecture_of(content, f"{KEY}: {name}", space, params.space.name))
+        else:
+            find = find_at(folder, name, KEY)
+            of = find.params(params, KEY)
+            what = f"{KEY}: {files.ARCHITECTURE} at {name}"
+            content = find.content(name, KEY)
+            yield Rival(name, of, files.architecture_of(content, what, final_space(of, folder), of.space.name))
+
+
+def _original(params: Params, space: Space) -> Architecture:
+    if space.original is None:
+        raise Refused(
+            f"{KEY}: {ORIGINAL}: space {params.space.name} was not made of a network, as auto and winnow.replace make "
+            "one: name the network by its code (my_net:build), a file of an architecture, or a git revision"
+        )
+    return space.original
+
+
+def _decided(params: Params, folder: Path, name: str) -> Architecture:
+    """The only architecture of a network as it is."""
+    try:
+        return final_space(params, folder).decide(lambda d: d.values[0])
+    except Refused as refusal:
+        raise Refused(f"{KEY}: {refusal}") from refusal
+
+
+def section(params: Params) -> str:
+    """What says of which space a retrained network is, as JSON: equal for equal spaces."""
+    space = {"name": params.space.name, "options": params.space.chosen()}
+    return json.dumps({"space": space, "retrain": params.retrain.space}, sort_keys=True)

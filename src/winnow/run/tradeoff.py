@@ -1,0 +1,36 @@
+"""What is known of score against cost, as rows to draw: the found network, the front, baselines and random ones."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from winnow.config.params import ORIGINAL, Params
+from winnow.measure.judgement import mean_interval
+from winnow.tasks.task import Metric
+
+YOURS = "your network"
+
+
+def cost_of(params: Params) -> str:
+    """What the limits are of: params where those alone are limited, else macs."""
+    return "params" if params.select.max_params is not None and params.select.max_macs is None else "macs"
+
+
+def points(result: Mapping[str, Any], cost: str, metric: Metric) -> list[dict[str, Any]]:
+    """Of reports/evaluate.json: `kind`, `name`, `cost`, `score` and the ends of its interval over seeds, or None."""
+    rows = [
+        {"kind": "random", "name": "", "cost": size, "score": score, "low": None, "high": None}
+        for size, score in zip(result[f"control_{cost}"], result["control_scores"], strict=True)
+    ]
+    for row in result.get("front") or ():
+        rows.append(_row("front", row.get("name", ""), row[cost], row["scores"], metric))
+    for row in result["against"]:
+        yours = row["name"] == ORIGINAL
+        rows.append(_row(*(("original", YOURS) if yours else ("rival", row["name"])), row[cost], row["scores"], metric))
+    scores = result.get("found_scores") or result["scores"]
+    return [*rows, _row("found", "found", result[cost], scores, metric)]
+
+
+def _row(kind: str, name: str, cost: float, scores: list[float], metric: Metric) -> dict[str, Any]:
+    interval = mean_interval(scores, (metric.low, metric.high))
+    ends = {"low": interval.low if interval else None, "high": interval.high if interval else None}
+    return {"kind": kind, "name": name, "cost": cost, "score": sum(scores) / len(scores), **ends}

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from winnow.look.style import ACCENT, CONTROL, DPI, INK, SERIES, sheet, shortened, styled, text_width
+from winnow.look.style import ACCENT, CONTROL, DPI, INK, PAPER, SERIES, sheet, shortened, styled, text_width
 
 Rows = Sequence[Mapping[str, Any]]
 WIDTH, HEIGHT = 960, 380
@@ -88,4 +88,5 @@ def _labels(axes: Axes, rows: Rows, unit: float) -> None:
             color=KINDS[row["kind"]][1],
             size=9,
             zorder=4,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "alpha": 0.7, "pad": 0.8},
         )

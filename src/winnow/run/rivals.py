@@ -59,7 +59,7 @@ def _rivals(params: Params, folder: Path) -> Iterator[Rival]:
             of = params.model_copy(update={"space": fixed, "retrain": retrain})
             yield Rival(name, of, _decided(of, folder, name))
         elif kind == PATH:
-            content = files.read_json(resolved(folder, name, KEY), "select")
+            content = _content(resolved(folder, name, KEY))
             yield Rival(name, params, files.architecture_of(content, f"{KEY}: {name}", space, params.space.name))
         else:
             find = find_at(folder, name, KEY)
@@ -67,6 +67,15 @@ def _rivals(params: Params, folder: Path) -> Iterator[Rival]:
             what = f"{KEY}: {files.ARCHITECTURE} at {name}"
             content = find.content(name, KEY)
             yield Rival(name, of, files.architecture_of(content, what, final_space(of, folder), of.space.name))
+
+
+def _content(path: Path) -> object:
+    if not path.is_file():
+        raise Refused(f"{KEY}: no file {path}; paths start at the folder of params.yaml")
+    try:
+        return files.read_json(path, "select")
+    except Refused as refusal:
+        raise Refused(f"{KEY}: {refusal}") from refusal
 
 
 def _original(params: Params, space: Space) -> Architecture:

@@ -88,6 +88,12 @@ def test_what_is_smaller_the_better_loses_upwards():
     assert better["loss_at_most"] == 0.0
 
 
+def test_what_began_otherwise_is_said():
+    pair = Pair([98.0] * 3, [98.0] * 3, None, PERCENT)
+    row = no_worse("v1", pair, SHARES, None, False, "it from scratch, the found one from what was searched")
+    assert row["verdict"].endswith("by the recipe as it stands, it from scratch, the found one from what was searched")
+
+
 def test_the_network_itself_is_said_to_be_that():
     row = told([90.0, 98.0, 94.0], [90.0, 98.0, 94.0], same=True)
     assert (row["outcome"], row["difference"]) == (YES, 0.0)

@@ -367,6 +367,8 @@ class Params(Section):
         """What the training of a network begins with."""
         if self.retrain.from_ == "inherited":
             return "what the search trained"
+        if self.space.name == "fixed":
+            return "what its code gives it"
         return "your weights" if self.space.name == "auto" and self.space.options.get("weights") else "scratch"
 
     def within(self, entry: dict[str, Any]) -> Self:

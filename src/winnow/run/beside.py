@@ -42,11 +42,14 @@ class Pair:
         return judgement.difference(*sides, rows=rows, bounds=self.metric.bounds)
 
 
-def no_worse(name: str, pair: Pair, shares: Mapping[str, float], given: float | None, same: bool) -> dict[str, Any]:
+def no_worse(
+    name: str, pair: Pair, shares: Mapping[str, float], given: float | None, same: bool, apart: str = ""
+) -> dict[str, Any]:
     """Beside an entry `name` of evaluate.against: non-inferiority, for reports/evaluate.json.
 
     `shares` are sizes of the found network over those of the other, by words; `given` is the margin in the metric's
-    unit, or None for the usual one. `same` where the two are one network.
+    unit, or None for the usual one. `same` where the two are one network; `apart` says what they began with where that
+    is not alike.
     """
     metric, gap = pair.metric, pair.gap()
     margin = usual_margin(metric, statistics.fmean(pair.other)) if given is None else given
@@ -59,7 +62,7 @@ def no_worse(name: str, pair: Pair, shares: Mapping[str, float], given: float | 
         "loss_at_most": None if gap is None else max(0.0, -gap.low),
         "margin": margin,
         "outcome": outcome,
-        "verdict": _sentence(name, pair, gap, shares, margin, outcome, same),
+        "verdict": _sentence(name, pair, gap, shares, margin, outcome, same) + (f", {apart}" if apart else ""),
     }
 
 

@@ -107,7 +107,7 @@ def check_columns(cells: list[Cell]) -> None:
 def elsewhere(params: Params, folder: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     """`params` with `changes` by dotted key, for search and select in another folder than `folder`, untracked."""
     alone = {"against": [RANDOM], "controls": 0, "searches": 1, "random_search": 0}  # compared with nothing
-    plain = {"tracking.enabled": False, "select.front": [], **{f"evaluate.{name}": value for name, value in alone.items()}}
+    plain = {"tracking.enabled": False, "select.front": []} | {f"evaluate.{name}": v for name, v in alone.items()}
     content = changed(params.model_dump(), plain)
     for key in ("space.name", "search.strategy", "select.methods"):
         section, _, name = key.partition(".")

@@ -30,7 +30,7 @@ from winnow.run.children import train_child, training_split
 from winnow.run.fingerprint import fingerprint
 from winnow.run.progress import Shown
 from winnow.run.revision import md5_of
-from winnow.run.rivals import section
+from winnow.run.rivals import of_space, section
 from winnow.run.start import Start
 from winnow.run.trials import executor, worker_params
 from winnow.run.work import Work, promise
@@ -63,8 +63,7 @@ class Network:
         if not self.space:
             return project
         told = json.loads(self.space)
-        retrain = project.retrain.model_copy(update={"space": told["retrain"]})
-        return project.model_copy(update={"space": SpaceParams.model_validate(told["space"]), "retrain": retrain})
+        return of_space(project, SpaceParams.model_validate(told["space"]), told["retrain"])
 
     @property
     def file(self) -> str:

@@ -119,6 +119,8 @@ def _against_random(work: Work, of: Mapping[str, Sequence[Tested]], within: str)
 def _beside(work: Work, rival: Rival, found: Sequence[Tested], other: Sequence[Tested], itself: bool) -> dict[str, Any]:
     """The row of a rival in `against`, without its latency; `itself`: it is the found network."""
     sizes = {"MACs": (found[0].macs, other[0].macs), "params": (found[0].params, other[0].params)}
+    inherits = [each.retrain.from_ == "inherited" for each in (work.params, rival.params)]
+    apart = "" if inherits[0] == inherits[1] else f"it from {rival.params.begins}, the found one from what was searched"
     shares = {what: ours / its for what, (ours, its) in sizes.items() if its}
     return {
         "name": rival.name,
@@ -128,7 +130,8 @@ def _beside(work: Work, rival: Rival, found: Sequence[Tested], other: Sequence[T
         "params_share": shares.get("params"),
         "macs_share": shares.get("MACs"),
         **over_seeds([each.score for each in other], work.task.first),
-        **no_worse(rival.name, _pair(work, found, other), shares, work.params.evaluate.margin, itself),
+        "begins": rival.params.begins,
+        **no_worse(rival.name, _pair(work, found, other), shares, work.params.evaluate.margin, itself, apart),
     }
 
 

@@ -97,10 +97,10 @@ def _help(result: Mapping[str, Any], task: Task) -> str:
     )
     limits = f" within the same limits ({page.text(result['limits'])})" if result["limits"] else ""
     explained = (
-        f"<p class='quiet'>Each point is a network trained from {page.text(result['begins'])} and tested once, all alike: "
-        f"by the recipe as it stands in params.yaml, which was tuned on none of them. There is {found}, and random "
-        f"architectures{limits}. A yes would come by chance in at most one case of twenty. The {task.metric} above is "
-        "that of the delivered model, which the tuned recipe trained.</p>"
+        f"<p class='quiet'>Each point is a network trained from {page.text(result['begins'])} and tested once, all "
+        f"alike: by the recipe as it stands in params.yaml, which was tuned on none of them. There is {found}, and "
+        f"random architectures{limits}. A yes would come by chance in at most one case of twenty. The {task.metric} above "
+        "is that of the delivered model, which the tuned recipe trained.</p>"
     )
     points = result["find_scores" if several else "found_scores"]
     rival = result["random_search"]

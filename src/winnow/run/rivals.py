@@ -1,9 +1,10 @@
 """The networks of evaluate.against beside random ones: which they are, and of which space each is an architecture."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -54,9 +55,7 @@ def _rivals(params: Params, folder: Path) -> Iterator[Rival]:
         if name == ORIGINAL:
             yield Rival(name, params, _original(params, space))
         elif kind == MODULE:
-            fixed = SpaceParams(name=FIXED, options={"model": name})
-            retrain = params.retrain.model_copy(update={"space": {}})
-            of = params.model_copy(update={"space": fixed, "retrain": retrain})
+            of = of_space(params, SpaceParams(name=FIXED, options={"model": name}), {})
             yield Rival(name, of, _decided(of, folder, name))
         elif kind == PATH:
             content = _content(resolved(folder, name, KEY))
@@ -64,6 +63,7 @@ def _rivals(params: Params, folder: Path) -> Iterator[Rival]:
         else:
             find = find_at(folder, name, KEY)
             of = find.params(params, KEY)
+            of = params if section(of) == section(params) else of_space(params, of.space, of.retrain.space)
             what = f"{KEY}: {files.ARCHITECTURE} at {name}"
             content = find.content(name, KEY)
             yield Rival(name, of, files.architecture_of(content, what, final_space(of, folder), of.space.name))
@@ -93,6 +93,12 @@ def _decided(params: Params, folder: Path, name: str) -> Architecture:
         return final_space(params, folder).decide(lambda d: d.values[0])
     except Refused as refusal:
         raise Refused(f"{KEY}: {refusal}") from refusal
+
+
+def of_space(params: Params, space: SpaceParams, retrained: Mapping[str, Any]) -> Params:
+    """`params` with a network of another space, for which the search trained nothing."""
+    retrain = params.retrain.model_copy(update={"space": dict(retrained), "from_": "scratch"})
+    return params.model_copy(update={"space": space, "retrain": retrain})
 
 
 def section(params: Params) -> str:

@@ -15,6 +15,7 @@ from winnow.run import files
 from winnow.run.controls import check_comparison
 from winnow.run.outside import MODULE, PATH, REVISION, named, rival_kind
 from winnow.run.rivals import rivals
+from winnow.run.start import write_start
 from winnow.run.work import final_space
 from winnow.trust.same import LATENCY, _json
 
@@ -38,6 +39,7 @@ def told(folder):
 def ready(folder, params, arch):
     """A project in which everything before evaluate has run, as if `arch` had been found."""
     files.write_architecture(folder / files.ARCHITECTURE, arch, final_space(params, folder), params.space.name)
+    write_start(params, folder, None)
     tune.main(params, folder)
     for seed in params.retrain.seeds:
         retrain.main(params, folder, seed)

@@ -99,8 +99,8 @@ def _help(result: Mapping[str, Any], task: Task) -> str:
     explained = (
         f"<p class='quiet'>Each point is a network trained from {page.text(result['begins'])} and tested once, all "
         f"alike: by the recipe as it stands in params.yaml, which was tuned on none of them. There is {found}, and "
-        f"random architectures{limits}. A yes would come by chance in at most one case of twenty. The {task.metric} above "
-        "is that of the delivered model, which the tuned recipe trained.</p>"
+        f"random architectures{limits}. A yes would come by chance in at most one case of twenty. The "
+        f"{task.metric} above is that of the delivered model, which the tuned recipe trained.</p>"
     )
     points = result["find_scores" if several else "found_scores"]
     rival = result["random_search"]

@@ -125,7 +125,7 @@ def result(*names, controls=0):
 def test_the_original_leads_then_random_networks_then_the_others():
     said = verdicts(result("my_net:build", "original", controls=20))
     assert [text.partition(":")[0] for _, text in said] == [
-        "cannot tell whether the found network is as good as your network within 1.00 points",
+        "cannot tell whether the found network is as good as your network within 1 point",
         "no, not better than random",
         "cannot tell whether the found network is as good as my_net",
     ]

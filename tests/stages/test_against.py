@@ -129,9 +129,7 @@ def test_a_file_a_revision_and_code_are_networks(project, monkeypatch):
     assert revision["architecture"] == found["architecture"]
     assert revision["scores"] == found["found_scores"]
     assert "what was found is main itself" in revision["verdict"]
-    assert file["verdict"].startswith(
-        "cannot tell whether the found network is as good as other.json within 1.00 points"
-    )
+    assert file["verdict"].startswith("cannot tell whether the found network is as good as other.json within 1 point")
     assert "no interval from fewer than 3 retrain.seeds" in file["verdict"], "there are two"
     assert code["params"] == 650
     assert len(trained) == 2 * 3 + 2  # found, the file, the code, by two seeds each, and two random ones

@@ -78,11 +78,11 @@ def _sentence(
     sizes = " and ".join(f"{share:.2f} × its {what}" for what, share in shares.items())
     if same:
         return f"yes, what was found is {who} itself: nothing was made smaller"
-    within = f"within {_plain(metric, margin)}"
+    allowed = f"{margin:g} point{'' if margin == 1 else 's'}" if metric.unit == "%" else _plain(metric, margin)
     heads = {
-        YES: f"yes, the found network is as good as {who} {within}",
-        NO: f"no, the found network is worse than {who} by more than {_plain(metric, margin)}",
-        CANNOT_TELL: f"cannot tell whether the found network is as good as {who} {within}",
+        YES: f"yes, the found network is as good as {who} within {allowed}",
+        NO: f"no, the found network is worse than {who} by more than {allowed}",
+        CANNOT_TELL: f"cannot tell whether the found network is as good as {who} within {allowed}",
     }
     head = heads[outcome]
     if gap is None:

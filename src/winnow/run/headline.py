@@ -40,25 +40,21 @@ def _beside(result: Mapping[str, Any], metric: Metric) -> str:
     if not result["against"]:
         return ""
     found = {**result, "name": "found", **over_seeds(result["found_scores"], metric)}
-    rows = []
+    rows, threads = [], result["latency_threads"]
     for row in (found, *result["against"]):
         gap = row.get("difference") if row is not found else None
         ends = [row[f"difference_ci_{end}"] for end in ("low", "high")] if gap is not None else [None]
         interval = "" if None in ends else " [{}, {}]".format(*(metric.gap(e).removesuffix(" points") for e in ends))
+        alone = row["latency_one_thread_ms"]
+        one = [] if threads == 1 else ["–" if alone is None else f"{alone:.2f}"]
+        scores = f"{spread(metric, row)} (n = {row['n']})"
+        beside = "" if gap is None else f"{metric.gap(gap)}{interval}"
         rows.append(
-            [
-                row["name"],
-                f"{row['params']:,}",
-                f"{row['macs'] / 1e6:.2f}",
-                f"{spread(metric, row)} (n = {row['n']})",
-                "" if gap is None else f"{metric.gap(gap)}{interval}",
-                _latency(row),
-                "–" if row["latency_one_thread_ms"] is None else f"{row['latency_one_thread_ms']:.2f}",
-            ]
+            [row["name"], f"{row['params']:,}", f"{row['macs'] / 1e6:.2f}", scores, beside, _latency(row), *one]
         )
-    threads = result["latency_threads"]
     several = f"ms an image, {threads} thread{'s' if threads > 1 else ''}"
-    heads = ["network", "params", "M MACs", f"test {result['metric']}", "found beside it", several, "one thread"]
+    heads = ["network", "params", "M MACs", f"test {result['metric']}", "found beside it", several]
+    heads += [] if threads == 1 else ["one thread"]
     note = (
         f"Trained alike, by the recipe as it stands in params.yaml. Latency was measured by turns, on "
         f"{result['latency_device']}."

@@ -21,7 +21,8 @@ def folder(finished, tmp_path):
 
 
 def page(folder, **changes) -> str:
-    write_report(tiny(**changes), folder, "<svg><text>the cell</text></svg>", folder / "reports/report.html")
+    drawn = ("<svg><text>the cell</text></svg>", "<svg><text>score against cost</text></svg>")
+    write_report(tiny(**changes), folder, *drawn, folder / "reports/report.html")
     return (folder / "reports/report.html").read_text()
 
 
@@ -36,6 +37,7 @@ def test_it_holds_what_was_measured_and_found(folder):
     assert result["verdict"] in text
     assert f"{result['params']:,}" in text
     assert "the cell" in text
+    assert "score against cost" in text
     selections = json.loads((folder / "artifacts/selections.json").read_text())
     for method, row in selections["methods"].items():
         assert method in text

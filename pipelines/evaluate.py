@@ -65,8 +65,8 @@ def main(params: Params, folder: Path) -> None:
         compared = judged(work, arch, search.main, select.main)
         told, test = compared.told, compared.test
         found = [tested.outputs(model, test, params.evaluate.batch) for model in models]
-        costs = _latencies([models[0], *compared.models.values()], test, work)
-        for row, latency in zip(told["against"], costs[1:], strict=True):
+        costs = _latencies([models[0], *compared.models], test, work)
+        for row, latency in zip([*told["front"], *told["against"]], costs[1:], strict=True):
             row |= latency
         result = {
             **_scores(work, found, test),

@@ -116,7 +116,14 @@ def result(*names, controls=0):
             "verdict": "no, not better than random",
         },
         **over_seeds([90.5, 91.5, 92.0], PERCENT),
-        **{"found_scores": [90.5, 91.5, 92.0], "macs": 2_000_000, "params": 1000, "against": rows, **latency},
+        **{
+            "found_scores": [90.5, 91.5, 92.0],
+            "macs": 2_000_000,
+            "params": 1000,
+            "against": rows,
+            "front": [],
+            **latency,
+        },
         **{"control_n": controls, "control_scores": [80.0 + i for i in range(controls)], "latency_device": "a <CPU>"},
         **{"control_macs": [1_500_000] * controls, "control_params": [900] * controls, "latency_threads": 2},
     }

@@ -22,7 +22,7 @@ def headline(result: Mapping[str, Any], task: Task, picture: str) -> str:
     shown = "".join(f"<div><b>{page.text(value)}</b>{page.text(name)}</div>" for name, value in numbers.items())
     said = "".join(f"<p class='verdict {CLASSES[how]}'>{page.text(what)}</p>" for how, what in verdicts(result))
     parts = [f"<h1>Architecture {page.text(result['architecture'])}</h1>", said]
-    if result["control_n"] or result["against"]:
+    if result["control_n"] or result["against"] or result["front"]:
         parts += [page.inline(picture), _beside(result, task.first)]
     return "".join([*parts, f"<div class='numbers'>{shown}</div>"])
 
@@ -36,13 +36,13 @@ def spread(metric: Metric, result: Mapping[str, Any]) -> str:
 
 
 def _beside(result: Mapping[str, Any], metric: Metric) -> str:
-    """The found network and its rivals, trained alike, row by row; nothing without rivals."""
-    if not result["against"]:
+    """The found network, the front and rivals, trained alike, row by row; nothing without the last two."""
+    if not result["against"] and not result["front"]:
         return ""
     found = {**result, "name": "found", **over_seeds(result["found_scores"], metric)}
     rows, threads = [], result["latency_threads"]
-    for row in (found, *result["against"]):
-        gap = row.get("difference") if row is not found else None
+    for row in (found, *result["front"], *result["against"]):
+        gap = None if row is found else row.get("difference")
         ends = [row[f"difference_ci_{end}"] for end in ("low", "high")] if gap is not None else [None]
         interval = "" if None in ends else " [{}, {}]".format(*(metric.gap(e).removesuffix(" points") for e in ends))
         alone = row["latency_one_thread_ms"]

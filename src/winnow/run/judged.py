@@ -19,6 +19,7 @@ from winnow.run.beside import Pair, no_worse, over_seeds, random_search, sd
 from winnow.run.children import initial
 from winnow.run.compared import Network, compared
 from winnow.run.controls import controls
+from winnow.run.front import read_front, said
 from winnow.run.limits import Limits
 from winnow.run.rivals import Rival, rivals
 from winnow.run.searches import other_finds, random_find
@@ -30,11 +31,11 @@ from winnow.train.building import fresh, laid
 
 @dataclass
 class Compared:
-    """`told` is for reports/evaluate.json; `models`, by the names of rivals, are those of the first seed."""
+    """`told` is for reports/evaluate.json; `models` are those of the first seed, of its front and then its rivals."""
 
     told: dict[str, Any]
     test: Split
-    models: dict[str, nn.Module] = field(default_factory=dict)
+    models: list[nn.Module] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +57,9 @@ def judged(work: Work, arch: Architecture, *stages: Stage) -> Compared:
     others = other_finds(work, arch, *stages)
     random = controls(params, work.folder, (arch, *others))
     held = rivals(params, work.folder)
-    if not random and not held:
-        told = {**nothing_compared(params.evaluate.controls), **_controls([], []), "against": []}
+    menu = read_front(work.folder, final_space(params, work.folder)) if params.select.front else []
+    if not random and not held and not menu:
+        told = {**nothing_compared(params.evaluate.controls), **_controls([], []), "against": [], "front": []}
         return Compared(told, work.split("test"))
     sought = random_find(work, *stages) if random else None
     groups = {
@@ -65,9 +67,10 @@ def judged(work: Work, arch: Architecture, *stages: Stage) -> Compared:
         "others": [Network(other, seeds[0]) for other in others],
         "controls": [Network(control, seeds[0]) for control in random],
         "sought": [] if sought is None else [Network(sought, seed) for seed in seeds],
+        **{f"front {i}": [Network(each, seed) for seed in seeds] for i, (_, each) in enumerate(menu)},
         **{f"against {r.name}": [Network.of(r.arch, seed, r.params, params) for seed in seeds] for r in held},
     }
-    first = {rival.name: groups[f"against {rival.name}"][0] for rival in held}
+    first = {name: group[0] for name, group in groups.items() if name.startswith(("against ", "front "))}
     tests, test, models = _tests(work, [network for group in groups.values() for network in group], first)
     of = {name: [tests[network] for network in group] for name, group in groups.items()}
     itself = {rival.name for rival in held if groups[f"against {rival.name}"] == groups["found"]}
@@ -84,8 +87,9 @@ def judged(work: Work, arch: Architecture, *stages: Stage) -> Compared:
         **_controls(random, of["controls"]),
         "random_search": beside,
         "against": rows,
+        "front": [_of_front(work, row, of[f"front {i}"]) for i, (row, _) in enumerate(menu)],
     }
-    return Compared(told, test, models)
+    return Compared(told, test, [models[name] for name in first])
 
 
 def _tests(
@@ -132,6 +136,17 @@ def _beside(work: Work, rival: Rival, found: Sequence[Tested], other: Sequence[T
         **over_seeds([each.score for each in other], work.task.first),
         "begins": rival.params.begins,
         **no_worse(rival.name, _pair(work, found, other), shares, work.params.evaluate.margin, itself, apart),
+    }
+
+
+def _of_front(work: Work, row: Mapping[str, Any], tests: Sequence[Tested]) -> dict[str, Any]:
+    """The row of an entry of select.front, `row` as stage select wrote it, without its latency."""
+    return {
+        "name": said(row["limits"]),
+        "architecture": row["digest"],
+        "params": tests[0].params,
+        "macs": tests[0].macs,
+        **over_seeds([each.score for each in tests], work.task.first),
     }
 
 

@@ -21,8 +21,7 @@ def points(result: Mapping[str, Any], cost: str, metric: Metric) -> list[dict[st
         {"kind": "random", "name": "", "cost": size, "score": score, "low": None, "high": None}
         for size, score in zip(result[f"control_{cost}"], result["control_scores"], strict=True)
     ]
-    for row in result.get("front") or ():
-        rows.append(_row("front", row.get("name", ""), row[cost], row["scores"], metric))
+    rows += [_row("front", row["name"], row[cost], row["scores"], metric) for row in result["front"]]
     for row in result["against"]:
         yours = row["name"] == ORIGINAL
         rows.append(_row(*(("original", YOURS) if yours else ("rival", row["name"])), row[cost], row["scores"], metric))

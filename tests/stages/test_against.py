@@ -36,10 +36,13 @@ def told(folder):
     return _json(folder / "reports/evaluate.json", LATENCY)
 
 
-def ready(folder, params, arch):
-    """A project in which everything before evaluate has run, as if `arch` had been found."""
+def ready(folder, params, arch, others=()):
+    """A project in which everything before evaluate has run, as if `arch` had been found; `others` for select.front."""
     files.write_architecture(folder / files.ARCHITECTURE, arch, final_space(params, folder), params.space.name)
     write_start(params, folder, None)
+    limits = params.select.front
+    rows = [{"limits": entry, "digest": o.digest, "choices": dict(o)} for entry, o in zip(limits, others, strict=True)]
+    files.write_json(folder / files.FRONT, rows)
     tune.main(params, folder)
     for seed in params.retrain.seeds:
         retrain.main(params, folder, seed)
@@ -51,8 +54,10 @@ def smaller(prepared, tmp_path_factory):
     """A network of a user's, the smallest child of it found, judged against itself and a narrow one."""
     folder = tmp_path_factory.mktemp("smaller") / "work"
     shutil.copytree(prepared, folder)
-    params = tiny(**AUTO, evaluate__against=["original", f"{NETS}:narrow"])
-    evaluate.main(params, ready(folder, params, final_space(params, folder).decide(lambda d: d.values[0])))
+    against = ["original", f"{NETS}:narrow"]
+    params = tiny(**AUTO, evaluate__against=against, select__front=[{"max_macs": "100%"}])
+    space = final_space(params, folder)
+    evaluate.main(params, ready(folder, params, space.decide(lambda d: d.values[0]), [space.original]))
     return folder, params
 
 
@@ -65,6 +70,8 @@ def test_the_network_it_was_made_of_is_the_first_row(smaller):
     assert (original["macs"], original["params"]) == (cost.macs(whole, (1, 8, 8)), cost.params(whole))
     assert original["macs_share"] == pytest.approx(found["macs"] / original["macs"])
     assert (narrow["name"], narrow["architecture"]) == (f"{NETS}:narrow", None)
+    (front,) = found["front"]
+    assert (front["name"], front["scores"]) == ("max_macs 100%", original["scores"]), "the same, trained once"
     for row in found["against"]:
         assert row["n"] == len(row["scores"]) == 3
         assert row["difference"] == pytest.approx(sum(found["found_scores"]) / 3 - row["score_mean"])
@@ -73,7 +80,7 @@ def test_the_network_it_was_made_of_is_the_first_row(smaller):
     page = (folder / "reports/report.html").read_text()
     assert page.index(original["verdict"][:60]) < page.index("your network</text>") < page.index("<td>original</td>")
     assert "random" not in page[page.index("class='verdict") : page.index("class='numbers'")]
-    assert "your network</text>" in (folder / files.TRADEOFF).read_text()
+    assert "max_macs 100%</text>" in (folder / files.TRADEOFF).read_text()
     latency = json.loads((folder / "reports/evaluate.json").read_text())["against"][0]["latency_ms"]
     assert latency > 0
 

@@ -31,6 +31,7 @@ from winnow.pipelines import search, select
 from winnow.run import files, tested
 from winnow.run.answers import packed
 from winnow.run.beside import over_seeds
+from winnow.run.children import initial, training_split
 from winnow.run.controls import check_comparison
 from winnow.run.draw import draw_architecture, save
 from winnow.run.headline import spread
@@ -39,9 +40,10 @@ from winnow.run.model import load_model
 from winnow.run.report import write_report
 from winnow.run.tradeoff import cost_of, points
 from winnow.run.verdict import verdicts
-from winnow.run.work import Work, final_space, working
+from winnow.run.work import Work, about_model, facts, final_space, working
 from winnow.system.machine import usable_cores
 from winnow.train.building import laid
+from winnow.trust.provenance import provenance
 
 ACCURACY = {  # names of reports/evaluate.json where the metric is accuracy
     **{f"score_{name}": f"accuracy_{name}" for name in ("mean", "sd", "ci_low", "ci_high")},
@@ -68,6 +70,7 @@ def main(params: Params, folder: Path) -> None:
         costs = _latencies([models[0], *compared.models], test, work)
         for row, latency in zip([*told["front"], *told["against"]], costs[1:], strict=True):
             row |= latency
+        _deliver(work, told["front"], compared.models)
         result = {
             **_scores(work, found, test),
             **told,
@@ -99,6 +102,19 @@ def _retrained(work: Work, arch: Architecture, seed: int) -> nn.Module:
             f"run `winnow retrain --seed {seed}` again"
         )
     return laid(model.to(work.device))
+
+
+def _deliver(work: Work, front: Sequence[dict[str, Any]], models: Sequence[nn.Module]) -> None:
+    """The networks of the front, of the first seed, as files like that of the found one."""
+    params, folder = work.params, work.folder
+    shutil.rmtree(folder / files.MENU, ignore_errors=True)  # of another menu
+    (folder / files.MENU).mkdir(parents=True)
+    for row, model in zip(front, models, strict=False):  # those of rivals follow
+        seed, arch = params.retrain.seeds[0], Architecture.of(row["choices"])
+        about = about_model(params, facts(params, folder), arch, training_split(work), seed, initial=initial(seed))
+        threads, recipe = params.evaluate.threads, params.retrain.recipe()
+        about["provenance"] = provenance(params, folder, recipe, work.device, work.outside, threads)
+        files.write_tensors(folder / files.menu(arch.digest), model.state_dict(), about)
 
 
 def _scores(work: Work, found: Sequence[Tensor], test: Split) -> dict[str, Any]:
@@ -202,6 +218,10 @@ def _say(work: Work, result: dict[str, Any]) -> None:
         work.say(f"[bold {COLOURS[outcome]}]{escape(text)}[/]")
     if result.get("random_search"):
         work.say(f"  {escape(result['random_search']['verdict'])}")
+    wide = max((len(row["name"]) for row in result["front"]), default=0)
+    for row in result["front"]:
+        size = f"{row['params']:,} params, {row['macs'] / 1e6:.2f} M MACs, {row['latency_ms']:.2f} ms"
+        work.say(f"  {row['name']:<{wide}}  {spread(work.task.first, row)}, {size}: {files.menu(row['architecture'])}")
     first = work.params.retrain.seeds[0]
     work.say(f"  wrote {files.MODEL} (seed {first}), {files.REPORTS}/evaluate.json and report.html; next: make ui")
 

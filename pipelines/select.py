@@ -88,6 +88,7 @@ def _named(params: Params, entry: int) -> str:
 
 def _write_front(work: Work, benches: Benches, menu: list[tuple[Architecture, Limits]]) -> None:
     bench, metric, rows = benches.bench(work.params.seed), work.task.first, []
+    wide = max((len(said(entry)) for entry in work.params.select.front), default=0)
     for entry, (arch, limits) in zip(work.params.select.front, menu, strict=True):
         params_count, macs = benches.cost(arch)
         limits.refuse(f"{said(entry)}: {arch.digest} was chosen, which", {"params": params_count, "macs": macs}, arch)
@@ -96,7 +97,7 @@ def _write_front(work: Work, benches: Benches, menu: list[tuple[Architecture, Li
         told = {"limits": entry, "within": limits.describe(), "bounds": limits.record()}
         rows.append({**told, **row, "choices": dict(arch.choices)})
         known = "" if score is None else f"inherited {work.task.metric} {metric.text(score)}, "
-        work.say(f"  {said(entry):<24} {arch.digest}  {known}{params_count:,} params, {macs / 1e6:.2f} M MACs")
+        work.say(f"  {said(entry):<{wide}}  {arch.digest}  {known}{params_count:,} params, {macs / 1e6:.2f} M MACs")
         for remark in limits.remarks():
             work.say(f"    {remark}")
     files.write_json(work.folder / files.FRONT, rows)

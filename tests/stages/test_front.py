@@ -5,13 +5,17 @@ import shutil
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from tests.stages.tiny import tiny
 from winnow.core.errors import Refused
-from winnow.pipelines import search
+from winnow.data.loaders import open_split
+from winnow.pipelines import evaluate, retrain, search, tune
 from winnow.pipelines import select as selecting
-from winnow.run import files
+from winnow.run import files, tested
+from winnow.run.model import load_model
 from winnow.search.bench import Bench
+from winnow.tasks.classify import IMAGES
 
 FRONT = [{"max_macs": "60%"}, {"max_params": "50%", "max_macs": "40%"}]
 
@@ -91,3 +95,35 @@ def test_a_wrong_menu_is_refused_by_the_number_of_its_entry(front, said):
 def test_a_selection_that_keeps_no_limits_has_no_menu():
     with pytest.raises(Refused, match=r"select.front: 'magnitude' decides one question after the other"):
         tiny(select__methods=["magnitude"], select__front=FRONT)
+
+
+def test_each_entry_is_trained_tested_and_delivered(searched, monkeypatch, capsys):
+    """As the found network is, over all seeds; the network of the first is a file of its own."""
+    changes = {"tune__trials": 0, "retrain__epochs": 1, "evaluate__controls": 0, "retrain__from": "inherited"}
+    params = spos(select__front=FRONT, **changes)
+    monkeypatch.setattr(evaluate, "write_report", lambda *given: given[-1].write_text("<html>"))
+    selecting.main(params, searched)
+    tune.main(params, searched)
+    for seed in params.retrain.seeds:
+        retrain.main(params, searched, seed)
+    capsys.readouterr()
+    evaluate.main(params, searched)
+    rows = json.loads((searched / "reports/evaluate.json").read_text())["front"]
+    chosen = json.loads((searched / files.FRONT).read_text())
+    assert [row["architecture"] for row in rows] == [row["digest"] for row in chosen]
+    assert [row["limits"] for row in rows] == FRONT
+    test = open_split(searched / files.SPLITS, "test", IMAGES, stage="evaluate")
+    for row, entry in zip(rows, chosen, strict=True):
+        assert (row["params"], row["macs"], row["n"]) == (entry["params"], entry["macs"], 2)
+        assert row["latency_ms"] > 0
+        model, about = load_model(searched / files.menu(row["architecture"]))
+        assert about["from"] == "what the search trained"
+        assert about["provenance"]["environment"]["device"].endswith("1 threads")
+        with torch.no_grad():
+            score = tested.score(IMAGES, tested.outputs(model, test, 64), test)
+        assert score == pytest.approx(row["scores"][0])
+    assert f"artifacts/front/{rows[0]['architecture']}.safetensors" in "".join(capsys.readouterr().out.split())
+    evaluate.main(spos(**changes), searched)
+    assert list((searched / files.MENU).iterdir()) == []
+    with pytest.raises(Refused, match=r"front.json does not fit params.yaml \(it is of another select.front\)"):
+        evaluate.main(spos(select__front=FRONT[:1], **changes), searched)

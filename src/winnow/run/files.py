@@ -35,6 +35,7 @@ TRIALS = SEARCH / "trials.parquet"
 ARCHITECTURE = Path("artifacts/architecture.json")
 START = Path("artifacts/start.safetensors")  # what networks begin with
 FRONT = Path("artifacts/front.json")  # an architecture an entry of select.front
+MENU = Path("artifacts/front")  # their networks, of the first seed, by digest
 SELECTIONS = Path("artifacts/selections.json")
 EVIDENCE = Path("artifacts/evidence.parquet")
 RECIPE = Path("artifacts/tune/recipe.json")
@@ -52,6 +53,10 @@ REST = "winnow.shared"  # in a file's metadata: names of tensors that the file h
 
 def retrained(seed: int) -> Path:
     return Path(f"artifacts/retrain/{seed}/model.safetensors")
+
+
+def menu(digest: str) -> Path:
+    return MENU / f"{digest}.safetensors"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -37,14 +37,18 @@ def check_front(params: Params, folder: Path) -> None:
         front_limits(params, folder, final_space(params, folder))
 
 
-def read_front(folder: Path, space: Space) -> list[tuple[dict[str, Any], Architecture]]:
-    """The rows that stage select wrote, each with its architecture. Refused where they are of another space."""
+def read_front(params: Params, folder: Path, space: Space) -> list[tuple[dict[str, Any], Architecture]]:
+    """The rows that stage select wrote, each with its architecture. Refused where they are of another menu or space."""
+    if not params.select.front:
+        return []
     path = folder / files.FRONT
     rows = files.read_json(path, "select")
     try:
+        if [row["limits"] for row in rows] != params.select.front:
+            raise ValueError("it is of another select.front")
         found = [(row, Architecture.of(row["choices"])) for row in rows]
         for _, arch in found:
             space.check(arch)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise Refused(f"{path} does not fit the space ({error}): run `winnow select` again") from error
+        raise Refused(f"{path} does not fit params.yaml ({error}): run `winnow select` again") from error
     return found

@@ -8,7 +8,7 @@ from winnow.run.beside import over_seeds
 from winnow.run.verdict import verdicts
 from winnow.tasks.task import Metric, Task
 
-CLASSES = {"yes": "yes", "no": "no", "cannot tell": "open"}  # of a verdict, in the style of the page
+STYLES = {"yes": "yes", "no": "no", "cannot tell": "open"}  # of a verdict, in the style of the page
 
 
 def headline(result: Mapping[str, Any], task: Task, picture: str) -> str:
@@ -20,7 +20,7 @@ def headline(result: Mapping[str, Any], task: Task, picture: str) -> str:
         f"ms an image, {result['latency_device']}": _latency(result),
     } | ({"calibration error, points": f"{result['ece']:.2f}"} if "ece" in result else {})
     shown = "".join(f"<div><b>{page.text(value)}</b>{page.text(name)}</div>" for name, value in numbers.items())
-    said = "".join(f"<p class='verdict {CLASSES[how]}'>{page.text(what)}</p>" for how, what in verdicts(result))
+    said = "".join(f"<p class='verdict {STYLES[how]}'>{page.text(what)}</p>" for how, what in verdicts(result))
     parts = [f"<h1>Architecture {page.text(result['architecture'])}</h1>", said]
     if result["control_n"] or result["against"] or result["front"]:
         parts += [page.inline(picture), _beside(result, task.first)]

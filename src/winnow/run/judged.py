@@ -57,7 +57,7 @@ def judged(work: Work, arch: Architecture, *stages: Stage) -> Compared:
     others = other_finds(work, arch, *stages)
     random = controls(params, work.folder, (arch, *others))
     held = rivals(params, work.folder)
-    menu = read_front(work.folder, final_space(params, work.folder)) if params.select.front else []
+    menu = read_front(params, work.folder, final_space(params, work.folder))
     if not random and not held and not menu:
         told = {**nothing_compared(params.evaluate.controls), **_controls([], []), "against": [], "front": []}
         return Compared(told, work.split("test"))
@@ -143,7 +143,9 @@ def _of_front(work: Work, row: Mapping[str, Any], tests: Sequence[Tested]) -> di
     """The row of an entry of select.front, `row` as stage select wrote it, without its latency."""
     return {
         "name": said(row["limits"]),
+        "limits": row["limits"],
         "architecture": row["digest"],
+        "choices": row["choices"],
         "params": tests[0].params,
         "macs": tests[0].macs,
         **over_seeds([each.score for each in tests], work.task.first),

@@ -130,9 +130,10 @@ def _evaluate_seconds(params: Params, seconds: Mapping[str, float]) -> float:
     As if all had the found network's size.
     """
     settings, seeds = params.evaluate, len(params.retrain.seeds)
-    if not settings.randoms and not settings.rivals:
+    others = len(settings.rivals) + len(params.select.front)
+    if not settings.randoms and not others:
         return 0.0
-    networks = settings.randoms + seeds * (1 + len(settings.rivals)) + settings.searches - 1
+    networks = settings.randoms + seeds * (1 + others) + settings.searches - 1
     again = (settings.searches - 1) * (seconds["search"] + seconds["select"])
     return again + networks * seconds["retrain"] / seeds
 

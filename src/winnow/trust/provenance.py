@@ -25,12 +25,17 @@ SCRIPT = "pipelines/retrain.py"
 
 
 def provenance(
-    params: Params, folder: Path, recipe: Recipe, device: torch.device, outside: Mapping[str, str]
+    params: Params,
+    folder: Path,
+    recipe: Recipe,
+    device: torch.device,
+    outside: Mapping[str, str],
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Of a network that stage retrain trains in `folder`; Refused where the splits' manifest is damaged.
 
-    `outside` are the digests of what the stage reads outside, by parameter. Of the data it is what was read that
-    counts, the splits: other files that give equal splits give equal networks.
+    `outside` are the digests of what the stage reads outside, by parameter; `threads` those it trains by, unless all.
+    Of the data it is what was read that counts, the splits: other files that give equal splits give equal networks.
     """
     manifest = read_manifest(folder / SPLITS)
     try:
@@ -46,7 +51,7 @@ def provenance(
         "augmentation": params.data.augment,
         "recipe": asdict(recipe),
         "code": code(),
-        "environment": environment(device),
+        "environment": environment(device, threads),
     }
 
 
@@ -63,9 +68,9 @@ def code() -> dict[str, str]:
     return {f"src/winnow/{name}": md5_of(package / name) for name in CODE} | {SCRIPT: md5_of(script)}
 
 
-def environment(device: torch.device) -> dict[str, str]:
+def environment(device: torch.device, threads: int | None = None) -> dict[str, str]:
     """What equal bits take: versions, and the instruction set with threads, or the GPU model with its CUDA."""
-    where = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+    where = f"{torch.backends.cpu.get_cpu_capability()}, {threads or torch.get_num_threads()} threads"
     if device.type == "cuda":
         where = f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
     return {"winnow": winnow.__version__, "torch": torch.__version__, "device": f"{device.type}: {where}"}

@@ -36,9 +36,9 @@ from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.measure.cost import macs
+from winnow.run.exporting import as_onnx
 from winnow.spaces.auto import auto
 from winnow.spaces.auto_check import differs, first
-from winnow.trust.export import _as_onnx as as_onnx
 from winnow.trust.export import compare
 
 CHILDREN = 10
@@ -195,7 +195,7 @@ def _exported(child: nn.Module, x: torch.Tensor) -> tuple[bool, str]:
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         path = Path(folder) / "child.onnx"
         try:
-            as_onnx(child, {"shape": tuple(x.shape[1:])}).save(path)
+            as_onnx(child, tuple(x.shape[1:])).save(path)
             gap, _ = compare(child, path, x, onnxruntime)
         except Refused as refusal:
             return False, str(refusal)

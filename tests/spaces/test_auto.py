@@ -23,10 +23,10 @@ from winnow.config.params import SpaceParams
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.core.space import Space
+from winnow.run.exporting import as_onnx
 from winnow.spaces import build
 from winnow.spaces.auto import auto
 from winnow.spaces.auto_rules import RULES
-from winnow.trust.export import _as_onnx
 
 FACTS = {"classes": 5, "image_channels": 3, "image_height": 16, "image_width": 16}
 X = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -269,7 +269,7 @@ def test_a_child_is_exported_with_any_batch(kind, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     space = space_of(kind).eval()
     child = space.derive(space.decide(lambda d: d.values[-1] if d.name.endswith("depth") else d.values[0]))
-    _as_onnx(child, {"shape": (3, 16, 16)}).save(tmp_path / "model.onnx")
+    as_onnx(child, (3, 16, 16)).save(tmp_path / "model.onnx")
     session = runtime.InferenceSession(tmp_path / "model.onnx")
     for x in (X, torch.cat([X, X, X[:1]])):
         (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})

@@ -10,6 +10,7 @@ from winnow.cli import main as cli
 from winnow.core.errors import Refused
 from winnow.data.loaders import open_split
 from winnow.run import files
+from winnow.run.exporting import as_onnx
 from winnow.run.model import load_model, prepared
 from winnow.tasks.classify import IMAGES
 from winnow.trust import export as exporting
@@ -107,7 +108,7 @@ def test_what_the_exporter_cannot_take_is_a_sentence(tmp_path, capfd, function, 
     network = Around(function).eval()
 
     def exported():
-        program = exporting._as_onnx(network, {"shape": [1, 8, 8]})
+        program = as_onnx(network, (1, 8, 8))
         program.save(str(tmp_path / "model.onnx"), include_initializers=True)
         exporting.both(network, tmp_path / "model.onnx", torch.zeros(9, 1, 8, 8), onnxruntime)
 

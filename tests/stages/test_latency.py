@@ -151,7 +151,7 @@ def _menu(params, entry):
         ({"device": "text.json"}, "text.json is not JSON"),
         ({"device": "other.json"}, "tells of no device: its format is 'winnow.architecture/1'"),
         ({"device": "cut.json"}, "cut.json is damaged .* decision '1<-0'"),
-        ({"device": "wide.json"}, r"is of another network: it is of nas_bench_201 \(channels 8, .*channels 4, "),
+        ({"device": "wide.json"}, r"another network: it is of nas_bench_201 \(cells 1, channels 8\), .*channels 4\), "),
     ],
 )  # fmt: skip
 def test_a_device_that_does_not_fit_is_refused_before_anything_is_trained(changes, sentence, boards):

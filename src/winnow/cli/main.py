@@ -9,6 +9,7 @@ import click
 
 from winnow import __version__
 from winnow.cli.clean import clean
+from winnow.cli.devices import calibrate, measure
 from winnow.cli.methods import check, proxies, selections, strategies, tasks
 from winnow.cli.predictors import predict
 from winnow.cli.proxies import rank, score
@@ -179,6 +180,8 @@ cli.add_command(verify)
 cli.add_command(gate)
 cli.add_command(why)
 cli.add_command(export)
+cli.add_command(measure)
+cli.add_command(calibrate)
 cli.add_command(promote)
 cli.add_command(clean)
 

@@ -2,21 +2,18 @@
 
 import contextlib
 import copy
-import itertools
 import math
 import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from winnow.core.example import Example, noise
-
-ROUNDS = 9  # of a reading; odd, so that its median is a round
+from winnow.measure.rounds import ROUNDS, one_round, others_running, processor, summary
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,8 @@ def latency_over_time(
                 for n, count in pairs:
                     torch.set_num_threads(count)
                     calls[n]()  # wakes threads and caches; not counted
-                    times[n, count].append(_round(calls[n], math.ceil(repeats / ROUNDS), seconds / ROUNDS / len(pairs)))
+                    most = math.ceil(repeats / ROUNDS)
+                    times[n, count].append(one_round(calls[n], most, seconds / ROUNDS / len(pairs)))
             # what each ran with, as long as it is set
             names = {count: _named(count, device) for count in threads}
     finally:
@@ -119,7 +117,7 @@ def latency_within(
         for number in range(ROUNDS):
             time.sleep(max(0.0, began + number * seconds / ROUNDS - time.monotonic()))
             call()
-            rounds.append(_round(call, math.ceil(repeats / ROUNDS), seconds / ROUNDS))
+            rounds.append(one_round(call, math.ceil(repeats / ROUNDS), seconds / ROUNDS))
             if statistics.median(rounds[-1]) > limit:
                 break
     return _reading(rounds, fingerprint(device), None)
@@ -132,28 +130,8 @@ def busy(load: float | None, threads: int, cores: int) -> str:
     return f"load {load:.1f} of others on {cores} core{'s' if cores > 1 else ''}: a quiet machine will be faster"
 
 
-def others_running() -> float | None:
-    """Threads on this machine that run or want to now, but for the one that asks; None where that is not to be had."""
-    try:
-        running = Path("/proc/loadavg").read_text(encoding="utf-8").split()[3].partition("/")[0]
-        return max(0.0, float(running) - 1)
-    except (OSError, IndexError, ValueError):  # not Linux
-        return None
-
-
-def _round(call: Callable[[], float], most: int, seconds: float) -> list[float]:
-    """Times of 1 to `most` calls, no new one after so many seconds."""
-    end, times = time.monotonic() + seconds, [call()]
-    while len(times) < most and time.monotonic() < end:
-        times.append(call())
-    return times
-
-
 def _reading(rounds: list[list[float]], device: str, load: float | None) -> Latency:
-    medians = sorted(map(statistics.median, rounds))
-    calls = sorted(itertools.chain(*rounds))
-    high = max(medians[-1], calls[-1 - len(calls) // 10])
-    return Latency(statistics.median(medians), calls[0], high, len(calls), device, load)
+    return Latency(*summary(rounds), sum(map(len, rounds)), device, load)
 
 
 def _named(threads: int, device: str | torch.device) -> str:
@@ -205,13 +183,4 @@ def fingerprint(device: str | torch.device) -> str:
         return f"{platform.machine()} {device.type}"
     threads = torch.get_num_threads()
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"{_processor()}, {capability}, {threads} thread{'s' if threads > 1 else ''}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
+    return f"{processor()}, {capability}, {threads} thread{'s' if threads > 1 else ''}"

@@ -14,13 +14,13 @@ from typing import Any
 from winnow.config.params import Params
 from winnow.core.errors import Refused
 from winnow.core.space import Space
+from winnow.measure.exported import FORMAT as MEASURED_FORMAT
 from winnow.predictors.device import Calibrated, Device, Reading, measured
 from winnow.proxies.sizes import sizes_of
 from winnow.run import files
 from winnow.run.work import facts
 
 DEVICE_FORMAT = "winnow.device/1"
-MEASURED_FORMAT = "winnow.measured/1"
 MADE_BY = "measure` or `winnow calibrate"
 
 
@@ -54,9 +54,11 @@ class Network:
         return asdict(self)
 
     def __str__(self) -> str:
-        options = ", ".join(f"{name} {value}" for name, value in self.options.items() if value is not None)
+        options = ", ".join(f"{name} {value}" for name, value in sorted(self.options.items()) if value is not None)
         told = f"{self.space}{f' ({options})' if options else ''}, {self.params:,} params, {self.macs:,} MACs"
-        return f"{told}, on {', '.join(f'{name} {value}' for name, value in self.facts.items() if name != 'task')}"
+        return (
+            f"{told}, on {', '.join(f'{name} {value}' for name, value in sorted(self.facts.items()) if name != 'task')}"
+        )
 
 
 def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,11 +74,15 @@ def read_device(path: Path, network: Network, space: Space) -> Device:
         raise Refused(f"{path} tells of no device: its format is {kind!r}; `winnow {MADE_BY}` writes one")
     try:
         if kind == DEVICE_FORMAT:
-            _check(path, Network(**content["network"]), network)
+            check_network(path, Network(**content["network"]), network)
             return _calibrated(content, space).device()
         table = {}
         for row in content["networks"]:
-            _check(path, Network(**row["about"]["network"]), network)
+            if "network" not in (row["about"] or {}):
+                raise Refused(
+                    f"{path}: {row['file']} was not made by `winnow calibrate plan`, so it is of no network here"
+                )
+            check_network(path, Network(**row["about"]["network"]), network)
             table[row["about"]["digest"]] = Reading(*(float(row[key]) for key in ("ms", "low", "high")))
             if not 0 <= table[row["about"]["digest"]].low <= table[row["about"]["digest"]].high:
                 raise ValueError(f"network {row['about']['digest']} has no milliseconds between low and high")
@@ -85,7 +91,8 @@ def read_device(path: Path, network: Network, space: Space) -> Device:
         raise Refused(f"{path} is damaged ({type(error).__name__}: {error}): run `winnow {MADE_BY}` again") from error
 
 
-def _check(path: Path, told: Network, network: Network) -> None:
+def check_network(path: Path, told: Network, network: Network) -> None:
+    """Refused, naming both, where what `path` tells of is another network."""
     if told != network:
         raise Refused(f"{path} is of another network: it is of {told}; what is retrained is {network}")
 

@@ -8,14 +8,10 @@ export/export.json         how far the two were apart, on what, and the whole ch
 
 import contextlib
 import importlib.metadata
-import io
 import json
-import logging
-import re
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,10 +21,11 @@ from torch import Tensor, nn
 
 import winnow
 from winnow.core.errors import Refused, blamed, told
-from winnow.core.example import Example, noise, zeros
+from winnow.core.example import Example, noise
 from winnow.data.loaders import open_split
 from winnow.data.storage import read_manifest
 from winnow.run import files
+from winnow.run.exporting import OUTPUT, as_onnx
 from winnow.run.model import load_model, prepared
 from winnow.run.networks import example_of
 from winnow.run.revision import commit_of, md5_of
@@ -37,7 +34,6 @@ from winnow.tasks import USUAL, task_named
 from winnow.trust.origin import METADATA
 from winnow.trust.why import why
 
-OUTPUT = "logits"
 LARGEST_ERROR = 1e-3  # of a logit; what float32 in another order makes is about 1e-5
 BATCHES = (1, 7, 64)  # sizes that are fed in turn: the batch is dynamic, or the check fails
 SAMPLE = 256  # images of noise where there is no test split
@@ -57,7 +53,7 @@ def export(path: Path, folder: Path, out: Path, space: str | None = None) -> dic
     told = _told(path, folder, about)
     with tempfile.TemporaryDirectory() as passing:
         made = Path(passing)
-        program = _as_onnx(model, about)
+        program = as_onnx(model, _example(about))
         program.save(str(made / "model.onnx"), include_initializers=True)
         loaded = onnx.load(str(made / "model.onnx"))
         content = {key: about[key] for key in about if key != "provenance"}
@@ -129,48 +125,6 @@ def _agreement(about: Mapping[str, Any], expected: Tensor, found: Tensor, answer
         sides = {name: task.measure([each], [answers]) for name, each in (("pytorch", expected), ("onnx", found))}
         told["measured"] = {key: {name: side[key] for name, side in sides.items()} for key in task.metrics}
     return told
-
-
-def _as_onnx(model: nn.Module, about: Mapping[str, Any]) -> Any:
-    example = (zeros(_example(about), 2).clone(),)  # a batch of one would be taken for always one
-    name = "images" if len(about["shape"]) == 3 else "rows"
-    batch = torch.export.Dim("batch", min=1)
-    try:
-        with _quiet():
-            return torch.onnx.export(
-                model, example, dynamo=True, dynamic_shapes=({0: batch},), input_names=[name], output_names=[OUTPUT]
-            )
-    except torch.onnx.OnnxExporterError as error:
-        raise Refused(f"not exported: {_reason(error)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    """What the exporter cannot take, out of the first of the exceptions that led to this one."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    operator = re.search(r"op='([\w.:]+)'", str(error))
-    if operator is not None:
-        return f"PyTorch's exporter has no ONNX form of the operator {operator[1]}; take another layer in its place"
-    if "data-dependent" in str(error):
-        _, _, line = told(error).partition("\n")
-        return "forward decides by values, as `if x.mean() > 0` does, and ONNX holds one way only" + (
-            line and f"\n{line}"
-        )
-    return told(error)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter prints its progress and warns of packages that nobody here needs."""
-    level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # what fails is told in a sentence
-    silent = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
 
 
 def _example(about: Mapping[str, Any]) -> Example:

@@ -1,0 +1,81 @@
+"""A network as a program for others: ONNX, or torch.export's own form."""
+
+import contextlib
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from winnow.core.errors import Refused, told
+from winnow.core.example import Example, zeros
+
+OUTPUT = "logits"
+
+
+def as_onnx(model: nn.Module, example: Example) -> Any:
+    """An ONNX program that takes any batch. Refused where there is no ONNX form of what the network does."""
+    batch, given = torch.export.Dim("batch", min=1), two(example)
+    try:
+        with _quiet():
+            return torch.onnx.export(
+                model,
+                (given,),
+                dynamo=True,
+                dynamic_shapes=({0: batch},),
+                input_names=["images" if given.dim() == 4 else "rows"],
+                output_names=[OUTPUT],
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise Refused(f"not exported: {_reason(error)}") from error
+
+
+def as_program(model: nn.Module, example: Example) -> torch.export.ExportedProgram:
+    """A program of torch.export that takes any batch. Refused where it cannot follow the network."""
+    batch = torch.export.Dim("batch", min=1)
+    try:
+        with _quiet():
+            return torch.export.export(model, (two(example),), dynamic_shapes=({0: batch},))
+    except Exception as error:  # torch has no common kind for what it cannot follow
+        raise Refused(f"not exported: {_reason(error)}") from error
+
+
+def two(example: Example) -> Tensor:
+    """A batch of two, since one would be taken for always one. Refused where a network takes several inputs."""
+    made = zeros(example, 2)
+    if not isinstance(made, Tensor):
+        raise Refused("not exported: the network takes several inputs by name, and one tensor can be exported")
+    return made.clone()
+
+
+def _reason(error: BaseException) -> str:
+    """What the exporter cannot take, out of the first of the exceptions that led to this one."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    operator = re.search(r"op='([\w.:]+)'", str(error))
+    if operator is not None:
+        return f"PyTorch's exporter has no ONNX form of the operator {operator[1]}; take another layer in its place"
+    if "data-dependent" in str(error):
+        _, _, line = told(error).partition("\n")
+        return "forward decides by values, as `if x.mean() > 0` does, and a program holds one way only" + (
+            line and f"\n{line}"
+        )
+    return told(error)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its progress and warns of packages that nobody here needs."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # what fails is told in a sentence
+    silent = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,61 @@
+"""`winnow measure`: milliseconds of exported networks on the machine at hand, as JSON."""
+
+import hashlib
+import os
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from winnow.core.errors import Refused
+from winnow.measure.exported import FORMAT, KINDS, readings
+from winnow.measure.rounds import processor
+
+TOLD = ("network", "digest", "choices", "role", "space", "model_md5")  # of what a file says of itself
+
+
+def measure(
+    paths: Sequence[Path],
+    *,
+    threads: int = 1,
+    batch: int = 1,
+    repeats: int = 50,
+    seconds: float = 5.0,
+    name: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Medians and spread of each file, and what they were measured on. Refused for what is no exported network."""
+    if not paths:
+        raise Refused("measure takes files: model.onnx of `winnow export`, or what `winnow calibrate plan` wrote")
+    if other := next((path for path in paths if path.suffix not in KINDS), None):
+        raise Refused(
+            f"{other} is no exported network: measure takes {' and '.join(KINDS)} (`winnow export` writes one)"
+        )
+    networks = [KINDS[path.suffix](path, threads, batch) for path in paths]
+    runtimes = {network.runtime: network.path for network in networks}
+    if len(runtimes) > 1:
+        pairs = " and ".join(f"{path} in {runtime}" for runtime, path in runtimes.items())
+        raise Refused(f"{pairs} do not compare: measure them apart")
+    rows = []
+    for network, reading in zip(networks, readings(networks, repeats, seconds, say), strict=True):
+        about = None if network.about is None else {key: network.about[key] for key in TOLD if key in network.about}
+        sha256 = hashlib.sha256(network.path.read_bytes()).hexdigest()
+        rows.append({"file": network.path.name, "sha256": sha256, **reading.row(), "about": about})
+    return {
+        "format": FORMAT,
+        "name": name or platform.node(),
+        "device": f"{processor()}, {threads} thread{'s' if threads > 1 else ''}, {networks[0].runtime}",
+        "host": {
+            "name": platform.node(),
+            "system": platform.platform(),
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+        },
+        "runtime": networks[0].runtime,
+        "threads": threads,
+        "batch": batch,
+        "repeats": repeats,
+        "seconds": seconds,
+        "networks": rows,
+    }

@@ -30,6 +30,16 @@ def test_a_network_without_holes_is_no_space():
         Space(nn.Linear(2, 2))
 
 
+def test_a_fixed_network_is_a_space_of_one_architecture():
+    net = nn.Linear(2, 2)
+    space = Space(net, fixed=True)
+    arch = space.decide(lambda d: d.values[0])
+    assert (dict(arch), space.count(), [dict(each) for each in space.every()]) == ({}, 1, [{}])
+    x = torch.randn(3, 2)
+    assert torch.equal(space.derive(arch)(x), net(x))
+    assert torch.equal(space(x, arch), net(x))
+
+
 @pytest.mark.parametrize("other", [choice("a", "xz"), choice("a", "xyz", pick=2), choice("a", "yx")])
 def test_one_name_is_one_decision(other):
     with pytest.raises(ValueError, match="'a' names two decisions"):

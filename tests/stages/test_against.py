@@ -2,21 +2,26 @@
 
 import json
 import shutil
+import subprocess
 
 import pytest
 
 from tests.stages.locked import committed, git
 from tests.stages.tiny import tiny
+from winnow.config.reading import read_params
 from winnow.core.errors import Refused
 from winnow.measure import cost
 from winnow.pipelines import evaluate, inputs, retrain, search, tune
 from winnow.run import compared as training
 from winnow.run import files
 from winnow.run.controls import check_comparison
+from winnow.run.found_at import PROJECT
 from winnow.run.outside import MODULE, PATH, REVISION, named, rival_kind
+from winnow.run.revision import read_lock
 from winnow.run.rivals import rivals
 from winnow.run.start import write_start
 from winnow.run.work import final_space
+from winnow.trust import verify
 from winnow.trust.same import LATENCY, _json
 
 NETS = "tests.stages.rival_networks"
@@ -156,7 +161,7 @@ def test_a_revision_of_another_space_is_built_as_that(project):
 @pytest.mark.parametrize(
     ("against", "words"),
     [
-        ("original", r"original: space nas_bench_201 was not made of a network, as auto and winnow.replace make one"),
+        ("original", r"original: space nas_bench_201 was not made of a network that it keeps whole, as auto"),
         ("orignal", r"no revision 'orignal' .*did you mean 'original'"),
         ("gone.json", r"no file .*gone.json; paths start at"),
         ("broken.json", r"broken.json is not JSON"),
@@ -230,3 +235,22 @@ def test_what_it_names_outside_is_looked_at_each_time(project):
     inputs.main(params, project)
     after = json.loads((project / "artifacts/inputs/evaluate.json").read_text())
     assert [key for key in before if before[key] != after[key]] == ["evaluate.against.2"]
+
+
+def test_verify_compares_with_the_same_in_a_folder_of_its_own(project, tmp_path, monkeypatch):
+    params, scratch = tiny(evaluate__against=["other.json", "main"]), tmp_path / "scratch"
+    verify._lay_out(params, project, scratch, read_lock((project / "dvc.lock").read_text()), ["evaluate"])
+    seen = {}
+
+    def run(command, env, **how):
+        seen.update(env)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(verify.subprocess, "run", run)
+    assert verify._run("evaluate", project, scratch) == ""
+    monkeypatch.undo()
+    monkeypatch.setenv(PROJECT, seen[PROJECT])
+    again = read_params(scratch / "params.yaml")
+    assert again.evaluate.against == params.evaluate.against, "the names are in the report"
+    told = [[(each.name, each.arch) for each in rivals(*given)] for given in ((again, scratch), (params, project))]
+    assert told[0] == told[1]

@@ -81,8 +81,8 @@ def _content(path: Path) -> object:
 def _original(params: Params, space: Space) -> Architecture:
     if space.original is None:
         raise Refused(
-            f"{KEY}: {ORIGINAL}: space {params.space.name} was not made of a network, as auto and winnow.replace make "
-            "one: name the network by its code (my_net:build), a file of an architecture, or a git revision"
+            f"{KEY}: {ORIGINAL}: space {params.space.name} was not made of a network that it keeps whole, as auto and "
+            "winnow.replace make one: name its code (my_net:build), a file of an architecture, or a git revision"
         )
     return space.original
 

@@ -5,9 +5,18 @@ import re
 import pytest
 import torch
 
+from tests.search.planted import bench_of, split_options
+from tests.search.toys import Loader
+from winnow.config.methods import strategy
 from winnow.core.errors import Refused
 from winnow.measure.cost import params
+from winnow.search.methods import STRATEGIES
+from winnow.search.objective import objective
+from winnow.search.relax import softmax
+from winnow.search.selections.magnitude import magnitude
+from winnow.search.strategy import INITIALISED, LOGITS, MIXTURE, TRIALS
 from winnow.spaces import build
+from winnow.tasks.clicks import CLICKS, LogLoss
 from winnow.train.seeds import seeded
 
 FIELDS = [("user", 30), ("item", 20), ("hour", 26)]
@@ -73,3 +82,49 @@ def test_pairs_are_those_that_are_named():
 def test_what_cannot_be_built_is_a_sentence(options, said):
     with pytest.raises(Refused, match=re.escape(said)):
         space(**options)
+
+
+SMALL = {"widths": [4], "depths": [1, 2], "layers": [1], "hidden": [5]}
+SHORT = {"sgas": {"epochs": 10, "warmup": 0, "interval": 1}, "unas": {"warmup": 0}, "subset": {"draws": 1}}
+CANNOT = {"pc_darts": "partial channels narrow convolutions", "ofa": "progressive shrinking opens sizes"}
+TRAINING = [name for name in STRATEGIES if not {INITIALISED, TRIALS} & strategy(name).leaves]
+
+
+def events(count: int, seed: int):
+    draws = torch.Generator().manual_seed(seed)
+    x = torch.cat([torch.randint(5, (count, 3), generator=draws).float(), torch.randn(count, 1, generator=draws)], 1)
+    return x, (x[:, 0] > 2).long()
+
+
+def searched(name: str, whole):
+    options = {"epochs": 2} | SHORT.get(name, {}) | ({"judge": False} if "judge" in strategy(name).options() else {})
+    recipe, own = split_options(options)
+    whole = strategy(name).formed(whole, {})
+    train, valid = Loader([events(8, 0)]), Loader([events(8, 1)])
+    whole.example = CLICKS.example({"fields": FIELDS, "dense": ["price"]})
+    bench = bench_of(whole, train, valid, task=CLICKS, objective=objective(whole, LogLoss(), "fp32"))
+    return strategy(name).search(bench, recipe, **own)
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_every_strategy_that_means_something_runs(name):
+    """Mixtures of all that has one size; children of all sizes. What cannot is a sentence."""
+    mixes = bool({LOGITS, MIXTURE} & strategy(name).leaves)
+    whole = space(embedding=[3] if mixes else [2, 3], **SMALL)
+    before = {key: value.clone() for key, value in whole.state_dict().items()}
+    if name in CANNOT:
+        with pytest.raises(Refused, match=CANNOT[name]):
+            searched(name, whole)
+        return
+    found = searched(name, whole)
+    assert any(not torch.equal(value, before[key]) for key, value in found.space.state_dict().items())
+    assert all(value.isfinite().all() for value in found.space.state_dict().values())
+    if mixes:
+        assert all(vector.isfinite().all() for vector in found.logits.values())
+        with pytest.raises(Refused, match=r"no logits for option 'inner' of decision 'branches'.*perturbation"):
+            magnitude(found.space, softmax(found.logits))
+
+
+def test_sizes_that_are_open_take_no_mixture():
+    with pytest.raises(Refused, match=r"decision 'embedding' \(Gathered\) takes one of \(2, 3\) and no mixture"):
+        searched("darts", space(embedding=[2, 3], **SMALL))

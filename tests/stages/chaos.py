@@ -45,6 +45,20 @@ TRIALS = {"search.strategy": "trials", "search.trials.count": 6, "search.trials.
 SHRINK = {"first": 1, "later": 1, "until": 100, "children": 10, "drop": 4}
 SELECTIONS = {"search.epochs": 2, "select.methods": ["perturbation", "evolution", "likeliest", "magnitude"]}
 
+CLICKS = {
+    "task": "clicks",
+    "data.source": "tests.data.visits:clicked",
+    "data.limit_train": None,
+    "space.name": "interactions",
+    "space.interactions": {"embedding": [2, 4], "widths": [8], "depths": [1, 2], "layers": [1], "hidden": [8]},
+    "search.strategy": "spos",
+    "search.optimiser": "adamw",
+    "search.lr": 0.01,
+    "select.methods": ["evolution"],
+    "retrain.optimiser": "adamw",
+    "retrain.lr": 0.01,
+}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -98,6 +112,10 @@ CASES = [
     Case("retrain", "retrain", TO_RETRAIN, {"tune.trials": 0, "retrain.epochs": 4}),
     Case("retrain DARTS", "retrain", TO_RETRAIN, {**DARTS, **RICH, **ONE, "retrain.epochs": 3}),
     Case("evaluate", "evaluate", (*TO_RETRAIN, "retrain"), {**ONE, "retrain.epochs": 3}),
+    Case("clicks search", "search", ("prepare",), {**CLICKS, "search.epochs": 3}),
+    Case("clicks select", "select", ("prepare", "search"), CLICKS),
+    Case("clicks retrain", "retrain", TO_RETRAIN, {**CLICKS, **ONE, "retrain.epochs": 6}),
+    Case("clicks evaluate", "evaluate", (*TO_RETRAIN, "retrain"), {**CLICKS, **ONE, "retrain.epochs": 3}),
 ]
 
 

@@ -13,10 +13,11 @@ from winnow.tools import plan as planning
 from winnow.tools.recipes import about, recipes
 
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
-OURS = ["smaller"]  # walks of winnow's own, with no number of a paper: small from the start
+TASKS = {"clicks": "tests.data.visits:clicked"}  # recipes of other tasks than images: data to try them on
+OURS = [*TASKS, "smaller"]  # walks of winnow's own, with no number of a paper: small from the start
 PUBLISHED = [name for name in NAMES if not name.endswith("_small") and name not in OURS]
 SMALL = [name for name in NAMES if name.endswith("_small")]
-QUICK = ["smaller", "beta_darts_nas_bench_201_small", "az_nas_small"]
+QUICK = ["smaller", "beta_darts_nas_bench_201_small", "az_nas_small", "clicks"]
 FEW = {  # of images and of what is made of them: two steps take seconds, at the sizes that the recipe has
     "data": {"source": "digits", "path": None, "limit_train": 100, "image_size": 32},
     "search": {"batch": 4},
@@ -44,6 +45,14 @@ def test_a_recipe_is_taken_and_holds_what_dvc_reads(name):
 
 def test_each_published_setting_has_a_small_form_and_each_small_form_a_published_one():
     assert {f"{name}_small" for name in PUBLISHED} == set(SMALL)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_recipe_of_a_task_is_of_that_task_and_says_which_data_it_wants(name):
+    params = read_params(path_of(name))
+    assert params.task != "image_classification"
+    assert params.data.path is None or params.data.path in " ".join(about(path_of(name)))
+    assert params.evaluate.controls >= 19
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -80,6 +89,8 @@ def test_it_takes_a_few_steps(name, tmp_path, monkeypatch):
     content = yaml.safe_load(path_of(name).read_text())
     for section, changes in FEW.items():
         content.setdefault(section, {}).update(changes)
+    if name in TASKS:
+        content["data"] |= {"source": TASKS[name], "limit_train": None, "image_size": None, "options": {}}
     params = check_params(content)
     prepare.main(params, tmp_path)
     found = planning.plan(params, tmp_path)

@@ -104,7 +104,8 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Tensors as safetensors, shared ones once; `about` travels in the file's own metadata."""
     plain, rest = apart(tensors)
-    told = {"winnow": json.dumps(about, sort_keys=True)} | ({REST: json.dumps(rest)} if rest else {})
+    # one entry: safetensors writes several in an order that differs from process to process
+    told = {"winnow": json.dumps({**about, **({REST: rest} if rest else {})}, sort_keys=True)}
     with atomic(path) as temporary:
         try:
             save_file(plain, temporary, told)
@@ -121,7 +122,9 @@ def read_tensors(path: Path, made_by: str) -> tuple[dict[str, Tensor], dict[str,
     try:
         with safe_open(path, "pt") as file:
             told = file.metadata() or {}
-            about, rest = json.loads(told["winnow"]), json.loads(told.get(REST, "{}"))
+            about = json.loads(told["winnow"])
+            inside = about.pop(REST, {}) if isinstance(about, dict) else {}
+            rest = json.loads(told[REST]) if REST in told else inside  # an older winnow wrote two entries
             tensors = together({name: file.get_tensor(name) for name in file.keys()}, rest)  # noqa: SIM118
     except (SafetensorError, ValueError, RecursionError, OSError, AttributeError, TypeError, RuntimeError) as error:
         raise Refused(f"{path} is damaged ({_line(error)}): run `winnow {made_by}` again") from error

@@ -68,8 +68,10 @@ def main(params: Params, folder: Path) -> None:
         told, test = compared.told, compared.test
         found = [tested.outputs(model, test, params.evaluate.batch) for model in models]
         costs = _latencies([models[0], *compared.models], test, work)
-        for row, latency in zip([*told["front"], *told["against"]], costs[1:], strict=True):
+        rows = [*told["front"], *told["against"]]
+        for row, latency in zip(rows, costs[1 : len(rows) + 1], strict=True):
             row |= latency
+        drawn = [each["latency_ms"] for each in costs[len(rows) + 1 :]]  # random ones, where milliseconds are limited
         _deliver(work, told["front"], compared.models)
         result = {
             **_scores(work, found, test),
@@ -77,6 +79,7 @@ def main(params: Params, folder: Path) -> None:
             "params": cost.params(models[0]),
             "macs": cost.macs(models[0], work.task.example(work.task.facts(test.facts))),
             **costs[0],
+            **({"control_latency_ms": drawn} if drawn else {}),
             **work.task.told(found, test.answers.cpu(), test.facts),
             "architecture": arch.digest,
             "begins": params.begins,

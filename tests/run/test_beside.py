@@ -156,6 +156,12 @@ def test_the_cost_is_what_the_limits_are_of():
 
     assert cost_of(tiny()) == cost_of(tiny(select__methods=["evolution"], select__max_macs=10**9)) == "macs"
     assert cost_of(tiny(select__methods=["evolution"], select__max_params=10**9)) == "params"
+    slow = tiny(select__methods=["evolution"], select__max_latency_ms=5.0)
+    assert cost_of(slow) == "latency_ms"
+    board = slow.model_copy(update={"select": slow.select.model_copy(update={"device": "board.json"})})
+    assert cost_of(board) == "macs", "evaluate measures on this machine"
+    rows = points({**result("original", controls=2), "control_latency_ms": [0.5, 0.7]}, "latency_ms", PERCENT)
+    assert [row["cost"] for row in rows] == [0.5, 0.7, 1.0, 1.0]
 
 
 def test_the_top_of_the_report_shows_picture_and_rivals_after_the_verdict():

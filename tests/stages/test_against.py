@@ -13,7 +13,7 @@ from winnow.core.errors import Refused
 from winnow.measure import cost
 from winnow.pipelines import evaluate, inputs, retrain, search, tune
 from winnow.run import compared as training
-from winnow.run import files
+from winnow.run import files, judged
 from winnow.run.controls import check_comparison
 from winnow.run.found_at import PROJECT
 from winnow.run.outside import MODULE, PATH, REVISION, named, rival_kind
@@ -133,6 +133,8 @@ def test_a_file_a_revision_and_code_are_networks(project, monkeypatch):
     trained, real = [], training.train_child
     monkeypatch.setattr(evaluate, "write_report", lambda *given: given[-1].write_text("<html>"))  # tested above
     monkeypatch.setattr(training, "train_child", lambda *given: trained.append(given[1].digest) or real(*given))
+    for module in (evaluate, judged):  # as where milliseconds are limited
+        monkeypatch.setattr(module, "cost_of", lambda params: "latency_ms")
     names = ["other.json", "main", f"{NETS}:lazy", "random"]
     evaluate.main(tiny(evaluate__against=names, retrain__epochs=1), shutil.copytree(project, project.parent / "run"))
     found = told(project.parent / "run")
@@ -146,6 +148,10 @@ def test_a_file_a_revision_and_code_are_networks(project, monkeypatch):
     assert code["params"] == 650
     assert len(trained) == 2 * 3 + 2  # found, the file, the code, by two seeds each, and two random ones
     assert found["control_n"] == 2
+    whole = json.loads((project.parent / "run/reports/evaluate.json").read_text())
+    assert len(whole["control_latency_ms"]) == 2
+    assert min(whole["control_latency_ms"]) > 0
+    assert "milliseconds" in (project.parent / "run" / files.TRADEOFF).read_text()
 
 
 def test_a_revision_of_another_space_is_built_as_that(project):

@@ -13,7 +13,11 @@ from winnow.look.style import ACCENT, CONTROL, DPI, INK, PAPER, SERIES, sheet, s
 Rows = Sequence[Mapping[str, Any]]
 WIDTH, HEIGHT = 960, 380
 WIDE = 8  # the ratio of costs from which the axis is logarithmic
-UNITS = {"macs": (1e6, "million multiply-accumulates"), "params": (1e3, "thousand parameters")}
+UNITS = {
+    "macs": (1e6, "million multiply-accumulates"),
+    "params": (1e3, "thousand parameters"),
+    "latency_ms": (1.0, "milliseconds of one input, all measured by turns"),
+}
 KINDS = {  # marker, colour, and what the legend says; drawn in this order
     "random": ("o", CONTROL, "random networks, one retraining each"),
     "front": ("^", SERIES[2], "found for other limits"),

@@ -24,6 +24,7 @@ from winnow.run.limits import Limits
 from winnow.run.rivals import Rival, rivals
 from winnow.run.searches import other_finds, random_find
 from winnow.run.study_cell import Stage
+from winnow.run.tradeoff import LATENCY, cost_of
 from winnow.run.verdict import Alike, nothing_compared, verdict
 from winnow.run.work import Work, final_space
 from winnow.train.building import fresh, laid
@@ -31,7 +32,10 @@ from winnow.train.building import fresh, laid
 
 @dataclass
 class Compared:
-    """`told` is for reports/evaluate.json; `models` are those of the first seed, of its front and then its rivals."""
+    """`told` is for reports/evaluate.json.
+
+    `models` are those of the first seed of its front, then its rivals, then random ones where milliseconds are drawn.
+    """
 
     told: dict[str, Any]
     test: Split
@@ -70,8 +74,9 @@ def judged(work: Work, arch: Architecture, *stages: Stage) -> Compared:
         **{f"front {i}": [Network(each, seed) for seed in seeds] for i, (_, each) in enumerate(menu)},
         **{f"against {r.name}": [Network.of(r.arch, seed, r.params, params) for seed in seeds] for r in held},
     }
-    first = {name: group[0] for name, group in groups.items() if name.startswith(("against ", "front "))}
-    tests, test, models = _tests(work, [network for group in groups.values() for network in group], first)
+    kept = [groups[f"front {i}"][0] for i in range(len(menu))] + [groups[f"against {rival.name}"][0] for rival in held]
+    kept += groups["controls"] if cost_of(params) == LATENCY else []
+    tests, test, models = _tests(work, [network for group in groups.values() for network in group], kept)
     of = {name: [tests[network] for network in group] for name, group in groups.items()}
     itself = {rival.name for rival in held if groups[f"against {rival.name}"] == groups["found"]}
     rows = [_beside(work, each, of["found"], of[f"against {each.name}"], each.name in itself) for each in held]
@@ -89,12 +94,12 @@ def judged(work: Work, arch: Architecture, *stages: Stage) -> Compared:
         "against": rows,
         "front": [_of_front(work, row, of[f"front {i}"]) for i, (row, _) in enumerate(menu)],
     }
-    return Compared(told, test, [models[name] for name in first])
+    return Compared(told, test, [models[network] for network in kept])
 
 
 def _tests(
-    work: Work, networks: Sequence[Network], kept: Mapping[str, Network]
-) -> tuple[dict[Network, Tested], Split, dict[str, nn.Module]]:
+    work: Work, networks: Sequence[Network], kept: Sequence[Network]
+) -> tuple[dict[Network, Tested], Split, dict[Network, nn.Module]]:
     """All of `networks`, each trained once; the test split; and the models of those in `kept`."""
     trained, tests, models = list(dict.fromkeys(networks)), {}, {}
     with compared(work, trained) as paths:
@@ -107,7 +112,7 @@ def _tests(
             found = tested.outputs(model, test, work.params.evaluate.batch)
             score, counted = tested.score(work.task, found, test), tested.counted(work.task, found, test)
             tests[network] = Tested(score, counted, cost.params(model), cost.macs(model, space.example))
-            models |= {name: model for name, each in kept.items() if each == network}
+            models |= {network: model} if network in kept else {}
     return tests, test, models
 
 

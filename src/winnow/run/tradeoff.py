@@ -8,11 +8,15 @@ from winnow.measure.judgement import mean_interval
 from winnow.tasks.task import Metric
 
 YOURS = "your network"
+LATENCY = "latency_ms"
 
 
 def cost_of(params: Params) -> str:
-    """What the limits are of: params where those alone are limited, else macs."""
-    return "params" if params.select.max_params is not None and params.select.max_macs is None else "macs"
+    """What alone is limited, params or milliseconds of this machine; else macs."""
+    select = params.select
+    limited = {"params": select.max_params, "macs": select.max_macs, LATENCY: select.max_latency_ms}
+    names = [name for name, limit in limited.items() if limit is not None]
+    return names[0] if len(names) == 1 and not (names == [LATENCY] and select.devices) else "macs"
 
 
 def points(result: Mapping[str, Any], cost: str, metric: Metric) -> list[dict[str, Any]]:

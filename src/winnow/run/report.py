@@ -16,6 +16,7 @@ from winnow.look import charts, page, trials
 from winnow.run import files
 from winnow.run.headline import headline
 from winnow.run.lineage import of_this_run, record_of, runs_of
+from winnow.search.problems import SCORES, TIMES
 from winnow.tasks import task_named
 from winnow.tasks.task import Task
 from winnow.trials.outcome import COMPLETE
@@ -149,17 +150,18 @@ def _evidence(folder: Path) -> str:
         [row for row in rows if _drawn(row["method"]) == kind] for kind in ("masks", "children", "model")
     )
     children += [row for row in fitted if not row["decision"]]
-    told = [row for row in fitted if row["decision"]]
     parts = []
     if masked:
         parts.append("<p class='quiet'>The option without which the supernet is worst was kept (blue).</p>")
         parts.append(page.svg(charts.masks(masked)))
     if children:
         parts.append(page.svg(charts.evaluated(children)))
-    if told:
+    for event, what in ((SCORES, "What pays"), (TIMES, "What takes milliseconds")):
+        told = [row for row in fitted if row["decision"] and row["event"] == event]
         cells = [[row["decision"], row["option"], f"{row['score']:+.3f}"] for row in told[:SHOWN]]
-        parts.append("<p class='quiet'>What pays: coefficients in standard deviations, the largest first.</p>")
-        parts.append(page.table(["stage or decision", "term or option", "standardised coefficient"], cells))
+        if cells:
+            parts.append(f"<p class='quiet'>{what}: coefficients in standard deviations, the largest first.</p>")
+            parts.append(page.table(["stage or decision", "term or option", "standardised coefficient"], cells))
     other = "trials" if (folder / files.TRIALS).is_file() else "mixture weights"
     return "".join(parts) or f"<p class='quiet'>The selection looked at the {other} alone, below.</p>"
 

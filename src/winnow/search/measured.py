@@ -1,5 +1,6 @@
 """Networks drawn at random and judged with the weights they inherit: what a model of the space is fitted to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,9 @@ from numpy.typing import NDArray
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import distinct
 from winnow.measure.rank import kendall_tau
+from winnow.predictors.classic import ridge
 from winnow.predictors.protocol import Fit, Numbers
+from winnow.search.additive import Part, encoded
 from winnow.search.bench import Bench, evaluated
 from winnow.search.costs import Costs
 from winnow.train.seeds import rng
@@ -53,6 +56,13 @@ def orders(fit: Fit, x: NDArray[np.float64], y: Numbers, seed: int) -> float:
         rest = np.setdiff1d(np.arange(len(y)), fold)
         said[fold] = fit(x[rest], y[rest], seed)(x[fold]).mean
     return kendall_tau(said, y)
+
+
+def coefficients(parts: Sequence[Part], seen: Measured) -> tuple[Numbers, Numbers]:
+    """Networks as (n, answers of all parts), and what each answer adds to their scores, by ridge regression."""
+    x = encoded(parts, seen.archs)
+    predict = ridge(x, seen.scores, 0)  # linear, so the difference that a single answer makes
+    return x, predict(np.eye(x.shape[1])).mean - predict(np.zeros((1, x.shape[1]))).mean[0]
 
 
 def expected(costs: Costs, count: int) -> float:

@@ -1,7 +1,7 @@
 """Selections that fit a model to judged networks: exact and annealing, by truths that are known."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -86,6 +86,8 @@ def test_a_sum_of_options_is_maximised_within_the_limits(small, method):
         assert "tau 0.9" in said[0] or "tau 1.0" in said[0]
         assert "exact to 0" in said[0]
         assert "evolution under the same sum stays" in said[0]
+    else:
+        assert "annealing ends 0 below the exact optimum of that model" in said[0]
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +121,23 @@ def test_annealing_of_stages_finds_what_pays_and_beats_what_was_drawn(stagewise)
     last = {name.rpartition("/")[2]: value for name, value in found.items() if name.startswith("unit3/block3")}
     middle = {name.rpartition("/")[2]: value for name, value in found.items() if name.startswith("unit3/block2")}
     assert not last or last == middle, "blocks of a stage but the first are alike"
+
+
+def test_both_models_are_explained_where_a_device_is_limited_and_the_optimum_is_told_beside(stagewise):
+    space, truth = stagewise
+    made, said = bench(space, truth, 0.95, (3, 32, 32))
+    sizes = made.sizes
+    told = lambda arch: {**sizes(arch), "latency_ms": 1 + sizes(arch)["macs"] / 1e6}  # noqa: E731
+    ms = {"latency_ms": 1 + made.most["macs"] / 1e6}
+    _, rows = by_annealing(replace(made, sizes=told, most=ms), samples=60, runs=1)
+    times = [row for row in rows if row["event"] == 2]
+    assert len(times) == 35
+    assert abs(times[0]["score"]) >= abs(times[1]["score"]) > 0
+    assert "and latency_ms with R2 0.9" in said[0]
+    by_annealing(replace(made, sizes=told, most={**made.most, **ms}), samples=60, runs=1)
+    one, both = (text.rpartition("; annealing ends ")[2] for text in said)
+    assert one == both, "the same limit twice: by fronts under one, by integers under two"
+    assert 0 <= float(one.split()[0]) < 0.5
 
 
 def test_as_many_coefficients_as_networks_are_refused(stagewise):

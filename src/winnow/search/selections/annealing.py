@@ -6,7 +6,6 @@ Accuracy is learnt from networks that are judged with inherited weights; params 
 import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,37 +15,18 @@ from winnow.core.decision import Value
 from winnow.core.errors import Refused
 from winnow.core.options import Positive, Rate
 from winnow.core.space import Space
-from winnow.predictors.stagewise import ACCURACY, VARIABLES, accuracy_terms, fit, stages_of, strongest
 from winnow.search import measured
 from winnow.search.additive import Sums, architecture, grouped
 from winnow.search.anneal import Course, Point, anneal, best
 from winnow.search.bench import Bench, Chosen, evaluated
 from winnow.search.costs import Costs
 from winnow.search.exact import optimum
-from winnow.search.measured import Measured
+from winnow.search.problems import Problem, has_stages, of_options, of_stages
 from winnow.search.selection import selection
-from winnow.search.selections.exact import coefficients, limited
+from winnow.search.selections.exact import limited
 from winnow.train.seeds import rng
 
-PUSHED = 200  # iterations of the first run in which depths move most
 STARTS = 1000  # random starts before the smallest network is one
-EARLY = ((100,) * 5, (1, 0, 0, 1, 1), (0,) * 5, (0, 0, 0, 0, 1), (0,) * 5)  # weights of variables, a row each
-LATE = ((1,) * 5, (1, 3, 3, 3, 1), (1, 3, 3, 3, 3), (1, 3, 3, 3, 1), (1, 3, 3, 3, 3))
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is annealed: grids, the model's score of a point, what it costs, its answers; how variables are drawn."""
-
-    sizes: Sequence[int]
-    score: Callable[[Point], float]
-    costs: Callable[[Point], Sequence[float]]
-    answers: Callable[[Point], Mapping[str, Value]]
-    weights: Callable[[int, int], Sequence[float]]  # of the run and the iteration
-    free: int  # so many variables, the first ones, start anywhere; the others at their least
-    loose: frozenset[int]  # variables whose options have no order
-    told: str
-    rows: list[dict[str, object]]
 
 
 def expected(costs: Costs, *, samples: int = 300, candidates: int = 5) -> float:
@@ -84,8 +64,8 @@ def by_annealing(
         watch.start("select (annealing)", samples + candidates)
         seen = measured.measured(bench, samples, watch, known)
         sums, names = limited(bench, "annealing"), list(bench.most)
-        staged = model == "stages" or (model is None and _has_stages(space))
-        problem = _stages(space, sums, seen) if staged else _options(space, sums, seen)
+        staged = model == "stages" or (model is None and has_stages(space))
+        problem = of_stages(bench, sums, seen) if staged else of_options(space, sums, seen)
         limits = [bench.most[name] for name in names]
 
         @functools.cache
@@ -99,104 +79,20 @@ def by_annealing(
             start = _start(problem, allowed, draws) if staged else _within(space, sums, limits, allowed, problem, draws)
             weights = functools.partial(problem.weights, run)
             found.append(anneal(problem.sizes, start, score, allowed, draws, weights, course, problem.loose))
+        gap = problem.optimum(limits) - max(value for run in found for value, _ in run.taken)
         archs = list(dict.fromkeys(_decided(space, problem.answers(point)) for _, point in best(found, candidates)))
         scores = []
         for arch in archs:
             scores.append(bench.known_score(arch, known))
             watch.step()
     winner = archs[int(np.argmax(scores))]
-    bench.say(problem.told)
+    bench.say(f"{problem.told}; annealing ends {max(0.0, round(gap, 9)):.3g} below the exact optimum of that model")
     judged = [evaluated(1, arch.digest, score, arch == winner) for arch, score in zip(archs, scores, strict=True)]
     return winner, [*seen.rows(winner), *judged, *problem.rows]
 
 
 def _decided(space: Space, answers: Mapping[str, Value]) -> Architecture:
     return space.decide(lambda d: answers[d.name])
-
-
-def _has_stages(space: Space) -> bool:
-    try:
-        stages_of([space.decide(lambda d: d.values[-1])])
-    except (ValueError, KeyError, TypeError):
-        return False
-    return True
-
-
-def _stages(space: Space, sums: Sums, seen: Measured) -> Problem:
-    """FOX-NAS: five variables a stage, first all depths, then all ratios, and so on."""
-    try:
-        fitted = fit(accuracy_terms, stages_of(seen.archs), seen.scores)
-    except (ValueError, KeyError) as error:
-        raise Refused(f"select.annealing: {error}") from error
-    units = sorted(name.removesuffix("/depth") for name in space.decisions if name.endswith("/depth"))
-    values = {name: d.values for name, d in space.decisions.items()}
-    of = ("depth", "block2/ratio", "block2/kernel", "block1/ratio", "block1/kernel")
-    grids = [[values.get(f"{u}/{what}", (0,)) for u in units] for what in of]
-    flat = [grid for row in grids for grid in row]
-
-    def answers(point: Point) -> dict[str, Value]:
-        found: dict[str, Value] = {}
-        for name in values:
-            unit, _, what = name.partition("/")
-            block, _, number = what.partition("/")
-            row = 0 if what == "depth" else 1 + 2 * (block == "block1") + (number == "kernel")
-            at = row * len(units) + units.index(unit)
-            found[name] = flat[at][point[at]]
-        return found
-
-    def score(point: Point) -> float:
-        taken = [flat[i][place] for i, place in enumerate(point)]
-        return float(fitted.model(np.array(taken, dtype=float).reshape(1, len(VARIABLES), len(units)))[0])
-
-    early, late = ([w for row in rows for w in row] for rows in (EARLY, LATE))
-
-    def weights(run: int, iteration: int) -> Sequence[float]:
-        if len(units) != 5:  # published for five stages
-            return [1.0] * len(flat)
-        return early if run == 0 and iteration <= PUSHED else late
-
-    pays = strongest(fitted, ACCURACY, units)
-    first = ", ".join(f"{stage} {term} {value:+.2f}" for stage, term, value in pays[:5])
-    told = f"  the stages explain accuracy with R2 {fitted.r2:.3f} (adjusted {fitted.adjusted:.3f}), most by {first}"
-    rows = [_row(stage, term, value) for stage, term, value in pays]
-    sizes = [len(grid) for grid in flat]
-    return Problem(
-        sizes, score, lambda p: sums.total(answers(p)), answers, weights, len(units), frozenset(), told, rows
-    )
-
-
-def _options(space: Space, sums: Sums, seen: Measured) -> Problem:
-    """Any space: a variable a decision, and a coefficient an answer of decisions that a layer holds together."""
-    x, weight = coefficients(sums.parts, seen)
-    splits = np.cumsum([len(part.answers) for part in sums.parts])[:-1]
-    learnt = Sums(sums.parts, [w[:, None] for w in np.split(weight, splits)], np.zeros(1))
-    values = {name: d.values for name, d in space.decisions.items()}
-
-    def answers(point: Point) -> dict[str, Value]:
-        return {name: each[place] for (name, each), place in zip(values.items(), point, strict=True)}
-
-    shares = weight * x.std(0) / (seen.scores.std() or np.nan)
-    named = [(part, answer) for part in sums.parts for answer in part.answers]
-    ranked = sorted(zip(named, shares, strict=True), key=lambda row: -abs(row[1]))
-    rows = [_row(part.name, " ".join(map(str, answer)), float(value)) for (part, answer), value in ranked]
-    first = ", ".join(f"{row['decision']} {row['option']} {row['score']:+.2f}" for row in rows[:5])
-    sizes = [len(each) for each in values.values()]
-    return Problem(
-        sizes,
-        lambda p: float(learnt.total(answers(p))[0]),
-        lambda p: sums.total(answers(p)),
-        answers,
-        lambda run, iteration: [1.0] * len(sizes),
-        len(sizes),
-        frozenset(i for i, each in enumerate(values.values()) if not all(isinstance(v, int) for v in each)),
-        f"  most of the accuracy that options explain is by {first}",
-        rows,
-    )
-
-
-def _row(stage: str, term: str, value: float) -> dict[str, object]:
-    """Of evidence: a standardised coefficient."""
-    return {"event": 0, "decision": stage, "option": term, "score": value, "kept": False}
 
 
 def _start(problem: Problem, allowed: Callable[[Point], bool], draws: random.Random) -> Point:

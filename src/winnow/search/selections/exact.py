@@ -1,16 +1,12 @@
 """Selection exact: the best sum over options that keeps all limits at once, by mixed-integer programming."""
 
-from collections.abc import Sequence
-
-import numpy as np
-
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.core.options import NotNegative, Positive, Rate, Several
 from winnow.predictors.classic import ridge
 from winnow.search import measured
-from winnow.search.additive import Part, Sums, added, architecture, encoded, grouped, parts_of
+from winnow.search.additive import Sums, added, architecture, encoded, grouped, parts_of
 from winnow.search.bench import Bench, Chosen, evaluated
 from winnow.search.costs import Costs
 from winnow.search.evolve import evolution
@@ -54,7 +50,7 @@ def by_optimum(
     with bench.shown() as watch, bench.keeper.piece(known=known):
         watch.start("select (exact)", samples + 1)
         seen = measured.measured(bench, samples, watch, known)
-        x, weights = coefficients(parts, seen)
+        x, weights = measured.coefficients(parts, seen)
         limits = [most - base for most, base in zip(bench.most.values(), sums.first, strict=True)]
         solved = optimum(grouped(parts, weights, sums.each), limits, seconds)
         best = architecture(space, parts, solved.picks)
@@ -76,13 +72,6 @@ def by_optimum(
         f"{solved.gap:.3g}, and {beside}"
     )
     return best, [*seen.rows(best), evaluated(1, best.digest, score, True)]
-
-
-def coefficients(parts: Sequence[Part], seen: measured.Measured) -> tuple[np.ndarray, np.ndarray]:
-    """Networks as (n, answers of all parts), and what each answer adds to their scores, by ridge regression."""
-    x = encoded(parts, seen.archs)
-    predict = ridge(x, seen.scores, 0)  # linear, so the difference that a single answer makes
-    return x, predict(np.eye(x.shape[1])).mean - predict(np.zeros((1, x.shape[1]))).mean[0]
 
 
 def limited(bench: Bench, method: str) -> Sums:

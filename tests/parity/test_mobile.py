@@ -1,13 +1,20 @@
 """SPOS: multiply-accumulates of the published paths at 224 x 224 and 1000 classes."""
 
 import random
+from collections import Counter
 
 import pytest
 import torch
+from scipy.stats import chisquare
 
 from winnow.core.choosers import uniform
+from winnow.core.errors import Refused
 from winnow.measure.cost import macs, params
+from winnow.proxies.sizes import sizes_of
+from winnow.search.additive import tabulated
+from winnow.search.paths import binned_paths, uniform_paths
 from winnow.spaces.mobile import KERNELS, mobile
+from winnow.train.seeds import seeded
 
 CHOICES = tuple(KERNELS)  # published choices 0 to 3
 RELEASED = "2 1 0 1 2 0 2 0 2 0 2 3 0 0 0 0 3 2 3 3"
@@ -61,3 +68,43 @@ def test_batch_norms_are_affine_in_the_final_network_only(space):
         norms = [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
         assert {norm.affine for norm in norms} == {affine}
         assert [m.p for m in net.modules() if isinstance(m, torch.nn.Dropout)] == [0.1]
+
+
+def test_balanced_paths_fill_bins_evenly_where_uniform_ones_crowd_the_middle(space):
+    sizes, low, high = sizes_of(space, (3, 224, 224)), 290e6, 360e6
+    cost = tabulated(space, lambda arch: sizes(arch)["macs"], random.Random(0))
+    drawn = [space.decide(uniform(random.Random(i))) for i in range(3)]
+    assert [cost(arch) for arch in drawn] == [sizes(arch)["macs"] for arch in drawn]
+
+    def shares(path, count: int) -> list[int]:
+        """Of so many paths those in each of seven bins of 10 M."""
+        counts = Counter(int((cost(path()) - low) // 10e6) for _ in range(count))
+        return [counts[i] for i in range(7)]
+
+    balanced = shares(binned_paths(space, random.Random(0), cost, low, high, 7), 70)
+    assert sum(balanced) == 70
+    assert chisquare(balanced).pvalue > 0.001
+    plain = shares(uniform_paths(space, random.Random(0)), 210)
+    expected = [0.0109, 0.0644, 0.1950, 0.3181, 0.2716, 0.1145, 0.0227]  # an exact count over all 4^20
+    assert plain == pytest.approx([210 * share for share in expected], abs=25)
+    assert chisquare(plain).pvalue < 1e-9
+
+
+def test_costs_that_no_path_has_are_refused(space):
+    with pytest.raises(Refused, match=r"none of 1,000 lies between 1 and 2; of random ones here most cost \d"):
+        binned_paths(space, random.Random(0), lambda arch: float(len(arch)), 1, 2, 7)
+
+
+def test_the_published_start_is_that_of_the_authors(space):
+    with seeded(0):
+        whole = mobile(width=0.5, start="published", final=True, classes=10, image_size=32)
+    child = whole.derive(whole.decide(lambda d: "shuffle_5"))
+    convs = [m for m in child.modules() if isinstance(m, torch.nn.Conv2d)]
+    for conv in convs:
+        deviation = 0.01 if conv is convs[0] else 1 / conv.weight.shape[1]
+        assert conv.weight.std().item() == pytest.approx(deviation, rel=0.25)
+    assert child[-1].weight.std().item() == pytest.approx(0.01, rel=0.1)
+    biases = torch.cat([m.bias for m in child.modules() if isinstance(m, torch.nn.BatchNorm2d)])
+    assert torch.equal(biases, torch.full_like(biases, 1e-4))
+    with pytest.raises(ValueError, match="start takes torch or published, not 'best'"):
+        mobile(start="best")

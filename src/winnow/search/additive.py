@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.core.architecture import Architecture
+from winnow.core.choosers import distinct
 from winnow.core.decision import Decision, Option, Value
 from winnow.core.errors import Refused
 from winnow.core.space import Space
@@ -167,6 +169,17 @@ class Sums:
                 places[part.name] = place
                 found += adds[place]
         return found
+
+
+def tabulated(space: Space, value: Callable[[Architecture], float], draws: random.Random) -> Callable[..., float]:
+    """`value` itself, or the same numbers as sums of a table where they add up: quicker by far."""
+    try:
+        parts = parts_of(space)
+        first, each = added(space, parts, lambda arch: [value(arch)], distinct(space, draws, 8))
+    except Refused:
+        return value
+    sums = Sums(parts, each, first)
+    return lambda arch: float(sums.total(arch)[0])
 
 
 def grouped(parts: Sequence[Part], scores: Numbers, costs: Sequence[Numbers]) -> list[Group]:

@@ -1,8 +1,10 @@
 """The ShuffleNetV2-like space of SPOS (Guo et al. 2020, arXiv:1904.00420): twenty blocks, four candidates each."""
 
 import math
+from typing import Literal
 
-import torch.nn as nn
+import torch
+from torch import nn
 
 from winnow.core.holes import Choice
 from winnow.core.options import Rate
@@ -21,13 +23,15 @@ def mobile(
     classes: int = 1000,
     image_channels: int = 3,
     final: bool = False,
+    *,
+    start: Literal["torch", "published"] = "torch",
 ) -> Space:
     """Stem, twenty decisions "block/0" ... "block/19", head; x is (batch, image_channels, height, width).
 
     4^20 architectures. `width` multiplies the channels of stem and stages. The published network halves the image five
     times, to 7 x 7; a smaller `image_size`, a side or (height, width), skips the earliest halvings so that at least
-    4 x 4 remain. BatchNorms are affine in a `final` network only, as published. ValueError where image or width are too
-    small for the blocks.
+    4 x 4 remain. BatchNorms are affine in a `final` network only, as published. Convolutions `start` as torch draws
+    them, or as the authors' code does (`AsPublished`). ValueError where image or width are too small for the blocks.
     """
     side = min(image_size) if isinstance(image_size, tuple | list) else image_size
     positive(classes=classes, image_channels=image_channels, image_size=side)
@@ -56,7 +60,30 @@ def mobile(
         nn.Dropout(0.1),
         nn.Linear(HEAD, classes, bias=False),
     ]
-    return Space(nn.Sequential(*stem, nn.ReLU(), *blocks, *head))
+    if start == "torch":
+        return Space(nn.Sequential(*stem, nn.ReLU(), *blocks, *head))
+    if start != "published":
+        raise ValueError(f"start takes torch or published, not {start!r}")
+    network = AsPublished(*stem, nn.ReLU(), *blocks, *head)
+    network.reset_parameters()
+    return Space(network)
+
+
+class AsPublished(nn.Sequential):
+    """A chain whose convolutions begin as N(0, 1 / (input channels per group)^2), so depthwise ones with deviation 1.
+
+    Stem and classifier have deviation 0.01, biases of BatchNorm are 1e-4.
+    """
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, 0, 0.01 if module is self[0] else 1 / module.weight.shape[1])
+            elif isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, 0, 0.01)
+            elif isinstance(module, nn.BatchNorm2d) and module.affine:
+                nn.init.constant_(module.bias, 1e-4)
 
 
 def _even(channels: float) -> int:

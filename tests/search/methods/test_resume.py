@@ -169,6 +169,7 @@ def test_a_search_goes_on_from_any_step(name):
         ("darts", {"optimiser": "adamw", "schedule": "linear", "clip": None}),
         ("gdas", {"nesterov": True}),
         ("spos", {"optimiser": "adam", "schedule": "cosine"}),
+        ("spos", {"balanced": (114.0, 190.0), "bins": 2}),
     ],
 )
 def test_so_does_one_by_another_recipe(name, options):

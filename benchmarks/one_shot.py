@@ -134,7 +134,7 @@ def trained(spec: str, ground: Ground, folder: Path, seed: int, epochs: int) -> 
         found = strategy(name).run(replace(bench, judged=None) if quiet else bench, recipe, {**quiet, **options})
     took = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - cpu, "epochs": recipe.epochs}
     took |= {"child_steps": Counted.asked, "passes": Counted.asked / (recipe.epochs * len(bench.train))}
-    return found.space, start, replace(bench, space=found.space), took
+    return found.space, start, replace(bench, space=found.space.within({})), took
 
 
 def drawn(space: Space, count: int) -> list[Architecture]:

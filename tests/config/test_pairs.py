@@ -103,6 +103,7 @@ SHORT = {
     "ofa": {"epochs": 4},
     "cream": {"rows": 2, "start": 0},
     "abs": {"first": 1, "until": 9, "children": 9},
+    "neas": {"first": 1, "until": 9, "contexts": 1, "batches": 1},
 }
 OF_SIZES = ("ofa",)  # what opens sizes, of which cells have none
 
@@ -161,7 +162,7 @@ def test_an_objection_names_what_works(searched, method):
 def test_the_pairs_that_mean_nothing_are_these():
     apart = {"trials", "best", "training_free", "random", "prune"}  # they have stages of their own to be tested in
     refused = {pair for pair in PAIRS if objection(*pair) is not None and apart.isdisjoint(pair)}
-    paths = ("spos", "fair", "sandwich", "ofa", "abs")
+    paths = ("spos", "fair", "sandwich", "ofa", "abs", "neas")
     untrained = {(s, m) for s in (*paths, "blank") for m in ("magnitude", "threshold", "likeliest")}
     decided = {("sgas", "perturbation"), ("sgas", "likeliest")}
     of_children = ("evolution", "annealing", "exact")

@@ -23,6 +23,7 @@ from winnow.spaces import build
 CELLS = 180 * 7**8  # architectures of one DARTS cell: two of 2, 3, 4, 5 edges, seven operations each
 RESTRICTED = 180 * 2**8
 CREAM = {"layers": (2, 1, 1, 1, 1)}
+PAIR, MEMBERS = {"backbone": "macro"}, 3**2 * 9**6 + 3**5 * 9**3 + 3**8
 OFA = {"kernels": (3, 5), "ratios": (2, 3), "depths": (1, 2)}
 
 
@@ -192,6 +193,7 @@ CASES = {
     "ofa": of("ofa", {"width": 0.25, **OFA}, {"width": 0.75, **OFA}, (2 * 2 + (2 * 2) ** 2) ** 5),
     "interactions": _table(2 * 3 * (2 * 4 * 3 * 3 - 1), embedding=[2, 3]),
     "interactions of one size": _table(3 * (2 * 4 * 3 * 3 * 2**6 - 1), embedding=[3], pairs="all"),
+    "members": of("ensemble", {**PAIR, "width": 0.125}, {**PAIR, "width": 0.25, "final": True}, MEMBERS),
     "replace": Case(lambda: replaced(4), lambda: replaced(6), 2**3 * 3**2, reached=5),
     "user": of("space_cases:conditional", {}, {"width": 6}, (3 * 2 + 1) * (3 * 3 + 3 + 3) * 2),
     "elastic": of("space_cases:elastic", {}, {"width": 6}, 2 * (1 + 6**2 + 6**3) ** 2),

@@ -54,6 +54,7 @@ def mine(tmp_path, monkeypatch):
 def test_a_published_space_takes_the_facts_it_has_a_name_for(name):
     small = {
         "darts": {"channels": 2, "layers": 3},
+        "ensemble": {"backbone": "macro", "width": 0.25},
         "macro": {"width": 0.25},
         "interactions": {},
         "mobile": {"width": 0.25},
@@ -147,7 +148,8 @@ def test_a_published_space_takes_images_that_are_not_square(name):
         **facts,
     )
     model = space.derive(space.decide(lambda d: d.values[-1]))
-    for output in model(torch.rand(2, 2, 12, 8)) if name == "darts" else [model(torch.rand(2, 2, 12, 8))]:
+    outputs = model(torch.rand(2, 2, 12, 8))
+    for output in outputs if isinstance(outputs, tuple) else [outputs]:
         assert output.shape == (2, 7)
 
 

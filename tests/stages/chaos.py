@@ -43,6 +43,7 @@ RICH = {"retrain.ema": 0.9, "retrain.drop_path": 0.2, "retrain.cutout": 2, "retr
 INHERITED = {"search.strategy": "spos", "select.methods": ["evolution"], "retrain.from": "inherited"}
 TRIALS = {"search.strategy": "trials", "search.trials.count": 6, "search.trials.training.epochs": 1}
 SHRINK = {"first": 1, "later": 1, "until": 100, "children": 10, "drop": 4}
+SHARED = {"first": 1, "later": 1, "until": 100, "drop": 4, "contexts": 1, "batches": 1}
 SELECTIONS = {"search.epochs": 2, "select.methods": ["perturbation", "evolution", "likeliest", "magnitude"]}
 
 CLICKS = {
@@ -97,6 +98,7 @@ CASES = [
             "subset": {"search.subset.weights": "alternating"},
             "spos": {"select.methods": ["evolution"]},
             "abs": {"select.methods": ["evolution"], **{f"search.abs.{name}": n for name, n in SHRINK.items()}},
+            "neas": {"select.methods": ["evolution"], **{f"search.neas.{name}": n for name, n in SHARED.items()}},
         }.items()
     ),
     Case("search trials", "search", ("prepare",), {**TRIALS, "select.methods": ["best"]}),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from winnow.core.errors import Refused
 from winnow.nn.drop_path import DropPath
+from winnow.nn.ensemble import counting
 
 Batch = tuple[Tensor, Tensor | None]  # images (n, channels, height, width), labels (n,) or None
 Initialise = Callable[[nn.Module, torch.Generator], None]
@@ -44,14 +45,17 @@ def layers(model: nn.Module) -> list[Prunable]:
 
 
 def logits(model: nn.Module, x: Tensor) -> Tensor:
-    """What `model` answers for `x`; of several outputs (auxiliary heads) the first. Refused where x does not fit."""
+    """What `model` answers for `x`; of several outputs the first (auxiliary heads), or the mean (of an ensemble).
+
+    Refused where x does not fit.
+    """
     try:
         output = model(x)
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError) as error:
         raise misfit(tuple(x.shape), error) from error
-    output = output[0] if isinstance(output, tuple | list) else output
+    output = counting(output)
     if not isinstance(output, Tensor):
         raise Refused(f"the network must return a tensor of logits, not {type(output).__name__}")
     return output

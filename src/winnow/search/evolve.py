@@ -1,14 +1,17 @@
 """Evolution over architectures under limits."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import crossover, mutate, uniform
+from winnow.core.decision import Value
 from winnow.core.errors import Refused
 from winnow.core.space import Space
+from winnow.search.layers import genes, layers_of
 
+Genes = Mapping[str, Value]  # an architecture's answers, and those of decisions beside the ones it reached
 TRIES = 1000  # random draws within the limits before giving up
 
 
@@ -37,11 +40,13 @@ def evolution(
     """Every architecture evaluated, best first; the first is the winner, ties go to the one found earlier.
 
     Generation 0 is random. Each later one has half a population of mutants and half of crossovers of the `parents` best
-    so far, filled up with random architectures; none is evaluated twice or breaks `allowed`. Ends early when the space
-    has nothing new to offer. `rescore` is given all that was evaluated before any comparison, for scores that are ranks
-    within a pool. Refused where no random architecture is allowed. Source: Guo et al. 2020, section 3.4.
+    so far (in ensembles, with the `genes` of layers out of their reach), filled up with random architectures; none is
+    evaluated twice or breaks `allowed`. Ends early when the space has nothing new to offer. `rescore` is given all that
+    was evaluated before any comparison, for scores that are ranks within a pool. Refused where no random architecture
+    is allowed. Source: Guo et al. 2020, section 3.4.
     """
     seen: dict[str, Scored] = {}
+    layers = layers_of(space)
 
     def fresh(generation: int, origin: str, draw: Callable[[], Architecture | None], wanted: int) -> None:
         for _ in range(10 * wanted):  # give up after ten times the quota
@@ -64,7 +69,7 @@ def evolution(
     for generation in range(generations + 1):
         before = len(seen)
         if generation:
-            top = [s.architecture for s in best()[:parents]]
+            top = [genes(layers, s.architecture) for s in best()[:parents]]
             half = population // 2
             fresh(generation, "mutation", lambda top=top: space.decide(mutate(rng.choice(top), rng, mutation)), half)
             fresh(generation, "crossover", lambda top=top: space.decide(crossover(*_two(top, rng), rng)), half)
@@ -80,5 +85,5 @@ def evolution(
     return best()
 
 
-def _two(top: list[Architecture], rng: random.Random) -> tuple[Architecture, Architecture]:
+def _two(top: list[Genes], rng: random.Random) -> tuple[Genes, Genes]:
     return (rng.choice(top), rng.choice(top)) if len(top) < 2 else tuple(rng.sample(top, 2))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from winnow.core.errors import Refused
 from winnow.core.holes import Setting
 from winnow.core.space import Space
+from winnow.nn.ensemble import counting
 from winnow.train.criteria import outputs_and_loss
 from winnow.train.evaluate import Batch
 from winnow.train.fit import autocast
@@ -18,7 +19,7 @@ from winnow.train.fit import autocast
 class Learning:
     """The loss of a batch under a setting by `criterion`, and what leads to it; forward passes in `precision`.
 
-    Of an output that is a tuple the first counts where networks are held against each other.
+    Of an output that is a tuple the first counts where networks are held against each other, of an ensemble the mean.
     """
 
     space: Space
@@ -29,6 +30,12 @@ class Learning:
         """What a network returns for inputs."""
         with autocast(x.device, self.precision):
             return network(x)
+
+    def whole_and_loss(self, batch: Batch, setting: Setting) -> tuple[Any, Tensor]:
+        """All that the space returns, and the loss of it."""
+        x, y = batch
+        output = self.said(x, lambda x: self.space(x, setting))
+        return output, outputs_and_loss(output, y, self.criterion)[1]
 
     def first_and_loss(self, batch: Batch, setting: Setting) -> tuple[Tensor, Tensor]:
         """The output that counts, in float32, and the loss of all."""
@@ -41,9 +48,7 @@ class Learning:
 
     def first(self, x: Any, network: Callable[[Any], Any]) -> Tensor:
         """The output of a network that counts, in float32."""
-        output = self.said(x, network)
-        first: Tensor = output[0] if isinstance(output, tuple) else output
-        return first.float()
+        return counting(self.said(x, network)).float()
 
 
 def objective(space: Space, criterion: nn.Module, precision: str = "fp32") -> Learning:

@@ -4,75 +4,39 @@ One loop, one schedule, one stream of paths; at the end of some epochs options a
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from winnow.core.architecture import Architecture
 from winnow.core.decision import Option
 from winnow.core.errors import Refused
-from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.search.bench import Bench, Found
+from winnow.search.gradients import Objective
+from winnow.search.layers import Key, Layer
 from winnow.search.recipe import Recipe
 from winnow.search.several import on_one_curve, train_children
 from winnow.train.evaluate import Batch
 from winnow.train.loop import Step
 
-Key = tuple[str, Option]  # the first decision of a layer, and one of its options
 Scores = Mapping[Key, float]  # what has none is never dropped
 Path = Callable[[Space], Architecture]
 
 
-@dataclass(frozen=True)
-class Layer:
-    """Decisions over the same candidates: members of an ensemble that share their weights. Most layers have one."""
+def worst(scores: Scores, view: Space, layers: Sequence[Layer], count: int, most: float = math.inf) -> list[Key]:
+    """The lowest `count` of all, one after another, each only while a better one of its layer is left.
 
-    names: tuple[str, ...]
-
-    @property
-    def first(self) -> str:
-        return self.names[0]
-
-    def options(self, view: Space) -> tuple[Option, ...]:
-        """What an architecture of `view` may take here."""
-        d = view.decisions[self.first]
-        return tuple(option for option in d.options if option not in d.mixture_only)
-
-
-def layers_of(space: Space) -> list[Layer]:
-    """The layers of the decisions that take one option each."""
-    alike: dict[str, int] = {}  # decision → its layer
-    owner: dict[int, int] = {}  # a candidate → the layer of the first decision that holds it
-    for hole in space.holes:
-        for d in hole.decisions:
-            if not d.several:
-                held = [id(module) for module in hole.candidates.values()] if isinstance(hole, Choice) else []
-                known = [owner[each] for each in held if each in owner]
-                number = alike.setdefault(d.name, known[0] if known else len(alike))
-                owner.update({each: number for each in held if each not in owner})
-    groups: dict[int, list[str]] = {}
-    for name, number in alike.items():
-        groups.setdefault(number, []).append(name)
-    return [Layer(tuple(names)) for names in groups.values()]
-
-
-def held(layers: Sequence[Layer], arch: Mapping[str, Any]) -> Iterator[Key]:
-    """The options that an architecture takes, layer by layer; members of an ensemble may take several."""
-    for layer in layers:
-        for option in dict.fromkeys(arch[name] for name in layer.names if name in arch):
-            yield layer.first, option
-
-
-def worst(scores: Scores, view: Space, layers: Sequence[Layer], count: int) -> list[Key]:
-    """The lowest `count` of all, one after another, each only while a better one of its layer is left."""
+    Of a layer `most` at most.
+    """
     left = {layer.first: set(layer.options(view)) for layer in layers}
+    gone = dict.fromkeys(left, 0)
     dropped: list[Key] = []
     for first, option in sorted(scores, key=lambda key: scores[key]):
-        if len(dropped) < count and len(left[first]) > 1:
+        if len(dropped) < count and len(left[first]) > 1 and gone[first] < most:
             left[first].discard(option)
+            gone[first] += 1
             dropped.append((first, option))
     return dropped
 
@@ -124,18 +88,20 @@ def shrinking(
     pace: Pace,
     *,
     path: Path,
+    loss: Objective | None = None,
     score: Callable[[Space, int], Scores],
     drop: Callable[[Scores, Space], Sequence[Key]],
     dropped: Callable[[int], None] = lambda count: None,
     before: Callable[[int], None] = lambda epoch: None,
 ) -> Found:
-    """Train `path(view)` a batch, and at the `pace` narrow the view by what `drop` says of `score(view, epochs done)`.
+    """Train `path(view)` a batch by `loss` (the bench's objective); at the `pace` narrow the view by what `drop` says
+    of `score(view, epochs done)`.
 
     The optimiser, the curve of the rate (a line unless the recipe says otherwise) and the paths' stream go on; what is
     dropped keeps its weights and is trained no more. `dropped(count)` is told how many options went, `before(epoch)`
     comes as an epoch begins. When few enough are left, the rest of the epochs train these.
     """
-    space = bench.space
+    space, learn = bench.space, loss or bench.objective
     live: dict[str, list[Option]] = {name: list(d.options) for name, d in space.decisions.items()}
     bench.keeper.add(shrunk=live)  # a chain of searches has a `live` of its own
 
@@ -143,15 +109,16 @@ def shrinking(
         view = space.within(live)
 
         def step(batch: Batch) -> Tensor:
-            loss = bench.objective(batch, path(view))
-            loss.backward()
-            return loss
+            found = learn(batch, path(view))
+            found.backward()
+            return found
 
         return step
 
     def after(epoch: int) -> None:
         view = space.within(live)
-        if not pace.due(epoch + 1) or view.count() <= pace.until:
+        rivals = any(len(layer.options(view)) > 1 for layer in layers)
+        if not pace.due(epoch + 1) or not rivals or view.count() <= pace.until:
             return
         scores = score(view, epoch + 1)
         gone = drop(scores, view)

@@ -12,6 +12,7 @@ from winnow.spaces.auto import auto
 from winnow.spaces.cream import cream
 from winnow.spaces.darts import darts
 from winnow.spaces.fixed import fixed
+from winnow.spaces.ensemble import ensemble
 from winnow.spaces.interactions import interactions
 from winnow.spaces.macro import macro
 from winnow.spaces.mobile import mobile
@@ -21,6 +22,7 @@ from winnow.spaces.ofa import ofa
 SPACES: dict[str, Callable[..., Space]] = {
     "cream": cream,
     "darts": darts,
+    "ensemble": ensemble,
     "interactions": interactions,
     "macro": macro,
     "mobile": mobile,

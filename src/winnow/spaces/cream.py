@@ -46,12 +46,12 @@ def cream(
     halvings = iter([1] * (HALVINGS - min(HALVINGS, (side // 4).bit_length() - 1)) + [2] * HALVINGS)
 
     c_last = to_eight(STEM * width)
-    blocks: list[nn.Module] = [*conv_norm(image_channels, c_last, 3, next(halvings)), nn.SiLU(), _separable(c_last)]
+    blocks: list[nn.Module] = [*conv_norm(image_channels, c_last, 3, next(halvings)), nn.SiLU(), separable(c_last)]
     for stage, ((channels, stride), count) in enumerate(zip(STAGES, layers, strict=True), 1):
         c_out = to_eight(channels * width)
         for number in range(1, count + 1):
             first = next(halvings) if number == 1 and stride == 2 else 1
-            candidates = {name: _bottleneck(c_last, c_out, *each, first) for name, each in CANDIDATES.items()}
+            candidates = {name: bottleneck(c_last, c_out, *each, first) for name, each in CANDIDATES.items()}
             blocks.append(Choice(f"stage{stage}/block{number}", candidates))
             c_last = c_out
     last = to_eight(LAST * width)
@@ -85,13 +85,13 @@ def _excite(channels: int) -> nn.Module:
     return SqueezeExcite(nn.Conv2d(channels, hidden, 1), nn.Conv2d(hidden, channels, 1))
 
 
-def _separable(channels: int) -> nn.Module:
+def separable(channels: int) -> nn.Module:
     """The block before the stages, which nothing opens."""
     filters = [*conv_norm(channels, channels, 3, 1, channels), nn.SiLU(), _excite(channels)]
     return Residual(nn.Sequential(*filters, *conv_norm(channels, channels, 1, 1)))
 
 
-def _bottleneck(c_in: int, c_out: int, kernel: int, ratio: int, stride: int) -> nn.Module:
+def bottleneck(c_in: int, c_out: int, kernel: int, ratio: int, stride: int) -> nn.Module:
     """Expand, filter each channel, weigh channels, project; beside the identity where shapes allow it."""
     middle = to_eight(c_in * ratio)
     layers = [*conv_norm(c_in, middle, 1, 1), nn.SiLU(), *conv_norm(middle, middle, kernel, stride, middle), nn.SiLU()]

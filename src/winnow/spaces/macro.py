@@ -10,7 +10,7 @@ from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.options import Rate
 from winnow.core.space import Space
-from winnow.nn.blocks import Residual
+from winnow.nn.blocks import Residual, conv_norm
 from winnow.spaces.options import positive
 
 OPS = ("identity", "mb3_k3", "mb6_k5")  # published as 0, 1 and 2
@@ -34,7 +34,7 @@ def macro(width: Rate = 1.0, classes: int = 10, image_channels: int = 3) -> Spac
 def parts(width: float, classes: int, image_channels: int) -> tuple[nn.Module, list[dict[str, nn.Module]], nn.Module]:
     """The stem, the candidates of every layer by name, and the head."""
     channels, last = max(1, round(STEM * width)), max(1, round(HEAD * width))
-    stem = nn.Sequential(*conv(image_channels, channels, 3), nn.ReLU())
+    stem = nn.Sequential(*conv_norm(image_channels, channels, 3, 1), nn.ReLU())
     blocks: list[dict[str, nn.Module]] = []
     for layers in STAGES:
         for i in range(layers):
@@ -42,29 +42,23 @@ def parts(width: float, classes: int, image_channels: int) -> tuple[nn.Module, l
             blocks.append({op: _candidate(op, c_in, 2 * channels, stride) for op in OPS})
         channels *= 2
     pooled = [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return stem, blocks, nn.Sequential(*conv(channels, last, 1), *pooled, nn.Linear(last, classes))
+    return stem, blocks, nn.Sequential(*conv_norm(channels, last, 1, 1), *pooled, nn.Linear(last, classes))
 
 
 def _candidate(op: str, c_in: int, c_out: int, stride: int) -> nn.Module:
     same = stride == 1 and c_in == c_out
     if op == "identity":
-        return nn.Identity() if same else nn.Sequential(*conv(c_in, c_out, 1, stride))
+        return nn.Identity() if same else nn.Sequential(*conv_norm(c_in, c_out, 1, stride))
     expansion, kernel = SIZES[op]
     middle = c_in * expansion
     body = nn.Sequential(
-        *conv(c_in, middle, 1),
+        *conv_norm(c_in, middle, 1, 1),
         nn.ReLU(),
-        *conv(middle, middle, kernel, stride, middle),
+        *conv_norm(middle, middle, kernel, stride, middle),
         nn.ReLU(),
-        *conv(middle, c_out, 1),
+        *conv_norm(middle, c_out, 1, 1),
     )
     return Residual(body) if same else body
-
-
-def conv(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -> tuple[nn.Module, nn.Module]:
-    """A convolution without bias that keeps the size of the map at stride 1, and its BatchNorm."""
-    layer = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return layer, nn.BatchNorm2d(c_out)
 
 
 def to_string(arch: Mapping[str, Value]) -> str:

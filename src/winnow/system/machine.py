@@ -52,3 +52,19 @@ def _limit(group: Path) -> float:
         return float(time) / float(period) if time.strip() not in ("max", "-1") else math.inf
     except (OSError, ValueError):  # no such group here, as in a container that sees only its own
         return math.inf
+
+
+def memory_left(told: Path = Path("/proc/meminfo"), root: Path = CGROUPS) -> float:
+    """Bytes that a process may still take: what the machine has available, and its control group; inf if unknown."""
+    left = math.inf
+    try:
+        for line in told.read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable:"):
+                left = float(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):  # not Linux
+        return math.inf
+    try:
+        most, used = ((root / f"memory.{name}").read_text(encoding="utf-8").strip() for name in ("max", "current"))
+        return left if most == "max" else min(left, float(most) - float(used))
+    except (OSError, ValueError):  # no such group here
+        return left

@@ -48,6 +48,7 @@ from winnow.train.watch import Watch
 SMALL: Mapping[str, Mapping[str, Any]] = {  # options under which a space takes a moment; others as they come
     "nas_bench_201": {"channels": 4, "cells": 1},
     "darts": {"channels": 4, "layers": 3},
+    "ensemble": {"backbone": "macro", "width": 0.125},
     "macro": {"width": 0.125},
     "mobile": {"width": 0.1},
     "cream": {"width": 0.25, "layers": [1, 1, 1, 1, 1]},

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from winnow.core.errors import Refused
+from winnow.nn.ensemble import Members, counting
 from winnow.tasks.task import Task
 from winnow.train.recipes import Recipe
 
@@ -24,10 +25,12 @@ def criterion_of(task: Task, facts: Mapping[str, Any], seed: int, recipe: Recipe
 def outputs_and_loss(output: Any, y: Tensor, criterion: nn.Module, auxiliary: float = 1.0) -> tuple[Tensor, Tensor]:
     """The output that counts, and the loss in float32 of it and, `auxiliary` times, of each other one.
 
-    A network with a second classifier, or with members of an ensemble, returns a tuple while it is trained.
+    A network with a second classifier returns a tuple while it is trained. Members of an ensemble all learn alike: the
+    loss is the sum of theirs, whatever `auxiliary` is.
     """
     first, *others = output if isinstance(output, tuple) else (output,)
     loss = criterion(first.float(), y)
     for other in others:
-        loss = loss + auxiliary * criterion(other.float(), y)
-    return first, loss
+        share = 1.0 if isinstance(output, Members) else auxiliary
+        loss = loss + share * criterion(other.float(), y)
+    return counting(output), loss

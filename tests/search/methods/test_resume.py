@@ -47,6 +47,7 @@ OPTIONS = {
     "ofa": {"epochs": 5},  # four phases
     "cream": {"rows": 2, "lessons": 3, "size": 2},
     "abs": {"first": 1, "later": 1, "until": 2, "drop": 1, "children": 5, "refresh": 1},
+    "neas": {"first": 1, "later": 1, "until": 2, "drop": 1, "contexts": 1, "batches": 1},
 }
 
 

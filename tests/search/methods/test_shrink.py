@@ -15,10 +15,11 @@ from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.proxies.sizes import sizes_of
 from winnow.search.chain import chain as chained
+from winnow.search.layers import Layer, held, layers_of
 from winnow.search.methods.abs import angle_based, child, mean_angles, pools
 from winnow.search.methods.spos import spos
 from winnow.search.recipe import Recipe
-from winnow.search.shrink import Layer, held, layers_of, of_each, worst
+from winnow.search.shrink import of_each, worst
 from winnow.spaces import build
 from winnow.train.checkpoint import Keeper
 from winnow.train.seeds import seeded

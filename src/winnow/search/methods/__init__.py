@@ -22,6 +22,7 @@ STRATEGIES = {
     "ofa": f"{HERE}.ofa:ofa",
     "cream": f"{HERE}.cream:cream",
     "abs": f"{HERE}.abs:angle_based",
+    "neas": f"{HERE}.neas:neas",
     "training_free": f"{HERE}.training_free:training_free",
     "trials": f"{HERE}.trials:trials",
 }

@@ -15,8 +15,9 @@ from winnow.core.space import Space
 from winnow.proxies.sizes import sizes_of
 from winnow.search.angle import SKIPS, Angles
 from winnow.search.bench import Bench, Found
+from winnow.search.layers import Key, Layer, held, layers_of
 from winnow.search.recipe import Recipe
-from winnow.search.shrink import Key, Layer, Pace, Scores, held, layers_of, of_each, shrinking, worst
+from winnow.search.shrink import Pace, Scores, of_each, shrinking, worst
 from winnow.search.strategy import strategy
 from winnow.spaces.graphs import ways
 from winnow.train.seeds import rng

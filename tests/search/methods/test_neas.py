@@ -1,0 +1,302 @@
+"""search.methods.neas and what it stands on: members, their mean, the split, potential and diversity, evolution."""
+
+import copy
+import random
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.search.planted import bench_of
+from tests.search.toys import Loader, cells, images, snapshot
+from winnow.core.choosers import crossover, mutate, uniform
+from winnow.core.errors import Refused
+from winnow.core.holes import Choice
+from winnow.core.space import Space
+from winnow.measure.cost import macs
+from winnow.nn.ensemble import Members, branched, counting
+from winnow.search import room
+from winnow.search.evolve import evolution
+from winnow.search.layers import Layer, genes, layers_of
+from winnow.search.methods.neas import around, divergence, judged, members, neas, spread, standardised
+from winnow.search.methods.spos import spos
+from winnow.search.recipe import Recipe
+from winnow.search.room import needs
+from winnow.search.shrink import worst
+from winnow.spaces import build
+from winnow.spaces.ensemble import suffixes
+from winnow.tasks.classify import IMAGES
+from winnow.train.criteria import outputs_and_loss
+from winnow.train.seeds import rng, seeded
+
+QUICK = {"first": 1, "later": 1, "contexts": 1, "batches": 1}
+
+
+def pair(members: int = 2, final: bool = False) -> Space:
+    """The chain of NAS-Bench-Macro with so many members, for `images`."""
+    options = {"backbone": "macro", "width": 0.125, "members": members}
+    with seeded(0):
+        return build("ensemble", options, classes=3, image_channels=1, image_size=8, final=final)
+
+
+def bench(space: Space, **more):
+    train, valid = (Loader([images(8, 2 * i + k) for i in range(2)]) for k in (0, 1))
+    return bench_of(space, train, valid, seed=3, **more)
+
+
+@pytest.mark.parametrize("make", [lambda: pair(1), cells], ids=["one member", "nas_bench_201"])
+def test_of_one_member_it_is_the_single_path_to_the_bit(make):
+    def trained(method, **options) -> Space:
+        space = make()
+        with seeded(1):
+            method(bench(space), Recipe(epochs=3, lr=0.05), **options)
+        return space
+
+    one, other = snapshot(trained(spos)), snapshot(trained(neas, **{**QUICK, "first": 3}, until=5, drop=1))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_in_training_members_speak_for_themselves_and_else_as_one():
+    space = pair()
+    arch = space.decide(lambda d: 5 if d.name == "split" else d.values[-1])
+    x = images(4)[0]
+    said = space(x, arch)
+    assert isinstance(said, Members)
+    assert len(said) == 2
+    space.eval()
+    child = space.derive(arch)
+    alone = [branch(child.get_submodule("1").trunk(child[0](x))) for branch in child[1].branches]
+    assert torch.equal(space(x, arch), torch.stack(alone).mean(0))
+    assert torch.equal(child(x), space(x, arch))
+
+
+def test_the_loss_is_the_sum_of_the_members_whatever_a_second_classifier_would_weigh():
+    criterion, y = nn.CrossEntropyLoss(), torch.tensor([0, 2])
+    a, b = torch.randn(2, 3), torch.randn(2, 3)
+    for auxiliary in (0.0, 0.4):
+        first, loss = outputs_and_loss(Members((a, b)), y, criterion, auxiliary)
+        assert torch.equal(first, (a + b) / 2)
+        torch.testing.assert_close(loss, criterion(a, y) + criterion(b, y))
+    assert torch.equal(outputs_and_loss((a, b), y, criterion, 0.0)[1], criterion(a, y))
+    assert counting((a, b)) is a
+    assert counting(a) is a
+
+
+def test_two_equal_heads_are_one_network_and_the_trunk_learns_like_its():
+    head = nn.Linear(4, 3)
+    x, y = torch.randn(5, 4), torch.randint(3, (5,))
+    trunk = nn.Linear(4, 4)
+    alone = copy.deepcopy(trunk)
+    outputs = branched(trunk(x), [head, copy.deepcopy(head)], training=True)
+    sum(F.cross_entropy(each, y) for each in outputs).backward()
+    F.cross_entropy(copy.deepcopy(head)(alone(x)), y).backward()
+    assert torch.equal(counting(outputs), outputs[0])
+    torch.testing.assert_close(trunk.weight.grad, alone.weight.grad)
+    assert torch.equal(branched(trunk(x), [head, head], training=False), head(trunk(x)))
+
+
+def test_the_mean_of_logits_is_no_worse_than_members_are_on_average():
+    draws = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        outputs = [3 * torch.randn(16, 5, generator=draws) for _ in range(3)]
+        y = torch.randint(5, (16,), generator=draws)
+        mean = sum(F.cross_entropy(each, y) for each in outputs) / 3
+        assert F.cross_entropy(counting(Members(outputs)), y) <= mean + 1e-6
+
+
+def test_spread_is_zero_where_all_answer_alike_and_knows_no_order():
+    a, b, c = (torch.randn(6, 4) for _ in range(3))
+    assert float(spread(IMAGES, [a, a, a])) == pytest.approx(0, abs=1e-6)
+    assert float(spread(IMAGES, [a, b])) > 0
+    torch.testing.assert_close(spread(IMAGES, [a, b, c]), spread(IMAGES, [c, a, b]))
+    assert torch.equal(divergence(IMAGES, a, b), divergence(IMAGES, b, a))
+    p, q = a.softmax(1), b.softmax(1)
+    both = ((p * (p / q).log()).sum(1) + (q * (q / p).log()).sum(1)).mean() / 2
+    torch.testing.assert_close(divergence(IMAGES, a, b), both)
+    torch.testing.assert_close(divergence(IMAGES, a, a + 2.0), torch.zeros(()), atol=1e-6, rtol=0)
+
+
+def test_members_differ_after_the_split_wherever_they_can():
+    space, draws = pair(), rng(0, "paths")
+    tails = [suffixes(members(space, draws)) for _ in range(200)]
+    assert {len(tail) for tail in tails} == {0, 2}
+    assert all(one != other for one, other in (tail for tail in tails if tail))
+    same = space.within({name: d.options[:1] for name, d in space.decisions.items()})
+    one, other = suffixes(members(same, draws))
+    assert one == other
+
+
+def test_members_and_what_they_share_are_one_weight_an_option_until_they_are_retrained():
+    space, final = pair(), pair(final=True)
+    assert layers_of(space) == [
+        Layer(tuple(name for name in space.decisions if name.startswith(f"layer{i}/"))) for i in range(1, 9)
+    ]
+    arch = space.decide(lambda d: 2 if d.name == "split" else "mb3_k3")
+
+    def weights(child) -> int:
+        return sum(p.numel() for p in child.parameters())
+
+    once, apart = weights(space.derive(arch)), weights(final.derive(arch))
+    assert apart - once == weights(space.derive(arch)[1].branches[0][:-1]) > 0
+    assert macs(space.derive(arch).eval(), (1, 8, 8)) == macs(final.derive(arch).eval(), (1, 8, 8))
+
+
+def linear(size: int = 3) -> Space:
+    """Two layers of options: one right, its equal, one that answers at random."""
+    with seeded(0):
+        right = nn.Linear(4, 4)
+        layers = []
+        for name in ("a", "b"):
+            options = {"good": copy.deepcopy(right), "twin": copy.deepcopy(right), "odd": Noise()}
+            layers.append(Choice(name, options))
+        return Space(nn.Sequential(*layers, nn.Linear(4, size)))
+
+
+class Noise(nn.Module):
+    def forward(self, x):
+        return 20 * torch.randn_like(x)
+
+
+def held(space: Space):
+    """A batch of which the good options are right."""
+    x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        y = space(x, {"a": "good", "b": "good"}).argmax(1)
+    return [(x, y)]
+
+
+def test_what_answers_at_random_is_diverse_and_goes_all_the_same():
+    space = linear()
+    layers = layers_of(space)
+    with seeded(1):
+        potential, diversity = judged(IMAGES, space, layers, held(space), 8, random.Random(0))
+    for name in "ab":
+        assert diversity[name, "odd"] > diversity[name, "good"] > 0
+        assert potential[name, "odd"] < potential[name, "good"]
+    u, z = standardised(potential), standardised(diversity)
+    moderate = {key: u[key] + 0.5 * z[key] for key in u}
+    assert {key for key in worst(moderate, space, layers, 2, most=1)} == {("a", "odd"), ("b", "odd")}
+    alone = worst(z, space, layers, 2, most=1)
+    assert all(option != "odd" for _, option in alone), "diversity alone keeps what is broken"
+
+
+def test_equal_options_are_not_diverse():
+    with seeded(0):
+        layer = nn.Linear(4, 4)
+        space = Space(nn.Sequential(Choice("a", {"x": layer, "y": copy.deepcopy(layer)}), nn.Linear(4, 3)))
+    potential, diversity = judged(IMAGES, space, layers_of(space), held_of(space), 3, random.Random(0))
+    assert diversity == {("a", "x"): 0.0, ("a", "y"): 0.0}
+    assert len(set(potential.values())) == 1
+    assert standardised(diversity) == {("a", "x"): 0.0, ("a", "y"): 0.0}
+
+
+def held_of(space: Space):
+    x = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
+    return [(x, torch.randint(3, (16,), generator=torch.Generator().manual_seed(1)))]
+
+
+def test_an_option_is_tried_where_the_layer_is_reached():
+    space, draws = pair(), random.Random(0)
+    layers = {layer.first: layer for layer in layers_of(space)}
+    for _ in range(50):
+        for name in ("layer1/shared", "layer8/shared"):
+            layer = layers[name]
+            asked = around(space, layer, draws)
+            (free,) = set(space.decisions) - set(asked)
+            assert free in layer.names
+            arch = space.decide(lambda d, a=asked: a.get(d.name, "identity"))
+            assert arch[free] == "identity"
+
+
+def test_the_space_shrinks_by_one_option_a_layer_and_members_keep_step():
+    space, said = pair(), []
+    found = neas(bench(space, say=said.append), Recipe(epochs=3, lr=0.05), **QUICK, until=1000, drop=8)
+    assert "split" not in said[0]
+    for layer in layers_of(space):
+        options = {found.space.decisions[name].options for name in layer.names}
+        assert len(options) == 1, "one set of options for all that share the candidates"
+    assert found.space.count() <= 3**2 * 9**6
+    assert found.space.decisions["split"].options == (2, 5, 8)
+
+
+def test_beta_makes_members_differ():
+    def after(beta: float) -> float:
+        space = pair()
+        with seeded(1):
+            neas(bench(space), Recipe(epochs=6, lr=0.05), **{**QUICK, "first": 6}, until=10, beta=beta)
+        space.train()
+        arch = space.decide(lambda d: 2 if d.name == "split" else d.values[-1])
+        with torch.no_grad():
+            return float(spread(IMAGES, space(images(32, 5)[0], arch)))
+
+    assert after(0.5) > after(0.0)
+
+
+def test_when_the_split_moves_genes_are_kept():
+    space = pair()
+    layers = layers_of(space)
+    late = space.decide(lambda d: 8 if d.name == "split" else f"{'mb3_k3' if d.name[5] in '1234' else 'mb6_k5'}")
+    early = space.decide(lambda d: 2 if d.name == "split" else "identity" if d.name.endswith("member2") else "mb3_k3")
+
+    def moved(arch, at: int):
+        known = genes(layers, arch)
+        return space.decide(lambda d: at if d.name == "split" else known[d.name])
+
+    branches = suffixes(moved(late, 2))
+    assert branches == [("mb3_k3", "mb3_k3", "mb6_k5", "mb6_k5", "mb6_k5", "mb6_k5")] * 2
+    assert set(moved(early, 8).values()) == {8, "mb3_k3"}, "the first member's for what becomes shared"
+    for i in range(50):
+        draws = random.Random(i)
+        space.check(space.decide(mutate(genes(layers, early), draws, 0.3)))
+        space.check(space.decide(crossover(genes(layers, early), genes(layers, late), draws)))
+    plain = cells()
+    arch = plain.decide(uniform(random.Random(0)))
+    assert genes(layers_of(plain), arch) is arch
+
+
+def test_evolution_keeps_limits_also_when_the_split_moves():
+    space = pair()
+    most = macs(space.derive(space.decide(lambda d: 5 if d.name == "split" else "mb3_k3")).eval(), (1, 8, 8))
+    cost = {}
+
+    def allowed(arch) -> bool:
+        cost[arch] = macs(space.derive(arch).eval(), (1, 8, 8))
+        return cost[arch] <= most
+
+    draws = random.Random(0)
+    found = evolution(
+        space, lambda arch: draws.random(), rng=random.Random(1), population=6, generations=2, allowed=allowed
+    )
+    assert len({each.architecture["split"] for each in found}) > 1
+    assert all(cost[each.architecture] <= most for each in found)
+    for each in found:
+        space.check(each.architecture)
+
+
+def test_an_ensemble_larger_than_memory_is_refused_before_it_is_trained(monkeypatch):
+    space = pair()
+    before = snapshot(space)
+    monkeypatch.setattr(room, "memory_left", lambda: 2.0**17)
+    with pytest.raises(Refused, match=r"batches of 8 needs about 0.0 GiB .* take fewer members, or a smaller width"):
+        neas(bench(space), Recipe(epochs=2, lr=0.05), **QUICK, until=10)
+    assert all(torch.equal(value, before[name]) for name, value in space.state_dict().items())
+
+
+def test_what_training_needs_grows_with_members_and_batches():
+    recipe = Recipe()
+    one, two, three = (needs(pair(n), images(8)[0], recipe) for n in (1, 2, 3))
+    assert one < two < three
+    assert needs(pair(2), images(16)[0], recipe) > two
+    assert needs(pair(2), images(8)[0], replace(recipe, momentum=0.0)) < two
+    weights = sum(4 * p.numel() for p in pair(2).parameters())
+    assert two > 2 * weights
+    assert needs(pair(2), SimpleNamespace(), recipe) == 2 * weights, "maps of inputs that are no tensor are not counted"
+
+
+def test_a_bench_that_holds_nothing_out_is_refused():
+    space = pair()
+    with pytest.raises(Refused, match="batches that are held out, and this bench has none"):
+        neas(replace(bench(space), valid=()), Recipe(epochs=2, lr=0.05), **QUICK, until=10)

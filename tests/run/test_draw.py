@@ -12,7 +12,7 @@ from winnow.run.draw import draw_architecture, draw_space, save
 from winnow.spaces import build
 from winnow.spaces.nas_bench_201 import from_string
 
-SPACES = ("nas_bench_201", "darts", "mobile")
+SPACES = ("nas_bench_201", "darts", "mobile", "ensemble")
 
 
 def space_of(name):
@@ -67,3 +67,16 @@ def test_files_are_svg_or_png(tmp_path):
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(Refused, match=r"\.svg or \.png, not 'a.gif'"):
         save(figure, tmp_path / "a.gif")
+
+
+def test_an_ensemble_branches_where_it_splits():
+    space = space_of("ensemble")
+    arch = space.decide(lambda d: 16 if d.name == "split" else "k7_e6" if d.name.endswith("member2") else "k3_e4")
+    drawn = svg(draw_architecture(space, arch))
+    assert drawn.count(">k3_e4<") == 16 + 4
+    assert drawn.count(">k7_e6<") == 4
+    assert (drawn.count(">shared<"), drawn.count(">member1<"), drawn.count(">member2<")) == (1, 1, 1)
+    whole = space.decide(lambda d: 20 if d.name == "split" else "skip" if "skip" in d.options else "k3_e4")
+    drawn = svg(draw_architecture(space, whole))
+    assert "members share all layers" in drawn
+    assert drawn.count(">skip<") == 15

@@ -9,6 +9,7 @@ from winnow.core.decision import Decision, Value
 from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.look.blocks import WIDEST, Block, cell_block, legend_block, rows_block
+from winnow.look.branches import branches_block, members_of
 from winnow.look.cells import Cell, find_cells
 from winnow.look.style import canvas, palette, styled, to_bytes
 from winnow.run.files import atomic
@@ -17,7 +18,8 @@ MARGIN, BETWEEN = 16, 40
 
 
 def draw_architecture(space: Space, arch: Mapping[str, Value]) -> Figure:
-    """What was found: cells as graphs where the names of the decisions are those of cells, the rest as rows.
+    """What was found: cells as graphs where the names of the decisions are those of cells, ensembles as branches, the
+    rest as rows.
 
     Decisions "3<-1" (or "normal/3<-1") are edges of a cell whose nodes sum; "normal/2" choosing among "normal/2/0",
     "normal/2/1", ... is a node that keeps some of its edges. ValueError where `arch` is of another space.
@@ -55,6 +57,10 @@ def draw_choices(
         uneven = [cell for cell in cells if len({edge.options for edge in cell.edges}) > 1]
         others = [decisions[edge.decision] for cell in uneven for edge in cell.edges] + others
     others = [d for d in others if choices is None or d.name in choices]
+    if parts := members_of(choices or {}):
+        drawn = {name for part in parts.values() for _, name in part.values()}
+        rows.append([branches_block(parts, colours)])
+        others = [d for d in others if d.name not in drawn]
     if others:
         rows.append([rows_block(others, choices, colours, "other decisions" if cells else "decisions")])
     return _assemble(rows)

@@ -11,8 +11,8 @@ from winnow.core.space import Space
 from winnow.spaces.auto import auto
 from winnow.spaces.cream import cream
 from winnow.spaces.darts import darts
-from winnow.spaces.fixed import fixed
 from winnow.spaces.ensemble import ensemble
+from winnow.spaces.fixed import fixed
 from winnow.spaces.interactions import interactions
 from winnow.spaces.macro import macro
 from winnow.spaces.mobile import mobile

@@ -8,7 +8,7 @@ from torch import nn
 
 from winnow.core.decision import Decision, Value
 from winnow.core.holes import Asking
-from winnow.nn.ensemble import Ensemble, branched
+from winnow.holes.ensemble import Ensemble, branched
 
 
 class Split(Asking):

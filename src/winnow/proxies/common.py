@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from winnow.core.errors import Refused
+from winnow.holes.ensemble import counting
 from winnow.nn.drop_path import DropPath
-from winnow.nn.ensemble import counting
 
 Batch = tuple[Tensor, Tensor | None]  # images (n, channels, height, width), labels (n,) or None
 Initialise = Callable[[nn.Module, torch.Generator], None]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from winnow.core.errors import Refused
 from winnow.core.holes import Setting
 from winnow.core.space import Space
-from winnow.nn.ensemble import counting
+from winnow.holes.ensemble import counting
 from winnow.train.criteria import outputs_and_loss
 from winnow.train.evaluate import Batch
 from winnow.train.fit import autocast

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from winnow.core.errors import Refused
-from winnow.nn.ensemble import Members, counting
+from winnow.holes.ensemble import Members, counting
 from winnow.tasks.task import Task
 from winnow.train.recipes import Recipe
 

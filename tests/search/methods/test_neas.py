@@ -16,8 +16,8 @@ from winnow.core.choosers import crossover, mutate, uniform
 from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.space import Space
+from winnow.holes.ensemble import Members, branched, counting
 from winnow.measure.cost import macs
-from winnow.nn.ensemble import Members, branched, counting
 from winnow.search import room
 from winnow.search.evolve import evolution
 from winnow.search.layers import Layer, genes, layers_of

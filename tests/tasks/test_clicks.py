@@ -10,7 +10,7 @@ import torch
 
 from tests.data.visits import visits, write_visits
 from winnow.core.errors import Refused
-from winnow.data.deal import in_time
+from winnow.data.deal import in_time, in_time_within
 from winnow.data.prepare import prepare_splits
 from winnow.data.schema import columns_of
 from winnow.data.source import Part, Source
@@ -115,6 +115,24 @@ def test_rows_of_one_moment_stay_together():
     assert splits.tolist() == [1] * 10 + [0] * 25 + [1] * 5 + [2] * 10  # 25 rows of time 1 fill the first half
     with pytest.raises(Refused, match="there are 2 different times, and no row for split"):
         in_time(np.array([1, 1, 2]), fractions)
+
+
+def test_rows_are_split_in_each_users_own_order(tmp_path):
+    path = write_visits(tmp_path / "v.parquet", 400)
+    manifest = prepare_splits(
+        tmp_path, CLICKS, source="table_parquet", seed=0, fractions=HALVES, test_fraction=0.25, path=path,
+        own={"time_column": "at", "time_within": "user"},
+    )  # fmt: skip
+    splits = {name: columns_of(read_split(tmp_path, name, manifest)) for name in manifest["splits"]}
+    for user in range(12):
+        times = [each["time"][each["owner"] == user] for each in splits.values()]
+        assert all(one.max() < other.min() for one, other in itertools.pairwise(times))
+        assert len(times[0]) == pytest.approx(0.375 * sum(map(len, times)), abs=1)
+
+
+def test_an_order_within_users_of_one_row_is_a_sentence():
+    with pytest.raises(Refused, match="no owner has enough rows for one in split weights"):
+        in_time_within(np.arange(9), np.arange(9), HALVES)
 
 
 def test_a_split_in_time_without_clicks_is_a_sentence(tmp_path):

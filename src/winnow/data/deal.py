@@ -47,6 +47,23 @@ def in_time(times: np.ndarray, fractions: Fractions) -> np.ndarray:
     return splits[which]
 
 
+def in_time_within(owners: np.ndarray, times: np.ndarray, fractions: Fractions) -> np.ndarray:
+    """The same in each owner's own order: the first of a user's rows in the first split, the last ones in the last.
+
+    An owner of few rows may be in some splits only. Equal times keep the order of the rows. Refused where a split would
+    be empty.
+    """
+    _, which, counts = np.unique(owners, return_inverse=True, return_counts=True)
+    order = np.lexsort((times, which))
+    place = np.empty(len(times), np.int64)
+    place[order] = np.arange(len(times)) - np.repeat(np.cumsum(counts) - counts, counts)
+    middle = (place + 0.5) / counts[which]
+    splits = np.searchsorted(np.cumsum(list(fractions.values()))[:-1], middle, side="right")
+    if missing := [name for number, name in enumerate(fractions) if number not in splits]:
+        raise Refused(f"no owner has enough rows for one in split {missing[0]}: leave data.options.time_within out")
+    return splits
+
+
 def by_groups(groups: np.ndarray, fractions: Fractions, rng: np.random.Generator) -> np.ndarray:
     """For each row the number of its split; no group is in two splits, and each split has one at least.
 

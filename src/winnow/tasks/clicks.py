@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from winnow.core.errors import Refused
-from winnow.data.deal import Fractions, in_time, stratified
+from winnow.data.deal import Fractions, in_time, in_time_within, stratified
 from winnow.data.inputs import table
 from winnow.data.loaders import Split
 from winnow.data.source import Columns, Part, Source
@@ -73,7 +73,10 @@ def dealt(
     """Both kinds in every split in their shares; with times the earliest rows in the first split, the latest last."""
     if not facts["ordered"]:
         return stratified(columns[CLICK], NAMES, fractions, rng, limit)
-    splits = in_time(columns["time"], fractions)
+    if "owner" in columns:
+        splits = in_time_within(columns["owner"], columns["time"], fractions)
+    else:
+        splits = in_time(columns["time"], fractions)
     for number, name in enumerate(fractions):
         if len(present := np.unique(columns[CLICK][splits == number])) < 2:
             what = f"all {NAMES[present[0]]!r}" if len(present) else "none"

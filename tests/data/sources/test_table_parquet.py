@@ -101,6 +101,7 @@ def test_some_rows_keep_both_kinds(tmp_path):
         ({}, {"dense": ["hour"], "leave_out": ["hour"]}, "column 'hour' is named twice among data.options"),
         ({"at": [2**60] * ROWS}, {}, "whole numbers stay below 2^53: write them as texts"),
         ({}, {"time_column": "item"}, "column 'item' holds string; a time is a number, a date or a timestamp"),
+        ({}, {"time_within": "user"}, "data.options.time_within says whose order of time it is: say in data.options.t"),
         ({"at": [None, *[1] * (ROWS - 1)]}, {"time_column": "at"}, "1 of 60 times in column 'at' are null"),
     ],
 )

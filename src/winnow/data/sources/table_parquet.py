@@ -15,7 +15,7 @@ from winnow.data.sources.sets import files_digest
 from winnow.data.sources.shards import check_whole, find_shards
 
 CLICK_NAMES = ("click", "clicked", "label", "target")
-LABEL, TIME = "data.label_column", "data.options.time_column"
+LABEL, TIME, WITHIN = "data.label_column", "data.options.time_column", "data.options.time_within"
 
 
 def table_parquet(
@@ -25,6 +25,7 @@ def table_parquet(
     dense: list[str] = [],  # noqa: B006
     leave_out: list[str] = [],  # noqa: B006
     time_column: str | None = None,
+    time_within: str | None = None,
     min_count: Positive = 1,
     buckets: NotNegative = 0,
 ) -> Source:
@@ -32,8 +33,8 @@ def table_parquet(
 
     `categorical` and `dense` name columns to be taken so instead, `leave_out` those that no network is given. The label
     is 0 or 1 (column click, clicked, label or target, or data.label_column). With `time_column` splits follow time: the
-    earliest rows train, later ones judge. A value seen fewer than `min_count` times in training counts as unseen; with
-    `buckets` values are not learnt but hashed into so many a column.
+    earliest rows train, later ones judge; `time_within` names whose own order that is, a user's. A value seen fewer
+    than `min_count` times in training counts as unseen; with `buckets` values are hashed into so many a column instead.
     """
     if options.path is None:
         raise Refused(
@@ -42,11 +43,14 @@ def table_parquet(
     shards = find_shards(Path(options.path))
     names = opened(shards.train[0]).schema_arrow.names
     label = nearest_column(options.label_column, names, CLICK_NAMES, shards.train[0].name, LABEL)
-    if time_column is not None:
-        nearest_column(time_column, names, (), shards.train[0].name, TIME)
+    for name, option in ((time_column, TIME), (time_within, WITHIN)):
+        if name is not None:
+            nearest_column(name, names, (), shards.train[0].name, option)
+    if time_within is not None and time_column is None:
+        raise Refused(f"{WITHIN} says whose order of time it is: say in {TIME} which column has the times")
     features = [name for name in names if name not in (label, time_column) or name in (*categorical, *dense)]
     fields, numbers = _kinds(shards.train[0], features, label, categorical, dense, leave_out)
-    train = _part(shards.train, label, fields, numbers, time_column, buckets)
+    train = _part(shards.train, label, fields, numbers, (time_column, time_within), buckets)
     if train is None:
         raise Refused(f"{shards.train[0].name}: column {label!r} says of no row whether it was clicked")
     train = _some(train, limited(train.columns["click"], options.limit_train, "limit_train", options.seed))
@@ -55,7 +59,7 @@ def table_parquet(
         found = None
         if test is None:
             check_whole(Path(options.path), parts)
-            found = _part(parts, label, fields, numbers, time_column, buckets)
+            found = _part(parts, label, fields, numbers, (time_column, time_within), buckets)
         if found is None:
             notes.append(f"{role} is left out: {'there is a test set' if test else 'it has no labels'}")
             left_out[f"file of {role}"] += len(parts)
@@ -63,7 +67,7 @@ def table_parquet(
             test = _some(found, limited(found.columns["click"], options.limit_test, "limit_test", options.seed))
             files += parts
             notes += [f"{role} is taken for the test set"] * (role != "test")
-    if test is not None and time_column is not None:
+    if test is not None and time_column is not None and time_within is None:
         early = int((test.columns["time"] < train.columns["time"].max()).sum())
         notes += [f"{early} of {len(test)} test rows are earlier than the last training row"] * (early > 0)
     facts = {"fields": fields, "dense": numbers, "min_count": min_count, "buckets": buckets}
@@ -112,7 +116,7 @@ def _part(
     label: str,
     fields: Sequence[str],
     numbers: Sequence[str],
-    time: str | None,
+    order: tuple[str | None, str | None],
     buckets: int,
 ) -> Part | None:
     """All rows of the files; None where no label is there."""
@@ -125,8 +129,12 @@ def _part(
         made = [keys_of(file, name, v, buckets) if name in fields else numbers_of(file, name, v) for file, v in read]
         cells[:, place] = np.concatenate(made)
     columns = {"cells": cells, "click": clicks}
+    time, within = order
     if time is not None:
         columns["time"] = np.concatenate([times_of(file, time, read_column(file, time, TIME)) for file in files])
+    if within is not None:
+        owners = [keys_of(file, within, read_column(file, within, WITHIN), 0) for file in files]
+        columns["owner"] = np.concatenate(owners)
     return Part(columns)
 
 

@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 
 from winnow.cli.main import cli
@@ -68,18 +67,6 @@ def test_it_takes_no_pytorch_on_a_board(tmp_path):
     assert json.loads(done.stdout)["networks"][0]["calls"] == 9
 
 
-def test_a_program_of_pytorch_is_measured_too(tmp_path):
-    program = torch.export.export(torch.nn.Linear(4, 2).eval(), (torch.zeros(2, 4),))
-    torch.export.save(program, tmp_path / "a.pt2", extra_files={ABOUT: '{"digest": "d"}'})
-    threads = torch.get_num_threads()
-    found = measure([tmp_path / "a.pt2"], batch=2, repeats=9, seconds=0)
-    torch.set_num_threads(threads)
-    assert found["runtime"] == f"torch {torch.__version__}"
-    assert found["networks"][0]["about"] == {"digest": "d"}
-    with pytest.raises(Refused, match=r"a.pt2 in torch .* do not compare: measure them apart"):
-        measure([product(tmp_path / "a.onnx"), tmp_path / "a.pt2"])
-
-
 @pytest.mark.parametrize(
     ("made", "sentence"),
     [
@@ -103,7 +90,7 @@ def test_what_cannot_be_measured_is_refused(tmp_path, made, sentence):
 def test_other_files_and_no_files_are_refused(tmp_path):
     for given, sentence in (
         ([], "measure takes files"),
-        ([tmp_path / "a.txt"], "a.txt is no exported network: measure takes .onnx and .pt2"),
+        ([tmp_path / "a.txt"], "a.txt is no exported network: measure takes .onnx .* and .safetensors"),
     ):
         with pytest.raises(Refused, match=sentence):
             measure(given)

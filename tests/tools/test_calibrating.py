@@ -18,6 +18,7 @@ from winnow.run.limits import Limits
 from winnow.run.work import final_space
 from winnow.tools import calibrating
 from winnow.tools.calibrating import fit, plan
+from winnow.tools.measuring import measure
 
 COST = {"none": 0.0, "skip_connect": 0.1, "nor_conv_1x1": 0.5, "nor_conv_3x3": 1.0, "avg_pool_3x3": 0.3}
 
@@ -38,7 +39,7 @@ def planned(work):
     """What each of 50 exported networks says of itself; nothing is exported."""
     said = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibrating, "_write", lambda model, space, path, about: said.append(json.loads(about)))
+        patch.setattr(calibrating, "_write", lambda *given: said.append(json.loads(json.dumps(given[-1]))))
         paths = plan(tiny(), work, 50, work / "networks", say=lambda text: None)
     assert [path.name for path in paths] == [f"{about['digest']}.onnx" for about in said]
     return said
@@ -164,17 +165,19 @@ def test_the_commands_say_what_was_found(work, planned, tmp_path):
     assert json.loads((tmp_path / "d.json").read_text())["name"] == "pi"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["onnx", "pt2"])
+@pytest.mark.parametrize("form", ["safetensors", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_from_a_plan_to_a_device_on_this_machine(work, tmp_path, form, monkeypatch):
-    from winnow.tools.measuring import measure
-
     threads = torch.get_num_threads()
     paths = plan(tiny(), work, 26, tmp_path / "networks", form, say=lambda text: None)
-    monkeypatch.setattr(calibrating, "_write", None)
-    assert plan(tiny(), work, 26, tmp_path / "networks", form, say=lambda text: None) == paths, "what is there stays"
-    found = measure(paths, repeats=18, seconds=0.3, name="here")
+    with monkeypatch.context() as patch:
+        patch.setattr(calibrating, "_write", None)
+        assert plan(tiny(), work, 26, tmp_path / "networks", form, say=lambda text: None) == paths, (
+            "what is there stays"
+        )
+    found = measure(paths, repeats=9, seconds=0, name="here")
     torch.set_num_threads(threads)
+    assert found["runtime"].startswith("torch" if form == "safetensors" else "onnxruntime")
     said = [row["about"] for row in found["networks"]]
+    assert all(row["ms"] > 0 for row in found["networks"])
     made = fit(tiny(), work, [readings(tmp_path / "m.json", said, noise=0.0)], tmp_path / "device.json")
     assert made.found.error < made.found.without

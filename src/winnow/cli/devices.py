@@ -19,11 +19,13 @@ _folder = click.option("--folder", type=_path, default=".", help="Folder with pa
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--repeats", type=click.IntRange(1), default=50, show_default=True, help="Calls of each, at most.")
 @click.option("--seconds", type=click.FloatRange(0), default=5.0, show_default=True, help="For each, at most.")
+@click.option("--space", help="A space of your own, whose code a model.safetensors needs.")
 def measure(files: tuple[Path, ...], out: Path | None, as_json: bool, name: str | None, **options: Any) -> None:
     """How long exported networks take on this machine: medians and spread, in nine rounds, all of them in turns.
 
-    FILES are model.onnx of `winnow export`, or what `winnow calibrate plan` wrote (.onnx, .pt2). ONNX takes onnxruntime
-    and numpy, no PyTorch: a small board needs `pip install --no-deps winnow` and `pip install click onnxruntime`.
+    FILES are model.onnx of `winnow export`, what `winnow calibrate plan` wrote, or model.safetensors, run in PyTorch.
+    ONNX takes onnxruntime and numpy alone: a small board needs `pip install --no-deps winnow` and `pip install click
+    onnxruntime`.
 
     \b
     winnow measure export/model.onnx
@@ -66,7 +68,7 @@ def calibrate() -> None:
 @calibrate.command("plan")
 @click.option("--count", type=click.IntRange(1), default=60, show_default=True, help="Networks to measure.")
 @click.option("--out", type=_path, default="networks", show_default=True, help="Folder for their files.")
-@click.option("--format", "form", type=click.Choice(["onnx", "pt2"]), default="onnx", show_default=True)
+@click.option("--format", "form", type=click.Choice(["onnx", "safetensors"]), default="onnx", show_default=True)
 @_folder
 def plan(count: int, out: Path, form: str, folder: Path) -> None:
     """Choose networks to measure and export them: those that tell most about each option, and random ones held out.

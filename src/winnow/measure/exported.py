@@ -1,4 +1,4 @@
-"""How long exported networks take: model.onnx in onnxruntime, model.pt2 in PyTorch. Imports what a file needs.
+"""How long exported networks take: model.onnx in onnxruntime, others in PyTorch. Imports what a file needs.
 
 ONNX takes numpy and onnxruntime alone, so that a small board measures without PyTorch.
 """
@@ -100,24 +100,15 @@ def _values(path: Path, name: str, shape: Sequence[int | str | None], kind: str,
     raise Refused(f"{path}: input {name!r} takes {kind}; float, int64 or int32 is fed")
 
 
-def pt2(path: Path, threads: int, batch: int) -> Exported:
-    """A program of torch.export; it stays in memory, and sets this process' threads. Refused where it does not run."""
+def in_pytorch(path: Path, model: Any, x: Any, about: dict[str, Any]) -> Exported:
+    """`model` on input `x`, as `path` holds it; it stays in memory, and runs with the threads that are set then."""
     import torch
-
-    extra = {ABOUT: ""}
-    with _running(path):
-        program = torch.export.load(path, extra_files=extra)
-        model, (given, named) = program.module(), program.example_inputs
-    torch.set_num_threads(threads)
-    given = [x[:1].expand(batch, *x.shape[1:]).contiguous() for x in given]
 
     def call() -> float:
         with torch.inference_mode():
-            return _timed(path, lambda: model(*given, **named))
+            return _timed(path, lambda: model(x))
 
-    return Exported(
-        path, f"torch {torch.__version__}", lambda: contextlib.nullcontext(call), _about(path, extra[ABOUT])
-    )
+    return Exported(path, f"torch {torch.__version__}", lambda: contextlib.nullcontext(call), about)
 
 
 def _timed(path: Path, run: Callable[[], Any]) -> float:
@@ -149,6 +140,3 @@ def _about(path: Path, text: str | None) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         pass
     raise Refused(f"{path} says of itself what is no JSON object: export it again")
-
-
-KINDS: dict[str, Callable[[Path, int, int], Exported]] = {".onnx": onnx, ".pt2": pt2}

@@ -1,4 +1,4 @@
-"""A network as a program for others: ONNX, or torch.export's own form."""
+"""A network as a program for others: ONNX."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ OUTPUT = "logits"
 
 def as_onnx(model: nn.Module, example: Example) -> Any:
     """An ONNX program that takes any batch. Refused where there is no ONNX form of what the network does."""
-    batch, given = torch.export.Dim("batch", min=1), two(example)
+    batch, given = torch.export.Dim("batch", min=1), _two(example)
     try:
         with _quiet():
             return torch.onnx.export(
@@ -34,17 +34,7 @@ def as_onnx(model: nn.Module, example: Example) -> Any:
         raise Refused(f"not exported: {_reason(error)}") from error
 
 
-def as_program(model: nn.Module, example: Example) -> torch.export.ExportedProgram:
-    """A program of torch.export that takes any batch. Refused where it cannot follow the network."""
-    batch = torch.export.Dim("batch", min=1)
-    try:
-        with _quiet():
-            return torch.export.export(model, (two(example),), dynamic_shapes=({0: batch},))
-    except Exception as error:  # torch has no common kind for what it cannot follow
-        raise Refused(f"not exported: {_reason(error)}") from error
-
-
-def two(example: Example) -> Tensor:
+def _two(example: Example) -> Tensor:
     """A batch of two, since one would be taken for always one. Refused where a network takes several inputs."""
     made = zeros(example, 2)
     if not isinstance(made, Tensor):
@@ -61,7 +51,7 @@ def _reason(error: BaseException) -> str:
         return f"PyTorch's exporter has no ONNX form of the operator {operator[1]}; take another layer in its place"
     if "data-dependent" in str(error):
         _, _, line = told(error).partition("\n")
-        return "forward decides by values, as `if x.mean() > 0` does, and a program holds one way only" + (
+        return "forward decides by values, as `if x.mean() > 0` does, and ONNX holds one way only" + (
             line and f"\n{line}"
         )
     return told(error)

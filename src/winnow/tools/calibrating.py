@@ -7,23 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from winnow.config.params import Params
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import distinct
 from winnow.core.errors import Refused
 from winnow.core.space import Space
-from winnow.measure.exported import ABOUT, KINDS
+from winnow.data.loaders import open_split
+from winnow.measure.exported import ABOUT, onnx
 from winnow.predictors.device import LEAST_HELD, Calibrated, calibrated, telling
 from winnow.predictors.encode import one_hot
 from winnow.run import files
 from winnow.run.device import MEASURED_FORMAT, Network, check_network, write_device
-from winnow.run.exporting import as_onnx, as_program
-from winnow.run.work import final_space
+from winnow.run.exporting import as_onnx
+from winnow.run.work import about_model, facts, final_space
 from winnow.search.extremes import cheapest, dearest
 from winnow.system.extra import needed
+from winnow.tasks import task_named
 from winnow.train.building import fresh
 from winnow.train.seeds import rng
 
@@ -37,7 +36,8 @@ def plan(
     """Export `count` networks of the space, as it is retrained, into `out`, and return their files.
 
     A third, but 19 or more, are random ones, by which the error will be told; the others tell most about each option.
-    Refused for fewer than these and one an option, and where the space has not so many.
+    What an earlier call has exported stays. Refused for fewer than these and one an option, and where the space has not
+    so many.
     """
     space, draws = final_space(params, folder), rng(params.seed, "calibrate")
     held, widest = max(LEAST_HELD, count // 3), max(len(d.options) for d in space.decisions.values())
@@ -59,27 +59,32 @@ def plan(
             paths.append(out / f"{arch.digest}.{form}")
             if not _there(paths[-1], about):
                 say(f"exporting {len(paths)} of {count}")
-                _write(fresh(space, arch, "cpu", 0).eval(), space, paths[-1], json.dumps(about, sort_keys=True))
+                _write(params, folder, space, arch, paths[-1], about)
     return paths
 
 
 def _there(path: Path, about: Mapping[str, Any]) -> bool:
-    """Whether an earlier call, which was stopped perhaps, has exported it."""
-    return path.is_file() and KINDS[path.suffix](path, 1, 1).about == json.loads(json.dumps(about))
+    """Whether `path` is that network already."""
+    if not path.is_file():
+        return False
+    told = onnx(path, 1, 1).about if path.suffix == ".onnx" else files.read_tensors(path, "calibrate plan")[1]
+    return {key: (told or {}).get(key) for key in about} == json.loads(json.dumps(about))
 
 
-def _write(model: nn.Module, space: Space, path: Path, about: str) -> None:
-    assert space.example is not None
-    if path.suffix == ".pt2":
-        with files.atomic(path) as temporary, open(temporary, "wb") as file:
-            torch.export.save(as_program(model, space.example), file, extra_files={ABOUT: about})
+def _write(params: Params, folder: Path, space: Space, arch: Architecture, path: Path, about: dict[str, Any]) -> None:
+    model = fresh(space, arch, "cpu", 0).eval()
+    if path.suffix == ".safetensors":
+        split = open_split(folder / files.SPLITS, "weights", task_named(params.task), stage="search")
+        beside = about_model(params, facts(params, folder), arch, split, 0, initial=0)
+        files.write_tensors(path, model.state_dict(), {**beside, **about})
         return
-    onnx = needed("onnx")
+    package = needed("onnx")
     needed("onnxscript")
+    assert space.example is not None
     with files.atomic(path) as temporary:
         program = as_onnx(model, space.example).model_proto
-        onnx.helper.set_model_props(program, {ABOUT: about})
-        onnx.save(program, str(temporary))
+        package.helper.set_model_props(program, {ABOUT: json.dumps(about, sort_keys=True)})
+        package.save(program, str(temporary))
 
 
 @dataclass(frozen=True)

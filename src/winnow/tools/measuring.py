@@ -8,10 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from winnow.core.errors import Refused
-from winnow.measure.exported import FORMAT, KINDS, readings
+from winnow.measure.exported import FORMAT, Exported, in_pytorch, onnx, readings
 from winnow.measure.rounds import processor
 
 TOLD = ("network", "digest", "choices", "role", "space", "model_md5")  # of what a file says of itself
+
+
+def onnx_or_weights(path: Path, threads: int, batch: int, space: str | None = None) -> Exported:
+    """Of a file, by its kind; a model.safetensors sets the threads of this process. Refused for other kinds."""
+    if path.suffix == ".onnx":
+        return onnx(path, threads, batch)
+    if path.suffix != ".safetensors":
+        raise Refused(
+            f"{path} is no exported network: measure takes .onnx (`winnow export` writes one) and .safetensors"
+        )
+    import torch  # and what builds networks: boards measure ONNX
+
+    from winnow.core.example import noise
+    from winnow.run.model import load_model
+    from winnow.run.networks import example_of
+
+    model, about = load_model(path, space)
+    torch.set_num_threads(threads)
+    x = noise(example_of(about["facts"]), torch.Generator().manual_seed(0), batch)
+    return in_pytorch(path, model, x, dict(about))
 
 
 def measure(
@@ -22,16 +42,16 @@ def measure(
     repeats: int = 50,
     seconds: float = 5.0,
     name: str | None = None,
+    space: str | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Medians and spread of each file, and what they were measured on. Refused for what is no exported network."""
+    """Medians and spread of each file, and what they were measured on. Refused for what is no exported network.
+
+    A model.safetensors of a space of one's own takes its name as `space`: a file must not choose which code is run.
+    """
     if not paths:
         raise Refused("measure takes files: model.onnx of `winnow export`, or what `winnow calibrate plan` wrote")
-    if other := next((path for path in paths if path.suffix not in KINDS), None):
-        raise Refused(
-            f"{other} is no exported network: measure takes {' and '.join(KINDS)} (`winnow export` writes one)"
-        )
-    networks = [KINDS[path.suffix](path, threads, batch) for path in paths]
+    networks = [onnx_or_weights(path, threads, batch, space) for path in paths]
     runtimes = {network.runtime: network.path for network in networks}
     if len(runtimes) > 1:
         pairs = " and ".join(f"{path} in {runtime}" for runtime, path in runtimes.items())

@@ -129,7 +129,10 @@ def _beside(work: Work, rival: Rival, found: Sequence[Tested], other: Sequence[T
     """The row of a rival in `against`, without its latency; `itself`: it is the found network."""
     sizes = {"MACs": (found[0].macs, other[0].macs), "params": (found[0].params, other[0].params)}
     inherits = [each.retrain.from_ == "inherited" for each in (work.params, rival.params)]
-    apart = "" if inherits[0] == inherits[1] else f"it from {rival.params.begins}, the found one from what was searched"
+    apart = ""
+    if inherits[0]:
+        alone = "both from what the search trained, and it may reach more when it is trained alone"
+        apart = alone if inherits[1] else f"it from {rival.params.begins}, the found one from what was searched"
     shares = {what: ours / its for what, (ours, its) in sizes.items() if its}
     return {
         "name": rival.name,

@@ -1,5 +1,6 @@
 """What users name by a dotted path, "my_package.my_module:build"."""
 
+import difflib
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -22,5 +23,8 @@ def function_at(path: str, what: str) -> Callable[..., Any]:
         raise
     found: Callable[..., Any] | None = getattr(imported, function, None)
     if not callable(found):
-        raise Refused(f"{what}: module {module!r} has no function {function!r}")
+        known = [name for name, value in vars(imported).items() if callable(value)]
+        near = difflib.get_close_matches(function, known, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise Refused(f"{what}: module {module!r} has no function {function!r}{hint}")
     return found

@@ -125,7 +125,8 @@ def result(*names, controls=0):
             **latency,
         },
         **{"control_n": controls, "control_scores": [80.0 + i for i in range(controls)], "latency_device": "a <CPU>"},
-        **{"control_macs": [1_500_000] * controls, "control_params": [900] * controls, "latency_threads": 2},
+        **{"control_macs": [1_500_000] * controls, "control_params": [900] * controls},
+        **{"latency_threads": 2, "latency_load": 9.0},
     }
 
 
@@ -164,7 +165,8 @@ def test_the_cost_is_what_the_limits_are_of():
     assert [row["cost"] for row in rows] == [0.5, 0.7, 1.0, 1.0]
 
 
-def test_the_top_of_the_report_shows_picture_and_rivals_after_the_verdict():
+def test_the_top_of_the_report_shows_picture_and_rivals_after_the_verdict(monkeypatch):
+    monkeypatch.setattr("winnow.run.headline.usable_cores", lambda: 2)
     page = headline(result("original", "a<b.json", controls=3), task_named("image_classification"), "<svg>here</svg>")
     assert (
         page.index("class='verdict") < page.index("<svg>here") < page.index("<table>") < page.index("class='numbers'")
@@ -172,4 +174,5 @@ def test_the_top_of_the_report_shows_picture_and_rivals_after_the_verdict():
     assert "<td>a&lt;b.json</td>" in page
     assert "91.00 ± 1.00 % (n = 3)" in page
     assert "+0.33 points [" in page
+    assert "under load 9.0 of others" in page
     assert "<svg>" not in headline(result(), task_named("image_classification"), "<svg>here</svg>"), "one point is none"

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from winnow.look import page
+from winnow.measure.latency import busy
 from winnow.run.beside import over_seeds
 from winnow.run.verdict import verdicts
+from winnow.system.machine import usable_cores
 from winnow.tasks.task import Metric, Task
 
 STYLES = {"yes": "yes", "no": "no", "cannot tell": "open"}  # of a verdict, in the style of the page
@@ -55,9 +57,10 @@ def _beside(result: Mapping[str, Any], metric: Metric) -> str:
     several = f"ms an image, {threads} thread{'s' if threads > 1 else ''}"
     heads = ["network", "params", "M MACs", f"test {result['metric']}", "found beside it", several]
     heads += [] if threads == 1 else ["one thread"]
+    remark = busy(result["latency_load"], threads, usable_cores())
     note = (
-        f"Trained alike, by the recipe as it stands in params.yaml. Latency was measured by turns, on "
-        f"{result['latency_device']}."
+        "Trained alike, by the recipe as it stands in params.yaml. Latency was measured by turns, on "
+        f"{result['latency_device']}{f', under {remark}' if remark else ''}."
     )
     return page.table(heads, rows) + f"<p class='quiet'>{page.text(note)}</p>"
 

@@ -10,7 +10,7 @@ output, or in float64 within 1e-9) *and* equals the space under the same archite
 Runtime the first of them answers as PyTorch does, within 1e-4 of its largest output, to batches of one and two.
 `groups`: open widths. `removable`: share of the MACs that the smallest child saves. `seconds`: CPU time of the
 conversion alone. `code`: digest of what converts. Each network runs in a process of its own: one that hangs ends none.
-Rows are added to those that the file has; a network that is named is run anew.
+Rows are added to those that the file has, so that a run goes on where it ended; a network that is named is run anew.
 """
 
 import argparse
@@ -20,9 +20,8 @@ import hashlib
 import importlib
 import itertools
 import json
+import multiprocessing
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -43,7 +42,7 @@ from winnow.trust.export import compare
 
 CHILDREN = 10
 SECONDS = 900  # a network, on a machine that others use
-NETWORKS = [
+NETWORKS = [  # what is quick first
     "resnet_cifar:resnet20_cifar10",
     "preresnet_cifar:preresnet20_cifar10",
     "wrn_cifar:wrn16_10_cifar10",
@@ -62,55 +61,55 @@ NETWORKS = [
     "resdropresnet_cifar:resdropresnet20_cifar10",
     "shakedropresnet_cifar:shakedropresnet20_cifar10",
     "resnet:resnet50",
+    "mobilenet:mobilenet_w1",
+    "mobilenetv2:mobilenetv2_w1",
+    "mobilenetv3:mobilenetv3_large_w1",
+    "octresnet:octresnet10_ad2",
+    "darknet:darknet_tiny",
+    "squeezenet:squeezenet_v1_1",
     "alexnet:alexnet",
     "zfnet:zfnet",
     "vgg:bn_vgg11",
+    "shufflenetv2:shufflenetv2_wd2",
+    "shufflenet:shufflenet_g1_w1",
+    "regnet:regnetx002",
+    "cbamresnet:cbam_resnet18",
+    "bamresnet:bam_resnet18",
+    "resnesta:resnestabc14",
+    "bagnet:bagnet9",
+    "dpn:dpn68",
+    "vovnet:vovnet27s",
+    "dla:dla34",
+    "mixnet:mixnet_s",
+    "mnasnet:mnasnet_a1",
+    "fbnet:fbnet_cb",
+    "efficientnet:efficientnet_b0",
+    "ghostnet:ghostnet",
+    "hardnet:hardnet39ds",
+    "peleenet:peleenet",
+    "inceptionv3:inceptionv3",
+    "xception:xception",
     "bninception:bninception",
+    "hrnet:hrnet_w18_small_v1",
+    "regnet:regnety002",
+    "proxylessnas:proxylessnas_cpu",
+    "spnasnet:spnasnet",
+    "diracnetv2:diracnet18v2",
+    "selecsls:selecsls42b",
+    "fdmobilenet:fdmobilenet_w1",
+    "igcv3:igcv3_w1",
+    "espnetv2:espnetv2_wd2",
+    "channelnet:channelnet",
+    "squeezenext:sqnxt23_w1",
+    "shufflenet:shufflenet_g3_w1",
     "ibnresnet:ibn_resnet50",
     "airnet:airnet50_1x64d_r2",
-    "bamresnet:bam_resnet18",
-    "cbamresnet:cbam_resnet18",
     "sknet:sknet50",
-    "resnesta:resnestabc14",
-    "regnet:regnetx002",
-    "regnet:regnety002",
-    "diracnetv2:diracnet18v2",
-    "peleenet:peleenet",
     "drn:drnc26",
-    "dpn:dpn68",
-    "darknet:darknet_tiny",
     "darknet53:darknet53",
-    "bagnet:bagnet9",
-    "dla:dla34",
-    "hrnet:hrnet_w18_small_v1",
-    "vovnet:vovnet27s",
-    "selecsls:selecsls42b",
-    "hardnet:hardnet39ds",
-    "squeezenet:squeezenet_v1_1",
-    "squeezenext:sqnxt23_w1",
-    "shufflenet:shufflenet_g1_w1",
-    "shufflenet:shufflenet_g3_w1",
-    "shufflenetv2:shufflenetv2_wd2",
     "menet:menet108_8x1_g3",
-    "mobilenet:mobilenet_w1",
-    "fdmobilenet:fdmobilenet_w1",
-    "mobilenetv2:mobilenetv2_w1",
-    "mobilenetv3:mobilenetv3_large_w1",
-    "igcv3:igcv3_w1",
-    "ghostnet:ghostnet",
-    "mnasnet:mnasnet_a1",
-    "proxylessnas:proxylessnas_cpu",
-    "fbnet:fbnet_cb",
-    "spnasnet:spnasnet",
-    "efficientnet:efficientnet_b0",
-    "mixnet:mixnet_s",
-    "xception:xception",
-    "inceptionv3:inceptionv3",
     "inceptionv4:inceptionv4",
-    "octresnet:octresnet10_ad2",
     "fishnet:fishnet99",
-    "channelnet:channelnet",
-    "espnetv2:espnetv2_wd2",
     "dicenet:dicenet_wd5",
     "nasnet:nasnet_4a1056",
     "scnet:scnet50",
@@ -232,20 +231,26 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines).replace("||", "|")
 
 
-def run(spec: str, passing: Path, children: int) -> dict:
-    """A row, made by a process of its own."""
-    options = ["--one", spec, "--out", str(passing), "--children", str(children)]
-    found: dict = {"network": spec.split(":")[1], "converted": False}
+def run(spec: str, children: int) -> dict:
+    """A row, made by a process of its own, forked so that nothing is imported again."""
+    context = multiprocessing.get_context("fork")
+    rows = context.SimpleQueue()
+    process = context.Process(target=lambda: rows.put(_told(spec, children)), daemon=True)
+    process.start()
+    process.join(SECONDS)
+    found = {"network": spec.split(":")[1], "converted": False, "code": code()}
+    if process.is_alive():
+        process.kill()
+        return {**found, "why": f"not done in {SECONDS} s"}
+    return rows.get() if not rows.empty() else {**found, "why": f"ended by {process.exitcode}"}
+
+
+def _told(spec: str, children: int) -> dict:
     try:
-        done = subprocess.run(
-            [sys.executable, __file__, *options], capture_output=True, text=True, timeout=SECONDS, check=False
-        )
-        lines = done.stderr.strip().splitlines() or ["no output"]
-        found = json.loads(passing.read_text()) if done.returncode == 0 else {**found, "why": f"error: {lines[-1]}"}
-    except subprocess.TimeoutExpired:
-        found["why"] = f"not done in {SECONDS} s"
-    passing.unlink(missing_ok=True)
-    return found
+        return row(spec, children)
+    except Exception as error:
+        said = f"error: {type(error).__name__}: {error}"
+        return {"network": spec.split(":")[1], "converted": False, "code": code(), "why": said}
 
 
 def main() -> None:
@@ -254,20 +259,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path, help="print what this file says, and run nothing")
     parser.add_argument("--children", type=int, default=CHILDREN)
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.table:
         print(table(json.loads(arguments.table.read_text())))
         return
     if arguments.out is None:
         parser.error("--out F.json, where the rows go, or --table F.json")
-    if arguments.one:
-        torch.set_num_threads(1)
-        arguments.out.write_text(json.dumps(row(arguments.one, arguments.children)))
-        return
+    torch.set_num_threads(1)
     rows = {r["network"]: r for r in (json.loads(arguments.out.read_text()) if arguments.out.exists() else [])}
-    for spec in arguments.networks or NETWORKS:
-        found = run(spec, arguments.out.with_suffix(".one"), arguments.children)
+    done = {name for name, row in rows.items() if row.get("code") == code()}
+    for spec in arguments.networks or [each for each in NETWORKS if each.split(":")[1] not in done]:
+        found = run(spec, arguments.children)
         rows[found["network"]] = found
         arguments.out.write_text(json.dumps(list(rows.values()), indent=1))
         print({key: value for key, value in found.items() if key != "fixed"}, flush=True)

@@ -183,6 +183,56 @@ class Halves(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Path(nn.Module):
+    """Called with one map or two; the first channels of what it makes are added, the rest concatenated."""
+
+    def __init__(self, c_in: int):
+        super().__init__()
+        self.work = conv(c_in, 24)
+
+    def forward(self, x: Tensor, dense: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y = self.work(x if dense is None else torch.cat([x, dense], 1))
+        more = y[:, 16:]
+        return x + y[:, :16], more if dense is None else torch.cat([dense, more], 1)
+
+
+class Paths(nn.Module):
+    """Dual paths; then a loop over pieces of so many channels each."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.one, self.two = conv(3, 16), Path(16), Path(24)
+        self.mixed = nn.ModuleList([conv(12, 12, 3), conv(20, 20, 5)])
+        self.head = nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        added, dense = self.one(self.stem(x))
+        x = torch.cat(self.two(added, dense), 1)
+        return self.head(self.mix(x).mean((2, 3)))
+
+    def mix(self, x: Tensor) -> Tensor:
+        return torch.cat([layer(piece) for piece, layer in zip(x.split([12, 20], 1), self.mixed, strict=True)], 1)
+
+
+class Pixels(nn.Module):
+    """Four channels become the four pixels of one; a weight that is computed from others holds what it takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.small, self.more, self.pixels, self.large = (
+            conv(3, 16, stride=2),
+            conv(16, 64),
+            nn.PixelShuffle(2),
+            conv(16, 24),
+        )
+        self.normal = nn.utils.parametrizations.weight_norm(nn.Conv2d(24, 16, 1))
+        self.last, self.head = conv(16, 16), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.large(self.pixels(self.more(self.small(x))))
+        return self.head(self.last(self.normal(x)).mean((2, 3)))
+
+
 NETWORKS = {  # each with some decisions that it must have
     Residual: {"stem/0/width", "stage/depth", "stage/0/body/0/0/width", "stage/1/squeeze/width", "down/0/width"},
     Dense: {"stem/0/width", "one/0/width", "two/0/width", "two/0/kernel"},
@@ -192,4 +242,6 @@ NETWORKS = {  # each with some decisions that it must have
     Mixer: {"blocks/0/up/width", "blocks/depth"},
     Transformer: {"blocks/0/attention/qkv/width", "blocks/1/mlp/up/width", "blocks/depth"},
     Halves: {"stem/0/width", "body/0/one/0/width", "left/0/width"},
+    Paths: {"one/work/0/width", "mixed/0/0/width", "mixed/1/0/width"},
+    Pixels: {"small/0/width", "more/0/width", "last/0/width"},
 }

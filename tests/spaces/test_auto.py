@@ -24,7 +24,7 @@ from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.run.exporting import as_onnx
-from winnow.spaces import build
+from winnow.spaces import auto_check, build
 from winnow.spaces.auto import auto
 from winnow.spaces.auto_rules import RULES
 
@@ -251,6 +251,30 @@ def test_lazy_layers_are_opened_first():
 
     space = auto(lazy, **FACTS)
     assert space.derive({"0/width": 8})[3].in_features == 8 * 14 * 14
+
+
+def test_old_weight_norm_is_copied_and_holds_what_it_takes():
+    class Normal(Dense):
+        def __init__(self):
+            super().__init__()
+            with pytest.warns(FutureWarning, match="weight_norm"):
+                self.one[0] = nn.utils.weight_norm(self.one[0])
+
+    space = auto(Normal, **FACTS).eval()
+    assert set(space.decisions) == {"two/0/width", "two/0/kernel"}
+    assert torch.equal(space.derive(space.original)(X), space(X, space.original))
+
+
+def test_what_float32_cannot_tell_float64_does(monkeypatch):
+    """Where rounding is all the difference, children are right; a weight that is a millionth off is not rounding."""
+    monkeypatch.setattr(auto_check, "CLOSE", 0.0)
+    net, space = network(Residual).eval(), space_of(Residual).eval()
+    archs = drawn(space, 3)
+    assert [auto_check.differs(net, space.plan, space, arch, X) for arch in archs] == [None] * 3
+    with torch.no_grad():
+        net.head.weight *= 1 + 1e-6
+    for arch in archs:
+        assert "answers otherwise" in auto_check.differs(net, space.plan, space, arch, X)
 
 
 def test_by_name_with_options_as_params_have_them():

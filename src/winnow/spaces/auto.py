@@ -4,7 +4,6 @@ The largest architecture is the network as it is, to the bit and with its weight
 of one run found to hang together (auto_trace) and what then proved to be the same network without it (auto_check).
 """
 
-import copy
 import difflib
 import fnmatch
 import inspect
@@ -28,6 +27,7 @@ from winnow.core.space import Space
 from winnow.data.inputs.images import facts_of, shape_of
 from winnow.spaces.auto_check import differs, first
 from winnow.spaces.auto_code import absent, write
+from winnow.spaces.auto_layers import copied
 from winnow.spaces.auto_plan import Plan, planned
 from winnow.spaces.auto_trace import Traced, trace
 from winnow.spaces.auto_units import settle
@@ -101,7 +101,7 @@ def _built(model: str | Callable[..., nn.Module], facts: Mapping[str, Any]) -> t
         raise Refused(f"space.model {name!r} must return an nn.Module, not {type(net).__name__}")
     if isinstance(net, Space):
         raise Refused(f"space.model {name!r} returns a winnow Space already: name it as space.name")
-    return (net if isinstance(model, str) else copy.deepcopy(net)), name  # a function may give what somebody holds
+    return (net if isinstance(model, str) else copied(net)), name  # a function may give what somebody holds
 
 
 def _example(facts: Mapping[str, Any]) -> Tensor:
@@ -120,7 +120,7 @@ def _planned(
     divisor: int,
     sort: bool,
 ) -> Plan:
-    trial = copy.deepcopy(net).eval()
+    trial = copied(net).eval()
     modules = {path: type(module).__name__ for path, module in trial.named_modules() if path}
     allowed = _allowed(modules, only, except_)
     importance = importance_of(trial) if sort else None
@@ -178,10 +178,10 @@ def _graphs(net: nn.Module, traced: Traced, x: Tensor) -> tuple[nn.Module, dict[
             left = absent(modules[path], traced.given[path]) if path in traced.given else ()
             if left is not None:
                 paths[path] = left
-    graphs, written = write(copy.deepcopy(net), paths)
+    graphs, written = write(copied(net), paths)
     if written and not _computes(graphs, net, x):
-        alone = {p: left for p, left in written.items() if _computes(write(copy.deepcopy(net), {p: left})[0], net, x)}
-        graphs, written = write(copy.deepcopy(net), alone)
+        alone = {p: left for p, left in written.items() if _computes(write(copied(net), {p: left})[0], net, x)}
+        graphs, written = write(copied(net), alone)
     return graphs, written
 
 
@@ -196,7 +196,7 @@ def _computes(graphs: nn.Module, net: nn.Module, x: Tensor) -> bool:
 def verified(net: nn.Module, plan: Plan, x: Tensor, children: int = 2) -> Plan:
     """`plan` without decisions whose smaller children are not `net` without what they leave out."""
     while plan.decisions:
-        space = Space(plan.built(copy.deepcopy(net)))
+        space = Space(plan.built(copied(net)))
         draws = random.Random(0)
         depths = {d.name for d, _ in plan.chains}
         tried = [space.decide(lambda d, long=depths: d.values[-1 if d.name in long else 0])]  # reaches all decisions

@@ -1,6 +1,5 @@
 """Whether children are the network itself without what was left out: never trust a tracing without looking."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from winnow.core.decision import Value
 from winnow.core.space import Space
 from winnow.holes.cut import CONVOLUTIONS, TRANSPOSED
+from winnow.spaces.auto_layers import copied
 from winnow.spaces.auto_plan import Plan
 
 CLOSE = 1e-5  # of the largest number
@@ -18,7 +18,7 @@ EXACT = 1e-9  # in float64
 
 def masked(net: nn.Module, plan: Plan, arch: Mapping[str, Value]) -> nn.Module:
     """A copy of `net`, whole, in which nothing reads what `arch` leaves out: weights that would are 0."""
-    net = copy.deepcopy(net)
+    net = copied(net)
     modules: dict[str, Any] = dict(net.named_modules())
     with torch.no_grad():
         for path in dict.fromkeys(path for path, _ in plan.units):

@@ -1,6 +1,8 @@
 """The layers of a user's network that can be cut to some of their channels."""
 
-from torch import nn
+import copy
+
+from torch import Tensor, nn
 
 from winnow.holes.cut import CONVOLUTIONS, NORMS
 
@@ -18,4 +20,14 @@ def is_layer(module: nn.Module) -> bool:
         return False
     if isinstance(module, nn.PReLU) and module.num_parameters == 1:
         return False
-    return not set(module._parameters) - {"weight", "bias"}
+    return {"weight"} <= set(module._parameters) <= {"weight", "bias"}  # one that is computed is no parameter
+
+
+def copied(net: nn.Module) -> nn.Module:
+    """A copy of `net`; what hooks computed from its weights, as those of weight_norm do, they compute anew."""
+    memo: dict[int, object] = {}
+    for module in net.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                memo[id(value)] = value.detach()
+    return copy.deepcopy(net, memo)

@@ -5,7 +5,6 @@ permute, cat, chunk) moves the labels alike, what adds or multiplies unites them
 softmax, a LayerNorm) freezes them, and so does all that is not known here. No assumption about a name or a class.
 """
 
-import copy
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from winnow.holes.cut import CONVOLUTIONS
 from winnow.spaces.auto_code import Number, Reader
-from winnow.spaces.auto_layers import CHANNELS, DROPOUT, is_layer
+from winnow.spaces.auto_layers import CHANNELS, DROPOUT, copied, is_layer
 from winnow.spaces.auto_rules import RULES
 from winnow.spaces.auto_units import Seen, compact, varying
 
@@ -172,8 +171,7 @@ class Tracer(TorchDispatchMode):
             return
         channel = x.dim() - 1 if isinstance(module, nn.Linear) else 1
         if any(d != channel for d in varying(labels)):
-            self.freeze(labels, "a layer reads them along other dimensions")
-            labels = torch.zeros([1] * x.dim(), dtype=torch.long)
+            labels = self._along(labels, channel)
         taken = labels.expand([size if d == channel else 1 for d, size in enumerate(x.shape)]).flatten()
         self.seen.register(path, "in", taken)
         if isinstance(module, CHANNELS):
@@ -186,6 +184,16 @@ class Tracer(TorchDispatchMode):
             if isinstance(module, CONVOLUTIONS) and module.groups > 1:
                 self._grouped(taken, made, module)
         self.tell(y, made.reshape([-1 if d == channel else 1 for d in range(y.dim())]))
+
+    def _along(self, labels: Tensor, channel: int) -> Tensor:
+        """Labels along `channel` alone: what lies in one, as pixels of several after a pixel shuffle, is one unit."""
+        if channel not in varying(labels):
+            self.freeze(labels, "a layer reads them along other dimensions")
+            return torch.zeros([1] * labels.dim(), dtype=torch.long)
+        rows = labels.movedim(channel, 0).flatten(1)
+        for row in rows:
+            self.seen.units.merge(row)
+        return rows[:, 0].reshape([-1 if d == channel else 1 for d in range(labels.dim())])
 
     def _grouped(self, taken: Tensor, made: Tensor, module: Any) -> None:
         if module.groups < module.in_channels:
@@ -203,7 +211,7 @@ def trace(net: nn.Module, x: Tensor) -> Traced:
     tracer = _run(net, x, seen)
     if any(is_layer(module) and path not in tracer.calls for path, module in net.named_modules()):
         with torch.random.fork_rng():
-            _run(copy.deepcopy(net).train(), x, seen)
+            _run(copied(net).train(), x, seen)
     _freeze_shared(net, seen)
     return Traced(seen, tracer.calls, tracer.blocks, tracer.counting, tracer.numbers, tracer.given)
 

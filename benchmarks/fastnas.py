@@ -1,6 +1,7 @@
 """Half the MACs of a small ResNet, by winnow and by FastNAS of nvidia-modelopt, on some images of CIFAR-10.
 
-    python benchmarks/fastnas.py --data FOLDER --out rows.json [--seeds 5 ...]     needs: pip install -e .[bench]
+    pip install -e .[bench] && pip install --no-deps nvidia-modelopt==0.47.0 torchprofile==0.0.4
+    python benchmarks/fastnas.py --data FOLDER --out rows.json [--seeds 5 ...]
     python benchmarks/fastnas.py --table rows.json
 
 FOLDER holds train.parquet and test.parquet. A seed trains one base network. All prune the same base, score on the same
@@ -39,6 +40,7 @@ from torch import Tensor, nn
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
 from winnow.core.decision import Decision
+from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.data.source import Options
 from winnow.data.sources.parquet import parquet
@@ -46,10 +48,10 @@ from winnow.measure.cost import macs
 from winnow.measure.judgement import mean_interval
 from winnow.search.evolve import evolution
 from winnow.spaces.auto import auto
-from winnow.system.extra import needed
 from winnow.train.evaluate import calibrate
 from winnow.train.seeds import rng, seeded
 
+INSTALL = "pip install -e .[bench] && pip install --no-deps nvidia-modelopt==0.47.0 torchprofile==0.0.4"
 SHAPE, BATCH, DIVISOR = (3, 32, 32), 64, 4
 LEAST, MOST = 0.45, 0.5  # of the MACs
 CALIBRATION = 512  # images of a child of ours
@@ -201,8 +203,10 @@ def searched(
 
 def fastnas(base: nn.Module, data: Images, score: Images, folder: Path) -> dict:
     """FastNAS's child, under the first limit of its own count that ours accepts; no "net" where there is none."""
-    needed("modelopt", "bench")
-    import modelopt.torch.prune as mtp
+    try:
+        import modelopt.torch.prune as mtp
+    except ModuleNotFoundError as error:
+        raise Refused(f"FastNAS takes {error.name}, which is not installed: {INSTALL}; or ask --without it") from error
 
     began, passed = time.process_time(), 0
     loader = [rows[0] for rows in zip(data[0].split(len(data[1]) // CALIBRATED), strict=True)][:CALIBRATED]

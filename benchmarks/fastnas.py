@@ -27,6 +27,7 @@ import itertools
 import json
 import math
 import statistics
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -356,6 +357,7 @@ def main() -> None:
         parser.error("--data FOLDER and --out F.json, or --table F.json")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    warnings.filterwarnings("error", message=".*queue not filled.*")  # then FastNAS would score without calibration
     data, score, test = images(given.data, given.images, given.score, given.test)
     rows = json.loads(given.out.read_text()) if given.out.exists() else []
     for seed in range(given.seeds):
@@ -368,4 +370,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Refused as refusal:
+        sys.exit(str(refusal))

@@ -15,6 +15,8 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -59,10 +61,11 @@ def trained(spec: str, batch: int, which: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before / 2**20
 
 
-def alone(what, *given: object) -> float:
+def alone(what: Callable[..., float], *given: object) -> float:
     """What a fresh process answers."""
-    with multiprocessing.get_context("spawn").Pool(1, torch.set_num_threads, (1,)) as pool:
-        return pool.apply(what, given)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, torch.set_num_threads, (1,)) as pool:
+        return pool.submit(what, *given).result()
 
 
 def main() -> int:

@@ -104,7 +104,8 @@ def inherited(tmp_path_factory):
     (folder / "my_small.py").write_text(MODULE)
     sys.path.insert(0, str(folder))
     still = {"retrain__lr": 1e-12, "retrain__warmup_epochs": 0, "retrain__weight_decay": 0.0, "tune__trials": 0}
-    yield run_all(inheriting("auto", search__epochs=12, **still), folder)
+    against = ["original", "random"]
+    yield run_all(inheriting("auto", search__epochs=12, evaluate__against=against, **still), folder)
     sys.path.remove(str(folder))
 
 
@@ -131,6 +132,11 @@ def test_whoever_is_compared_begins_alike(inherited):
     assert result["begins"] == "what the search trained"
     assert abs(result["found_scores"][0] - result["found_scores"][1]) < 3
     assert result["found_scores"][0] > 20  # ten classes
+    (original,) = result["against"]
+    assert original["begins"] == "what the search trained"
+    assert original["verdict"].endswith(
+        "both from what the search trained, and it may reach more when it is trained alone"
+    )
     page = (inherited / "reports/report.html").read_text()
     assert "Each point is a network trained from what the search trained" in page
     steps = {step.name: step.facts for step in why(inherited / files.MODEL)}
@@ -148,6 +154,14 @@ def test_from_scratch_the_file_never_changes(finished, tmp_path):
         Refused, match=r"made for retrain.from scratch, params.yaml says inherited: run `winnow select`"
     ):
         retrain.main(tiny(**SPOS), folder, 0)
+    files.write_tensors(folder / files.START, {}, {"from": "inherited", "rows": 64, "batch": "many"})
+    with pytest.raises(
+        Refused, match=r"start.safetensors does not say how it is calibrated: run `winnow select` again"
+    ):
+        Start.of(tiny(**SPOS), folder, CPU, lambda split: None)
+    files.write_tensors(folder / files.START, {}, {"from": "inherited", "rows": 64, "batch": 32})
+    with pytest.raises(Refused, match=r"start.safetensors holds the weights of another network: Missing key"):
+        Start.of(tiny(**SPOS), folder, CPU, lambda split: None)
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,12 @@ class Start:
             )
         if wanted == "scratch":
             return cls()
+        rows, batch = about.get("rows"), about.get("batch")
+        if not all(type(each) is int and each > 1 for each in (rows, batch)):
+            raise Refused(f"{files.START} does not say how it is calibrated: run `winnow select` again")
         space = search_space(params, folder, device)
         files.load_state(space, tensors, folder / files.START)
-        return cls(space, split("weights"), about["rows"], about["batch"])
+        return cls(space, split("weights"), rows, batch)
 
     def given(self, model: nn.Module, arch: Architecture) -> nn.Module:
         """`model` itself, a fresh child for `arch`, with what the search trained for it; unchanged from scratch."""

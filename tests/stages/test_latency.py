@@ -117,6 +117,9 @@ def test_several_devices_each_with_a_limit(boards):
     assert limits.record() == {"max_latency_ms.board": 4.0, "max_latency_ms.slow": 3.0}
     archs = distinct(limits.space, random.Random(3), 200)
     assert max(map(truth, filter(limits.allows, archs))) <= 3.0
+    (folder / "odd.json").write_text((folder / "slow.json").read_text().replace('"slow"', '"pi (4)"'))
+    odd = tiny(select__max_latency_ms=4.0, select__device=["board.json", "odd.json"], select__methods=["exact"])
+    assert list(Limits.of(odd, folder).record()) == ["max_latency_ms.board", "max_latency_ms.pi__4_"]
     same = tiny(select__max_latency_ms=3.5, select__device=boards, select__methods=["exact"])
     assert Limits.of(same, folder).record() == {"max_latency_ms.board": 3.5, "max_latency_ms.slow": 3.5}
 

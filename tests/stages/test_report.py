@@ -9,6 +9,8 @@ import yaml
 
 from tests.stages.tiny import ROOT, tiny
 from winnow.core.errors import Refused
+from winnow.pipelines.select import EVIDENCE
+from winnow.run import files, report
 from winnow.run.lineage import HANDED, SHOWN, of_this_run
 from winnow.run.report import collapsed, write_report
 
@@ -156,3 +158,15 @@ def test_a_collapsed_cell_is_said_in_red(folder):
 )
 def test_the_share_counts_operations_only(choices, share):
     assert collapsed(choices) == share
+
+
+def test_what_pays_and_what_takes_milliseconds_stand_apart(tmp_path):
+    judged = {"method": "annealing", "event": 0, "decision": "", "option": "a1", "accuracy": 80.0}
+    pays = {"method": "annealing", "event": 0, "decision": "unit1", "option": "depth", "score": 0.75}
+    takes = {"method": "annealing", "event": 2, "decision": "unit2", "option": "kernel", "score": -0.25}
+    files.write_table(tmp_path / files.EVIDENCE, [judged, pays, takes], EVIDENCE)
+    text = report._evidence(tmp_path)
+    first, second = text.index("What pays"), text.index("What takes milliseconds")
+    assert first < text.index("+0.750") < second < text.index("-0.250")
+    files.write_table(tmp_path / files.EVIDENCE, [judged, pays], EVIDENCE)
+    assert "milliseconds" not in report._evidence(tmp_path)

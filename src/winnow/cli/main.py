@@ -122,8 +122,10 @@ def plan(what: str, folder: Path) -> None:
         click.echo(f"  params  min {smallest:,}  median {median:,}  max {largest:,}")
         click.echo(f"  M MACs  min {macs[0]:.4g}  median {macs[1]:.4g}  max {macs[2]:.4g}")
         them = "those on sizes" if size.measured else "them"
-        kept = f"; {size.within} of {SAMPLE} sampled children keep {them}" if size.limits != "none" else ""
-        click.echo(f"  limits: {size.limits}{kept}")
+        counted = size.limits not in ("none", size.measured)
+        kept = f"; {size.within} of {SAMPLE} sampled children keep {them}" if counted else ""
+        later = "; children are measured, or looked up, when they are asked for" if size.measured else ""
+        click.echo(f"  limits: {size.limits}{kept}{later}")
 
     found = plan(params, folder, lambda text: click.echo(f"  {text} …", err=True), show)
     steps = f"{found.search_steps} {found.unit} of {found.step_seconds:.3g} s"

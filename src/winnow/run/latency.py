@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -26,7 +27,7 @@ from winnow.run.device import Network, read_device
 from winnow.run.outside import digests, resolved
 from winnow.run.work import device_of
 from winnow.tracking import state_folder
-from winnow.train.building import fresh
+from winnow.train.building import timed
 
 KEY = "select.max_latency_ms"
 PATIENCE = 300  # children measured one after another of which none is within the limit
@@ -56,7 +57,8 @@ def limited(params: Params, folder: Path, space: Space) -> Iterator[tuple[str, D
     for name, limit in limits.items():
         if name not in found:
             raise Refused(f"{KEY}: no file of select.device tells of {name!r}; they tell of {', '.join(found)}")
-        yield "latency_ms" if len(limits) == 1 else f"latency_ms.{name}", found[name], limit
+        plain = re.sub(r"[^\w.-]", "_", name)  # of names of metrics MLflow takes no others
+        yield "latency_ms" if len(limits) == 1 else f"latency_ms.{plain}", found[name], limit
     if unread := found.keys() - limits.keys():
         raise Refused(f"{KEY} sets no limit on {min(unread)!r}, which select.device tells of: set one, or leave it out")
 
@@ -87,8 +89,7 @@ def here(params: Params, folder: Path, space: Space, limit: float) -> Device:
     def read(arch: Architecture) -> Reading:
         before = known.found.get(arch.digest)
         if before is None or not before.tells(limit):
-            child = fresh(space, arch, device, 0)
-            seen = latency_within(child, space.example, limit, device=device, seconds=seconds)
+            seen = latency_within(timed(space, arch, device), space.example, limit, device=device, seconds=seconds)
             before = known.add(arch.digest, Measured(seen.median, seen.low, seen.high, limit))
         asked[arch.digest] = before
         last = [seen for _, seen in zip(range(PATIENCE), reversed(asked.values()), strict=False)]

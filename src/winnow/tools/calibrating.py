@@ -23,7 +23,7 @@ from winnow.run.work import about_model, facts, final_space
 from winnow.search.extremes import cheapest, dearest
 from winnow.system.extra import needed
 from winnow.tasks import task_named
-from winnow.train.building import fresh
+from winnow.train.building import timed
 from winnow.train.seeds import rng
 
 POOL = 500  # random networks that the telling ones are chosen among
@@ -72,7 +72,7 @@ def _there(path: Path, about: Mapping[str, Any]) -> bool:
 
 
 def _write(params: Params, folder: Path, space: Space, arch: Architecture, path: Path, about: dict[str, Any]) -> None:
-    model = fresh(space, arch, "cpu", 0).eval()
+    model = timed(space, arch, "cpu")
     if path.suffix == ".safetensors":
         split = open_split(folder / files.SPLITS, "weights", task_named(params.task), stage="search")
         beside = about_model(params, facts(params, folder), arch, split, 0, initial=0)

@@ -68,6 +68,12 @@ def fresh(space: Space, arch: Architecture, device: str | torch.device, seed: in
     return arranged(child, space.example, [lambda model, x: model(x)]).to(device)
 
 
+def timed(space: Space, arch: Architecture, device: str | torch.device) -> nn.Module:
+    """A child of `space` whose values do not matter: a user's is derived as it is, its network not built anew."""
+    child = fresh(space, arch, device, 0) if space.again is None else derived_child(space, arch).to(device)
+    return child.eval()
+
+
 def fresh_space(space: Space, device: str | torch.device, seed: int) -> Space:
     """The same for the whole space, every candidate; an outline on the meta device is filled itself."""
     if space.again is None:

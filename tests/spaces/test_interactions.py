@@ -1,6 +1,7 @@
 """Space interactions: as large as published branches make it, and open in size without a weight out of place."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,8 +17,11 @@ from winnow.search.relax import softmax
 from winnow.search.selections.magnitude import magnitude
 from winnow.search.strategy import INITIALISED, LOGITS, MIXTURE, TRIALS
 from winnow.spaces import build
-from winnow.tasks.clicks import CLICKS, LogLoss
+from winnow.tasks.clicks import CLICKS, LogLoss, auc
+from winnow.train.fit import fit
+from winnow.train.recipes import RECIPES
 from winnow.train.seeds import seeded
+from winnow.train.watch import Watch
 
 FIELDS = [("user", 30), ("item", 20), ("hour", 26)]
 
@@ -128,3 +132,28 @@ def test_every_strategy_that_means_something_runs(name):
 def test_sizes_that_are_open_take_no_mixture():
     with pytest.raises(Refused, match=r"decision 'embedding' \(Gathered\) takes one of \(2, 3\) and no mixture"):
         searched("darts", space(embedding=[2, 3], **SMALL))
+
+
+@pytest.mark.slow
+def test_products_find_what_a_multilayer_perceptron_does_not():
+    """Two of six fields interact; AUC of inner products .794, of an MLP .778."""
+    draws = torch.Generator().manual_seed(0)
+    ids = torch.randint(30, (60_000, 6), generator=draws)
+    u, v = (torch.randn(30, 4, generator=draws) for _ in range(2))
+    logit = 0.75 * (u[ids[:, 0]] * v[ids[:, 1]]).sum(1) + 0.3 * torch.randn(30, generator=draws)[ids[:, 2]] - 0.8
+    clicks = (torch.rand(60_000, generator=draws) < logit.sigmoid()).long()
+    x = (ids + 2).float()
+    fields = [(name, 32) for name in "abcdef"]
+    with seeded(0):
+        whole = build("interactions", {"embedding": [8], "widths": [64], "hidden": [64]}, fields=fields)
+    recipe = replace(RECIPES["quick"], epochs=4, batch=500, optimiser="adamw", lr=3e-3, weight_decay=0.0)
+    found = {}
+    for branch in ("inner", "mlp"):
+        arch = {"fusion": "hidden64" if branch == "inner" else "linear", "branches": (branch,)}
+        child = whole.derive(arch | ({"mlp": "2x64"} if branch == "mlp" else {}))
+        batches = [(x[i : i + 500], clicks[i : i + 500]) for i in range(0, 48_000, 500)]
+        fit(child, batches, recipe, CLICKS, seed=0, watch=Watch())
+        with torch.no_grad():
+            found[branch] = auc(child(x[48_000:])[:, 0], clicks[48_000:])
+    assert found["inner"] > found["mlp"] + 0.005
+    assert found["inner"] > 0.97 * auc(logit[48_000:], clicks[48_000:])

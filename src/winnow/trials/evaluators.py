@@ -21,6 +21,7 @@ from winnow.measure import cost
 from winnow.measure.latency import latency_ms
 from winnow.proxies import score
 from winnow.proxies.common import Batch
+from winnow.proxies.scorer import check_names
 from winnow.tasks.task import Task
 from winnow.train.building import fresh, laid
 from winnow.train.evaluate import calibrated, measured
@@ -150,6 +151,9 @@ class ByProxy:
     batch: Batch
     seed: int
     device: torch.device
+
+    def __post_init__(self) -> None:
+        check_names(self.names, self.batch)
 
     def __call__(self, job: Job) -> dict[str, float]:
         assert job.architecture is not None

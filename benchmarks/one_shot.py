@@ -5,7 +5,8 @@
 
 CIFAR10 is a folder of Parquet files (source `parquet`). The tables are Parquet, NAS-Bench-Macro's (`arch`, `mean_acc`)
 and NAS-Bench-201's (`arch_str`, `cifar10_valid_200`); one that is not given is left out. A METHOD is a strategy with
-options, and `epochs` where they are not those of `--epochs`: spos fair spos:epochs=30 abs:first=6,drop=2.
+options, `epochs` where they are not those of `--epochs`, and how many `members` an ensemble of the chain has (those of
+macro): spos fair spos:epochs=30 abs:first=6,drop=2 neas:members=2,first=6.
 
 A row is one supernet, trained in a process of its own by one recipe (`RECIPE`) on `--rows` training images. The same
 `--networks` random networks of the space are then judged on 500 others, with its weights and BatchNorm statistics of
@@ -79,8 +80,11 @@ class Ground:
             for text, value in zip(rows[self.key].to_pylist(), rows[self.value].to_pylist(), strict=True)
         }
 
-    def build(self) -> Space:
-        return build(self.name, self.options, classes=10, image_channels=3)
+    def build(self, members: int = 1) -> Space:
+        """Of an ensemble each network of the space is a path that all of its members share."""
+        if members == 1:
+            return build(self.name, self.options, classes=10, image_channels=3)
+        return build("ensemble", {**self.options, "backbone": self.name, "members": members}, classes=10)
 
 
 GROUNDS = {
@@ -124,9 +128,9 @@ def parsed(spec: str) -> tuple[str, dict[str, Any]]:
 def trained(spec: str, ground: Ground, folder: Path, seed: int, epochs: int) -> tuple[Space, Space, Bench, Any]:
     """The space as the strategy left it and as it began, a bench to judge its children by, and what it took."""
     name, options = parsed(spec)
-    recipe = replace(RECIPE, epochs=options.pop("epochs", epochs))
+    recipe, members = replace(RECIPE, epochs=options.pop("epochs", epochs)), options.pop("members", 1)
     with seeded(derived(seed, "initialise")):
-        space = ground.build().to(memory_format=torch.channels_last)
+        space = ground.build(members).to(memory_format=torch.channels_last)
     bench, start = bench_on(space, folder, seed), deepcopy(space)
     began, cpu = time.monotonic(), time.process_time()
     quiet = {"judge": False} if "judge" in strategy(name).options() else {}
@@ -135,6 +139,22 @@ def trained(spec: str, ground: Ground, folder: Path, seed: int, epochs: int) -> 
     took = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - cpu, "epochs": recipe.epochs}
     took |= {"child_steps": Counted.asked, "passes": Counted.asked / (recipe.epochs * len(bench.train))}
     return found.space, start, replace(bench, space=found.space.within({})), took
+
+
+def path_of(arch: Architecture, space: Space) -> Architecture:
+    """A network of the ground as an answer to `space`, which may be an ensemble: one that shares all layers."""
+    if "split" not in space.whole:
+        return arch
+    shared = {f"layer{int(name.removeprefix('block/')) + 1}/shared": option for name, option in arch.items()}
+    return Architecture.of({"split": max(space.whole["split"].options), **shared})
+
+
+def left_of(space: Space, ground: Ground) -> Space:
+    """The view of the ground that a strategy left."""
+    if "split" not in space.whole:
+        return space
+    shared = {name: d.options for name, d in space.decisions.items() if name.endswith("/shared")}
+    return ground.build().within({f"block/{int(n[5:-7]) - 1}": options for n, options in shared.items()})
 
 
 def drawn(space: Space, count: int) -> list[Architecture]:
@@ -156,12 +176,12 @@ def row_of(
     else:
         space, start, bench, took = trained(spec, ground, folder, seed, asked.epochs)
         angle = Angles(space, start, lambda: next(iter(bench.valid))[0][:1])
-        angles = [angle(arch) for arch in sample]
-        scores = [bench.score(arch) for arch in sample]
+        angles = [angle(path_of(arch, space)) for arch in sample]
+        scores = [bench.score(path_of(arch, space)) for arch in sample]
         found = {"tau": kendall_tau(scores, true), "tau_angle": kendall_tau(angles, true), "left": space.count()}
         tops = list(zip(scores, sample, strict=True))
         if space.decisions != dict(space.whole):
-            tops = [(bench.score(arch), arch) for arch in drawn(space, asked.networks)]
+            tops = [(bench.score(path_of(a, space)), a) for a in drawn(left_of(space, ground), asked.networks)]
     _, winner = max(tops, key=lambda pair: pair[0])
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     found |= {"found": truth[winner], "regret": best - truth[winner], "mib": memory, "networks": len(sample)}

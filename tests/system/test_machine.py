@@ -61,3 +61,15 @@ def test_without_control_groups_there_is_no_quota(tmp_path, monkeypatch):
     assert machine.quota(tmp_path, tmp_path / "none") == math.inf
     monkeypatch.setattr(machine, "quota", lambda: 0.2)
     assert machine.usable_cores() == 1
+
+
+def test_memory_left_is_the_machines_or_its_groups_whatever_is_less(tmp_path):
+    told = tmp_path / "meminfo"
+    told.write_text("MemTotal:  9000 kB\nMemAvailable:  4000 kB\n")
+    assert machine.memory_left(told, tmp_path) == 4000 * 1024
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("1000\n")
+    assert machine.memory_left(told, tmp_path) == 4000 * 1024
+    (tmp_path / "memory.max").write_text("3000\n")
+    assert machine.memory_left(told, tmp_path) == 2000
+    assert machine.memory_left(tmp_path / "none", tmp_path) == math.inf

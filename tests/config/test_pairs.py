@@ -162,12 +162,13 @@ def test_an_objection_names_what_works(searched, method):
 def test_the_pairs_that_mean_nothing_are_these():
     apart = {"trials", "best", "training_free", "random", "prune"}  # they have stages of their own to be tested in
     refused = {pair for pair in PAIRS if objection(*pair) is not None and apart.isdisjoint(pair)}
-    paths = ("spos", "fair", "sandwich", "ofa", "abs", "neas")
+    paths = ("spos", "fair", "sandwich", "ofa", "cream", "abs", "neas")
     untrained = {(s, m) for s in (*paths, "blank") for m in ("magnitude", "threshold", "likeliest")}
     decided = {("sgas", "perturbation"), ("sgas", "likeliest")}
     of_children = ("evolution", "annealing", "exact")
     weightless = {("subset", m) for m in ("perturbation", "likeliest", *of_children)}
-    assert refused == untrained | decided | weightless | {(s, "perturbation") for s in paths}
+    unlisted = {(s, "shortlist") for s in OFFERS if s not in ("cream", *apart, "trials", "training_free")}
+    assert refused == untrained | decided | weightless | unlisted | {(s, "perturbation") for s in paths}
 
 
 def test_what_is_tried_or_never_trained_is_selected_from_in_its_own_ways():

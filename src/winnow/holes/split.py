@@ -54,4 +54,4 @@ class Split(Asking):
 
     def _branches(self, at: int) -> list[nn.Sequential]:
         pairs = zip(self.members, self.heads, strict=True)
-        return [nn.Sequential(*layers[at - self.first :], head) for layers, head in pairs]
+        return [nn.Sequential(*list(layers.children())[at - self.first :], head) for layers, head in pairs]

@@ -10,10 +10,10 @@ macro): spos fair spos:epochs=30 abs:first=6,drop=2 neas:members=2,first=6.
 
 A row is one supernet, trained in a process of its own by one recipe (`RECIPE`) on `--rows` training images. The same
 `--networks` random networks of the space are then judged on 500 others, with its weights and BatchNorm statistics of
-their own. `tau`: Kendall's between those and the true accuracies; `tau_angle`: between the angles that their weights
-have turned (Hu et al. 2020) and these. `found`: the true accuracy of the one judged best; of a space that was narrowed,
-of as many random networks of what is left. `regret`: how far the best of the table is above it. `passes`: networks
-trained a batch. A row that is in the file is not run again.
+their own: `inherited` is their mean accuracy. `tau`: Kendall's between these and the true ones; `tau_angle`: between
+the angles that their weights have turned (Hu et al. 2020) and the true ones. `found`: the true accuracy of the one
+judged best; of a space that was narrowed, of as many random networks of what is left. `regret`: how far the best of the
+table is above it. `passes`: networks trained a batch. A row that is in the file is not run again.
 """
 
 import argparse
@@ -179,6 +179,7 @@ def row_of(
         angles = [angle(path_of(arch, space)) for arch in sample]
         scores = [bench.score(path_of(arch, space)) for arch in sample]
         found = {"tau": kendall_tau(scores, true), "tau_angle": kendall_tau(angles, true), "left": space.count()}
+        found["inherited"] = statistics.fmean(scores)
         tops = list(zip(scores, sample, strict=True))
         if space.decisions != dict(space.whole):
             tops = [(bench.score(path_of(a, space)), a) for a in drawn(left_of(space, ground), asked.networks)]
@@ -250,7 +251,18 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-HEAD = ("method", "epochs", "passes", "tau", "above spos", "tau of angles", "found %", "above spos", "regret")
+HEAD = (
+    "method",
+    "epochs",
+    "passes",
+    "inherited %",
+    "tau",
+    "above spos",
+    "tau of angles",
+    "found %",
+    "above spos",
+    "regret",
+)
 COST = ("s", "MiB", "n")
 
 
@@ -270,8 +282,8 @@ def _cells(method: str, own: list[dict[str, Any]], plain: list[dict[str, Any]]) 
 
     whole = [f"{statistics.fmean(of(n)):.{d}f}" if of(n) else "" for n, d in (("epochs", 0), ("passes", 1))]
     cost = [f"{statistics.fmean(of(n)):.0f}" if of(n) else "" for n in ("cpu_seconds", "mib")]
-    middle = [mean("tau", 3), above("tau", 3), mean("tau_angle", 3), mean("found", 2), above("found", 2)]
-    return [f"`{method}`", *whole, *middle, mean("regret", 2), *cost, str(len(own))]
+    ranks = [mean("inherited", 1), mean("tau", 3), above("tau", 3), mean("tau_angle", 3)]
+    return [f"`{method}`", *whole, *ranks, mean("found", 2), above("found", 2), mean("regret", 2), *cost, str(len(own))]
 
 
 def _told(found: Estimate, digits: int, sign: str = "") -> str:

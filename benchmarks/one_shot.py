@@ -33,7 +33,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import torch
-import yaml
 from torch import nn
 
 from winnow.config.methods import strategy
@@ -122,7 +121,14 @@ def bench_on(space: Space, folder: Path, seed: int) -> Bench:
 def parsed(spec: str) -> tuple[str, dict[str, Any]]:
     name, _, rest = spec.partition(":")
     pairs = (pair.partition("=") for pair in rest.split(",") if pair)
-    return name, {key: yaml.safe_load(value) for key, _, value in pairs}
+    return name, {key: _value(text) for key, _, text in pairs}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def trained(spec: str, ground: Ground, folder: Path, seed: int, epochs: int) -> tuple[Space, Space, Bench, Any]:

@@ -20,6 +20,7 @@ from winnow.core.errors import Refused
 from winnow.tracking import facts, free, local, store, to_wandb, track, ui_command, ui_environment, ui_url
 from winnow.tracking import run as run_module
 from winnow.tracking.launch import ensure_shipper, lock_path
+from winnow.tracking.shipper import Shipment
 from winnow.tracking.spool import Reader, Spool
 
 
@@ -343,6 +344,26 @@ def test_a_shipper_that_cannot_stay_does_not_hold_the_stage(tmp_path, monkeypatc
     assert "its shipper does not stay" in capsys.readouterr().err
     assert run.record["run_id"] is None
     assert list((tmp_path / ".winnow/runs").glob("search-*/events.jsonl")), "nothing is lost"
+
+
+def test_a_stage_that_has_not_begun_is_left_alone_and_one_that_died_before_it_did_is_cleared(tmp_path):
+    """Its folder appears before its first event; on a busy machine the shipper looks in between."""
+    spool = Spool(tmp_path, "search")
+    with pytest.raises(BlockingIOError, match="has not begun"):
+        Shipment(spool.folder)
+    assert (spool.folder / "events.jsonl").is_file()
+    spool.write("start", stage="search", uri="sqlite:///mlflow.db")
+    shipment = Shipment(spool.folder)
+    assert shipment.start["stage"] == "search"
+    assert not shipment.over
+    shipment.reader.close()
+    spool.close()
+    dead = Spool(tmp_path, "select")
+    dead.close()
+    shipment = Shipment(dead.folder)
+    assert shipment.over
+    assert shipment.leave()
+    assert not dead.folder.exists()
 
 
 def test_a_torn_line_does_not_hide_the_others(tmp_path):

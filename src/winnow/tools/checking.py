@@ -37,7 +37,7 @@ from winnow.search.strategy import (
     decided_softmax,
     strategy_of,
 )  # fmt: skip
-from winnow.spaces import SPACES, build
+from winnow.spaces import build
 from winnow.tasks.classify import IMAGES
 from winnow.tools.planted import SEES, batches, planted
 from winnow.train.checkpoint import Keeper
@@ -45,7 +45,7 @@ from winnow.train.packing import from_bytes, to_bytes
 from winnow.train.seeds import seeded
 from winnow.train.watch import Watch
 
-SMALL: Mapping[str, Mapping[str, Any]] = {  # options under which a space takes a moment; others as they come
+SMALL: Mapping[str, Mapping[str, Any]] = {  # of images: options under which it takes a moment
     "nas_bench_201": {"channels": 4, "cells": 1},
     "darts": {"channels": 4, "layers": 3},
     "ensemble": {"backbone": "macro", "width": 0.125},
@@ -97,7 +97,7 @@ def of_strategy(path: str, record: Strategy) -> Iterator[Clause]:
         "left anywhere and begun again, it ends in the same bytes",
         lambda: _resumes(lambda keeper: _searched(record, keeper)),
     )
-    for name in SPACES:
+    for name in SMALL:
         yield f"it searches space {name}, or says why not", lambda name=name: _searches(record, name)
 
 
@@ -120,7 +120,7 @@ def of_selection(path: str, function: Callable[..., Any]) -> Iterator[Clause]:
         "left anywhere and begun again, it gives the same answer",
         lambda: _resumes(lambda keeper: _chosen(record, keeper)),
     )
-    for name in SPACES:
+    for name in SMALL:
         yield f"it chooses from space {name}, or says why not", lambda name=name: _chooses_from(record, name)
 
 
@@ -295,7 +295,7 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _small(name: str) -> tuple[Space, list[tuple[Tensor, Tensor]]]:
     """A space of winnow's and four batches of noise for it."""
-    space = build(name, SMALL.get(name, {}), classes=4, image_channels=1, image_size=8)
+    space = build(name, SMALL[name], classes=4, image_channels=1, image_size=8)
     draws = torch.Generator().manual_seed(0)
     return space, [(torch.randn(8, 1, 8, 8, generator=draws), torch.arange(8) % 4) for _ in range(4)]
 

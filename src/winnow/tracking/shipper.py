@@ -49,9 +49,16 @@ class Shipment:
     """
 
     def __init__(self, folder: Path, local: bool = True):
-        """BlockingIOError or FileNotFoundError where another process ships the folder or has removed it."""
+        """BlockingIOError or FileNotFoundError where another process ships the folder or has removed it.
+
+        The former also where a living stage has not said anything yet: it will.
+        """
         self.reader, self.local = Reader(folder), local
+        living = self.reader.stage_lives()  # asked before reading: it may begin in between
         self.start, self.progress = self.reader.start(), shipped(folder)
+        if living and not self.start:
+            self.reader.close()
+            raise BlockingIOError(f"the stage of {folder} has not begun")
         self.progress.pop("gave_up", None)
         for event in self.progress.setdefault("pending", []):
             event.pop("tries", None)

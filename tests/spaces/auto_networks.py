@@ -214,6 +214,21 @@ class Paths(nn.Module):
         return torch.cat([layer(piece) for piece, layer in zip(x.split([12, 20], 1), self.mixed, strict=True)], 1)
 
 
+class Heads(nn.Module):
+    """Groups of channels normalised, of which whole groups go; heads counted by `unflatten`."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.groups, self.mix = nn.Conv2d(3, 32, 4, 4), nn.GroupNorm(8, 32), nn.Conv2d(32, 16, 1)
+        self.norm, self.qkv, self.project = nn.LayerNorm(16), nn.Linear(16, 48), nn.Linear(16, 16)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.mix(F.relu(self.groups(self.patches(x)))).flatten(2).transpose(1, 2)
+        q, k, v = (part.unflatten(-1, (4, -1)).transpose(1, 2) for part in self.qkv(self.norm(x)).chunk(3, -1))
+        return self.head((x + self.project(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))).mean(1))
+
+
 class Pixels(nn.Module):
     """Four channels become the four pixels of one; a weight that is computed from others holds what it takes."""
 
@@ -243,5 +258,6 @@ NETWORKS = {  # each with some decisions that it must have
     Transformer: {"blocks/0/attention/qkv/width", "blocks/1/mlp/up/width", "blocks/depth"},
     Halves: {"stem/0/width", "body/0/one/0/width", "left/0/width"},
     Paths: {"one/work/0/width", "mixed/0/0/width", "mixed/1/0/width"},
+    Heads: {"patches/width", "qkv/width"},
     Pixels: {"small/0/width", "more/0/width", "last/0/width"},
 }

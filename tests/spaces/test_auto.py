@@ -13,6 +13,7 @@ from tests.spaces.auto_networks import (
     Dense,
     Grouped,
     Halves,
+    Heads,
     Inverted,
     Mixer,
     Residual,
@@ -166,6 +167,17 @@ def test_of_weights_that_are_given_the_most_important_channels_stay(tmp_path, su
         ),
     )[4:]
     assert torch.equal(child.stem[0].weight, net.stem[0].weight[sorted(left)])
+
+
+def test_of_groups_that_are_normalised_the_most_important_stay_whole(tmp_path):
+    net = network(Heads)
+    with torch.no_grad():
+        net.mix.weight[:, 8:12] *= 100  # the third of eight groups
+    save_file(net.state_dict(), tmp_path / "w.safetensors")
+    space = auto(Heads, weights=str(tmp_path / "w.safetensors"), only=["patches"], **FACTS)
+    child = space.derive(space.decide(lambda d: d.values[0]))
+    assert (child.groups.num_groups, child.groups.num_channels) == (2, 8)
+    assert any(torch.equal(child.patches.weight[i : i + 4], net.patches.weight[8:12]) for i in (0, 4))
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ class Axis:
 class Cut(Hole):
     """`whole`, a layer, over the channels of `taken` and `made` that remain, with its kernel cut at the centre.
 
-    Of a BatchNorm and what else works on each channel by itself `made` is None. Statistics of a BatchNorm are those of
+    Of a BatchNorm and what else works on each channel, or group of them, by itself `made` is None. Statistics of a BatchNorm are those of
     all widths together: recalibrate a child's.
     """
 
@@ -100,7 +100,10 @@ def cut(whole: nn.Module, taken: list[int] | None, made: list[int] | None, side:
     else:
         for store in (layer._parameters, layer._buffers):
             store.update({name: _chosen(t, taken, 0) if t is not None and t.dim() else t for name, t in store.items()})
-        if taken is not None:
+        if taken is not None and isinstance(whole, nn.GroupNorm):  # whole groups are left out
+            layer.num_groups = whole.num_groups * len(taken) // whole.num_channels
+            layer.num_channels = len(taken)
+        elif taken is not None:
             setattr(layer, "num_features" if isinstance(whole, NORMS) else "num_parameters", len(taken))
     cut_layer: nn.Module = layer
     return cut_layer

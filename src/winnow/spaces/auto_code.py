@@ -18,7 +18,8 @@ from winnow.holes.counted import Counted
 from winnow.holes.cut import Axis
 from winnow.spaces.auto_units import varying
 
-SHAPES = {"view", "reshape", "expand", torch.reshape}
+UNFLATTEN = {"unflatten", torch.unflatten}
+SHAPES = {"view", "reshape", "expand", torch.reshape, *UNFLATTEN}
 PIECES = {"chunk", "split", torch.chunk, torch.split}
 Labels = Callable[[Tensor], Tensor]
 
@@ -127,10 +128,13 @@ class Reader(fx.Interpreter):
         """(place, labels, whether the code tells it) of each number in what a node is given."""
         if n.target in SHAPES and isinstance(out, Tensor):
             labels = self.labels(out)
-            sizes, code = _sizes(self.fetch_args_kwargs_from_env(n)[0]), _sizes(n.args)
+            begin, sizes = _sizes(n.target, self.fetch_args_kwargs_from_env(n)[0])
+            code = _sizes(n.target, n.args)[1]
+            begin %= out.dim() - len(sizes) + 1  # one dimension became so many
             for d in varying(labels):
-                if d < len(sizes) and sizes[d] != -1:
-                    yield d, _along(labels, d), d >= len(code) or not isinstance(code[d], fx.Node)
+                i = d - begin
+                if 0 <= i < len(sizes) and sizes[i] != -1:
+                    yield i, _along(labels, d), i >= len(code) or not isinstance(code[i], fx.Node)
         elif n.target in PIECES:
             d = self._dim(n)
             for i, piece in enumerate(out):
@@ -157,10 +161,12 @@ class Reader(fx.Interpreter):
                 yield 2 * d + 1, along[:stop], True
 
 
-def _sizes(args: Sequence[Any]) -> Sequence[Any]:
-    """Of the arguments of a view: its sizes, which may be given as one list."""
+def _sizes(target: Any, args: Sequence[Any]) -> tuple[int, Sequence[Any]]:
+    """Of the arguments of a view: the dimension where its sizes begin, and these, which may be given as one list."""
+    if target in UNFLATTEN:
+        return (args[1], args[2]) if len(args) > 2 else (0, ())
     sizes = args[1:]
-    return sizes[0] if sizes and isinstance(sizes[0], list | tuple) else sizes
+    return 0, sizes[0] if sizes and isinstance(sizes[0], list | tuple) else sizes
 
 
 def _along(labels: Tensor, d: int) -> Tensor:
@@ -188,10 +194,12 @@ def _asked(graph: Any, name: str, decisions: Sequence[Decision], axis: Axis) -> 
 
 def _replace(node: fx.Node, asked: Mapping[int, Any]) -> None:
     if node.target in SHAPES:
-        x, *sizes = node.args
-        sizes = list(sizes[0]) if sizes and isinstance(sizes[0], list | tuple) else sizes
-        new = [asked.get(d, size) for d, size in enumerate(sizes)]
-        node.args = (x, new) if node.target is torch.reshape else (x, *new)
+        _, sizes = _sizes(node.target, node.args)
+        new = [asked.get(i, size) for i, size in enumerate(sizes)]
+        if node.target in UNFLATTEN:
+            node.args = (*node.args[:2], new)
+        else:
+            node.args = (node.args[0], new) if node.target is torch.reshape else (node.args[0], *new)
     elif node.target in PIECES:
         d = node.kwargs.get("dim", node.args[2] if len(node.args) > 2 else 0)
         node.op, node.target = "call_function", torch.split

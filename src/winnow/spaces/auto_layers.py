@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from winnow.holes.cut import CONVOLUTIONS, NORMS
 
-CHANNELS = (*NORMS, nn.PReLU)  # work on each channel by itself
+CHANNELS = (*NORMS, nn.GroupNorm, nn.PReLU)  # work on each channel, or group of them, by itself
 DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
-KNOWN = (*CONVOLUTIONS, *NORMS, nn.PReLU, nn.Linear, nn.LayerNorm)
+KNOWN = (*CONVOLUTIONS, *CHANNELS, nn.Linear, nn.LayerNorm)
 
 
 def is_layer(module: nn.Module) -> bool:

@@ -245,7 +245,7 @@ _named(
     _upsample_bilinear2d_aa upsample_nearest1d upsample_linear1d constant_pad_nd reflection_pad2d replication_pad2d""",
     maps,
 )
-_named("mean sum amax amin max min argmax var var_mean std linalg_vector_norm norm prod", reduces)
+_named("mean sum amax amin max min argmax var var_mean std std_mean linalg_vector_norm norm prod", reduces)
 _named("_softmax _log_softmax cumsum", across)
 _named("mm bmm addmm baddbmm", multiplies)
 _named("_scaled_dot_product_flash_attention_for_cpu", attention)

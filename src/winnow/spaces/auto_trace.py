@@ -175,6 +175,8 @@ class Tracer(TorchDispatchMode):
         taken = labels.expand([size if d == channel else 1 for d, size in enumerate(x.shape)]).flatten()
         self.seen.register(path, "in", taken)
         if isinstance(module, CHANNELS):
+            for group in taken.reshape(module.num_groups, -1) if isinstance(module, nn.GroupNorm) else ():
+                units.merge(group)
             self.tell(y, labels)
             return
         made = self.seen.axes.get((path, "out"))

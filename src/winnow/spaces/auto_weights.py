@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from winnow.core.errors import Refused
 from winnow.holes.cut import TRANSPOSED
+from winnow.spaces.auto_layers import CHANNELS
 
 SHOWN = 3
+COUNTS = ("num_features", "num_channels", "num_parameters")  # of a norm, a GroupNorm, a PReLU
 
 
 def load_weights(net: nn.Module, path: str, name: str) -> None:
@@ -56,10 +58,8 @@ def importance_of(net: nn.Module) -> Callable[[str, str], Tensor]:
 
     def importance(path: str, side: str) -> Tensor:
         module: Any = modules[path]
-        if not isinstance(module, nn.Linear) and module.weight is not None and module.weight.dim() < 3:
-            return torch.zeros(module.weight.shape[0])
-        if module.weight is None:
-            return torch.zeros(module.num_features)
+        if isinstance(module, CHANNELS):
+            return torch.zeros(int(next(getattr(module, name) for name in COUNTS if hasattr(module, name))))
         weight = module.weight.detach().abs().double()
         if isinstance(module, TRANSPOSED):
             return weight.flatten(1).sum(1)

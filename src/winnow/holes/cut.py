@@ -39,8 +39,8 @@ class Axis:
 class Cut(Hole):
     """`whole`, a layer, over the channels of `taken` and `made` that remain, with its kernel cut at the centre.
 
-    Of a BatchNorm and what else works on each channel, or group of them, by itself `made` is None. Statistics of a BatchNorm are those of
-    all widths together: recalibrate a child's.
+    Of a BatchNorm, and what else works on each channel by itself or on groups of them, `made` is None. Statistics of a
+    BatchNorm are those of all widths together: recalibrate a child's.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ from torch import nn
 
 import winnow
 from winnow.core.choosers import uniform
-from winnow.core.errors import Refused
+from winnow.core.errors import Refused, told
 from winnow.core.space import Space
 from winnow.measure.cost import macs
 from winnow.run.exporting import as_onnx
@@ -196,8 +196,8 @@ def _exported(child: nn.Module, x: torch.Tensor) -> tuple[bool, str]:
         try:
             as_onnx(child, tuple(x.shape[1:])).save(path)
             expected, found = both(child, path, x, onnxruntime)
-        except Refused as refusal:
-            return False, str(refusal)
+        except Exception as error:  # ONNX Runtime has a dozen kinds
+            return False, told(error)
     gap, scale = float((found - expected).abs().max()), float(expected.abs().max())
     return (True, "") if gap <= 1e-4 * scale else (False, f"ONNX answers otherwise, by {gap:.2g} of {scale:.2g}")
 

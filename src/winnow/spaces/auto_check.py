@@ -44,10 +44,8 @@ def _hide(module: Any, gone: list[int]) -> None:
     if isinstance(module, TRANSPOSED):
         weight[gone] = 0
         return
-    ins, outs = weight.shape[1], weight.shape[0] // groups
-    for i in gone:
-        group = i // ins
-        weight[group * outs : (group + 1) * outs, i % ins] = 0
+    ins, places = weight.shape[1], torch.tensor(gone, dtype=torch.long)
+    weight.view(groups, -1, *weight.shape[1:])[places // ins, :, places % ins] = 0
 
 
 def _hide_ring(weight: Tensor, side: int) -> None:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -154,11 +154,11 @@ def _widths(
     divisor: int,
 ) -> None:
     why = traced.seen.units.why
-    where: dict[int, Counter[tuple[str, str]]] = {}  # unit → how many of its channels each axis has
+    where: dict[int, Counter[tuple[str, str]]] = defaultdict(Counter)  # unit → how many of its channels each axis has
     for key, units in plan.units.items():
         for unit in units.tolist():
             if unit:
-                where.setdefault(unit, Counter())[key] += 1
+                where[unit][key] += 1
     alike: dict[tuple, list[int]] = {}
     for unit, places in where.items():
         alike.setdefault(tuple(places.items()), []).append(unit)

@@ -49,7 +49,7 @@ def test_medians_spread_and_what_they_were_measured_on(tmp_path):
     assert first["about"] == {"digest": "d", "choices": {"a": 1}}
     assert second["about"] is None
     for row in (first, second):
-        assert 0 < row["low"] <= row["ms"] <= row["high"]
+        assert 0 < row["fastest_call"] <= row["low"] <= row["ms"] <= row["high"] <= row["slow_call"]
         assert 9 <= row["calls"] <= 18
         assert len(row["sha256"]) == 64
 

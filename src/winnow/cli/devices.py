@@ -110,7 +110,7 @@ def fit(readings: tuple[Path, ...], out: Path, name: str | None, folder: Path) -
         f"{found.without:.3g}), R2 {found.r2:.3f}, Kendall's tau {found.tau:.3f}"
     )
     click.echo(
-        f"  calls of one network spread over {made.spread:.0%} of its median; told of the space: {made.fastest:.3g} to "
+        f"  rounds of a network spread over {made.spread:.0%} of its median; told of the space: {made.fastest:.3g} to "
         f"{made.slowest:.3g} ms, so that limits from {made.fastest + found.error:.3g} ms on can be kept"
     )
     click.echo(f"wrote {out}; params.yaml: select: {{device: {out}, max_latency_ms: …}}")

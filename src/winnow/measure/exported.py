@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow.core.errors import Refused, told
-from winnow.measure.rounds import ROUNDS, one_round, others_running, summary
+from winnow.measure.rounds import ROUNDS, of_medians, one_round, others_running, summary
 from winnow.system.extra import needed
 
 FORMAT = "winnow.measured/1"  # of the JSON of `winnow measure`
@@ -41,10 +41,15 @@ class Reading:
     loads: list[float] = field(default_factory=list)
 
     def row(self) -> dict[str, float | int | None]:
-        """As JSON has it: a median; the fastest call and the slowest round, or tenth of all calls if slower."""
-        ms, low, high = summary(self.rounds)
+        """As JSON has it: a median between the fastest and the slowest of the rounds' medians; then single calls.
+
+        Those are the fastest, and the slowest tenth, or round if that is slower.
+        """
+        ms, low, high = of_medians(self.rounds)
+        _, fastest, slow = summary(self.rounds)
         load = sum(self.loads) / len(self.loads) if self.loads else None
-        return {"ms": ms, "low": low, "high": high, "calls": sum(map(len, self.rounds)), "load": load}
+        told = {"ms": ms, "low": low, "high": high, "fastest_call": fastest, "slow_call": slow}
+        return {**told, "calls": sum(map(len, self.rounds)), "load": load}
 
 
 def readings(networks: Sequence[Exported], repeats: int, seconds: float, say: Callable[[str], None]) -> list[Reading]:

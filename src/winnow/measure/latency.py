@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from winnow.core.example import Example, noise
-from winnow.measure.rounds import ROUNDS, one_round, others_running, processor, summary
+from winnow.measure.rounds import ROUNDS, of_medians, one_round, others_running, processor, summary
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,10 @@ def latency_within(
     seconds: float = 1.0,
     seed: int = 0,
 ) -> Latency:
-    """A reading as of `latency_over_time`, at the threads that are set, to hold against `limit` milliseconds.
+    """A reading in rounds spread over `seconds`, at the threads that are set, to hold against `limit` milliseconds.
 
-    It ends with the first round whose median is beyond that, since its interval can then not be within any more: what
-    is too slow costs a round.
+    Its interval goes from the fastest to the slowest of the rounds' medians. It ends with the first round that is
+    beyond the limit, since the interval can then not be within any more: what is too slow costs a round.
     """
     rounds: list[list[float]] = []
     began = time.monotonic()
@@ -120,7 +120,7 @@ def latency_within(
             rounds.append(one_round(call, math.ceil(repeats / ROUNDS), seconds / ROUNDS))
             if statistics.median(rounds[-1]) > limit:
                 break
-    return _reading(rounds, fingerprint(device), None)
+    return Latency(*of_medians(rounds), sum(map(len, rounds)), fingerprint(device))
 
 
 def busy(load: float | None, threads: int, cores: int) -> str:

@@ -94,16 +94,18 @@ def here(params: Params, folder: Path, space: Space, limit: float) -> Device:
         asked[arch.digest] = before
         last = [seen for _, seen in zip(range(PATIENCE), reversed(asked.values()), strict=False)]
         if len(last) == PATIENCE and all(seen.high > limit for seen in last):
+            beyond = sum(seen.low > limit for seen in last)
             raise Refused(
-                f"{KEY}: the last {PATIENCE} children measured on {name} are not within {limit:g} ms; the fastest took "
-                f"{min(seen.ms for seen in asked.values()):.3g}: raise it, or narrow the space"
+                f"{KEY}: of the last {PATIENCE} children measured on {name} none is within {limit:g} ms for certain, "
+                f"{beyond} are beyond, and {PATIENCE - beyond} the noise leaves open; the fastest took "
+                f"{min(seen.ms for seen in asked.values()):.3g}: raise the limit, or stop what else runs"
             )
         return Reading(before.ms, before.low, before.high)
 
     def remark() -> str:
         told = Counter("yes" if m.high <= limit else "no" if m.low > limit else "open" for m in asked.values())
         whole = [(m.high - m.low) / m.ms for m in asked.values() if m.high <= m.limit]
-        noise = f"; the calls of one lie within {sum(whole) / len(whole):.0%} of its median" if whole else ""
+        noise = f"; rounds of one lie within {sum(whole) / len(whole):.0%} of its median" if whole else ""
         return (
             f"{len(asked)} children measured, {told['yes']} within {limit:g} ms, {told['no']} beyond, {told['open']} "
             f"that the noise leaves open, which were not taken{noise}"

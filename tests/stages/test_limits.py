@@ -116,12 +116,12 @@ def chosen(folder):
     return {method: (Architecture.of(row["choices"]), row) for method, row in content["methods"].items()}
 
 
-SIZES = ("ofa",)  # opens sizes, of which this space has none
+APART = ("ofa", "abs", "neas")  # open sizes, of which this space has none; shrink spaces that are larger
 PAIRS = [
     (s, m)
     for s in STRATEGIES
     for m in SELECTIONS
-    if s not in SIZES and selection(m).keeps_limits and objection(s, m) is None
+    if s not in APART and selection(m).keeps_limits and objection(s, m) is None
 ]
 METHODS_OF = {s: [m for t, m in PAIRS if t == s] for s, _ in PAIRS}
 

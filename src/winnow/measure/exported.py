@@ -41,7 +41,7 @@ class Reading:
     loads: list[float] = field(default_factory=list)
 
     def row(self) -> dict[str, float | int | None]:
-        """As JSON has it: a median between the fastest and the slowest of the rounds' medians; then single calls.
+        """As JSON has it: a median and its interval by the rounds' medians, as of `of_medians`; then single calls.
 
         Those are the fastest, and the slowest tenth, or round if that is slower.
         """

@@ -108,8 +108,8 @@ def latency_within(
 ) -> Latency:
     """A reading in rounds spread over `seconds`, at the threads that are set, to hold against `limit` milliseconds.
 
-    Its interval goes from the fastest to the slowest of the rounds' medians. It ends with the first round that is
-    beyond the limit, since the interval can then not be within any more: what is too slow costs a round.
+    Its interval goes from the second fastest to the second slowest of the rounds' medians. It ends with the second
+    round beyond the limit, since the interval can then not be within any more: what is too slow costs two rounds.
     """
     rounds: list[list[float]] = []
     began = time.monotonic()
@@ -118,7 +118,7 @@ def latency_within(
             time.sleep(max(0.0, began + number * seconds / ROUNDS - time.monotonic()))
             call()
             rounds.append(one_round(call, math.ceil(repeats / ROUNDS), seconds / ROUNDS))
-            if statistics.median(rounds[-1]) > limit:
+            if sum(statistics.median(each) > limit for each in rounds) == 2:
                 break
     return Latency(*of_medians(rounds), sum(map(len, rounds)), fingerprint(device))
 

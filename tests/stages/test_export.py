@@ -130,3 +130,10 @@ def test_the_space_of_params_yaml_is_the_one_whose_code_may_run(tmp_path, monkey
     (tmp_path / "params.yaml").write_text("space: {name: 'my_net:build'}\n")
     assert cli.run(["export", "m.safetensors", "--folder", str(tmp_path), *given]) == 2
     assert seen == [passed]
+
+
+def test_a_model_that_the_runtime_does_not_take_is_one_sentence(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(Refused, match="not exported: ONNX Runtime does not take the model"):
+        exporting.both(torch.nn.Identity(), path, torch.zeros(2, 3), onnxruntime)

@@ -92,7 +92,10 @@ def both(model: nn.Module, path: Path, x: Tensor, runtime: Any) -> tuple[Tensor,
     """
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
-    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of onnxruntime, which has a dozen kinds without a common one
+        raise Refused(f"not exported: ONNX Runtime does not take the model: {told(error)}") from error
     size = session.get_inputs()[0].shape[0]
     if isinstance(size, int):
         raise Refused(
@@ -107,7 +110,7 @@ def both(model: nn.Module, path: Path, x: Tensor, runtime: Any) -> tuple[Tensor,
             expected = model(batch)
         try:
             found = torch.from_numpy(session.run([OUTPUT], {session.get_inputs()[0].name: batch.numpy()})[0])
-        except Exception as error:  # of onnxruntime, which has a dozen kinds without a common one
+        except Exception as error:  # likewise
             raise Refused(f"not exported: the ONNX model does not run by {len(batch)}: {told(error)}") from error
         answers.append((expected, found))
         start, turn = start + len(batch), turn + 1

@@ -22,9 +22,10 @@ from winnow.train.seeds import generator, rng
 
 REPOSITORY = Path(__file__).parents[3]
 AT_HOME = ("src/winnow/search/methods/", "src/winnow/search/selections/")
-OTHERS = {  # a sampler, a column, a folder and a key: names of other things
-    *(f"src/winnow/look/{name}.py" for name in ("replay", "trials")),
+OTHERS = {  # a sampler, a column, points, a folder, a key and a backbone: names of other things
+    *(f"src/winnow/look/{name}.py" for name in ("replay", "tradeoff", "trials")),
     *(f"src/winnow/run/{name}.py" for name in ("search_trials", "trials")),
+    "src/winnow/spaces/ensemble.py",
     "src/winnow/tools/clean.py",
 }
 
@@ -68,7 +69,7 @@ def test_a_plan_expects_seconds_of_what_judges_and_none_of_what_reads():
         given = {name: selection_options(name)().model_dump() for name in SELECTIONS}
         return {name: selection(name).expected(costs, given[name]) > 0 for name in SELECTIONS}
 
-    judging = {"likeliest", "perturbation", "evolution", "annealing", "exact"}
+    judging = {"likeliest", "perturbation", "evolution", "annealing", "exact", "shortlist"}
     assert {name for name, some in expected().items() if some} == judging
     assert {"evolution", "random"} <= {name for name, some in expected(score=1.0).items() if some}
 

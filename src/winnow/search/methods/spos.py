@@ -1,7 +1,10 @@
 """SPOS: single path one-shot with uniform sampling (Guo et al. 2020, arXiv:1904.00420)."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+from annotated_types import MaxLen, MinLen
 
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
@@ -14,9 +17,11 @@ from winnow.search.several import on_one_curve
 from winnow.search.strategy import strategy
 from winnow.train.seeds import rng
 
+Ends = Annotated[list[Rate], MinLen(2), MaxLen(2)]
+
 
 @strategy("children", watched=False)
-def spos(bench: Bench, recipe: Recipe, *, balanced: tuple[Rate, Rate] | None = None, bins: Positive = 7) -> Found:
+def spos(bench: Bench, recipe: Recipe, *, balanced: Ends | None = None, bins: Positive = 7) -> Found:
     """Train one uniform path a batch of `train`; there are no logits and `valid` is left for the selection.
 
     `balanced` [low, high], MACs of the retrained network, parts that range in `bins`: each batch takes a bin, each as
@@ -46,7 +51,7 @@ def spos(bench: Bench, recipe: Recipe, *, balanced: tuple[Rate, Rate] | None = N
 
 
 def _paths(
-    bench: Bench, draws: random.Random, balanced: tuple[float, float] | None, bins: int
+    bench: Bench, draws: random.Random, balanced: Sequence[float] | None, bins: int
 ) -> Callable[[], Architecture]:
     if balanced is None:
         return uniform_paths(bench.space, draws)

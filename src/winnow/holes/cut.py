@@ -66,7 +66,8 @@ class Cut(Hole):
         answers = self.answers()
         layer = self._cut(answers)
         output = layer(*inputs, **named)
-        if layer is not self.whole and layer.training and isinstance(layer, NORMS):
+        tracks = layer.training and isinstance(layer, NORMS) and layer.track_running_stats
+        if layer is not self.whole and tracks:  # else nothing moved, and autograd need not hear that it did
             kept = self.taken.kept(answers) if self.taken is not None else None
             for name in ("running_mean", "running_var"):
                 statistics = getattr(self.whole, name)

@@ -1,6 +1,7 @@
 """The command line as a newcomer meets it: quick help, sentences instead of tracebacks, statuses for scripts."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,13 @@ def test_help_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
     for stage in cli.STAGES:
         assert f"  {stage} " in done.stdout
+
+
+def test_what_every_dvc_repro_runs_does_not_wait_for_torch(tmp_path):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    code = "import sys; from winnow.cli import main; main.run(['inputs']); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "up to date" in done.stdout or "wrote" in done.stdout) == (0, True), done
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ import winnow.search
 from winnow.config.params import ORIGINAL, RANDOM, Params
 from winnow.core.errors import Refused
 from winnow.run.contents import digest_of
-from winnow.run.found_at import digest_of_find
 from winnow.run.imports import DOTTED, closure, file_of
 from winnow.run.modules import digest_of_module, own_roots
 from winnow.search.methods import STRATEGIES
@@ -136,6 +135,8 @@ def digests(params: Params, folder: Path, groups: Collection[str] = GROUPS) -> d
 def digest(each: Named, folder: Path) -> str:
     """Of content alone: a copy elsewhere has the same. Refused likewise."""
     if each.kind == REVISION:
+        from winnow.run.found_at import digest_of_find  # torch, which looking at what is outside need not wait for
+
         return digest_of_find(folder, each.value, each.key)
     state = state_folder(folder)
     path = folder if each.kind == MODULE else resolved(folder, each.value, each.key)

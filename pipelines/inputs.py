@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from winnow.config.params import Params
+from winnow.run.fingerprint import code_digest
 from winnow.run.imports import on_path
 from winnow.run.lineage import record_of, runs_of, stale
 from winnow.run.outside import INPUTS, PIPELINE, code_of, digest, named
@@ -30,6 +31,7 @@ def main(params: Params, folder: Path) -> None:
         begins = {"retrain.from": params.retrain.from_} if group == "select" else {}  # which select makes a file of
         write_json(folder / INPUTS / f"{group}.json", told | code_of(params, group) | begins)
     write_json(folder / INPUTS / "recipe.json", asdict(params.retrain.recipe()))
+    write_json(folder / INPUTS / "code.json", {"winnow": code_digest()})  # for projects that have no code of winnow's
     named_once = {each.key: each for each in every}  # a task is looked at by two groups
     for key, each in named_once.items():
         print(f"  {key}  {each.value}  {found[key][:12]}")

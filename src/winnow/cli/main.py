@@ -10,6 +10,7 @@ import click
 from winnow import __version__
 from winnow.cli.clean import clean
 from winnow.cli.devices import calibrate, measure
+from winnow.cli.init import init
 from winnow.cli.methods import check, proxies, selections, strategies, tasks
 from winnow.cli.predictors import predict
 from winnow.cli.proxies import rank, score
@@ -173,6 +174,7 @@ cli.add_command(proxies)
 cli.add_command(tasks)
 cli.add_command(check)
 cli.add_command(use)
+cli.add_command(init)
 cli.add_command(table)
 cli.add_command(replay)
 cli.add_command(score)

@@ -5,10 +5,12 @@ import random
 from dataclasses import dataclass
 
 import pytest
+import torch
 
 from tests.judging import accuracy_and_loss, cross_entropy
 from tests.search.planted import bench_of, split_options
-from tests.search.toys import Loader, cells, images
+from tests.search.toys import CLASSES, Loader, cells, images
+from tests.splits import image_split
 from winnow.config.methods import objection, selection, strategy, unlimited
 from winnow.core.choosers import distinct
 from winnow.core.space import Space
@@ -17,7 +19,7 @@ from winnow.search.evolve import evolution
 from winnow.search.methods import STRATEGIES
 from winnow.search.recipe import Recipe
 from winnow.search.relax import softmax
-from winnow.search.selections import SELECTIONS, annealing, exact, shortlist
+from winnow.search.selections import SELECTIONS, annealing, exact, finalists, shortlist
 from winnow.search.selections.likeliest import likeliest
 from winnow.search.selections.magnitude import magnitude
 from winnow.search.selections.perturbation import perturbation, resume_mixture
@@ -27,6 +29,8 @@ from winnow.train.evaluate import batch_statistics, calibrate
 from winnow.train.seeds import generator
 
 TRAIN, VALID, JUDGED = (Loader([images(8, seed)]) for seed in range(3))
+PIXELS = torch.randint(256, (8, 1, 8, 8), generator=generator(0)).to(torch.uint8)
+ROWS = image_split(PIXELS, images(8, 2)[1], [str(i) for i in range(CLASSES)])
 OFFERS = {name: strategy(name).leaves for name in STRATEGIES}
 KEEP_LIMITS = [name for name in SELECTIONS if selection(name).keeps_limits]
 PAIRS = list(itertools.product(OFFERS, SELECTIONS))
@@ -73,6 +77,11 @@ class Judging(Bench):
         return accuracy_and_loss(calibrate(self.space.derive(arch), TRAIN), JUDGED)[0]
 
 
+def by_finalists(space, logits):
+    bench = Judging(space, 0, judged=ROWS, trained=lambda arch, *_: calibrate(space.derive(arch), TRAIN))
+    return finalists.by_finalists(bench, count=2, population=3, generations=1)[0]
+
+
 def by_annealing(space, logits):
     return annealing.by_annealing(Judging(space, 0), samples=6, runs=1, candidates=2, model="options")[0]
 
@@ -93,6 +102,7 @@ RUN = {
     "likeliest": by_likeliest,
     "perturbation": by_perturbation,
     "evolution": by_evolution,
+    "finalists": by_finalists,
     "annealing": by_annealing,
     "exact": by_optimum,
 }
@@ -165,7 +175,7 @@ def test_the_pairs_that_mean_nothing_are_these():
     paths = ("spos", "fair", "sandwich", "ofa", "cream", "abs", "neas")
     untrained = {(s, m) for s in (*paths, "blank") for m in ("magnitude", "threshold", "likeliest")}
     decided = {("sgas", "perturbation"), ("sgas", "likeliest")}
-    of_children = ("evolution", "annealing", "exact")
+    of_children = ("evolution", "finalists", "annealing", "exact")
     weightless = {("subset", m) for m in ("perturbation", "likeliest", *of_children)}
     unlisted = {(s, "shortlist") for s in OFFERS if s not in ("cream", *apart, "trials", "training_free")}
     assert refused == untrained | decided | weightless | unlisted | {(s, "perturbation") for s in paths}
@@ -175,6 +185,7 @@ def test_what_is_tried_or_never_trained_is_selected_from_in_its_own_ways():
     assert [method for method in SELECTIONS if objection("trials", method) is None] == ["best"]
     assert [method for method in SELECTIONS if objection("training_free", method) is None] == [
         "evolution",
+        "finalists",
         "random",
         "prune",
     ]

@@ -1,9 +1,11 @@
 """The bench of a selection, built from params.yaml and from what the search left on disk."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from winnow.config.methods import strategy, trainer
 from winnow.config.plans import plan_of_search
@@ -14,9 +16,11 @@ from winnow.core.space import Space
 from winnow.data.loaders import Batches, in_order, join
 from winnow.measure import cost
 from winnow.run import files
+from winnow.run.children import train_child
 from winnow.run.limits import Limits
 from winnow.run.networks import outlined
 from winnow.run.progress import Shown
+from winnow.run.start import Start
 from winnow.run.work import Work, augmentation, facts, final_space, search_space
 from winnow.search.bench import Bench, Further
 from winnow.search.gradients import Objective
@@ -29,6 +33,7 @@ from winnow.train.building import fresh_space
 from winnow.train.checkpoint import Keeper
 from winnow.train.criteria import criterion_of
 from winnow.train.seeds import derived, generator
+from winnow.train.watch import Watch
 from winnow.trials.table import as_rows, read_table
 
 SPLITS = ("weights", "arch", "select")
@@ -120,7 +125,18 @@ class Benches:
             keeper=self.keeper,
             shown=lambda: Shown(self.work.run, "select_"),
             say=self.work.say,
+            trained=self._trained,
         )
+
+    def _trained(self, arch: Architecture, epochs: int, watch: Watch, label: str) -> nn.Module:
+        """As stage retrain trains, but for so long and on split "weights" alone; the same numbers for all."""
+        recipe = replace(self.params.retrain.recipe(), epochs=epochs)
+        select, training = self.params.select, join([self.splits["weights"]])
+        begun = Start()
+        if self.params.retrain.from_ == "inherited":
+            begun = Start(self.space, self.splits["weights"], select.calibration_images, select.batch)
+        seed = derived(self.params.seed, "select", "finalists")
+        return train_child(self.work, arch, training, seed, watch, label, self.keeper, recipe, begun)
 
     def _space(self) -> Space:
         """Untrained networks are scored in the form that is retrained, at the size that is searched."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
@@ -70,6 +70,10 @@ def _no_sizes(arch: Architecture) -> Mapping[str, float]:
     raise Refused("this bench does not know how large its networks are")
 
 
+def _untrained(arch: Architecture, epochs: int, watch: Watch, label: str) -> nn.Module:
+    raise Refused("this bench trains no networks alone")
+
+
 def _no_objective(batch: Batch, setting: Setting) -> Tensor:
     raise Refused("this bench has no objective: nothing can be trained on it")
 
@@ -86,7 +90,8 @@ class Bench:
     of the same selection under other limits. A selection has what the search left, None where it left none: `logits`,
     which `relax` turns into weights that are off up to `closed` (None: the even share), `further`, `scorer` (of
     untrained networks), `trials` (a plan and its rows, as `winnow.trials` has them), `shortlist`.
-    `tensors(path)` reads weights from a file that the user names, and `study()` tries architectures one by one.
+    `tensors(path)` reads weights from a file that the user names, and `study()` tries architectures one by one;
+    `trained(arch, epochs, watch, label)` is a network trained alone for so long, as it is retrained.
     """
 
     space: Space
@@ -119,6 +124,7 @@ class Bench:
     say: Callable[[str], None] = lambda text: None
     tensors: Callable[[str], Mapping[str, Tensor]] = _no_files
     study: Callable[[], Mapping[str, float]] = _no_study
+    trained: Callable[[Architecture, int, Watch, str], nn.Module] = _untrained
 
     def needed(self, name: str) -> Any:
         """`logits`, `further`, `scorer`, `trials` or `shortlist`. Refused where the search left none."""

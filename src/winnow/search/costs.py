@@ -10,7 +10,8 @@ from winnow.core.space import Space
 class Costs:
     """In seconds: of a `step` of the search, an image of a mixture, one of a child.
 
-    `judged` images tell how good something is, after `calibration` images; an epoch of the search has `epoch` steps.
+    `judged` images tell how good something is, after `calibration` images; an epoch of the search has `epoch` steps,
+    and split `weights` has `rows`.
     `score` is of one untrained network, None where the search trains.
     """
 
@@ -22,3 +23,4 @@ class Costs:
     mixture_row: Callable[[], float]
     child_row: Callable[[], float]
     score: float | None = None
+    rows: int = 0

@@ -248,6 +248,7 @@ def _select_seconds(params: Params, space: Space, splits, step: float) -> float:
         mixture_row=lambda: _seconds_a_row(params, space, splits, even),
         child_row=lambda: _seconds_a_row(params, space, splits, space.decide(lambda d: d.values[-1])),
         score=step if INITIALISED in trainer(params)[1].leaves else None,
+        rows=len(splits["weights"]),
     )
     select = params.select
     runs = [*select.methods, *select.methods[:1] * len(select.front)]  # of an entry at most: some scores are known

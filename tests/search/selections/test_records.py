@@ -69,9 +69,9 @@ def test_a_plan_expects_seconds_of_what_judges_and_none_of_what_reads():
         given = {name: selection_options(name)().model_dump() for name in SELECTIONS}
         return {name: selection(name).expected(costs, given[name]) > 0 for name in SELECTIONS}
 
-    judging = {"likeliest", "perturbation", "evolution", "annealing", "exact", "shortlist"}
+    judging = {"likeliest", "perturbation", "evolution", "finalists", "annealing", "exact", "shortlist"}
     assert {name for name, some in expected().items() if some} == judging
-    assert {"evolution", "random"} <= {name for name, some in expected(score=1.0).items() if some}
+    assert {"evolution", "finalists", "random"} <= {name for name, some in expected(score=1.0).items() if some}
 
 
 def test_a_bench_needs_no_pipeline():

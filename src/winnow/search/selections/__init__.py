@@ -10,6 +10,7 @@ SELECTIONS = {
     "likeliest": f"{HERE}.likeliest:by_likelihood",
     "perturbation": f"{HERE}.perturbation:by_perturbation",
     "evolution": f"{HERE}.evolution:by_evolution",
+    "finalists": f"{HERE}.finalists:by_finalists",
     "annealing": f"{HERE}.annealing:by_annealing",
     "exact": f"{HERE}.exact:by_optimum",
     "shortlist": f"{HERE}.shortlist:by_shortlist",

@@ -4,6 +4,7 @@ Children are judged with the weights they inherit, or by proxies where nothing w
 """
 
 from dataclasses import replace
+from typing import Any
 
 from winnow.core.architecture import Architecture
 from winnow.core.options import NotNegative, Positive, Several, Share
@@ -41,23 +42,36 @@ def by_evolution(
     See `winnow.search.evolve`; published: 50 and 20. `calibration_images` replace those of
     the bench (published: 20,000).
     """
-    bench = replace(bench, calibration_images=calibration_images or bench.calibration_images)
-    draws = rng(bench.seed, "evolution")
     sizes = {"population": population, "generations": generations, "parents": parents, "mutation": mutation}
+    known: dict[str, Any] = {}
+    with bench.keeper.piece(known=known):
+        ranked, rows = ranking(bench, known, calibration_images, **sizes)
+    return ranked[0], rows
+
+
+def ranking(
+    bench: Bench,
+    known: dict[str, Any],
+    calibration_images: int | None,
+    *,
+    population: int,
+    generations: int,
+    **sizes: Any,
+) -> tuple[list[Architecture], list[dict[str, Any]]]:
+    """All that were judged, the best first, and their rows; what `known` holds is not judged again."""
+    bench = replace(bench, calibration_images=calibration_images or bench.calibration_images)
+    draws, sizes = rng(bench.seed, "evolution"), {**sizes, "population": population, "generations": generations}
     with bench.shown() as watch:
         watch.start("select (evolution)", population * (generations + 1))
         if bench.scorer is not None:
-            judge = counted(bench, watch)
-            with bench.keeper.piece(seen=judge.seen):
-                arch, found = evolved(bench.space, judge, draws, load=bench.load or (lambda arch: 0.0), **sizes)
-            return arch, [scored(row) for row in told(bench, found)]
-        scores: dict[str, float] = {}
+            judge = replace(counted(bench, watch), seen=known)
+            found = evolved(bench.space, judge, draws, load=bench.load or (lambda arch: 0.0), **sizes)[1]
+            return [row.architecture for row in found], [scored(row) for row in told(bench, found)]
 
         def score(arch: Architecture) -> float:
             watch.step()
-            return bench.known_score(arch, scores)
+            return bench.known_score(arch, known)
 
-        with bench.keeper.piece(scores=scores):
-            ranked = evolution(bench.space, score, rng=draws, allowed=bench.allowed, **sizes)
+        ranked = evolution(bench.space, score, rng=draws, allowed=bench.allowed, **sizes)
     rows = [evaluated(each.generation, each.architecture.digest, each.score, each is ranked[0]) for each in ranked]
-    return ranked[0].architecture, rows
+    return [each.architecture for each in ranked], rows

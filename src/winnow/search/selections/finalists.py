@@ -1,0 +1,51 @@
+"""Selection finalists: evolution's best children, each trained alone for a while, and the best of those."""
+
+from typing import Any
+
+from winnow.core.options import NotNegative, Positive, Several, Share
+from winnow.data.loaders import in_order
+from winnow.search.bench import Bench, Chosen, evaluated
+from winnow.search.costs import Costs
+from winnow.search.selection import selection
+from winnow.search.selections import evolution
+
+
+def expected(costs: Costs, *, count: int = 4, epochs: int = 5, **options: Any) -> float:
+    """Seconds of evolution, and of training: a step of one child costs about three passes of its images."""
+    trained = count * epochs * costs.rows * 3 * costs.child_row()
+    return evolution.expected(costs, **options) + trained
+
+
+@selection("children", "trains children", keeps_limits=True, evidence="children", seconds=expected)
+def by_finalists(
+    bench: Bench,
+    *,
+    count: Several = 4,
+    epochs: Positive = 5,
+    population: Several = 20,
+    generations: NotNegative = 5,
+    parents: Positive = 10,
+    mutation: Share = 0.1,
+    calibration_images: Several | None = None,
+) -> Chosen:
+    """The best of `count` finalists after `epochs` of training alone: those that `evolution` ranks first.
+
+    They are trained as stage retrain trains, with the same first values and batches for all, on split "weights", and
+    judged on the images that evolution judged by. What they inherit decides who comes so far; what they learn decides.
+    Ours.
+    """
+    sizes = {"population": population, "generations": generations, "parents": parents, "mutation": mutation}
+    known: dict[str, Any] = {}
+    scores: dict[str, float] = {}
+    with bench.keeper.piece(known=known, scores=scores):
+        ranked, rows = evolution.ranking(bench, known, calibration_images, **sizes)
+        finalists = ranked[:count]
+        with bench.shown() as watch:
+            for place, arch in enumerate(finalists, 1):
+                if arch.digest not in scores:
+                    child = bench.trained(arch, epochs, watch, f"finalist {place} of {len(finalists)}")
+                    scores[arch.digest] = bench.judge(child, in_order(bench.judged, bench.batch))[0]
+    best = max(finalists, key=lambda arch: scores[arch.digest])  # of equals the one that evolution prefers
+    last = 1 + max(row["event"] for row in rows)
+    after = [evaluated(last, arch.digest, scores[arch.digest], arch is best) for arch in finalists]
+    return best, [*({**row, "kept": False} for row in rows), *after]

@@ -132,7 +132,9 @@ QUICK = ("darts", "spos", "trials", "training_free", "fair", "cream")  # the oth
 @pytest.mark.parametrize("strategy", [s if s in QUICK else pytest.param(s, marks=pytest.mark.slow) for s in METHODS_OF])
 def test_every_selection_that_takes_a_limit_keeps_it_at_the_images_true_size(strategy, work):
     limit = STEM + HEAD + CONV[3] + CONV[1]  # 3 of 9 networks; counted on 12 x 12 or 8 x 8 it would be others
+    short = {"select__finalists": {"count": 2, "epochs": 1}} if "finalists" in METHODS_OF[strategy] else {}
     params = oblong(
+        **short,
         search__strategy=strategy,
         search__epochs=3 if strategy == "sgas" else 1,
         select__methods=METHODS_OF[strategy],

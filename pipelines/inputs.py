@@ -13,12 +13,14 @@ if __name__ == "__main__":  # a script's folder heads the path, where select.py 
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from winnow.config.params import Params
 from winnow.run.fingerprint import code_digest
 from winnow.run.imports import on_path
 from winnow.run.lineage import record_of, runs_of, stale
 from winnow.run.outside import INPUTS, PIPELINE, code_of, digest, named
+from winnow.search.selections import retrains
 from winnow.tracking.spool import write_json
 
 
@@ -28,14 +30,21 @@ def main(params: Params, folder: Path) -> None:
     found = {each.key: digest(each, folder) for each in every}
     for group in PIPELINE:
         told = {each.key: found[each.key] for each in every if each.group == group}
-        begins = {"retrain.from": params.retrain.from_} if group == "select" else {}  # which select makes a file of
-        write_json(folder / INPUTS / f"{group}.json", told | code_of(params, group) | begins)
+        write_json(folder / INPUTS / f"{group}.json", told | code_of(params, group) | _retraining(params, group))
     write_json(folder / INPUTS / "recipe.json", asdict(params.retrain.recipe()))
     write_json(folder / INPUTS / "code.json", {"winnow": code_digest()})  # for projects that have no code of winnow's
     named_once = {each.key: each for each in every}  # a task is looked at by two groups
     for key, each in named_once.items():
         print(f"  {key}  {each.value}  {found[key][:12]}")
     print(_verdict(params, folder, list(named_once)))
+
+
+def _retraining(params: Params, group: str) -> dict[str, Any]:
+    """What stage select has of section retrain: what networks begin with, which it makes a file of; some train them."""
+    if group != "select":
+        return {}
+    recipe = asdict(params.retrain.recipe()) if any(map(retrains, params.select.methods)) else {}
+    return {"retrain.from": params.retrain.from_} | ({"retrain": recipe} if recipe else {})
 
 
 def _verdict(params: Params, folder: Path, keys: list[str]) -> str:

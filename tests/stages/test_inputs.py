@@ -18,6 +18,7 @@ from winnow.run import files
 from winnow.run.checkpoint import _basis
 from winnow.run.outside import READS, changed_since, digests
 from winnow.run.work import working
+from winnow.search.selections import RETRAIN
 from winnow.trust import verify as verifying
 from winnow.trust.why import HERE, OTHER, why
 
@@ -158,6 +159,20 @@ def test_inputs_says_what_changed_and_that_nothing_did(folder, capsys):
     assert told() == "inputs: data.path, space.name written down; no stage has read them here yet"
     inputs.main(tiny(), folder)
     assert "names nothing outside winnow: up to date" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("method", "runs_again"), [("finalists", True), ("evolution", False)])
+def test_select_reads_the_recipe_of_retraining_where_it_trains(tmp_path, method, runs_again):
+    def seen(lr):
+        inputs.main(tiny(search__strategy="spos", select__methods=[method], retrain__lr=lr), tmp_path)
+        return (tmp_path / "artifacts/inputs/select.json").read_bytes()
+
+    assert (seen(0.1) != seen(0.2)) == runs_again
+
+
+def test_the_selections_that_train_are_those_that_ask_for_a_trained_network():
+    places = (ROOT / "src/winnow/search/selections").glob("*.py")
+    assert {path.stem for path in places if ".trained(" in path.read_text()} == set(RETRAIN)
 
 
 def test_a_checkpoint_is_of_the_network_that_it_was_begun_with(folder):

@@ -18,3 +18,12 @@ SELECTIONS = {
     "random": f"{HERE}.random:by_sampling",
     "prune": f"{HERE}.prune:by_pruning",
 }
+RETRAIN = ("finalists",)  # they train networks alone
+
+
+def retrains(name: str) -> bool:
+    """Whether a selection may train by the recipe of stage retrain; of one of a user's own nobody knows.
+
+    Told here, and not by its record, for who looks at parameters without waiting for torch.
+    """
+    return name in RETRAIN or ":" in name

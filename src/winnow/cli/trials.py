@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 _path = click.Path(path_type=Path)
+BENCHMARKS = ("nas_bench_201", "nas_bench_macro", "accel_nasbench", "device_latency", "vit_bench")
 SHOWN = (10, 30, 50, 100, 200, 300, 500, 1000)  # evaluations that `replay` prints
 
 
@@ -14,17 +15,41 @@ def table() -> None:
 
 
 @table.command("import")
-@click.argument("benchmark", type=click.Choice(["nas_bench_201"]))
+@click.argument("benchmark", type=click.Choice(BENCHMARKS))
 @click.argument("sources", type=_path, nargs=-1, required=True)
+@click.option("--space", help="Of a file that holds several: vit_bench's autoformer_tiny or pit.")
 @click.option("--out", type=_path, help="Where the table goes [default: tables/<benchmark>.parquet]")
-def import_table(benchmark: str, sources: tuple[Path, ...], out: Path | None) -> None:
-    """Make one table of ours from files of a benchmark, which may hold different columns of it."""
+def import_table(benchmark: str, sources: tuple[Path, ...], space: str | None, out: Path | None) -> None:
+    """Make one table of ours from files of a benchmark, which may hold different columns or rows of it."""
+    from winnow.core.errors import Refused
+    from winnow.trials.benchmarks import BENCHMARKS as READ
+    from winnow.trials.importing import import_benchmark, sources_of
     from winnow.trials.tables import import_nas_bench_201
 
     out = out or Path("tables") / f"{benchmark}.parquet"
-    count, left_out = import_nas_bench_201(sources, out)
-    if left_out:
-        click.echo(f"left out, as no results of {benchmark}: {', '.join(left_out)}")
+    if benchmark in READ:
+        count, remarks = import_benchmark(benchmark, READ[benchmark], sources, out, space)
+    elif space is not None:
+        raise Refused(f"{benchmark} is of one space: leave out --space {space}")
+    else:
+        count, others = import_nas_bench_201(sources, out)
+        remarks = [f"left out, as no results of {benchmark}: {', '.join(others)}"] if others else []
+    for remark in remarks:
+        click.echo(remark)
+    click.echo(f"{sources_of(out)[0].origin}; licence {sources_of(out)[0].licence}")
+    click.echo(f"wrote {out}: {count:,} rows; look at it with: winnow table show {out}")
+
+
+@table.command("join")
+@click.argument("paths", type=_path, nargs=-1, required=True)
+@click.option("--out", type=_path, required=True, help="Where the table goes.")
+def join_tables(paths: tuple[Path, ...], out: Path) -> None:
+    """Make one table of several of one space: the rows of the first, with what the others measured beside."""
+    from winnow.trials.joining import join
+
+    count, remarks = join(paths, out)
+    for remark in remarks:
+        click.echo(remark)
     click.echo(f"wrote {out}: {count:,} rows; look at it with: winnow table show {out}")
 
 
@@ -34,6 +59,7 @@ def show_table(path: Path) -> None:
     """What a table holds: states, decisions, and the best of each metric."""
     from collections import Counter
 
+    from winnow.trials.importing import sources_of
     from winnow.trials.lookup import Table
     from winnow.trials.table import read_table
 
@@ -41,13 +67,16 @@ def show_table(path: Path) -> None:
     found = Table.read(path)
     counted = ", ".join(f"{n:,} {state}" for state, n in sorted(states.items()))
     click.echo(f"{path}: {counted}; {len(found):,} architectures of {len(found.names)} decisions")
-    click.echo(f"  {'metric':<18} {'fidelity':<14} {'known of':>9} {'min':>14} {'mean':>14} {'max':>14}")
+    for source in sources_of(path):
+        click.echo(f"  from {source.file} ({source.benchmark}, {source.origin}; licence {source.licence})")
+        click.echo(f"    sha256 {source.sha256}")
+    click.echo(f"  {'metric':<28} {'fidelity':<14} {'known of':>9} {'min':>14} {'mean':>14} {'max':>14}")
     for metric, fidelity in found.columns:
         values = found.column(metric, dict(fidelity))
         values = values[values == values]  # nan: not evaluated at this fidelity
         at = ", ".join(f"{name} {value:g}" for name, value in fidelity) or "full"
         numbers = " ".join(f"{value:>14,.6g}" for value in (values.min(), values.mean(), values.max()))
-        click.echo(f"  {metric:<18} {at:<14} {len(values):>9,} {numbers}")
+        click.echo(f"  {metric:<28} {at:<14} {len(values):>9,} {numbers}")
 
 
 @click.command()
@@ -55,6 +84,9 @@ def show_table(path: Path) -> None:
 @click.option("--table", "path", type=_path, required=True, help="A table of trials, as written by `table import`.")
 @click.option("--metric", default="cifar10_valid", show_default=True)
 @click.option("--direction", type=click.Choice(["maximize", "minimize"]), default="maximize", show_default=True)
+@click.option("--objective", "besides", multiple=True, help="One more, as latency_ms=minimize; may be repeated.")
+@click.option("--limit", "limits", multiple=True, help="The most of a metric, as latency_ms=10; may be repeated.")
+@click.option("--device", "devices", multiple=True, help="Whose latency_ms and images_per_second; may be repeated.")
 @click.option("--proxy", "proxies", multiple=True, help="For proxy_bo: a metric of the table, or package.module:score.")
 @click.option("--seeds", type=click.IntRange(2), default=100, show_default=True)
 @click.option("--evaluations", type=click.IntRange(1), default=500, show_default=True)
@@ -65,34 +97,44 @@ def replay(
     path: Path,
     metric: str,
     direction: str,
+    besides: tuple[str, ...],
+    limits: tuple[str, ...],
+    devices: tuple[str, ...],
     proxies: tuple[str, ...],
     seeds: int,
     evaluations: int,
     workers: int,
     out: Path,
 ) -> None:
-    """Simulate search strategies on a table, beside random search: regret by evaluations, with 95 % bands."""
+    """Simulate search strategies on a table, beside random search: regret by evaluations, with 95 % bands.
+
+    With further objectives the regret is the share of what the table's front dominates that those found do not; with
+    limits, architectures beyond them do not count.
+    """
     import time
 
     from winnow.look.replay import draw_regret
     from winnow.run.draw import save
     from winnow.run.files import write_rows
     from winnow.trials.lookup import Table
-    from winnow.trials.replay import band, regrets, task
+    from winnow.trials.replay import band, regrets
+    from winnow.trials.sought import sought
 
-    found = Table.read(path)
+    asked = sought(Table.read(path), metric, direction, besides, limits, devices)
     columns = [n for n in SHOWN if n <= evaluations] or [evaluations]
-    click.echo(f"mean regret of {metric} over {seeds} seeds (± half a 95 % interval) after")
+    for line in asked.remarks:
+        click.echo(line)
+    click.echo(f"mean regret of {asked.title} over {seeds} seeds (± half a 95 % interval) after")
     click.echo(f"{'evaluations':<24}" + "".join(f"{n:>18}" for n in columns) + f"{'seconds':>10}")
     curves, rows = {}, []
     for strategy in dict.fromkeys((*strategies, "random")):
         started = time.perf_counter()
-        of = task(found, metric, direction, workers, {"proxies": proxies} if strategy == "proxy_bo" else {})
+        of = asked.of(workers, {"proxies": proxies} if strategy == "proxy_bo" else {})
         curves[strategy] = mean, low, high = band(regrets(of, strategy, seeds, evaluations))
         cells = "".join(f"{f'{mean[n - 1]:.4f} ± {high[n - 1] - mean[n - 1]:.4f}':>18}" for n in columns)
         click.echo(f"{strategy:<24}{cells}{time.perf_counter() - started:>10.1f}")
         for i in range(evaluations):
             rows.append({"strategy": strategy, "evaluations": i + 1, "regret": mean[i], "low": low[i], "high": high[i]})
     write_rows(out / "regret.csv", rows)
-    save(draw_regret(curves, metric, seeds), out / "regret.svg")
+    save(draw_regret(curves, asked.title, seeds), out / "regret.svg")
     click.echo(f"wrote {out / 'regret.csv'} and {out / 'regret.svg'}")

@@ -1,7 +1,9 @@
 """Looking architectures up in a trials table instead of training them. Imports neither torch nor Optuna."""
 
+import copy
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -20,10 +22,9 @@ Fidelity = tuple[tuple[str, float], ...]
 class Table:
     """A trials table by architecture and fidelity.
 
-    `names` are the decisions, `codes` (architectures, decisions) the answers as positions in `options[name]`, and
-    `column(metric, fidelity)` one number an architecture, nan where there is none. Complete trials that are no copies
-    count; of several of one architecture and fidelity, the mean. Refused where architectures answer different
-    decisions: such a table has no codes.
+    `names` are the decisions, `codes` (architectures, decisions) the answers as positions in `options[name]`, -1 where
+    an architecture does not reach a decision, and `column(metric, fidelity)` one number an architecture, nan where
+    there is none. Complete trials that are no copies count; of several of one architecture and fidelity, the mean.
     """
 
     def __init__(self, trials: pa.Table, what: str = "the table"):
@@ -31,18 +32,11 @@ class Table:
         if not len(trials):
             raise Refused(f"{what} has no complete trial of an architecture: nothing to look up")
         texts = trials["architecture"].combine_chunks().dictionary_encode()
-        architectures = [_shared(Architecture.from_json(text)) for text in texts.dictionary.to_pylist()]
-        self.names = tuple(architectures[0])
-        odd = next((a for a in architectures if tuple(a) != self.names), None)
-        if odd is not None:
-            raise Refused(f"{what}: {odd.to_json()} answers other decisions than {architectures[0].to_json()}")
-        answers = [[value for _, value in a.choices] for a in architectures]
-        self.options: dict[str, list[Value]] = {
-            name: sorted({each[i] for each in answers}, key=str) for i, name in enumerate(self.names)
-        }
+        self.texts: dict[str, int] = {text: i for i, text in enumerate(texts.dictionary.to_pylist())}
+        architectures = [_shared(Architecture.from_json(text)) for text in self.texts]
         self.rows = {a.choices: i for i, a in enumerate(architectures)}
-        places = [{value: i for i, value in enumerate(values)} for values in self.options.values()]
-        self.codes = np.array([[p[v] for p, v in zip(places, each, strict=True)] for each in answers], np.int16)
+        self.names = tuple(sorted({name for a in architectures for name, _ in a.choices}))
+        self.options, self.codes = _coded(architectures, self.names)
         self._columns = _columns(trials, texts.indices.to_numpy(), len(architectures))
 
     @classmethod
@@ -79,12 +73,64 @@ class Table:
             raise Refused(f"the table does not have {architecture.to_json()}")
         return found
 
+    def of_known(self, columns: Sequence[np.ndarray]) -> "Table":
+        """The architectures of which all `columns` (architectures,) are known; this one where that is all."""
+        known = ~np.isnan(np.column_stack(columns)).any(1)
+        if known.all():
+            return self
+        if not known.any():
+            raise Refused("the table has no architecture of which all that is asked for is known")
+        some = copy.copy(self)
+        kept = np.flatnonzero(known).tolist()
+        chosen = dict.fromkeys(kept)
+        of = {old: new for new, old in enumerate(kept)}
+        some.texts = {text: of[i] for text, i in self.texts.items() if i in chosen}
+        some.rows = {choices: of[i] for choices, i in self.rows.items() if i in chosen}
+        some.codes = self.codes[known]
+        some._columns = {key: column[known] for key, column in self._columns.items()}
+        some.__dict__.pop("places", None)
+        return some
+
+    @property
+    def combinations(self) -> int:
+        """Of the options that its architectures take, whether the table has them or not."""
+        return math.prod(len(values) for values in self.options.values())
+
+    @property
+    def whole(self) -> bool:
+        """Whether it has every one of them."""
+        return self.combinations == len(self) and bool((self.codes >= 0).all())
+
+    def nearest(self, codes: Sequence[int], among: np.ndarray) -> int:
+        """Of the rows `among` (architectures,), true or false, the one with the fewest other answers than `codes`.
+
+        Decisions that a row does not reach do not count; ties go to the earlier row.
+        """
+        other = (self.codes != np.asarray(codes)) & (self.codes >= 0)
+        return int(np.where(among, other.sum(1), np.iinfo(np.int64).max).argmin())
+
     @cached_property
     def places(self) -> np.ndarray:
         """Positions by codes: an array with one axis a decision, −1 where the table has no such architecture."""
         places = np.full([len(values) for values in self.options.values()], -1, np.int32)
         places[tuple(self.codes.T)] = np.arange(len(self))
         return places
+
+
+def _coded(architectures: Sequence[Architecture], names: Sequence[str]) -> tuple[dict[str, list[Value]], np.ndarray]:
+    """The options of each decision, and each architecture's answers as positions among them."""
+    taken: dict[str, set[Value]] = {name: set() for name in names}
+    for a in architectures:
+        for name, value in a.choices:
+            taken[name].add(value)
+    options = {name: sorted(values, key=str) for name, values in taken.items()}
+    places = {name: (i, {v: at for at, v in enumerate(options[name])}) for i, name in enumerate(names)}
+    codes = np.full((len(architectures), len(names)), -1, np.int16)
+    for row, a in zip(codes, architectures, strict=True):
+        for name, value in a.choices:
+            column, positions = places[name]
+            row[column] = positions[value]
+    return options, codes
 
 
 def _evaluated(trials: pa.Table) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -88,7 +89,12 @@ def _proxy(name: str, search: Search) -> Proxy:
     if not fidelities:
         raise Refused(f"the table has no proxy {name!r}; it has {', '.join(sorted({m for m, _ in table.columns}))}")
     column = table.column(name, dict(fidelities[-1]))
-    return lambda architecture: float(column[table.row(architecture)])
+
+    def score(architecture: Architecture) -> float:
+        row = table.rows.get(architecture.choices)  # none where the table has gaps
+        return math.nan if row is None else float(column[row])
+
+    return score
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Published benchmarks as trials tables of ours."""
+"""NAS-Bench-201 as a trials table of ours; the other benchmarks are in `trials.benchmarks`."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
+from winnow.trials.importing import Published, signed, source_of
 from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import Row, as_table, write_table
 
+NAS_BENCH_201 = Published("MIT", "Dong & Yang 2020, github.com/D-X-Y/NAS-Bench-201")
 COUNT = 15_625
 BEST = (6111, "cifar10_valid_200", 91.6067)
 DATA_SETS = ("cifar10", "cifar100", "imagenet16", "imagenet16_120")  # the last as the benchmark calls it
@@ -46,7 +48,8 @@ def import_nas_bench_201(paths: Sequence[Path], out: Path) -> tuple[int, list[st
         for position, (cell, cost) in enumerate(zip(cells, costs, strict=True)):
             metrics = {name: float(values[position]) for name, values in of_these.items()} | cost
             rows.append(_row(len(rows), cell, metrics, fidelity))
-    write_table(out, as_table(rows))
+    sources = [source_of("nas_bench_201", NAS_BENCH_201, "nas_bench_201", path) for path in paths]
+    write_table(out, signed(as_table(rows), sources))
     return len(rows), left_out
 
 

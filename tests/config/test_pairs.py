@@ -114,6 +114,7 @@ SHORT = {
     "cream": {"rows": 2, "start": 0},
     "abs": {"first": 1, "until": 9, "children": 9},
     "neas": {"first": 1, "until": 9, "contexts": 1, "batches": 1},
+    "nse": {"rounds": [1], "samples": 3},
 }
 OF_SIZES = ("ofa",)  # what opens sizes, of which cells have none
 
@@ -172,12 +173,12 @@ def test_an_objection_names_what_works(searched, method):
 def test_the_pairs_that_mean_nothing_are_these():
     apart = {"trials", "best", "training_free", "random", "prune"}  # they have stages of their own to be tested in
     refused = {pair for pair in PAIRS if objection(*pair) is not None and apart.isdisjoint(pair)}
-    paths = ("spos", "fair", "sandwich", "ofa", "cream", "abs", "neas")
+    paths = ("spos", "fair", "sandwich", "ofa", "cream", "abs", "neas", "nse")
     untrained = {(s, m) for s in (*paths, "blank") for m in ("magnitude", "threshold", "likeliest")}
     decided = {("sgas", "perturbation"), ("sgas", "likeliest")}
     of_children = ("evolution", "finalists", "annealing", "exact")
     weightless = {("subset", m) for m in ("perturbation", "likeliest", *of_children)}
-    unlisted = {(s, "shortlist") for s in OFFERS if s not in ("cream", *apart, "trials", "training_free")}
+    unlisted = {(s, "shortlist") for s in OFFERS if s not in ("cream", "nse", *apart, "trials", "training_free")}
     assert refused == untrained | decided | weightless | unlisted | {(s, "perturbation") for s in paths}
 
 

@@ -24,6 +24,7 @@ CELLS = 180 * 7**8  # architectures of one DARTS cell: two of 2, 3, 4, 5 edges, 
 RESTRICTED = 180 * 2**8
 CREAM = {"layers": (2, 1, 1, 1, 1)}
 PAIR, MEMBERS = {"backbone": "macro"}, 3**2 * 9**6 + 3**5 * 9**3 + 3**8
+NSE = {"operations": ["lb3_t1", "lb5_t3_g22", "rec5_t1"], "branches": 2, "cells": [1, 1, 0, 0, 0, 0, 0]}
 OFA = {"kernels": (3, 5), "ratios": (2, 3), "depths": (1, 2)}
 
 
@@ -190,6 +191,9 @@ CASES = {
     "macro": of("macro", {"width": 0.125}, {"width": 0.25}, 3**8, reached=8),
     "mobile": of("mobile", {"width": 0.25}, {"width": 0.5, "final": True}, 4**20, reached=20, shape=(2, 16, 16)),
     "cream": of("cream", {"width": 0.25, **CREAM}, {"width": 0.75, **CREAM}, 6**6, reached=6, shape=(2, 16, 16)),
+    "multibranch": of(
+        "multibranch", {"width": 0.25, **NSE}, {"width": 0.5, **NSE}, (1 + 3 + 3) ** 2 * (3 + 3) ** 6, reached=8
+    ),
     "ofa": of("ofa", {"width": 0.25, **OFA}, {"width": 0.75, **OFA}, (2 * 2 + (2 * 2) ** 2) ** 5),
     "interactions": _table(2 * 3 * (2 * 4 * 3 * 3 - 1), embedding=[2, 3]),
     "interactions of one size": _table(3 * (2 * 4 * 3 * 3 * 2**6 - 1), embedding=[3], pairs="all"),

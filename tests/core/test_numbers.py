@@ -31,7 +31,7 @@ def test_millions_of_subsets_are_counted_and_drawn_without_a_list():
     assert d.values.index(d.values[123_456_789]) == 123_456_789
 
 
-@pytest.mark.parametrize(("pick", "least"), [(2, 3), (2, 0), (0, None), (4, 1)])
+@pytest.mark.parametrize(("pick", "least"), [(2, 3), (2, -1), (0, None), (0, 1), (4, 1), (4, 0)])
 def test_sizes_that_cannot_be_picked_are_refused(pick, least):
     with pytest.raises(ValueError, match="'x'"):
         Decision("x", ("a", "b", "c"), pick, least=least)

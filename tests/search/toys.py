@@ -17,6 +17,7 @@ from winnow.train.evaluate import Batch
 from winnow.train.watch import Watch
 
 CLASSES = 3
+NSE = ("lb3_t1", "lb5_t1", "lb3_t3", "rec5_t1")
 
 
 def smooth(width: int = 4, seed: int = 0, *, dropout: float = 0.0, dtype: torch.dtype = torch.float64) -> Space:
@@ -65,6 +66,7 @@ def cells(name: str = "nas_bench_201", seed: int = 0, **options: object) -> Spac
         "darts": {"channels": 4, "layers": 3},
         "mobile": {"width": 0.1},
         "cream": {"width": 0.25, "layers": (1, 1, 1, 1, 1)},
+        "multibranch": {"operations": NSE, "cells": (1, 0, 0, 0, 0, 0, 0), "width": 0.25},
         "ofa": {"width": 0.25, "kernels": (3, 5), "ratios": (2, 3), "depths": (1, 2)},
     }
     with torch.random.fork_rng(devices=()):

@@ -60,6 +60,7 @@ def test_a_published_space_takes_the_facts_it_has_a_name_for(name):
         "mobile": {"width": 0.25},
         "nas_bench_201": {"cells": 1},
         "cream": {"width": 0.25, "layers": [1, 1, 1, 1, 1]},
+        "multibranch": {"operations": ["lb3_t1"]},
         "ofa": {"width": 0.25, "depths": [1]},
     }[name]
     space = build(name, small, **FACTS)

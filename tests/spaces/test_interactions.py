@@ -92,6 +92,7 @@ SMALL = {"widths": [4], "depths": [1, 2], "layers": [1], "hidden": [5]}
 SHORT = {"sgas": {"epochs": 10, "warmup": 0, "interval": 1}, "unas": {"warmup": 0}, "subset": {"draws": 1}}
 SHORT |= {name: {"first": 1, "until": 9} for name in ("abs", "neas")}
 CANNOT = {"pc_darts": "partial channels narrow convolutions", "ofa": "progressive shrinking opens sizes"}
+CANNOT |= {"nse": "and no mixture of them"}
 TRAINING = [name for name in STRATEGIES if not {INITIALISED, TRIALS} & strategy(name).leaves]
 
 

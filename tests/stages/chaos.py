@@ -44,6 +44,7 @@ INHERITED = {"search.strategy": "spos", "select.methods": ["evolution"], "retrai
 TRIALS = {"search.strategy": "trials", "search.trials.count": 6, "search.trials.training.epochs": 1}
 SHRINK = {"first": 1, "later": 1, "until": 100, "children": 10, "drop": 4}
 SHARED = {"first": 1, "later": 1, "until": 100, "drop": 4, "contexts": 1, "batches": 1}
+EVOLVED = {"keep": 2, "rounds": [2], "samples": 4, "extra": 2, "band": [1.0e5, 1.0e9]}
 SELECTIONS = {"search.epochs": 2, "select.methods": ["perturbation", "evolution", "likeliest", "magnitude"]}
 
 CLICKS = {
@@ -98,6 +99,7 @@ CASES = [
             "subset": {"search.subset.weights": "alternating"},
             "spos": {"select.methods": ["evolution"]},
             "abs": {"select.methods": ["evolution"], **{f"search.abs.{name}": n for name, n in SHRINK.items()}},
+            "nse": {"select.methods": ["shortlist"], **{f"search.nse.{name}": n for name, n in EVOLVED.items()}},
             "neas": {"select.methods": ["evolution"], **{f"search.neas.{name}": n for name, n in SHARED.items()}},
         }.items()
     ),

@@ -116,7 +116,7 @@ def chosen(folder):
     return {method: (Architecture.of(row["choices"]), row) for method, row in content["methods"].items()}
 
 
-APART = ("ofa", "abs", "neas")  # open sizes, of which this space has none; shrink spaces that are larger
+APART = ("ofa", "abs", "neas", "nse")  # open sizes, of which this space has none; shrink spaces that are larger
 PAIRS = [
     (s, m)
     for s in STRATEGIES

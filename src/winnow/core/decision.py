@@ -12,8 +12,8 @@ Value = Option | tuple[Option, ...]  # an option, or several of them in the orde
 
 @dataclass(frozen=True)
 class Decision:
-    """Take `pick` of `options`, or from `least` to `pick` of them. Decisions of one name are one decision: that is how
-    cells are tied.
+    """Take `pick` of `options`, or from `least` (0: none) to `pick` of them. Decisions of one name are one decision:
+    that is how cells are tied.
 
     Options in `mixture_only` take part in relaxed mixtures but no architecture may answer with them: DARTS trains with
     `none` and never selects it (Liu et al. 2019, section 2.4).
@@ -34,10 +34,10 @@ class Decision:
                 raise ValueError(f"decision {self.name!r}: an option is text or a whole number, not {came}: write text")
         if len({str(option) for option in self.options}) != len(self.options):
             raise ValueError(f"decision {self.name!r} has equal options: {self.options}")
-        if not 1 <= self.pick <= len(self.options) - len(self.mixture_only):
+        if not (self.least != 0) <= self.pick <= len(self.options) - len(self.mixture_only):
             raise ValueError(f"decision {self.name!r} cannot pick {self.pick} of {self.options}")
-        if self.least is not None and not 1 <= self.least <= self.pick:
-            raise ValueError(f"decision {self.name!r} picks up to {self.pick}, and at least 1: not {self.least}")
+        if self.least is not None and not 0 <= self.least <= self.pick:
+            raise ValueError(f"decision {self.name!r} picks up to {self.pick}, and at least 0: not {self.least}")
         if not set(self.mixture_only) <= set(self.options):
             raise ValueError(f"decision {self.name!r}: {self.mixture_only} are not all among {self.options}")
 

@@ -11,6 +11,7 @@ from winnow.core.space import Space
 from winnow.look.blocks import WIDEST, Block, cell_block, legend_block, rows_block
 from winnow.look.branches import branches_block, members_of
 from winnow.look.cells import Cell, find_cells
+from winnow.look.stacks import stacks_block, stacks_of
 from winnow.look.style import canvas, palette, styled, to_bytes
 from winnow.run.files import atomic
 
@@ -18,8 +19,8 @@ MARGIN, BETWEEN = 16, 40
 
 
 def draw_architecture(space: Space, arch: Mapping[str, Value]) -> Figure:
-    """What was found: cells as graphs where the names of the decisions are those of cells, ensembles as branches, the
-    rest as rows.
+    """What was found: cells as graphs where the names of the decisions are those of cells, ensembles as branches,
+    multi-branch cells as stacks, the rest as rows.
 
     Decisions "3<-1" (or "normal/3<-1") are edges of a cell whose nodes sum; "normal/2" choosing among "normal/2/0",
     "normal/2/1", ... is a node that keeps some of its edges. ValueError where `arch` is of another space.
@@ -60,6 +61,10 @@ def draw_choices(
     if parts := members_of(choices or {}):
         drawn = {name for part in parts.values() for _, name in part.values()}
         rows.append([branches_block(parts, colours)])
+        others = [d for d in others if d.name not in drawn]
+    if stages := stacks_of(decisions, choices or {}):
+        drawn = {each.name for cells_of in stages.values() for each in cells_of}
+        rows.append([stacks_block(stages, colours)])
         others = [d for d in others if d.name not in drawn]
     if others:
         rows.append([rows_block(others, choices, colours, "other decisions" if cells else "decisions")])

@@ -18,7 +18,8 @@ class Logits(nn.ParameterDict):
     """One vector (options,) per decision that takes a single option; they live beside the network.
 
     With `subsets`, also one per decision that takes several. Starts as scale x N(0, 1) from `generator`, in the order
-    of the decisions (Liu et al. 2019, public code: 1e-3). Refused where a hole takes no mixture weights.
+    of the decisions (Liu et al. 2019, public code: 1e-3). Refused where a hole takes no mixture weights,
+    and without `subsets` where all decisions take several.
 
     `moments` is what Adam remembers of each by the end of a search (step, and exp_avg and exp_avg_sq of shape
     (options,)), so that training goes on as if it had never stopped; empty where nothing moved them.
@@ -39,6 +40,12 @@ class Logits(nn.ParameterDict):
             for d in space.decisions.values()
             if not d.several or subsets
         }
+        if not start and not subsets and space.decisions:
+            name = next(iter(space.decisions))
+            raise Refused(
+                f"logits weigh the options of decisions that take one, and decision {name!r} takes several, as all do "
+                "here: search this space with nse or spos"
+            )
         super().__init__(start)
         self.moments = {}
 

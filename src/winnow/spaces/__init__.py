@@ -16,6 +16,7 @@ from winnow.spaces.fixed import fixed
 from winnow.spaces.interactions import interactions
 from winnow.spaces.macro import macro
 from winnow.spaces.mobile import mobile
+from winnow.spaces.multibranch import multibranch
 from winnow.spaces.nas_bench_201 import nas_bench_201
 from winnow.spaces.ofa import ofa
 
@@ -26,6 +27,7 @@ SPACES: dict[str, Callable[..., Space]] = {
     "interactions": interactions,
     "macro": macro,
     "mobile": mobile,
+    "multibranch": multibranch,
     "nas_bench_201": nas_bench_201,
     "ofa": ofa,
 }

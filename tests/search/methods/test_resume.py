@@ -48,6 +48,7 @@ OPTIONS = {
     "cream": {"rows": 2, "lessons": 3, "size": 2},
     "abs": {"first": 1, "later": 1, "until": 2, "drop": 1, "children": 5, "refresh": 1},
     "neas": {"first": 1, "later": 1, "until": 2, "drop": 1, "contexts": 1, "batches": 1},
+    "nse": {"samples": 3, "target": 120.0, "band": [100.0, 140.0], "warmup": 0},  # two rounds
 }
 
 

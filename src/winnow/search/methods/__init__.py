@@ -23,6 +23,7 @@ STRATEGIES = {
     "cream": f"{HERE}.cream:cream",
     "abs": f"{HERE}.abs:angle_based",
     "neas": f"{HERE}.neas:neas",
+    "nse": f"{HERE}.nse:nse",
     "training_free": f"{HERE}.training_free:training_free",
     "trials": f"{HERE}.trials:trials",
 }

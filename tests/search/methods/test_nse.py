@@ -371,8 +371,9 @@ def test_of_the_first_space_nothing_comes_back_and_its_front_is_judged_again(mon
     assert found.shortlist
 
 
-def test_weights_are_trained_by_balanced_codes_whatever_is_learnt_of_operations():
+def test_weights_are_trained_by_balanced_codes_whatever_is_learnt_of_operations(monkeypatch):
     """Each active operation is on in half of the codes, however sure its fire parameter is."""
+    monkeypatch.setattr("winnow.search.evolving.CLOSED", -99.0)
     space, seen = chain(1, 3), []
     space = Space(nn.Sequential(nn.Flatten(), nn.Linear(64, 4), *space.model, nn.Linear(4, 3)))
 

@@ -7,6 +7,7 @@ import torch
 
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
+from winnow.look.stacks import Stack, stacks_of
 from winnow.look.style import to_bytes
 from winnow.run.draw import draw_architecture, draw_space, save
 from winnow.spaces import build
@@ -67,6 +68,24 @@ def test_files_are_svg_or_png(tmp_path):
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(Refused, match=r"\.svg or \.png, not 'a.gif'"):
         save(figure, tmp_path / "a.gif")
+
+
+def test_cells_of_several_branches_are_stacked_and_empty_ones_are_lines():
+    with torch.device("meta"):
+        space = build("multibranch", {"operations": ["lb3_t1", "rec5_t1", "lb7_t3"], "cells": [1, 1, 0, 0, 0, 0, 0]})
+    arch = space.decide(lambda d: ("lb3_t1", "rec5_t1") if d.name == "stage2/cell2" else d.values[0])
+    stages = stacks_of(space.decisions, arch)
+    assert list(stages) == [f"stage{i}" for i in range(1, 8)]
+    assert stages["stage1"] == [Stack("stage1/cell1", (), True)]
+    assert stages["stage2"] == [
+        Stack("stage2/cell1", ("lb3_t1",), False),
+        Stack("stage2/cell2", ("lb3_t1", "rec5_t1"), True),
+    ]
+    drawn = svg(draw_architecture(space, arch))
+    assert "multi-branch cells" in drawn
+    assert "rec5_t1" in drawn
+    assert "lb7_t3" not in drawn
+    assert stacks_of(space_of("darts").decisions, {}) == {}
 
 
 def test_an_ensemble_branches_where_it_splits():

@@ -298,31 +298,47 @@ def seed_of(
 
 
 def table(rows: list[dict]) -> str:
-    """Means over seeds, then paired differences with Student's 95 % interval (fewer than three seeds: none)."""
-    seeds = sorted({row["seed"] for row in rows})
-    values = {
-        arm: [statistics.fmean(r["accuracy"] for r in rows if r["arm"] == arm and r["seed"] == s) for s in seeds]
-        for arm in dict.fromkeys(row["arm"] for row in rows)
-    }
+    """Means over seeds, then differences paired by seed with Student's 95 % interval (fewer than three seeds: none).
+
+    An arm may lack seeds: FastNAS those in which none of its networks has the accepted MACs. "untuned" is before
+    tuning, with BatchNorm statistics recalibrated.
+    """
+    values: dict[str, dict[int, float]] = {}
+    for row in [r | {"arm": f"{r['arm']} untuned", "accuracy": r["untuned"]} for r in rows if "untuned" in r]:
+        values.setdefault(row["arm"], {})[row["seed"]] = row["accuracy"]
+    untuned = list(values)
+    for row in rows:
+        each = values.setdefault(row["arm"], {})
+        own = [r["accuracy"] for r in rows if (r["arm"], r["seed"]) == (row["arm"], row["seed"])]
+        each[row["seed"]] = statistics.fmean(own)  # several random children
     lines = ["| arm | accuracy, % | n | MACs | images of the search | CPU s |", "|---|---|---|---|---|---|"]
-    for arm, each in values.items():
+    for arm in [arm for arm in values if arm not in untuned]:
+        each = values[arm]
         mine = [row for row in rows if row["arm"] == arm]
-        spread = f" ± {statistics.stdev(each):.1f}" if len(each) > 1 else ""
+        spread = f" ± {statistics.stdev(each.values()):.1f}" if len(each) > 1 else ""
         search = [
             f"{statistics.fmean(r[k] for r in mine):,.0f}" if k in mine[0] else "–" for k in ("images", "seconds")
         ]
         size = statistics.fmean(row["macs"] for row in mine)
-        lines.append(
-            f"| {arm} | {statistics.fmean(each):.1f}{spread} | {len(each)} | {size:.0%} | {' | '.join(search)} |"
-        )
-    lines += ["", "| difference, points | mean | 95 % interval over seeds |", "|---|---|---|"]
+        mean = statistics.fmean(each.values())
+        lines.append(f"| {arm} | {mean:.1f}{spread} | {len(each)} | {size:.0%} | {' | '.join(search)} |")
+    lines += ["", "| difference, points | mean | 95 % interval over seeds | n |", "|---|---|---|---|"]
     pairs = [("winnow", other) for other in ("even", "fastnas", "random", "scratch", "base", "longer")]
-    for one, other in [*pairs, ("fastnas", "even"), ("winnow+", "even+"), ("winnow+", "even"), ("winnow+", "base")]:
-        if one in values and other in values:
-            gaps = [a - b for a, b in zip(values[one], values[other], strict=True)]
+    for one, other in [
+        *pairs,
+        ("fastnas", "even"),
+        ("winnow+", "even+"),
+        ("winnow+", "even"),
+        ("winnow+", "base"),
+        ("winnow untuned", "even untuned"),
+        ("fastnas untuned", "even untuned"),
+    ]:
+        seeds = sorted(values.get(one, {}).keys() & values.get(other, {}).keys())
+        if seeds:
+            gaps = [values[one][seed] - values[other][seed] for seed in seeds]
             interval = mean_interval(gaps, (-100, 100))
             said = "–" if interval is None else f"{interval.low:+.1f} to {interval.high:+.1f}"
-            lines.append(f"| {one} − {other} | {statistics.fmean(gaps):+.1f} | {said} |")
+            lines.append(f"| {one} − {other} | {statistics.fmean(gaps):+.1f} | {said} | {len(gaps)} |")
     return "\n".join(lines)
 
 

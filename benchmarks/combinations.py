@@ -4,17 +4,26 @@
 
 A strategy *runs* on a space where two epochs of two batches of noise end with finite weights; else the table has a
 number, and below it stands what winnow says. `auto` is a ResNet-20; `interactions` gets a small table of ids.
+
+Network morphism: MOVES random changes of one decision, of random parents, and how many of the children compute what
+their parents do when training begins, to rounding and in evaluation mode.
 """
 
+import random
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from winnow.config.methods import objection, strategy
+from winnow.core.architecture import Architecture
+from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.core.space import Space
+from winnow.holes.ensemble import counting
 from winnow.proxies.sizes import later, sizes_of
 from winnow.search.bench import Bench
 from winnow.search.methods import STRATEGIES
@@ -25,14 +34,17 @@ from winnow.search.strategy import INITIALISED, TRIALS
 from winnow.spaces import SPACES, build
 from winnow.tools.checking import SMALL
 from winnow.train.seeds import seeded
+from winnow.trials.morphism import inherit, keep
+from winnow.trials.outcome import Job
 
 AUTO = {"model": "winnow.nn.resnet:resnet20"}
+MOVES = 40
 EPOCHS = {"sgas": 24, "ofa": 16}  # the others need two: these decide, or open, in phases
 
 
-def images(name: str) -> tuple[Space, Callable[[torch.Generator], Tensor]]:
+def images(name: str, *, final: bool = False) -> tuple[Space, Callable[[torch.Generator], Tensor]]:
     options = AUTO if name == "auto" else SMALL[name]
-    return build(name, options, classes=4, image_channels=1, image_size=8), lambda draws: torch.randn(
+    return build(name, options, classes=4, image_channels=1, image_size=8, final=final), lambda draws: torch.randn(
         8, 1, 8, 8, generator=draws
     )
 
@@ -92,9 +104,49 @@ def spaces() -> list[str]:
     return rows_of({(s, name): tried(s, name) for s in trained for name in across}, across)
 
 
+def changed(space: Space, arch: Architecture, draws: random.Random) -> Architecture:
+    """With another answer to one decision; what that brings within reach is drawn."""
+    name = draws.choice([each for each in arch if len(space.decisions[each].values) > 1])
+    other = draws.choice([value for value in space.decisions[name].values if value != arch[name]])
+    return space.decide(
+        lambda d: other if d.name == name else arch[d.name] if d.name in arch else draws.choice(d.values)
+    )
+
+
+def stirred(model: nn.Module) -> nn.Module:
+    """With statistics and scales that differ from channel to channel, as after training."""
+    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.affine):
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.uniform_(norm.bias, -0.3, 0.3)
+        nn.init.uniform_(norm.running_mean, -0.5, 0.5)
+    return model
+
+
+@torch.no_grad()
+def morphed(name: str, moves: int = MOVES) -> int:
+    """How many of `moves` children compute what their parents do."""
+    with seeded(0), tempfile.TemporaryDirectory() as folder:
+        space, rows = table(name) if name == "interactions" else images(name, final=True)
+        x, draws, same = rows(torch.Generator().manual_seed(0)), random.Random(0), 0
+        space.example = x[:1] if name == "interactions" else tuple(x.shape[1:])
+        for _ in range(moves):
+            arch = space.decide(uniform(draws))
+            own, parent = changed(space, arch, draws), stirred(space.derive(arch))
+            keep(Path(folder), 0, arch, parent, 0)
+            child = inherit(stirred(space.derive(own)), space, Job(1, 1, {}, own, {}, parent=0), Path(folder))
+            wanted, found = (counting(model.eval()(x)) for model in (parent, child))
+            same += torch.allclose(found, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))
+    return same
+
+
+def morphisms() -> list[str]:
+    across = [*SPACES, "auto"]
+    lines = ["| | " + " | ".join(f"`{name}`" for name in across) + " |", "|---" * (len(across) + 1) + "|"]
+    return [*lines, "| the same at first | " + " | ".join(f"{morphed(name)} of {MOVES}" for name in across) + " |"]
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    print(
-        "\n".join(["## Strategies before selections", "", *selections(), "", "## Strategies on spaces", "", *spaces()])
-    )
+    sections = {"Strategies before selections": selections, "Strategies on spaces": spaces, "Morphism": morphisms}
+    print("\n".join(line for title, made in sections.items() for line in (f"## {title}", "", *made(), "")))

@@ -16,7 +16,8 @@ from winnow.spaces.nas_bench_201 import OPS
 from winnow.train.seeds import generator, materialise
 from winnow.trials.engine import run
 from winnow.trials.executors import Inline
-from winnow.trials.morphism import fit_in, inherit, keep
+from winnow.trials.growth import fit_in, overlap
+from winnow.trials.morphism import inherit, keep
 from winnow.trials.outcome import Job
 from winnow.trials.plan import Plan
 from winnow.trials.search import SpaceSearch
@@ -35,7 +36,9 @@ X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 @functools.cache
 def space():
-    return build("nas_bench_201", SIZES)
+    found = build("nas_bench_201", SIZES)
+    found.example = tuple(X.shape[1:])
+    return found
 
 
 def cell(**changed):
@@ -92,7 +95,7 @@ def test_wider_layers_change_nothing_at_first():
     narrow, wide = materialise(net(4), "cpu", 0), materialise(net(6), "cpu", 1)
     with torch.no_grad():
         for name, own in wide.state_dict().items():
-            fit_in(own, narrow.state_dict()[name])
+            fit_in(own, narrow.state_dict()[name], *overlap(own, narrow.state_dict()[name]))
     torch.testing.assert_close(wide(X), narrow(X))
     assert wide[0].weight[4:].abs().sum() > 0
 

@@ -4,6 +4,7 @@ After Wei et al. 2016 (arXiv:1603.01670) and Chen et al. 2016 (Net2Net, arXiv:15
 more than its parent adds nothing at first wherever the space allows that, and learns from there.
 """
 
+import functools
 import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -18,11 +19,11 @@ from torch import Tensor, nn
 
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
-from winnow.core.holes import Asking
 from winnow.core.space import Space
 from winnow.system.whole import atomic
 from winnow.trials.draw import draw_all, draw_other, key_of
 from winnow.trials.evolution import TRIES, fitness
+from winnow.trials.growth import Chart, fit_in, overlap, silence_new
 from winnow.trials.outcome import PARENT, Job
 from winnow.trials.own import Known, OwnSampler
 from winnow.trials.search import Search
@@ -76,49 +77,43 @@ class NetworkMorphism(OwnSampler):
 def inherit(model: nn.Module, space: Space, job: Job, folder: Path) -> nn.Module:
     """`model` itself, the initialised child of `job`, with its parent's weights as far as they fit; as is without one.
 
-    Refused where the parent's weights are not in `folder`.
+    What both are slices of meets place by place; what only has one name, from the first channel and the centre of the
+    kernel on. Refused where the parent's weights are not in `folder`.
     """
     if job.parent is None:
         return model
     assert job.architecture is not None
     weights, architecture = kept(folder, job.parent)
+    chart = _chart(space)
+    here, there = chart.of(job.architecture), chart.of(architecture)
+    of = {whole: name for name, (whole, _) in reversed(there.items())}
+    modules = dict(model.named_modules())
     with torch.no_grad():
         for name, own in model.state_dict().items():
-            if name in weights:
-                fit_in(own, weights[name])
-        for norm in _new_branches(model, space, job.architecture, architecture):
-            norm.weight.zero_()
+            whole, places = here.get(name, (None, ()))
+            if whole in of and of[whole] in weights:
+                fit_in(own, weights[of[whole]], places, there[of[whole]][1], modules[name.rpartition(".")[0]])
+            elif name in weights and (met := overlap(own, weights[name])) is not None:
+                fit_in(own, weights[name], *met, modules[name.rpartition(".")[0]])
+    silence_new(model, space, job.architecture, architecture)
     return model
 
 
-def fit_in(own: Tensor, theirs: Tensor) -> None:
-    """Overwrite `own`, a weight of shape (out, in, kernel …) or a vector, with `theirs` where they overlap.
-
-    Channels overlap from the first on, kernels at their centres. What the shared outputs would take from new inputs or
-    from the rim of a larger kernel is 0; new outputs keep the values that they were initialised with. So a wider layer
-    or a larger kernel computes for the shared channels what it did. Left alone where centres do not meet.
-    """
-    if own.ndim != theirs.ndim or any((a - b) % 2 for a, b in zip(own.shape[2:], theirs.shape[2:], strict=True)):
-        return
-    here, there = [], []
-    for dimension, (a, b) in enumerate(zip(own.shape, theirs.shape, strict=True)):
-        size, centred = min(a, b), dimension >= 2
-        starts = ((a - size) // 2, (b - size) // 2) if centred else (0, 0)
-        here.append(slice(starts[0], starts[0] + size))
-        there.append(slice(starts[1], starts[1] + size))
-    if own.ndim > 1:
-        own[here[0]] = 0
-    own[tuple(here)] = theirs[tuple(there)].to(own)
+@functools.lru_cache(maxsize=1)
+def _chart(space: Space) -> Chart:
+    return Chart(space)
 
 
 def keep(folder: Path, number: int, architecture: Architecture, model: nn.Module, seed: int) -> None:
     """The weights of trial `number`, for its children: as `evaluators.Training.keep` is called, but for `folder`."""
     own = torch.contiguous_format  # a copy of each: the format takes no tensors that share memory
     plain = {name: t.detach().cpu().clone(memory_format=own) for name, t in model.state_dict().items()}
+    # one entry: safetensors writes several in an order that differs from process to process
+    about = {"winnow": json.dumps({"architecture": architecture.to_json(), "seed": seed})}
     path = _path(folder, number)
     try:
         with atomic(path) as temporary:
-            save_file(plain, temporary, {"architecture": architecture.to_json(), "seed": json.dumps(seed)})
+            save_file(plain, temporary, about)
     except (OSError, SafetensorError) as error:
         raise Refused(f"{path} cannot be written: {error}") from error
 
@@ -129,22 +124,10 @@ def kept(folder: Path, number: int) -> tuple[dict[str, Tensor], Architecture]:
     try:
         with safe_open(path, "pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return weights, Architecture.from_json(file.metadata()["architecture"])
-    except (OSError, SafetensorError) as error:
+            return weights, Architecture.from_json(json.loads(file.metadata()["winnow"])["architecture"])
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise Refused(f"{path}, the weights of a parent, cannot be read ({error}): begin the study anew") from error
 
 
 def _path(folder: Path, number: int) -> Path:
     return folder / f"{number}.safetensors"
-
-
-def _new_branches(model: nn.Module, space: Space, own: Architecture, parents: Architecture) -> list[nn.BatchNorm2d]:
-    """The last norm with a weight of each branch that the parent had nothing in: at 0, it adds nothing yet."""
-    modules, last = dict(model.named_modules()), []
-    for path, hole in space.model.named_modules():
-        if not isinstance(hole, Asking) or path not in modules or parents.get(hole.decision.name) != "none":
-            continue
-        if own.get(hole.decision.name) != "none":
-            norms = [m for m in modules[path].modules() if isinstance(m, nn.BatchNorm2d) and m.affine]
-            last += norms[-1:]
-    return last

@@ -25,6 +25,7 @@ RESTRICTED = 180 * 2**8
 CREAM = {"layers": (2, 1, 1, 1, 1)}
 PAIR, MEMBERS = {"backbone": "macro"}, 3**2 * 9**6 + 3**5 * 9**3 + 3**8
 NSE = {"operations": ["lb3_t1", "lb5_t3_g22", "rec5_t1"], "branches": 2, "cells": [1, 1, 0, 0, 0, 0, 0]}
+VIT = {"size": "micro", "heads": (1, 2), "ratios": (150, 200), "depths": (1, 2)}
 OFA = {"kernels": (3, 5), "ratios": (2, 3), "depths": (1, 2)}
 
 
@@ -195,6 +196,7 @@ CASES = {
         "multibranch", {"width": 0.25, **NSE}, {"width": 0.5, **NSE}, (1 + 3 + 3) ** 2 * (3 + 3) ** 6, reached=8
     ),
     "ofa": of("ofa", {"width": 0.25, **OFA}, {"width": 0.75, **OFA}, (2 * 2 + (2 * 2) ** 2) ** 5),
+    "vit": of("vit", {**VIT, "embeddings": (8, 12)}, {**VIT, "embeddings": (8, 12), "patch": 4}, 2 * (4 + 4**2)),
     "interactions": _table(2 * 3 * (2 * 4 * 3 * 3 - 1), embedding=[2, 3]),
     "interactions of one size": _table(3 * (2 * 4 * 3 * 3 * 2**6 - 1), embedding=[3], pairs="all"),
     "members": of("ensemble", {**PAIR, "width": 0.125}, {**PAIR, "width": 0.25, "final": True}, MEMBERS),

@@ -62,6 +62,7 @@ def test_a_published_space_takes_the_facts_it_has_a_name_for(name):
         "cream": {"width": 0.25, "layers": [1, 1, 1, 1, 1]},
         "multibranch": {"operations": ["lb3_t1"]},
         "ofa": {"width": 0.25, "depths": [1]},
+        "vit": {"size": "micro"},
     }[name]
     space = build(name, small, **FACTS)
     outputs = [m for m in space.modules() if hasattr(m, "out_features")]
@@ -143,11 +144,12 @@ def test_a_builder_is_told_the_shape_of_the_images():
 @pytest.mark.parametrize("name", [name for name in SPACES if name != "interactions"])  # of tables
 def test_a_published_space_takes_images_that_are_not_square(name):
     facts = {**FACTS, **facts_of((2, 12, 8)), "final": True, "auxiliary": True}
-    space = build(
-        name,
-        {"nas_bench_201": {"channels": 4, "cells": 1}, "darts": {"channels": 4, "layers": 3}}.get(name, {"width": 0.1}),
-        **facts,
-    )
+    small = {
+        "nas_bench_201": {"channels": 4, "cells": 1},
+        "darts": {"channels": 4, "layers": 3},
+        "vit": {"size": "micro"},
+    }
+    space = build(name, small.get(name, {"width": 0.1}), **facts)
     model = space.derive(space.decide(lambda d: d.values[-1]))
     outputs = model(torch.rand(2, 2, 12, 8))
     for output in outputs if isinstance(outputs, tuple) else [outputs]:

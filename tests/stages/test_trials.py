@@ -27,9 +27,10 @@ from winnow.trials.table import as_rows, read_table
 MEASURED = ["seconds", "device"]
 
 
-def trying(**changes):
+def trying(space=None, **changes):
     """Strategy trials on the tiny pipeline; keywords are of search.trials."""
     own = {"search__trials__" + name: value for name, value in {"count": 5, "training__epochs": 1, **changes}.items()}
+    own |= {"space__" + name: value for name, value in (space or {}).items()}
     return tiny(search__strategy="trials", select__methods=["best"], **own)
 
 
@@ -69,6 +70,48 @@ def test_children_of_morphism_begin_with_their_parents_weights(folder):
     kept = {int(path.stem) for path in (journal.with_suffix("") / "weights").glob("*.safetensors")}
     assert kept == {0, 1, 2, 3}
     assert '"winnow:parent"' in journal.read_text()
+
+
+OWN = """
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8))
+
+    def forward(self, x):
+        return (x + self.body(x)).relu()
+
+
+def build(classes, image_channels):
+    body = [nn.Conv2d(image_channels, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), Block(), Block()]
+    return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes))
+"""
+
+
+def test_morphism_on_a_network_of_ones_own_ends_in_the_same_bytes(folder, tmp_path, monkeypatch):
+    (tmp_path / "my_morphed.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    parts = tmp_path / "parts"
+    shutil.copytree(folder, parts)
+
+    def tried(where, count):
+        own = {"sampler_options": {"startup": 2}, "training__samples": 0.3, "count": count, "look_back": 1}
+        search.main(
+            trying(sampler="network_morphism", space={"name": "auto", "model": "my_morphed:build"}, **own), where
+        )
+
+    tried(folder, 5)
+    for count in (3, 5):
+        tried(parts, count)
+    one, other = ([(r.digest, r.objectives) for r in rows_of(each)] for each in (folder, parts))
+    assert one == other
+    whole = {path.name: path.read_bytes() for path in (folder / ".winnow").rglob("*.safetensors")}
+    assert {path.name: path.read_bytes() for path in (parts / ".winnow").rglob("*.safetensors")} == whole
+    assert len(whole) == 5
+    sys.modules.pop("my_morphed")
 
 
 def test_inherited_weights_make_the_supernet_first(folder):

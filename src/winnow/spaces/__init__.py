@@ -19,6 +19,7 @@ from winnow.spaces.mobile import mobile
 from winnow.spaces.multibranch import multibranch
 from winnow.spaces.nas_bench_201 import nas_bench_201
 from winnow.spaces.ofa import ofa
+from winnow.spaces.vit import vit
 
 SPACES: dict[str, Callable[..., Space]] = {
     "cream": cream,
@@ -30,6 +31,7 @@ SPACES: dict[str, Callable[..., Space]] = {
     "multibranch": multibranch,
     "nas_bench_201": nas_bench_201,
     "ofa": ofa,
+    "vit": vit,
 }
 
 # What a builder may be told of the data and of what its network is for; all else that it takes is an option

@@ -6,6 +6,7 @@ channels would take from new ones is 0, and so are the last layers of a new bloc
 
 import copy
 import itertools
+import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -61,7 +62,8 @@ class Chart:
         shape = self.shapes[which]
         if len(shape) != numbers.dim() or int(numbers.max()) >= self.starts[which + 1]:
             return None
-        along = torch.unravel_index(numbers - self.starts[which], shape) if shape else ()
+        rest = numbers - self.starts[which]
+        along = [rest // math.prod(shape[d + 1 :]) % size for d, size in enumerate(shape)]
         lines = tuple(_line(each, d) for d, each in enumerate(along))
         pairs = enumerate(zip(along, lines, strict=True))
         return (which, lines) if all(bool((each == _across(lines, d)).all()) for d, (each, _) in pairs) else None

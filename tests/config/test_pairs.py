@@ -131,7 +131,7 @@ def test_every_selection_is_run_here_or_with_the_stages():
     assert set(SELECTIONS) == {*RUN, "best", "random", "prune"}
 
 
-STAGES = ("trials", "training_free")  # tested with the stages
+STAGES = ("trials", "econas", "training_free")  # tested with the stages
 ON_BOTH = ("darts", "spos")  # of the others the large cell would show nothing that the small one does not
 
 
@@ -140,7 +140,7 @@ ON_BOTH = ("darts", "spos")  # of the others the large cell would show nothing t
     [
         ("ofa" if pair[0] in OF_SIZES else "nas_bench_201", *pair)
         for pair in PAIRS
-        if pair[0] not in ("trials", "training_free") and objection(*pair) is None
+        if pair[0] not in STAGES and objection(*pair) is None
     ]
     + [("darts", *pair) for pair in PAIRS if objection(*pair) is None and pair[0] in ON_BOTH],
 )
@@ -171,19 +171,27 @@ def test_an_objection_names_what_works(searched, method):
 
 
 def test_the_pairs_that_mean_nothing_are_these():
-    apart = {"trials", "best", "training_free", "random", "prune"}  # they have stages of their own to be tested in
+    apart = {
+        "trials",
+        "econas",
+        "best",
+        "training_free",
+        "random",
+        "prune",
+    }  # they have stages of their own to be tested in
     refused = {pair for pair in PAIRS if objection(*pair) is not None and apart.isdisjoint(pair)}
     paths = ("spos", "fair", "sandwich", "ofa", "cream", "abs", "neas", "nse")
     untrained = {(s, m) for s in (*paths, "blank") for m in ("magnitude", "threshold", "likeliest")}
     decided = {("sgas", "perturbation"), ("sgas", "likeliest")}
     of_children = ("evolution", "finalists", "annealing", "exact")
     weightless = {("subset", m) for m in ("perturbation", "likeliest", *of_children)}
-    unlisted = {(s, "shortlist") for s in OFFERS if s not in ("cream", "nse", *apart, "trials", "training_free")}
+    unlisted = {(s, "shortlist") for s in OFFERS if s not in ("cream", "nse", *apart)}
     assert refused == untrained | decided | weightless | unlisted | {(s, "perturbation") for s in paths}
 
 
 def test_what_is_tried_or_never_trained_is_selected_from_in_its_own_ways():
-    assert [method for method in SELECTIONS if objection("trials", method) is None] == ["best"]
+    for each in ("trials", "econas"):
+        assert [method for method in SELECTIONS if objection(each, method) is None] == ["best"]
     assert [method for method in SELECTIONS if objection("training_free", method) is None] == [
         "evolution",
         "finalists",

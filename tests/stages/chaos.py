@@ -42,6 +42,12 @@ ONE = {"tune.trials": 0, "retrain.seeds": [0]}
 RICH = {"retrain.ema": 0.9, "retrain.drop_path": 0.2, "retrain.cutout": 2, "retrain.auxiliary": 0.4}
 INHERITED = {"search.strategy": "spos", "select.methods": ["evolution"], "retrain.from": "inherited"}
 TRIALS = {"search.strategy": "trials", "search.trials.count": 6, "search.trials.training.epochs": 1}
+LEVELS = {
+    "search.strategy": "econas",
+    "search.epochs": 3,
+    "search.econas": {"cycles": 2, "initial": 3, "continued": [1, 1], "parents": [1, 0, 0], "channels": 2},
+    "select.methods": ["best"],
+}
 SHRINK = {"first": 1, "later": 1, "until": 100, "children": 10, "drop": 4}
 SHARED = {"first": 1, "later": 1, "until": 100, "drop": 4, "contexts": 1, "batches": 1}
 EVOLVED = {"keep": 2, "rounds": [2], "samples": 4, "extra": 2, "band": [1.0e5, 1.0e9]}
@@ -104,6 +110,7 @@ CASES = [
         }.items()
     ),
     Case("search trials", "search", ("prepare",), {**TRIALS, "select.methods": ["best"]}),
+    Case("search econas", "search", ("prepare",), LEVELS),
     Case("select", "select", ("prepare", "search"), SELECTIONS),
     Case(
         "select front",

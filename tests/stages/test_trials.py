@@ -1,5 +1,6 @@
 """Stages that try things: strategy trials of search with every evaluator, and tune; killed, extended, forced."""
 
+import csv
 import json
 import os
 import shutil
@@ -7,20 +8,25 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 
 from tests.stages.tiny import ROOT, tiny
+from winnow.config.plans import plan_of_search, recipe_of_trials
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.pipelines import search, tune
 from winnow.pipelines import select as selecting
-from winnow.run import files
+from winnow.run import evaluators, files
 from winnow.run.work import final_space, recipe_of
 from winnow.spaces.nb201_classes import wired
+from winnow.train.fit import schedule_of
 from winnow.trials.lookup import Table
+from winnow.trials.outcome import Infeasible, Job
 from winnow.trials.reduce import reduced
 from winnow.trials.table import as_rows, read_table
 
@@ -238,3 +244,95 @@ def test_equal_networks_are_evaluated_once_where_asked(folder):
     repeats = [row for row in rows if row.copy_of is not None and row.digest != rows[row.copy_of].digest]
     assert repeats, "among sixty trials some are another writing of a network that was there"
     assert all(wired(json.loads(r.architecture)) == wired(json.loads(rows[r.copy_of].architecture)) for r in repeats)
+
+
+LEVELS = {"cycles": 3, "initial": 4, "continued": [2, 1], "parents": [2, 1, 1], "channels": 2, "resolution": 0}
+
+
+def levels(**changes):
+    own = {"search.econas": LEVELS | {"samples": 0.3} | changes, "search.epochs": 3}
+    return tiny(search__strategy="econas", select__methods=["best"], **own)
+
+
+def test_econas_trains_the_promising_longer_and_takes_the_best_of_the_last_level(folder):
+    rows, arch = searched(levels(), folder)
+    assert [row.fidelity["epochs"] for row in rows[:8]] == [1, 1, 1, 1, 2, 2, 1, 1]
+    last = [row for row in rows if row.fidelity["epochs"] == 3]
+    assert arch.digest == max(last, key=lambda row: (row.objectives["accuracy"], -row.number)).digest
+    assert rows[0].fidelity == {"epochs": 1.0, "channels": 2.0, "samples": pytest.approx(0.3)}
+    told = csv.DictReader((folder / "reports/trials.csv").read_text().splitlines())
+    assert next(row["trial"] for row in told if row["best"]) == str(last[0].number), "no earlier level is the best"
+    found = json.loads((folder / files.SELECTIONS).read_text())
+    assert found["methods"]["best"]["digest"] == arch.digest
+
+
+def test_a_network_trained_in_levels_is_the_one_trained_in_one_go(folder, tmp_path):
+    """Bit for bit: weights, momentum, statistics and the order of the batches."""
+    params, left = levels(), {}
+    arch = final_space(params, folder).decide(lambda d: d.values[-1])
+    segmented = evaluators.search(str(folder), params.model_dump(mode="json"), "cpu", None, str(tmp_path / "states"))
+    whole = replace(segmented, segments=None)
+
+    def job(number, epochs, parent):
+        return Job(number, 7 + number, {}, arch, {"epochs": epochs}, parent)
+
+    def keeping(evaluate):
+        return replace(evaluate, keep=lambda number, arch, model, seed: left.update({number: model.state_dict()}))
+
+    metrics = [keeping(segmented)(job(n, n + 1.0, n - 1 if n else None)) for n in range(3)]
+    assert keeping(whole)(job(0, 3.0, None)) == metrics[-1]
+    assert metrics[0] != metrics[1] != metrics[2]
+    assert all(torch.equal(value, left[2][name]) for name, value in left[0].items())
+    assert sorted(path.name for path in (tmp_path / "states").iterdir()) == ["0.state", "1.state"]
+    (tmp_path / "states/0.state").write_bytes(b"cut")
+    with pytest.raises(
+        Refused, match=r"0.state, which a network goes on from, cannot be read .*: begin the study anew"
+    ):
+        segmented(job(1, 2.0, 0))
+
+
+def test_a_segment_begins_at_the_rate_where_the_one_before_ended():
+    own = {"search.epochs": 60, "search.lr": 0.1, "search.lr_min": 0.0}
+    params = tiny(search__strategy="econas", select__methods=["best"], **own)
+    recipe = recipe_of_trials(params)
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], recipe.lr)
+    schedule, rates = schedule_of(optimiser, recipe, 1), []
+    for _ in range(60):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    assert (rates[0], rates[20], rates[40]) == pytest.approx((0.1, 0.075, 0.025))
+    assert plan_of_search(params).fidelity == {"epochs": 60.0, "channels": 4.0, "resolution": 4.0}
+
+
+def test_cells_of_nothing_are_given_no_second_segment(folder):
+    params = levels()
+    evaluate = evaluators.search(str(folder), params.model_dump(mode="json"), "cpu", None, str(folder / "states"))
+    arch = final_space(params, folder).decide(lambda d: "none")
+    with pytest.raises(Infeasible):
+        evaluate(Job(0, 0, {}, arch, {"epochs": 1.0}))
+    assert not (folder / "states").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"search__epochs": 4},
+            r"search.epochs \(4\) are those of all 3 levels together, in equal parts: set them to 3",
+        ),
+        ({"search__econas": {"continued": [1]}}, "3 levels .* so it takes 2 numbers, not 1"),
+        ({"search__econas": {"continued": [8, 0]}}, "continued: 0 lets no network on"),
+        ({"search__econas": {"parents": [0, 5, 5]}}, "parents: at first every network is of level 1"),
+        ({"search__econas": {"cycles": 1}}, "cycles: a network takes 2 cycles to the last of 3 levels"),
+        ({"search__econas": {"age": 0}}, "age"),
+        ({"search__trials__sampler": "random"}, "search.trials.sampler: strategy 'econas' has a study of its own"),
+        ({"search__trials__training": {"epochs": 9}}, "search.trials.training: strategy 'econas' has a study"),
+        ({"search__trials__objectives": {"accuracy": "maximize", "params": "minimize"}}, "takes one objective, not 2"),
+        ({"select__methods": ["evolution"]}, "select with best"),
+        ({"trials__executor": "processes", "trials__workers": 29}, "29 workers .* need as many or more, not 28"),
+    ],
+)
+def test_what_econas_cannot_do_is_said_at_the_door(changes, text):
+    with pytest.raises(Refused, match=text):
+        tiny(**{"search__strategy": "econas", "search__epochs": 3, "select__methods": ["best"], **changes})

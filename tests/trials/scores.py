@@ -1,6 +1,7 @@
 """Evaluators that import next to nothing, so that the processes of a test start at once."""
 
 import os
+import random
 import signal
 import time
 
@@ -61,3 +62,14 @@ def make_seeing():
         return {**score(job), "visible": float(os.environ["CUDA_VISIBLE_DEVICES"])}
 
     return evaluate
+
+
+def longer(job: Job) -> dict[str, float]:
+    """The more "c" the better; the noise is the network's own, and shrinks the longer it is trained."""
+    right = sum(value == "c" for value in job.architecture.values())
+    noise = random.Random(job.architecture.digest).gauss(0, 3 / job.fidelity["epochs"])
+    return {"accuracy": right + noise + job.fidelity["epochs"] / 10}
+
+
+def make_longer():
+    return longer

@@ -17,8 +17,8 @@ from winnow.core.errors import Refused
 from winnow.trials.engine import run
 from winnow.trials.executors import Inline
 from winnow.trials.journal import only_driver
+from winnow.trials.plan import HIERARCHY, Plan
 from winnow.trials.plan import SAMPLERS as plan_names
-from winnow.trials.plan import Plan
 from winnow.trials.ranges import read_ranges
 from winnow.trials.samplers import SAMPLERS
 from winnow.trials.search import SpaceSearch
@@ -217,7 +217,7 @@ def test_what_cannot_be_meant_is_a_sentence(tmp_path, plan, metrics, sentence):
 
 
 def test_plans_know_every_sampler():
-    assert set(plan_names) == set(SAMPLERS)
+    assert {*plan_names, HIERARCHY} == set(SAMPLERS), "a strategy's own is named by nobody"
 
 
 def test_plans_refuse_what_is_upside_down():

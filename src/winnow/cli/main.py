@@ -14,7 +14,7 @@ from winnow.cli.init import init
 from winnow.cli.methods import check, proxies, selections, strategies, tasks
 from winnow.cli.predictors import predict
 from winnow.cli.proxies import rank, score
-from winnow.cli.trials import replay, table
+from winnow.cli.trials import consistency, replay, table
 from winnow.cli.trust import export, gate, promote, verify, why
 from winnow.cli.use import use
 from winnow.core.errors import Refused
@@ -177,6 +177,7 @@ cli.add_command(use)
 cli.add_command(init)
 cli.add_command(table)
 cli.add_command(replay)
+cli.add_command(consistency)
 cli.add_command(score)
 cli.add_command(rank)
 cli.add_command(predict)

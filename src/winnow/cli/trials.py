@@ -6,6 +6,7 @@ import click
 
 _path = click.Path(path_type=Path)
 BENCHMARKS = ("nas_bench_201", "nas_bench_macro", "accel_nasbench", "device_latency", "vit_bench")
+MEASURED = ("spearman", "kendall")
 SHOWN = (10, 30, 50, 100, 200, 300, 500, 1000)  # evaluations that `replay` prints
 
 
@@ -138,3 +139,59 @@ def replay(
     write_rows(out / "regret.csv", rows)
     save(draw_regret(curves, asked.title, seeds), out / "regret.svg")
     click.echo(f"wrote {out / 'regret.csv'} and {out / 'regret.svg'}")
+
+
+@click.command()
+@click.argument("settings", nargs=-1, required=True)
+@click.option("--full", required=True, help="What the others are held against, such as c0r0s0e60.")
+@click.option("--networks", type=click.IntRange(5), default=30, show_default=True, help="Random ones of the space.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Networks trained at a time.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--out", type=_path, default=Path("consistency.json"), show_default=True)
+@click.option("--folder", type=_path, default=Path(), help="Folder with params.yaml, prepared [default: .]")
+def consistency(
+    settings: tuple[str, ...],
+    full: str,
+    networks: int,
+    workers: int,
+    seed: int,
+    resamples: int,
+    out: Path,
+    folder: Path,
+) -> None:
+    """How well reduced trainings order networks as a full one does: SETTINGS such as c4r4s1e20, after EcoNAS.
+
+    c, r: steps fewer channels, steps less resolution (each halves what dense convolutions cost); s: halvings of the
+    images; e: epochs. Trains on split weights and judges on arch, by the recipe of the trials of params.yaml; the full
+    setting twice, since no other can agree with it better than it does with itself. Killed anywhere, it goes on.
+    """
+    from dataclasses import asdict
+
+    from winnow.config.reading import read_params
+    from winnow.run.files import write_json
+    from winnow.run.imports import on_path
+    from winnow.tools.consistency import consistency as compare
+
+    on_path(folder)
+    params = read_params(folder / "params.yaml")
+    asked = {"workers": workers, "seed": seed, "resamples": resamples}
+    found = compare(
+        params, folder, settings, full, networks, **asked, say=lambda text: click.echo(f"  {text}", err=True)
+    )
+    left = f"; {found.failed} left out, as a setting could not train them" if found.failed else ""
+    click.echo(f"{found.networks} networks of {params.space.name} against {full}{left}; 95 % intervals over networks")
+    click.echo(f"{'setting':<16}{'spearman':>26}{'kendall':>26}{'work':>8}{'time':>8}")
+    for row in found.rows:
+        low, high = ([row[f"{name}_{end}"] for name in MEASURED] for end in ("low", "high"))
+        cells = [f"{row[name]:.3f} [{a:.3f}, {b:.3f}]" for name, a, b in zip(MEASURED, low, high, strict=True)]
+        both = "".join(f"{cell:>26}" for cell in cells)
+        click.echo(f"{row['setting']:<16}{both}{row['work']:>8.1%}{row['seconds']:>8.1%}")
+    click.echo(
+        f"{full}' is the full setting from another seed: what any can reach. Work is MACs x images, of the full."
+    )
+    for pair in found.pairs:
+        interval = f"{pair['spearman']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]"
+        click.echo(f"  equal work: {pair['pair']}: spearman {interval}: {pair['told']}")
+    write_json(out, asdict(found))
+    click.echo(f"wrote {out}")

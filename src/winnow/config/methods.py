@@ -56,9 +56,7 @@ def model(what: str, functions: tuple[Callable[..., Any], ...], told: tuple[str,
 
 def strategy_options(name: str) -> type[Section]:
     """The section of a strategy."""
-    found = strategy(name)
-    every = (found.search, found.form, found.between, found.objection)
-    return model(name, tuple(function for function in every if function is not None))
+    return model(name, strategy(name).functions())
 
 
 def selection_options(name: str) -> type[Section]:
@@ -216,7 +214,7 @@ def _objections(params: Params) -> list[str]:
             f"search.collapse: rollback watches the logits of a mixture, and {searched!r} moves none; set it to warn"
         )
     if found.objection is not None:
-        run = Run(params.space.name, params.search.precision, params.search.optimiser)
+        run = Run(params.space.name, params.search.precision, params.search.optimiser, params.search.epochs)
         if reason := found.objection(run, **taken(found.objection, params.search.chosen())):
             told.append(f"search.{searched if searched in STRATEGIES else 'options'}.{reason}")
     return [*told, *_chain_objections(params)][:1]

@@ -1,5 +1,6 @@
 """Studies as params.yaml declares them: what is wrong with them before anything runs, and their plans."""
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -7,16 +8,41 @@ from pydantic import ValidationError
 from winnow.config.methods import strategy
 from winnow.config.params import Params
 from winnow.config.section import nearest
+from winnow.config.trial_params import SearchTrials, TrialTraining
 from winnow.core.errors import Refused
+from winnow.core.options import taken
 from winnow.search.strategy import TRIALS
 from winnow.tasks import task_named
 from winnow.train.recipes import Recipe
 from winnow.trials.plan import Plan
 
 
+def tried(params: Params) -> SearchTrials:
+    """Section search.trials, with what the strategy says of its own study in the place of what stands there."""
+    search = params.search
+    tries = strategy(search.strategy).tries
+    if tries is None:
+        return search.trials
+    own = tries(search.epochs, **taken(tries, search.chosen()))
+    return search.trials.model_copy(update={**own, "training": TrialTraining(**own["training"])})
+
+
+def recipe_of_trials(params: Params) -> Recipe:
+    """How a trial of the search trains: by retraining's recipe, or that of section search where the study is a
+    strategy's own, which then has nothing beside: no warm-up, smoothing, drop-path or cutout.
+    """
+    search = params.search
+    if strategy(search.strategy).tries is None:
+        return replace(params.retrain.recipe(), epochs=search.trials.training.epochs)
+    shared = {name: getattr(search, name) for name in Recipe.__dataclass_fields__ if hasattr(search, name)}
+    shared["schedule"] = search.schedule or "cosine"
+    plain = dict.fromkeys(("warmup_epochs", "label_smoothing", "drop_path", "cutout", "auxiliary"), 0)
+    return Recipe(**shared, **plain, ema=None)
+
+
 def plan_of_search(params: Params) -> Plan:
-    """The study of strategy trials; its seed is the stage's to set."""
-    search = params.search.trials
+    """The study of a strategy that searches by trials; its seed is the stage's to set."""
+    search = tried(params)
     return Plan(
         objectives=search.objectives,
         constraints={name: limits.model_dump() for name, limits in search.constraints.items()},
@@ -50,7 +76,7 @@ def check_tried(params: Params) -> None:
     _check_ranges(params)
     tries = TRIALS in strategy(params.search.strategy).leaves
     for key, section, count in (
-        ("search.trials", params.search.trials, tries),
+        ("search.trials", tried(params) if tries else None, tries),
         ("tune", params.tune, params.tune.trials),
     ):
         if count and params.trials.executor != "inline" and params.trials.workers > section.look_back:
@@ -88,6 +114,8 @@ def _check_ranges(params: Params) -> None:
 
 def _check_search(params: Params) -> None:
     search = params.search.trials
+    if strategy(params.search.strategy).tries is not None:
+        _check_own(params)
     if search.evaluator == "table" and search.table.path is None:
         raise ValueError("search.trials.table.path: evaluator table takes the path of a trials table")
     if search.identity != "digest" and params.space.name != "nas_bench_201":
@@ -102,6 +130,24 @@ def _check_search(params: Params) -> None:
         plan_of_search(params)
     except Refused as refusal:
         raise ValueError(f"search.trials: {refusal}") from refusal
+
+
+def _check_own(params: Params) -> None:
+    """A strategy whose study is its own takes of section search.trials what it does not set itself."""
+    search, usual = params.search.trials, SearchTrials()
+    rival = ("training",) if params.evaluate.random_search else ()  # a random search trains by it
+    shared = ("seconds", "threads", "objectives", "constraints", *rival)
+    for name in SearchTrials.model_fields:
+        if name not in shared and getattr(search, name) != getattr(usual, name):
+            raise ValueError(
+                f"search.trials.{name}: strategy {params.search.strategy!r} has a study of its own, set by its own "
+                f"options; of search.trials it takes {', '.join(shared)}: leave {name} out"
+            )
+    if len(search.objectives) > 1:
+        raise ValueError(
+            f"search.trials.objectives: strategy {params.search.strategy!r} takes one objective, not "
+            f"{len(search.objectives)}: leave the first, and limit the others by search.trials.constraints"
+        )
 
 
 def _stops(stopper: str, options: dict[str, Any], epochs: int) -> dict[str, Any]:

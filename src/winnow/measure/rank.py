@@ -93,6 +93,20 @@ def partial_spearman(scores: ArrayLike, truth: ArrayLike, given: Sequence[ArrayL
     return _pearson(*rests)
 
 
+def difference(
+    measure: Measure, a: ArrayLike, b: ArrayLike, truth: ArrayLike, rng: np.random.Generator, resamples: int = 1000
+) -> Interval:
+    """By how much `a` orders `truth` better than `b` does, with its 95 % interval over the same resampled networks."""
+    (first, wanted), (second, _) = _pair(a, truth), _pair(b, truth)
+    values = np.empty(resamples)
+    for i in range(resamples):
+        rows = rng.integers(0, len(wanted), len(wanted))
+        values[i] = measure(first[rows], wanted[rows]) - measure(second[rows], wanted[rows])
+    kept = values[~np.isnan(values)]
+    low, high = np.quantile(kept, [0.025, 0.975]) if len(kept) else (np.nan, np.nan)
+    return Interval(measure(first, wanted) - measure(second, wanted), float(low), float(high), resamples - len(kept))
+
+
 def bootstrap(
     measure: Measure, scores: ArrayLike, truth: ArrayLike, rng: np.random.Generator, resamples: int = 1000
 ) -> Interval:

@@ -14,12 +14,14 @@ import torch
 from torch import nn
 
 from winnow.config.params import Params
-from winnow.config.plans import plan_of_search, plan_of_tune
+from winnow.config.plans import plan_of_search, plan_of_tune, recipe_of_trials, tried
 from winnow.config.reading import check_params
+from winnow.config.trial_params import TrialTraining
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.data.inputs import Inputs
 from winnow.data.loaders import Split, in_order, join, open_split
+from winnow.measure import cost
 from winnow.run import files
 from winnow.run.networks import example_of, outlined
 from winnow.run.outside import resolved
@@ -31,9 +33,10 @@ from winnow.train.seeds import derived, generator
 from winnow.trials import morphism
 from winnow.trials.evaluators import ByProxy, ByTable, Cost, Inherited, Training
 from winnow.trials.lookup import Table
-from winnow.trials.outcome import Evaluate
-from winnow.trials.plan import Plan
-from winnow.trials.reduce import reduced_options
+from winnow.trials.outcome import Evaluate, Job
+from winnow.trials.plan import HIERARCHY, Plan
+from winnow.trials.reduce import Reduction, reduced_options
+from winnow.trials.segments import Segments
 
 TUNE_SPLITS = ("weights", "arch"), ("select",)  # trained on, judged on
 SEARCH_SPLITS = ("weights",), ("arch",)
@@ -46,15 +49,43 @@ def tune(folder: str, params: dict[str, Any], device: str, models: str | None, w
     arch = files.read_architecture(path, bench.final, bench.params.space.name)
     begun = Start.of(bench.params, bench.folder, bench.device, partial(bench._split, stage="tune"))
     plan = plan_of_tune(bench.params, {})
-    training = bench.training(bench.train, bench.valid, None, bench.fact, models, plan, arch)
+    base = bench.params.retrain.recipe()
+    recipe = replace(base, epochs=bench.params.tune.epochs or base.epochs)
+    training = bench.training(bench.train, bench.valid, None, bench.fact, models, plan, recipe, arch)
     return replace(training, inherit=lambda model, job: begun.given(model, arch))
 
 
 def search(folder: str, params: dict[str, Any], device: str, models: str | None, weights: str | None) -> Evaluate:
     """Scores the trial's architecture as search.trials.evaluator says."""
     bench = _Bench(folder, params, device, "search", SEARCH_SPLITS)
-    evaluate = getattr(bench, f"by_{bench.params.search.trials.evaluator}")(models)
-    return evaluate if weights is None else _morphing(evaluate, Path(weights))
+    evaluate = getattr(bench, f"by_{tried(bench.params).evaluator}")(models)
+    if weights is None:
+        return evaluate
+    if evaluate.cost.plan.sampler == HIERARCHY:
+        return replace(evaluate, segments=Segments(Path(weights)))
+    return _morphing(evaluate, Path(weights))
+
+
+def reduction(folder: str, params: dict[str, Any], device: str, networks: list[str], setting: str) -> Evaluate:
+    """Trains one of `networks` (JSON), which parameter `network` numbers, in the reduced form `setting`.
+
+    Its metrics are also `work`: MACs of the trained form times the images that it sees.
+    """
+    bench, form = _Bench(folder, params, device, "search", SEARCH_SPLITS), Reduction.of(setting)
+    settings = TrialTraining(epochs=form.epochs, **form.steps())
+    recipe = replace(recipe_of_trials(bench.params), epochs=form.epochs)
+    training = bench.shortened(settings, recipe, None, Plan({bench.task.metric: bench.task.first.goal}))
+    example = example_of({**bench.fact, **bench.task.facts(training.train.facts)})
+    if len(training.train) < recipe.batch:
+        raise Refused(f"{setting}: {len(training.train)} images are left, fewer than a batch of {recipe.batch}")
+
+    def evaluate(job: Job) -> dict[str, float]:
+        arch = Architecture.from_json(networks[int(job.parameters["network"])])
+        found = training(replace(job, architecture=arch, parameters={}))
+        macs = cost.macs(training.space.derive(arch).eval(), example)
+        return {**found, "work": float(macs) * len(training.train) * form.epochs}
+
+    return evaluate
 
 
 class _Bench:
@@ -73,15 +104,20 @@ class _Bench:
     def cost(self, plan: Plan) -> Cost:
         return Cost(self.final, self.shape, plan, self.device)
 
-    def by_training(self, models: str | None) -> Evaluate:
-        params, settings = self.params, self.params.search.trials.training
+    def by_training(self, models: str | None) -> Training:
+        settings = tried(self.params).training
+        return self.shortened(settings, recipe_of_trials(self.params), models, plan_of_search(self.params))
+
+    def shortened(self, settings: TrialTraining, recipe: Recipe, models: str | None, plan: Plan) -> Training:
+        """By `recipe` in a reduced form; its epochs are the recipe's."""
+        params = self.params
         stream = generator(derived(params.seed, "search"), "samples")
         train = self._reduced(self.train, settings.resolution, settings.samples, stream)
         valid = self._reduced(self.valid, settings.resolution, 1.0, stream)
         options = {**params.space.chosen(), **params.retrain.space}
         options = reduced_options(params.space.name, options, settings.channels)
         fact = {**self.fact, **self.task.facts(train.facts)}
-        return self.training(train, valid, options, fact, models, plan_of_search(params))
+        return self.training(train, valid, options, fact, models, plan, recipe)
 
     def training(
         self,
@@ -91,6 +127,7 @@ class _Bench:
         fact: Mapping[str, Any],
         models: str | None,
         plan: Plan,
+        recipe: Recipe,
         arch: Architecture | None = None,
     ) -> Training:
         """`options` and `fact` are those of the network that is trained; None: those of retraining."""
@@ -99,8 +136,6 @@ class _Bench:
         space = self.final
         if options is not None:
             space = outlined(params.space.name, options, fact, auxiliary=auxiliary)
-        epochs = params.tune.epochs if arch is not None else params.search.trials.training.epochs
-        base = params.retrain.recipe()
 
         def keep(number: int, job_arch: Architecture, model: nn.Module, seed: int) -> None:
             if models is not None:
@@ -113,7 +148,7 @@ class _Bench:
             cost=self.cost(plan),
             train=train,
             valid=valid,
-            recipe=base if epochs is None else Recipe(**{**base.__dict__, "epochs": epochs}),
+            recipe=recipe,
             augment=_augment(params, train),
             batch=params.select.batch,
             device=self.device,

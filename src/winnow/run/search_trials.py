@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 from typing import Any
 
-from winnow.config.plans import plan_of_search
+from winnow.config.plans import plan_of_search, recipe_of_trials, tried
 from winnow.run import files
 from winnow.run.trials import CURVE, Request, curve, record, study, worker_params
 from winnow.run.work import Work, final_space
@@ -55,16 +55,16 @@ def pareto_points(plan: Plan, rows: list[Row], leaders: list[Row]) -> tuple[list
 
 def _task(work: Work) -> Request:
     params, folder = work.params, work.folder
-    settings, dump = params.search.trials, worker_params(params)
+    settings, dump = tried(params), worker_params(params)
     ranges = read_ranges({name: given.model_dump() for name, given in settings.ranges.items()})
     identity = CLASSES.get(settings.identity, lambda arch: arch.digest)
     search = SpaceSearch(final_space(params, folder), ranges, identity)
     basis = {
         "evaluator": settings.evaluator,
-        settings.evaluator: dump["search"]["trials"][settings.evaluator],
+        settings.evaluator: getattr(settings, settings.evaluator).model_dump(mode="json"),
         "identity": settings.identity,
         "splits": {name: work.split(name).digest for name in SPLITS},
-        "recipe": asdict(params.retrain.recipe()),
+        "recipe": asdict(recipe_of_trials(params)),
         "retrain.space": dump["retrain"]["space"],
         "augmentation": dump["data"]["augment"],
         "threads": settings.threads,

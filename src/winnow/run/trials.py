@@ -23,8 +23,8 @@ from winnow.run.work import Work
 from winnow.tracking import state_folder
 from winnow.trials.engine import run
 from winnow.trials.executors import Executor, Inline, leases
-from winnow.trials.front import front
-from winnow.trials.plan import Plan
+from winnow.trials.front import front, in_full
+from winnow.trials.plan import HEIRS, Plan
 from winnow.trials.processes import Processes
 from winnow.trials.record import public
 from winnow.trials.search import SpaceSearch
@@ -81,7 +81,7 @@ def study(work: Work, task: Request) -> Iterator[list[Row]]:
     settings = {**task.settings, "models": None, "weights": None}
     if work.params.trials.log != "none":
         settings["models"] = str(at.folder)
-    if task.plan.sampler == "network_morphism":
+    if task.plan.sampler in HEIRS:
         settings["weights"] = str(at.folder.with_name("weights"))
     threads = torch.get_num_threads()
     with Shown(work.run) as watch:
@@ -142,22 +142,22 @@ def _logged(model: Path, params: Params) -> dict[str, Any]:
 
 
 def top(plan: Plan, rows: list[Row], count: int) -> list[Row]:
-    """The best feasible trials by the first objective, repeats left out."""
+    """The best feasible trials by the first objective, of those evaluated in full, repeats left out."""
     metric, direction = next(iter(plan.objectives.items()))
     sign = -1 if direction == "maximize" else 1
-    feasible = [row for row in rows if row.feasible and row.copy_of is None]
+    feasible = [row for row in rows if row.feasible and row.copy_of is None and in_full(plan, row)]
     return sorted(feasible, key=lambda row: (sign * row.objectives[metric], row.number))[:count]
 
 
 def curve(plan: Plan, rows: list[Row]) -> list[dict[str, Any]]:
-    """A row a trial; `objective` and `best` are of the first objective, `best` among the feasible."""
+    """A row a trial; `objective` and `best` are of the first objective, `best` among the feasible in full."""
     (metric, direction), *_ = plan.objectives.items()
     better = max if direction == "maximize" else min
     leaders = {row.number for row in front(plan, rows)}
     found, leading = [], None
     for row in rows:
         value = row.objectives.get(metric)
-        if row.feasible and value is not None:
+        if row.feasible and in_full(plan, row) and value is not None:
             leading = value if leading is None else better(leading, value)
         found.append(
             {

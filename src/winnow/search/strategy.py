@@ -38,7 +38,9 @@ class Strategy:
     `read` turns its logits into weights, up to `closed` of which an option is off (None: the even share).
     `between(space, objective, draws, *, own options)` gives the steps that perturbation trains on with, after some
     decisions. `objection(run, *, own options)` says why these options mean nothing in a `Run`, or None. `watched`:
-    whether its logits move while it trains, so that signs of collapse mean something. `short` are options under which
+    whether its logits move while it trains, so that signs of collapse mean something. `tries(epochs, *, own options)`
+    is the study of a strategy that searches by trials of its own, as section search.trials says them; they train by the
+    recipe of section search. `short` are options under which
     a few of its steps can be timed, and problems of a few networks be searched. Functions that take own options take
     those that they name.
     """
@@ -51,12 +53,17 @@ class Strategy:
     between: Callable[..., Between] = decided_softmax
     objection: Callable[..., str | None] | None = None
     watched: bool = True
+    tries: Callable[..., dict[str, Any]] | None = None
     short: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def options(self) -> dict[str, tuple[Any, Any]]:
         """Its options, with types and defaults, of all its functions."""
-        every = (self.search, self.form, self.between, self.objection)
-        return options_of(function for function in every if function is not None)
+        return options_of(self.functions())
+
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """All that may take options."""
+        every = (self.search, self.form, self.between, self.objection, self.tries)
+        return tuple(function for function in every if function is not None)
 
     def run(self, bench: Any, recipe: Any, options: Mapping[str, Any]) -> Found:
         """`search` with those of `options` that it takes."""
@@ -74,6 +81,7 @@ class Run:
     space: str
     precision: str
     optimiser: str = "sgd"
+    epochs: int = 1
 
 
 F = TypeVar("F", bound=Callable[..., Found])

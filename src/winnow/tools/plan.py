@@ -14,6 +14,7 @@ import torch
 
 from winnow.config.methods import selection, trainer
 from winnow.config.params import Params
+from winnow.config.plans import tried
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
 from winnow.core.space import Space
@@ -180,9 +181,10 @@ def _search(params: Params, space: Space, child, splits, row: float, device) -> 
     step = 0.0 if TRIALS in training.leaves else _search_step(params, space, splits["weights"], device)
     if name == search.strategy and TRIALS not in training.leaves:
         return "steps", step, steps, 0.0
-    trials = search.trials
+    trials = tried(params)
     if trials.evaluator == "training":
-        seconds = trials.training.epochs * row * rows * trials.training.samples
+        epochs = trials.sampler_options.get("segment", trials.training.epochs)
+        seconds = epochs * row * rows * trials.training.samples
         return "trials", seconds * 2 ** -(trials.training.channels + trials.training.resolution), trials.count, 0.0
     if trials.evaluator == "proxy":
         return "trials", _score_seconds(trials.proxy.names, child, splits, trials.proxy.batch), trials.count, 0.0

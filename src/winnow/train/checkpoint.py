@@ -107,9 +107,14 @@ class Keeper:
         """The computation could be left here: keep it, if it is time."""
         if self.save is not None and time.monotonic() - self.last >= max(self.seconds, self.cost / MOST):
             began = time.monotonic()
-            self.save(self.state())
+            self.keep()
             self.last = time.monotonic()
             self.cost = self.last - began
+
+    def keep(self) -> None:
+        """Keep the computation as it is here and now."""
+        if self.save is not None:
+            self.save(self.state())
 
     def state(self) -> dict[str, Any]:
         """Everything as plain values and tensors; what two loops share is in the outer one's."""

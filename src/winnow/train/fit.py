@@ -37,13 +37,15 @@ def fit(
     facts: Facts = MappingProxyType({}),
     after_epoch: Callable[[int, nn.Module], None] = lambda epoch, model: None,
     keeper: Keeper | None = None,
+    until: int | None = None,
 ) -> nn.Module:
     """Train `model` in place by `recipe` and return what to keep: its averaged copy if `recipe.ema`, else itself.
 
     `batches` gives one epoch at each iteration, `facts` are those of its data, which the criterion of `task` may need.
     `after_epoch` gets each epoch, from 0, and what would be kept if it were the last; it may leave it in evaluation
-    mode, and what it raises ends the training. Dropout and drop-path draw from `seed`. The result is in evaluation
-    mode. Refused where the loss stops being finite.
+    mode, and what it raises ends the training. Dropout and drop-path draw from `seed`. It leaves off before epoch
+    `until`, which `keeper` then has to go on from. The result is in evaluation mode. Refused where the loss stops
+    being finite.
     """
     device = next(model.parameters()).device
     criterion = criterion_of(task, facts, derived(seed, "criterion"), recipe).to(device)
@@ -93,6 +95,7 @@ def fit(
             after=lambda epoch: after_epoch(epoch, kept),
             watch=watch,
             keeper=keeper,
+            until=until,
             kept={"averaged": averaged, "tally": tally, "criterion": criterion if learnt else None},
         )
     return kept.eval()

@@ -37,6 +37,7 @@ def loop(
     watch: Watch | None = None,
     keeper: Keeper | None = None,
     kept: Mapping[str, Any] = {},
+    until: int | None = None,
 ) -> None:
     """`epochs` passes over `batches` by the steps of `lesson`; ends early where `watch` asks for it.
 
@@ -45,13 +46,17 @@ def loop(
     rest, and so does a `schedule`, which steps `every` step or epoch. Gradients of `model` are clipped together to norm
     `clip`. `stepped()` comes after each step of the weights, `after(epoch)` when `watch` has been told what
     `told(epoch, losses, rate)` says, `rate` being that of the epoch's last step. Checkpoints hold all that is here, and
-    `kept`. Refused where a loss stops being finite, naming `section` of params.yaml.
+    `kept`. With `until`, it leaves off before that epoch, with a checkpoint to go on from. Refused where a loss
+    stops being finite, naming `section` of params.yaml.
     """
     watch, keeper, cursor = watch or Watch(), keeper or Keeper(), Cursor(batches)
     losses: list[Tensor] = []
     rate: dict[str, float] = {}  # of the last step: one that is left after it has stepped the schedule already
     state = {"model": model, "optimiser": optimiser, "schedule": schedule, "watch": watch, **kept}
     for epoch in keeper.rounds(epochs, "epoch", **state, batches=cursor, losses=losses, rate=rate):
+        if epoch == until:
+            keeper.keep()
+            break
         model.train()
         if not cursor.taken:
             begin(epoch)

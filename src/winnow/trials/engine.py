@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.trials.executors import Executor
-from winnow.trials.outcome import COMPLETE, PARENT, PRUNED, Job, Outcome
+from winnow.trials.outcome import COMPLETE, FIDELITY, PARENT, PRUNED, Job, Outcome
 from winnow.trials.plan import Plan
 from winnow.trials.record import Record, begun_as, ended_as, opened
 from winnow.trials.search import SpaceSearch
@@ -103,12 +103,12 @@ class _Driver:
         again = []
         for trial in self.record.begun:
             number, (outcome, notes) = trial.number, ended_as(trial)
-            self._tell_until(number - self.plan.look_back)
+            self._tell(self.view.knows(number))
             begun = begun_as(trial)
             self.view.restore(begun)
             text = trial.user_attrs.get(ARCHITECTURE)
             architecture = None if text is None else Architecture.from_json(text)
-            flight = _Flight(begun, architecture, self.search.key(trial.params, architecture))
+            flight = _Flight(begun, architecture, self._key(begun, architecture))
             if outcome is None:
                 self.flights[number] = flight
                 again.append(number)
@@ -118,19 +118,18 @@ class _Driver:
 
     def _may_begin(self, n_trials: int) -> bool:
         number = self.view.asked
-        known = number - self.plan.look_back  # the last trial whose result the next one takes into account
         return (
             number < n_trials
             and self.busy < self.executor.workers
-            and all(n in self.ended for n in range(self.view.told, known + 1))
+            and all(n in self.ended for n in range(self.view.told, self.view.knows(number)))
         )
 
     def _begin(self) -> bool:
         """Sample, record and launch the next trial; False where the sampler has nothing new to try."""
         number = self.view.asked
-        self._tell_until(number - self.plan.look_back)
+        self._tell(self.view.knows(number))
         trial, architecture = self.view.ask()
-        key = self.search.key(trial.params, architecture)
+        key = self._key(trial, architecture)
         if self.plan.sampler == "brute_force" and self.view.repeats(trial):
             return False
         self.record.begin(trial)
@@ -146,7 +145,8 @@ class _Driver:
             self._copy(number, first)
         elif first == number:
             seed, parent = self.view.seed(number), self._evaluated(flight.trial.system_attrs.get(PARENT))
-            job = Job(number, seed, flight.trial.params, flight.architecture, self.plan.fidelity, parent)
+            fidelity = _fidelity(self.plan, flight.trial)
+            job = Job(number, seed, flight.trial.params, flight.architecture, fidelity, parent)
             self.executor.submit(number, job.payload())
             self.busy += 1
 
@@ -160,6 +160,11 @@ class _Driver:
                 self._copy(other, number)
         elif waiting:
             self._launch(waiting[0])
+
+    def _key(self, trial: FrozenTrial, architecture: Architecture | None) -> str:
+        """Equal for trials that would be evaluated alike."""
+        own = trial.system_attrs.get(FIDELITY)
+        return self.search.key(trial.params, architecture) + (json.dumps(own) if own else "")
 
     def _evaluated(self, number: int | None) -> int | None:
         """The trial whose evaluation `number` stands for: its own, or that which it repeats."""
@@ -189,9 +194,9 @@ class _Driver:
         elif self.first.get(flight.key) == number:
             del self.first[flight.key]  # there is nothing to copy: a repeat is evaluated
 
-    def _tell_until(self, last: int) -> None:
-        """Show the view the results of trials 0 … `last`."""
-        while self.view.told <= last:
+    def _tell(self, count: int) -> None:
+        """Show the view the results of the first `count` trials."""
+        while self.view.told < count:
             self.view.tell(*self.ended[self.view.told])
 
     def _ask(self, number: int, step: int, values: list[float]) -> bool:
@@ -201,7 +206,7 @@ class _Driver:
         flight.reports[step] = values
         if self.plan.stopper == "none":
             return False
-        horizon = max(0, number - self.plan.look_back + 1)
+        horizon = self.view.knows(number)
         past = self.view.up_to(horizon)
         earlier = [self.ended[n][0].reports for n in range(horizon)]
         stop = should_stop(self.plan, self.pruner, past, flight.trial, flight.reports, earlier)
@@ -214,6 +219,10 @@ class _Driver:
         for name in flight.notes:
             flight.trial.system_attrs.pop(name)
         flight.reports, flight.notes = {}, {}
+
+
+def _fidelity(plan: Plan, trial: FrozenTrial) -> dict[str, float]:
+    return {**plan.fidelity, **trial.system_attrs.get(FIDELITY, {})}
 
 
 def _row(plan: Plan, trial: FrozenTrial, architecture: Architecture | None, outcome: Outcome, seed: int) -> Row:
@@ -232,7 +241,7 @@ def _row(plan: Plan, trial: FrozenTrial, architecture: Architecture | None, outc
         state=outcome.state,
         copy_of=outcome.copy_of,
         seed=seed,
-        fidelity=dict(plan.fidelity),
+        fidelity=_fidelity(plan, trial),
         seconds=outcome.seconds,
         device=outcome.device,
         error=outcome.error,

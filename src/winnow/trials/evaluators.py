@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from winnow.core.architecture import Architecture
 from winnow.core.example import Example
@@ -32,6 +32,7 @@ from winnow.train.watch import Diverged, Watch
 from winnow.trials.lookup import Table
 from winnow.trials.outcome import Infeasible, Job
 from winnow.trials.plan import Plan
+from winnow.trials.segments import Segments
 
 LATENCY = "latency_ms"
 
@@ -70,7 +71,8 @@ class Training:
 
     `space` is an `outline` of the form that is trained: `cost.space`, or smaller. Parameters of a job that are
     fields of a recipe take the place of those of `recipe`. `inherit` may change the initialised child; `keep` gets the
-    number, what was trained, and its seed.
+    number, what was trained, and its seed. With `segments`, a trial trains until the epoch that its fidelity says,
+    going on from the trial that it continues; what answers all rows alike after one epoch is given no more.
     """
 
     task: Task
@@ -85,6 +87,7 @@ class Training:
     architecture: Architecture | None = None
     inherit: Callable[[nn.Module, Job], nn.Module] = lambda model, job: model
     keep: Callable[[int, Architecture, nn.Module, int], None] = lambda number, arch, model, seed: None
+    segments: Segments | None = None
 
     def __call__(self, job: Job) -> dict[str, float]:
         arch = job.architecture or self.architecture
@@ -103,6 +106,8 @@ class Training:
 
         def after_epoch(epoch: int, kept: nn.Module) -> None:
             known.update(measured(self.task, kept.eval(), judged))
+            if epoch == 0 and self.segments is not None and blind(kept, next(iter(judged))[0]):
+                raise Infeasible(known)
             job.report(epoch, *self.cost.plan.values(known))
 
         try:
@@ -115,6 +120,8 @@ class Training:
                 watch=Watch(),
                 facts=self.train.facts,
                 after_epoch=after_epoch,
+                keeper=None if self.segments is None else self.segments.keeper(job),
+                until=None if self.segments is None else int(job.fidelity["epochs"]),
             )
         except Diverged as diverged:  # this trial's parameters, not the study
             raise FloatingPointError(str(diverged)) from diverged
@@ -177,6 +184,13 @@ class ByTable:
         at = tuple(sorted(self.fidelity.items()))
         said = {m: float(self.table.column(m, self.fidelity)[row]) for m, f in self.table.columns if f == at}
         return {**known, **{name: value for name, value in said.items() if math.isfinite(value)}}
+
+
+def blind(model: nn.Module, x: Tensor) -> bool:
+    """Whether `model`, in evaluation mode, answers every row of `x` alike, as cells of `none` do."""
+    with torch.no_grad():
+        answers = model(x)
+    return len(x) > 1 and bool((answers == answers[:1]).all())
 
 
 def tuned(recipe: Recipe, parameters: Mapping[str, Any]) -> Recipe:

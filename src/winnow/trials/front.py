@@ -11,9 +11,9 @@ from winnow.trials.table import Row
 def front(plan: Plan, rows: Sequence[Row]) -> list[Row]:
     """The feasible trials that no other dominates, by number; one trial stands for those with its objectives.
 
-    Refused where no trial is feasible.
+    Only those evaluated in full can be compared. Refused where none of them is feasible.
     """
-    feasible = [row for row in rows if row.feasible]
+    feasible = [row for row in rows if row.feasible and in_full(plan, row)]
     if not feasible:
         raise Refused(why_none(plan, rows))
     points = {row.number: [row.objectives[metric] for metric in plan.objectives] for row in feasible}
@@ -21,6 +21,11 @@ def front(plan: Plan, rows: Sequence[Row]) -> list[Row]:
     for row in sorted(feasible, key=lambda row: row.number):
         first.setdefault(tuple(points[row.number]), row)
     return [row for point, row in first.items() if not any(dominates(other, point, plan.directions) for other in first)]
+
+
+def in_full(plan: Plan, row: Row) -> bool:
+    """Whether a trial was evaluated as far as the plan goes: one that ended a level earlier is judged by less."""
+    return dict(row.fidelity) == dict(plan.fidelity)
 
 
 def best(plan: Plan, rows: Sequence[Row]) -> Row:
@@ -32,6 +37,9 @@ def best(plan: Plan, rows: Sequence[Row]) -> Row:
 
 def why_none(plan: Plan, rows: Sequence[Row]) -> str:
     """One sentence on a study without a feasible trial: what stands in the way, and what came nearest."""
+    if any(row.feasible for row in rows):
+        full = ", ".join(f"{name} {value:g}" for name, value in plan.fidelity.items())
+        return f"none of {len(rows)} trials was evaluated in full ({full}): let the search go on for longer"
     judged = [row for row in rows if row.constraints and not row.error]
     if not judged:
         errors = sorted({row.error for row in rows if row.error})

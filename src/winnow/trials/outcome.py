@@ -11,6 +11,7 @@ from winnow.system import disk
 
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
 PARENT = "winnow:parent"  # a sampler's note on a trial: whose child it is
+FIDELITY = "winnow:fidelity"  # likewise: what of the plan's fidelity is another for this trial
 
 
 class Stopped(Exception):

@@ -22,6 +22,8 @@ SAMPLERS = (
     "network_morphism",
     "proxy_bo",
 )
+HIERARCHY = "hierarchy"  # the sampler of a strategy, which sets its options: nobody names it in params.yaml
+HEIRS = ("network_morphism", HIERARCHY)  # samplers whose trials begin with what others leave
 STOPPERS = ("none", "median", "percentile", "successive_halving", "hyperband", "dominance")
 
 

@@ -4,7 +4,40 @@ A proxy is written c_a r_b s_d e_x there: a steps fewer channels, b steps less r
 epochs; c4r4s0e60 is the paper's pick for CIFAR-10. A step halves what dense convolutions cost.
 """
 
+import re
+from dataclasses import dataclass
+
 from winnow.core.errors import Refused
+
+NAME = re.compile(r"c(\d)r(\d)s(\d)e(\d+)('*)")
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A proxy by its name: c4r4s1e20 has four steps fewer channels and pixels, half the images, 20 epochs.
+
+    That a step of s halves the images is our reading. Marks at the end, c0r0s0e20', stand for another seed.
+    """
+
+    channels: int
+    resolution: int
+    halvings: int
+    epochs: int
+
+    @classmethod
+    def of(cls, name: str) -> "Reduction":
+        """Refused for what is no such name."""
+        found = NAME.fullmatch(name)
+        if found is None or not int(found[4]) or max(map(int, found.group(1, 2))) > 8:
+            raise Refused(
+                f"{name!r} is no reduced setting: write it like c4r4s1e20: 4 steps fewer channels, 4 less resolution "
+                "(8 at most), images halved once, 20 epochs"
+            )
+        return cls(*map(int, found.group(1, 2, 3, 4)))
+
+    def steps(self) -> dict[str, float]:
+        """As the fields of evaluator `training`, epochs apart."""
+        return {"channels": self.channels, "resolution": self.resolution, "samples": 0.5**self.halvings}
 
 
 def reduced(size: int, steps: int) -> int:

@@ -14,6 +14,7 @@ from winnow.core.errors import Refused
 from winnow.trials.cma import CmaEs
 from winnow.trials.draw import draw
 from winnow.trials.evolution import Member, fitness, next_child
+from winnow.trials.hierarchy import Hierarchy, size
 from winnow.trials.morphism import NetworkMorphism
 from winnow.trials.own import Known, OwnSampler
 from winnow.trials.plan import Plan
@@ -67,8 +68,10 @@ SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "regularised_evolution": _evolution,
     "network_morphism": NetworkMorphism,
     "proxy_bo": ProxyBO,
+    "hierarchy": Hierarchy,
 }
-ONE_OBJECTIVE = ("cmaes", "regularised_evolution", "network_morphism", "proxy_bo")
+CYCLES = {"hierarchy": size}  # those whose trials know whole cycles of trials, whatever the look-back
+ONE_OBJECTIVE = ("cmaes", "regularised_evolution", "network_morphism", "proxy_bo", "hierarchy")
 
 
 def sampler(plan: Plan, search: Search, seed: int) -> BaseSampler:

@@ -31,6 +31,8 @@ class Search(Protocol):
 
     def key(self, parameters: Mapping[str, Any], architecture: Architecture | None) -> str: ...
 
+    def answers(self, name: str) -> Mapping[str, Value]: ...
+
 
 MOST = 10_000  # answers of a decision that a trial's parameter takes as categories
 
@@ -110,6 +112,10 @@ class SpaceSearch:
         """The one that a trial with these parameters suggests; None without a space."""
         return None if self.space is None else self.space.decide(lambda d: self._labels[d.name][parameters[d.name]])
 
+    def answers(self, name: str) -> Mapping[str, Value]:
+        """Those to the decision of that name, by their labels."""
+        return self._labels[name]
+
     def key(self, parameters: Mapping[str, Any], architecture: Architecture | None) -> str:
         """Equal for trials that would be evaluated alike."""
         own = {name: parameters[name] for name in self.ranges if name in parameters}
@@ -133,6 +139,9 @@ class TableSearch:
 
     def architecture(self, parameters: Mapping[str, Any]) -> Architecture:
         return Architecture.of({name: values[parameters[name]] for name, values in self.values.items()})
+
+    def answers(self, name: str) -> Mapping[str, Value]:
+        return self.values[name]
 
     def key(self, parameters: Mapping[str, Any], architecture: Architecture | None) -> str:
         assert architecture is not None

@@ -13,7 +13,7 @@ from winnow.core.architecture import Architecture
 from winnow.train.seeds import derived
 from winnow.trials.outcome import COMPLETE, FAILED, PRUNED, Outcome
 from winnow.trials.plan import Plan
-from winnow.trials.samplers import sampler
+from winnow.trials.samplers import CYCLES, sampler
 from winnow.trials.search import Search
 
 STATES = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}
@@ -47,6 +47,19 @@ class View:
             )
         self.id = self.storage.get_study_id_from_name(name)
         self.asked = self.told = 0
+        self._cycle = -1, 0  # where the running cycle begins, and its size, for samplers that go by cycles
+
+    def knows(self, number: int) -> int:
+        """How many trials, from the first, trial `number` knows the results of; asked of none before the next one."""
+        cycle = CYCLES.get(self.plan.sampler)
+        if cycle is None:
+            return max(0, number - self.plan.look_back + 1)
+        if self._cycle[0] != self.told:
+            ended = self.storage.get_all_trials(self.id, deepcopy=False)[: self.told]
+            sign = 1 if self.plan.directions[0] == "maximize" else -1
+            self._cycle = self.told, cycle(self.plan.sampler_options, sign, ended)
+        begun, size = self._cycle
+        return begun if number < begun + size else number
 
     def ask(self) -> tuple[FrozenTrial, Architecture | None]:
         """The next trial, RUNNING, with its parameters, and its architecture."""

@@ -26,4 +26,5 @@ STRATEGIES = {
     "nse": f"{HERE}.nse:nse",
     "training_free": f"{HERE}.training_free:training_free",
     "trials": f"{HERE}.trials:trials",
+    "econas": f"{HERE}.econas:econas",
 }

@@ -4,7 +4,8 @@ from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.search.bench import Bench, Chosen, evaluated
 from winnow.search.selection import selection
-from winnow.trials.front import best
+from winnow.trials.front import best, in_full
+from winnow.trials.plan import Plan
 from winnow.trials.table import Row
 
 
@@ -12,7 +13,7 @@ from winnow.trials.table import Row
 def best_trial(bench: Bench) -> Chosen:
     """Of the study's front, the best first objective within the limits."""
     plan, rows = bench.needed("trials")()
-    winner = best(plan, _within(bench, rows))
+    winner = best(plan, _within(bench, plan, rows))
     shown = [
         evaluated(
             row.number, row.digest, row.metrics.get("accuracy"), row.number == winner.number, row.metrics.get("loss")
@@ -22,12 +23,12 @@ def best_trial(bench: Bench) -> Chosen:
     return Architecture.from_json(str(winner.architecture)), shown
 
 
-def _within(bench: Bench, rows: list[Row]) -> list[Row]:
+def _within(bench: Bench, plan: Plan, rows: list[Row]) -> list[Row]:
     """The trials without those that would be feasible and are beyond a limit. Refused where that leaves none feasible.
 
     A trial that took over the result of another has an architecture of its own, which is what counts.
     """
-    feasible = [row for row in rows if row.feasible]
+    feasible = [row for row in rows if row.feasible and in_full(plan, row)]
     beyond = {row.number for row in feasible if not bench.allowed(Architecture.from_json(str(row.architecture)))}
     if feasible and len(beyond) == len(feasible):
         raise Refused(

@@ -14,7 +14,7 @@ from winnow.tools.consistency import consistency
 def test_the_command_trains_once_what_it_is_asked_for(folder, tmp_path, capsys):
     params = tiny()
     (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump()))
-    with pytest.raises(Refused, match="c0r0s3e1: 16 images are left, fewer than a batch of 32"):
+    with pytest.raises(Refused, match="c0r0s3e1: 20 images are left, fewer than a batch of 32"):
         consistency(params, folder, ["c0r0s3e1"], "c0r0s0e1", 5)
     command = ["consistency", "c2r0s1e1", "--full", "c0r0s0e1", "--networks", "5", "--folder", str(folder)]
     out = tmp_path / "found.json"

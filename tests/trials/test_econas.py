@@ -18,6 +18,7 @@ from winnow.trials.front import best
 from winnow.trials.hierarchy import mutated
 from winnow.trials.plan import HIERARCHY, Plan
 from winnow.trials.processes import Processes
+from winnow.trials.ranges import read_ranges
 from winnow.trials.search import SpaceSearch
 
 PUBLISHED = Settings()
@@ -109,6 +110,16 @@ def test_workers_and_the_look_back_change_no_trial(tmp_path):
 
     two = Processes("tests.trials.scores:make_longer", {}, 2, devices=[])
     assert told(rows("a", 8, Inline(quality))) == told(rows("b", 4, two))
+
+
+def test_options_and_searches_that_mean_nothing_are_refused(tmp_path):
+    with pytest.raises(Refused, match="not 1 and 3"):
+        study(tmp_path, plan(continued=[1]), 4, quality)
+    with pytest.raises(Refused, match="unexpected keyword argument 'levels'"):
+        study(tmp_path, plan(levels=3), 4, quality, file="other.log")
+    numbers = SpaceSearch(None, read_ranges({"lr": {"low": 0.1, "high": 1.0}}))
+    with pytest.raises(Refused, match="takes no ranges beside them"):
+        study(tmp_path, plan(), 4, quality, file="third.log", search=numbers)
 
 
 def test_what_fails_is_no_member_and_the_search_goes_on(tmp_path):

@@ -12,6 +12,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from winnow.core.decision import Value
+from winnow.core.errors import Refused
 from winnow.trials.draw import draw_all
 from winnow.trials.econas import Network, Settings, Slot, populations, slots, tournament
 from winnow.trials.evolution import fitness
@@ -41,7 +42,7 @@ def cycle_of(trials: Sequence[FrozenTrial], sign: int, settings: Settings) -> tu
     return cycle, slots(populations(networks(trials, sign), cycle, settings), settings)
 
 
-def mutated(parameters: Mapping[str, Any], search: Search, rng: random.Random) -> dict[str, Any]:
+def mutated(parameters: Mapping[str, Any], search: SpaceSearch, rng: random.Random) -> dict[str, Any]:
     """`parameters` with one decision answered otherwise, of those that the architecture reaches: always another one.
 
     Half the time one that says which others are reached (in a cell, where a node's inputs come from), else one of the
@@ -67,10 +68,9 @@ def mutated(parameters: Mapping[str, Any], search: Search, rng: random.Random) -
     return changed
 
 
-def _opens(search: Search, name: str) -> bool:
+def _opens(search: SpaceSearch, name: str) -> bool:
     """Whether other decisions are reached by some answers to `name` alone."""
-    if not isinstance(search, SpaceSearch) or search.space is None:
-        return False
+    assert search.space is not None
     decision = search.space.decisions[name]
     return any(search.space.below(decision, option) for option in decision.options)
 
@@ -90,6 +90,8 @@ class Hierarchy(OwnSampler):
     """Proposes the segments of `slots`, in their order."""
 
     def __init__(self, search: Search, seed: int, **options: Any):
+        if not isinstance(search, SpaceSearch) or search.space is None or search.ranges:
+            raise Refused("sampler 'hierarchy' mutates the decisions of a space, and takes no ranges beside them")
         super().__init__(search.distributions, seed)
         self.search, self.settings = search, Settings(**options)
 

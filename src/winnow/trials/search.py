@@ -31,8 +31,6 @@ class Search(Protocol):
 
     def key(self, parameters: Mapping[str, Any], architecture: Architecture | None) -> str: ...
 
-    def answers(self, name: str) -> Mapping[str, Value]: ...
-
 
 MOST = 10_000  # answers of a decision that a trial's parameter takes as categories
 
@@ -139,9 +137,6 @@ class TableSearch:
 
     def architecture(self, parameters: Mapping[str, Any]) -> Architecture:
         return Architecture.of({name: values[parameters[name]] for name, values in self.values.items()})
-
-    def answers(self, name: str) -> Mapping[str, Value]:
-        return self.values[name]
 
     def key(self, parameters: Mapping[str, Any], architecture: Architecture | None) -> str:
         assert architecture is not None

@@ -54,6 +54,8 @@ class View:
         cycle = CYCLES.get(self.plan.sampler)
         if cycle is None:
             return max(0, number - self.plan.look_back + 1)
+        if number == 0:
+            return 0
         if self._cycle[0] != self.told:
             ended = self.storage.get_all_trials(self.id, deepcopy=False)[: self.told]
             sign = 1 if self.plan.directions[0] == "maximize" else -1

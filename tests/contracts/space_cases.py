@@ -23,6 +23,7 @@ from winnow.spaces import build
 CELLS = 180 * 7**8  # architectures of one DARTS cell: two of 2, 3, 4, 5 edges, seven operations each
 RESTRICTED = 180 * 2**8
 CREAM = {"layers": (2, 1, 1, 1, 1)}
+TWO_CELLS = ({"channels": 2, "layers": 3}, {"channels": 3, "layers": 5, "final": True})
 PAIR, MEMBERS = {"backbone": "macro"}, 3**2 * 9**6 + 3**5 * 9**3 + 3**8
 NSE = {"operations": ["lb3_t1", "lb5_t3_g22", "rec5_t1"], "branches": 2, "cells": [1, 1, 0, 0, 0, 0, 0]}
 VIT = {"size": "micro", "heads": (1, 2), "ratios": (150, 200), "depths": (1, 2)}
@@ -189,6 +190,7 @@ CASES = {
     "darts s3": _darts(RESTRICTED**2, candidates="s3"),
     "darts s4": _darts(RESTRICTED**2, candidates="s4"),
     "darts for imagenet": _darts(CELLS**2, stem="imagenet", shape=(2, 16, 16)),
+    "factorised": of("factorised", *TWO_CELLS, ((2 * 3 * 4 * 5) ** 2 * 7**8) ** 2, reached=32),
     "macro": of("macro", {"width": 0.125}, {"width": 0.25}, 3**8, reached=8),
     "mobile": of("mobile", {"width": 0.25}, {"width": 0.5, "final": True}, 4**20, reached=20, shape=(2, 16, 16)),
     "cream": of("cream", {"width": 0.25, **CREAM}, {"width": 0.75, **CREAM}, 6**6, reached=6, shape=(2, 16, 16)),

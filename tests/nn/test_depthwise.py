@@ -16,6 +16,7 @@ GEOMETRIES = [  # kernel, stride, padding, dilation: those of the DARTS candidat
     (3, 2, 2, 2),
     (5, 2, 4, 2),
     (7, 1, 3, 1),
+    (7, 2, 3, 1),
     (3, 1, 0, 1),
     (5, 1, 1, 2),
     (4, 1, 1, 1),
@@ -43,6 +44,11 @@ def test_output_and_gradients_are_those_of_the_library(geometry, sides):
             strict=True,
         ):
             torch.testing.assert_close(gradient, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("geometry", [(7, 1, 3, 1), (7, 2, 3, 1), (5, 1, 4, 2)])
+def test_a_kernel_may_be_wider_than_the_image(geometry):
+    test_output_and_gradients_are_those_of_the_library(geometry, (2, 2))
 
 
 @pytest.mark.parametrize("geometry", [(3, 1, 2, 2), (5, 1, 2, 1), (3, 2, 1, 1)])

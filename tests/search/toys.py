@@ -64,6 +64,7 @@ def cells(name: str = "nas_bench_201", seed: int = 0, **options: object) -> Spac
     sizes = {
         "nas_bench_201": {"channels": 4, "cells": 1},
         "darts": {"channels": 4, "layers": 3},
+        "factorised": {"channels": 4, "layers": 3},
         "mobile": {"width": 0.1},
         "cream": {"width": 0.25, "layers": (1, 1, 1, 1, 1)},
         "multibranch": {"operations": NSE, "cells": (1, 0, 0, 0, 0, 0, 0), "width": 0.25},

@@ -55,6 +55,7 @@ def test_a_published_space_takes_the_facts_it_has_a_name_for(name):
     small = {
         "darts": {"channels": 2, "layers": 3},
         "ensemble": {"backbone": "macro", "width": 0.25},
+        "factorised": {"channels": 2, "layers": 3},
         "macro": {"width": 0.25},
         "interactions": {},
         "mobile": {"width": 0.25},
@@ -119,6 +120,7 @@ def test_a_users_own_bug_shows_its_line(mine):
         ("darts", {"channels": True}, "channels takes a whole number of 1 or more, not True"),
         ("darts", {"layers": 8.0}, "layers takes a whole number of 1 or more, not 8.0"),
         ("darts", {"layers": 2}, "layers takes 3 or more"),
+        ("factorised", {"candidates": "s1"}, "candidates takes one of cifar, imagenet, not 's1'"),
         ("darts", {"candidates": "s5"}, "candidates takes one of darts, s1, s2, s3, s4, not 's5'"),
         ("nas_bench_201", {"cells": 0}, "cells takes a whole number of 1 or more, not 0"),
         ("nas_bench_201", {"channels": None}, "channels takes a whole number of 1 or more, not None"),
@@ -147,6 +149,7 @@ def test_a_published_space_takes_images_that_are_not_square(name):
     small = {
         "nas_bench_201": {"channels": 4, "cells": 1},
         "darts": {"channels": 4, "layers": 3},
+        "factorised": {"channels": 4, "layers": 3},
         "vit": {"size": "micro"},
     }
     space = build(name, small.get(name, {"width": 0.1}), **facts)

@@ -11,7 +11,8 @@ from torch.autograd import Variable
 from winnow.core.decision import Decision, Value
 
 NUMBER = "+number"  # beside the answers that count: a number () added to the whole of their sum
-Weights = Tensor | Mapping[Value, Tensor]  # (options,), or () for each of the answers that count and for `NUMBER`
+# (options,), or () for each of the answers that count and for `NUMBER`; of each example (options, batch), or (batch,)
+Weights = Tensor | Mapping[Value, Tensor]
 Setting = Mapping[str, Value | Weights]  # an architecture, mixture weights, or some of each
 
 
@@ -131,10 +132,10 @@ class Choice(Asking):
     def forward(self, *inputs: Any, **named: Any) -> Tensor:
         value = self.posted(self.decision)
         if isinstance(value, Tensor):
-            terms = (w * c(*inputs, **named) for w, c in zip(value, self.candidates.values(), strict=True))
+            terms = (_weighted(w, c(*inputs, **named)) for w, c in zip(value, self.candidates.values(), strict=True))
         elif isinstance(value, Mapping):  # weights of some answers: of options, or of subsets
             terms = (
-                w if answer == NUMBER else w * _summed(c(*inputs, **named) for c in self.kept(answer))
+                w if answer == NUMBER else _weighted(w, _summed(c(*inputs, **named) for c in self.kept(answer)))
                 for answer, w in value.items()
             )
         else:
@@ -167,6 +168,11 @@ def key_of(option: str | int) -> str:
     """The key of an option in a `ModuleDict` and in files: its own name, but where PyTorch does not take that."""
     name = str(option).replace("%", "%25").replace(".", "%2E")
     return f"%{name}" if not name or hasattr(_TAKEN, name) else name
+
+
+def _weighted(weight: Tensor, y: Tensor) -> Tensor:
+    """A weight (), or one (batch,) for each example of y."""
+    return weight * y if weight.dim() == 0 else weight.view(-1, *(1,) * (y.dim() - 1)) * y
 
 
 def _summed(terms: Iterable[Tensor]) -> Tensor:

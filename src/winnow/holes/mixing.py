@@ -5,15 +5,34 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from winnow.core.holes import Asking, Hole
+from winnow.core.holes import Asking, Hole, Weights
 
 
 def mixing(modules: Iterable[nn.Module]) -> bool:
-    """Whether a setting with mixture weights is posted to these holes, and not asked to be computed plainly."""
+    """Whether a setting with mixture weights is posted to these holes, and not asked to be computed plainly.
+
+    Weights that differ from example to example are for holes one by one: see `differing`.
+    """
+    posted = _posted(modules)
+    return bool(posted) and not any(map(_of_examples, posted))
+
+
+def differing(modules: Iterable[nn.Module]) -> bool:
+    """Whether mixture weights are posted to these holes that each example has its own of, likewise."""
+    return any(map(_of_examples, _posted(modules)))
+
+
+def _posted(modules: Iterable[nn.Module]) -> list[Weights]:
     hole = next((module for module in modules if isinstance(module, Hole)), None)
     if hole is None or hole.board.plain:
-        return False
-    return any(isinstance(value, Tensor | Mapping) for value in hole.board.setting.values())
+        return []
+    return [value for value in hole.board.setting.values() if isinstance(value, Tensor | Mapping)]
+
+
+def _of_examples(value: Weights) -> bool:
+    if isinstance(value, Tensor):
+        return value.dim() > 1
+    return any(weight.dim() > 0 for weight in value.values())
 
 
 def counting(hole: Asking, device: torch.device) -> dict[str, Tensor]:

@@ -88,9 +88,11 @@ def weight_gradient(x: Tensor, shape: torch.Size, g: Tensor, stride: int, paddin
 def _columns_gradient(x: Tensor, shape: tuple, g: Tensor, stride: int, padding: int, first: int) -> Tensor:
     """The gradient of the kernel's columns from `first` on: those of a narrower kernel over the part that they see."""
     left, top = padding - first, padding
-    right = stride * (g.shape[3] - 1) + shape[3] - x.shape[3] - left
+    width = stride * (g.shape[3] - 1) + shape[3]
+    right = width - x.shape[3] - left
     bottom = stride * (g.shape[2] - 1) + shape[2] - x.shape[2] - top
-    return conv2d_weight(F.pad(x, (left, right, top, bottom)), shape, g, stride, 0, 1, shape[0])
+    x = F.pad(x, (max(left, 0), max(right, 0), top, bottom))  # first: of a small image all may be cut off
+    return conv2d_weight(x.narrow(3, max(-left, 0), width), shape, g, stride, 0, 1, shape[0])
 
 
 def space_to_batch(x: Tensor, step: int) -> Tensor:

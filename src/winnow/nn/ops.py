@@ -102,6 +102,7 @@ def darts_op(name: str, channels: int, stride: int, final: bool) -> nn.Module:
         "skip_connect": skip,
         "sep_conv_3x3": lambda: sep_conv(channels, 3, stride, final),
         "sep_conv_5x5": lambda: sep_conv(channels, 5, stride, final),
+        "sep_conv_7x7": lambda: sep_conv(channels, 7, stride, final),
         "dil_conv_3x3": lambda: separable(channels, 3, stride, 2, final),
         "dil_conv_5x5": lambda: separable(channels, 5, stride, 2, final),
     }[name]()

@@ -1,9 +1,11 @@
 """The outer loop of DARTS, which most methods keep: weights by SGD on a cosine, logits by Adam (Liu et al. 2019)."""
 
+import math
+
 import torch
 
 from winnow.search.bench import Bench, Found
-from winnow.search.mixture import Begin, Schedule, train_mixture
+from winnow.search.mixture import Begin, Parts, Schedule, train_mixture
 from winnow.search.recipe import Recipe
 from winnow.search.relax import Logits
 from winnow.train.loop import nothing
@@ -12,12 +14,19 @@ from winnow.train.seeds import generator
 
 
 def bilevel(
-    bench: Bench, recipe: Recipe, *, parts: Schedule, begin: Begin = nothing, logits: Logits | None = None
+    bench: Bench,
+    recipe: Recipe,
+    *,
+    parts: Schedule,
+    begin: Begin = nothing,
+    logits: Logits | None = None,
+    logits_fall: float = 1.0,
 ) -> Found:
     """`train_mixture` on the bench by the recipe, with the `parts` of each epoch; the rate falls epoch by epoch.
 
     `logits` are the usual ones (`Logits`) unless given; they are moved to the device of the space and get Adam's
-    `moments`. Source of all numbers: Liu et al. 2019, public code.
+    `moments`. Their rate stays, unless it is to fall by a cosine to `logits_fall` of it. Source of all numbers: Liu et
+    al. 2019, public code.
     """
     space = bench.space
     if logits is None:
@@ -25,12 +34,18 @@ def bilevel(
     logits = logits.to(next(space.parameters()).device)
     weights = recipe.descent(space.parameters())
     of_logits = adam(logits, recipe.logits_lr, recipe.logits_weight_decay)
+
+    def rated(epoch: int) -> Parts:
+        high = (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
+        of_logits.param_groups[0]["lr"] = recipe.logits_lr * (logits_fall + (1 - logits_fall) * high)
+        return parts(epoch)
+
     train_mixture(
         space,
         logits,
         bench.train,
         bench.valid,
-        parts=parts,
+        parts=parts if logits_fall == 1.0 else rated,
         objective=bench.objective,
         weights_optimiser=weights,
         logits_optimiser=of_logits,

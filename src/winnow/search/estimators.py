@@ -15,49 +15,78 @@ Reward = Callable[[Architecture], float]  # larger is better
 
 @dataclass(frozen=True)
 class Draw:
-    """One architecture drawn from the logits, and what the estimator needs of the draw."""
+    """Architectures drawn from the logits, one or one an example, and what the estimator needs of the draw."""
 
-    index: dict[str, int]  # position of the option of each decision
-    relaxed: dict[str, Tensor]  # (options,); its value is a Gumbel-softmax sample, its gradient the corrected one
-    log_probability: Tensor
+    index: dict[str, Tensor]  # () or (examples,): position of the option of each decision
+    relaxed: dict[str, Tensor]  # (options, ...); its value is a Gumbel-softmax sample, its gradient the corrected one
+    log_probability: Tensor  # () or (examples,)
+
+    @property
+    def hot(self) -> dict[str, Tensor]:
+        """(options, ...): one at the option drawn."""
+        return {name: one_hot(self.index[name], weights) for name, weights in self.relaxed.items()}
 
 
-def draw(logits: Mapping[str, Tensor], temperature: float, generator: torch.Generator) -> Draw:
+def draw(
+    logits: Mapping[str, Tensor],
+    temperature: float,
+    generator: torch.Generator,
+    examples: int | None = None,
+    softening: float = 0.0,
+) -> Draw:
     """REBAR's pair of samples from one noise: the difference of their gradients is what makes the estimate unbiased.
 
+    One for all, or one for each of `examples`. `softening` is added to each probability before they are normalised.
     Source: Vahdat et al. 2020, arXiv:1912.07651, public code; Tucker et al. 2017.
     """
     index, relaxed, log_probability = {}, {}, torch.zeros(())
     for name, vector in logits.items():
         theta = vector.log_softmax(0)
-        q = theta.exp()
-        u = torch.rand(len(vector), generator=generator, dtype=torch.float64).to(vector).clamp(1e-3, 1 - 1e-3)
-        free = theta - (-u.log()).log()
-        k = int(free.argmax())
-        soft = (free / temperature).softmax(0)
-        with torch.no_grad():  # the noise given the choice: constants
-            log_vk = u[k].log() / q[k]
-            log_v = u.log() - q * log_vk
-            log_v[k] = log_vk
-        rest = -((-log_v / q - log_vk).clamp_min(1e-20)).log()
-        given = torch.where(torch.arange(len(vector), device=vector.device) == k, -(-log_vk).log(), rest)
-        conditional = (given / temperature).softmax(0)
+        if softening:
+            theta = (theta.exp() + softening).log().log_softmax(0)
+        shape = (len(vector),) if examples is None else (len(vector), examples)
+        theta = theta.view(-1, *(1,) * (len(shape) - 1))
+        u = torch.rand(shape, generator=generator, dtype=torch.float64).to(vector).clamp(1e-3, 1 - 1e-3)
+        k, soft, conditional = pair(theta, u, temperature)
         index[name], relaxed[name] = k, soft - conditional + conditional.detach()
-        log_probability = log_probability.to(theta) + theta[k]
+        log_probability = log_probability.to(theta) + (one_hot(k, theta.expand_as(u)) * theta).sum(0)
     return Draw(index, relaxed, log_probability)
 
 
-def estimate(draw: Draw, hard: float | Tensor, soft: Tensor) -> Tensor:
-    """A scalar whose gradient estimates that of the expectation of `hard`, the loss of the drawn architecture.
+def pair(theta: Tensor, u: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of noise `u` (options, ...): the position drawn, the sample, and the sample given that position.
 
-    `soft` is the control variate: any function of `draw.relaxed`; the closer to `hard`, the less variance.
+    The two samples are equal in value and differ in their gradients over `theta`, the log probabilities.
     """
-    return draw.log_probability * (hard - soft).detach() + soft
+    q = theta.exp()
+    free = theta - (-u.log()).log()
+    k = free.argmax(0)
+    hot = one_hot(k, free)
+    with torch.no_grad():  # the noise given the choice: constants
+        log_vk = (hot * u.log() / q).sum(0)
+        log_v = u.log() - q * log_vk
+    rest = -((-log_v / q - log_vk).clamp_min(1e-20)).log()
+    given = torch.where(hot > 0, -(-log_vk).log(), rest)
+    return k, (free / temperature).softmax(0), (given / temperature).softmax(0)
+
+
+def one_hot(index: Tensor, like: Tensor) -> Tensor:
+    """Zeros like `like`, (options, ...), but for a one at `index`, (...)."""
+    return torch.zeros_like(like).scatter_(0, index[None], 1.0)
+
+
+def estimate(draw: Draw, hard: float | Tensor, soft: Tensor) -> Tensor:
+    """A scalar whose gradient estimates that of the expectation of `hard`, the loss of each drawn architecture.
+
+    `soft` is the control variate: any function of `draw.relaxed`; the closer to `hard`, the less variance. Losses of
+    examples multiply their own log probability before they are averaged.
+    """
+    return (draw.log_probability * (hard - soft).detach() + soft).mean()
 
 
 def answers(space: Space, draw: Draw) -> dict[str, str | int]:
     """The drawn options as a setting; subsets, which have no logits, stay whole."""
-    return {name: space.decisions[name].options[i] for name, i in draw.index.items()}
+    return {name: space.decisions[name].options[int(i)] for name, i in draw.index.items()}
 
 
 def check_rewardable(space: Space) -> None:
@@ -66,8 +95,9 @@ def check_rewardable(space: Space) -> None:
     if several is not None:
         raise Refused(
             "a reward (search.unas.latency_ms) judges whole architectures, and unas does not draw which "
-            f"of its {len(several.options)} options decision {several.name!r} takes: leave the reward out, or "
-            "search this space with strategy trials and latency_ms among its objectives"
+            f"of its {len(several.options)} options decision {several.name!r} takes: leave the reward out, take space "
+            "factorised in place of darts, or search this space with strategy trials and latency_ms among its "
+            "objectives"
         )
 
 
@@ -108,6 +138,11 @@ class Surrogate:
         """() : the reward that mixture weights (options,) are expected to have."""
         terms = [(part.to(weights[name]) * weights[name]).sum() for name, part in self.parts.items()]
         return torch.stack(terms).sum() + self.bias.to(terms[0])
+
+    def of(self, arch: Architecture) -> float:
+        """The reward that an architecture is expected to have."""
+        of_options = torch.cat([*self.parts.values(), self.bias[None]])
+        return float(self._encode(arch).float() @ of_options)
 
     def _encode(self, arch: Architecture) -> Tensor:
         row = [float(arch.get(name) == option) for name in self.names for option in self.options[name]]

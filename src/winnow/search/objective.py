@@ -1,5 +1,6 @@
 """What a supernet is trained for."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,20 @@ class Learning:
 
     def __call__(self, batch: Batch, setting: Setting) -> Tensor:
         return self.first_and_loss(batch, setting)[1]
+
+    def each(self, batch: Batch, setting: Setting) -> Tensor:
+        """(batch,): the loss of each row, whose mean is that of the batch.
+
+        Refused where the criterion knows the mean alone.
+        """
+        if getattr(self.criterion, "reduction", None) != "mean":
+            kind = type(self.criterion).__name__
+            raise Refused(f"{kind} tells the loss of a batch and not of each row (`reduction`), which the search asks")
+        by_row = copy.copy(self.criterion)
+        by_row.reduction = "none"
+        x, y = batch
+        loss = outputs_and_loss(self.said(x, lambda x: self.space(x, setting)), y, by_row)[1]
+        return loss.flatten(1).mean(1) if loss.dim() > 1 else loss
 
     def first(self, x: Any, network: Callable[[Any], Any]) -> Tensor:
         """The output of a network that counts, in float32."""

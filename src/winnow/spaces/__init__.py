@@ -12,6 +12,7 @@ from winnow.spaces.auto import auto
 from winnow.spaces.cream import cream
 from winnow.spaces.darts import darts
 from winnow.spaces.ensemble import ensemble
+from winnow.spaces.factorised import factorised
 from winnow.spaces.fixed import fixed
 from winnow.spaces.interactions import interactions
 from winnow.spaces.macro import macro
@@ -25,6 +26,7 @@ SPACES: dict[str, Callable[..., Space]] = {
     "cream": cream,
     "darts": darts,
     "ensemble": ensemble,
+    "factorised": factorised,
     "interactions": interactions,
     "macro": macro,
     "mobile": mobile,

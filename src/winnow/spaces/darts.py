@@ -1,5 +1,6 @@
 """The DARTS space: a normal and a reduction cell (Liu et al. 2019, arXiv:1806.09055), and S1-S4 of Zela et al. 2020."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -68,6 +69,15 @@ class Edge(nn.Module):
         return self.op(states[self.source])
 
 
+def entries(c_before: int, c_last: int, channels: int, before_larger: bool, final: bool) -> tuple[nn.Module, nn.Module]:
+    """What makes maps of one shape of the outputs of the two cells before."""
+    if before_larger:
+        first: nn.Module = FactorizedReduce(c_before, channels, final)
+    else:
+        first = relu_conv_bn(c_before, channels, 1, 1, final)
+    return first, relu_conv_bn(c_last, channels, 1, 1, final)
+
+
 class Cell(nn.Module):
     """Takes the outputs of the two cells before, returns four concatenated nodes: 4 x `channels`."""
 
@@ -75,11 +85,7 @@ class Cell(nn.Module):
         self, c_before: int, c_last: int, channels: int, kind: str, before_larger: bool, ops: dict, final: bool
     ):
         super().__init__()
-        if before_larger:
-            self.preprocess0: nn.Module = FactorizedReduce(c_before, channels, final)
-        else:
-            self.preprocess0 = relu_conv_bn(c_before, channels, 1, 1, final)
-        self.preprocess1 = relu_conv_bn(c_last, channels, 1, 1, final)
+        self.preprocess0, self.preprocess1 = entries(c_before, c_last, channels, before_larger, final)
         self.stride = 2 if kind == "reduce" else 1
 
         def edge(node: int, source: int) -> Edge:
@@ -201,6 +207,32 @@ def darts(
     positive(channels=channels, layers=layers, classes=classes, image_channels=image_channels)
     if candidates not in CANDIDATES:
         raise ValueError(f"candidates takes one of {', '.join(CANDIDATES)}, not {candidates!r}")
+    pairs = [(node, source) for node in NODES for source in range(node)]
+    ops = {
+        (kind, node, source): edge_ops(kind, i, candidates, none)
+        for kind in ("normal", "reduce")
+        for i, (node, source) in enumerate(pairs)
+    }
+
+    def cell(c_before: int, c_last: int, channels: int, kind: str, before_larger: bool) -> Cell:
+        return Cell(c_before, c_last, channels, kind, before_larger, ops, final)
+
+    return Space(network(cell, channels, layers, classes, image_channels, stem, auxiliary))
+
+
+def network(
+    cell: Callable[[int, int, int, str, bool], "Cell"],
+    channels: int,
+    layers: int,
+    classes: int,
+    image_channels: int,
+    stem: str,
+    auxiliary: bool,
+) -> Network:
+    """`layers` cells as `cell(c_before, c_last, channels, kind, before_larger)` makes them, in the form of `darts`.
+
+    ValueError on too few layers, and on stems that do not exist or have no room.
+    """
     if stem not in STEMS:
         raise ValueError(f"stem takes one of {', '.join(STEMS)}, not {stem!r}")
     if stem == "imagenet" and channels < 2:
@@ -209,12 +241,6 @@ def darts(
         )
     if layers < 3:
         raise ValueError(f"layers takes 3 or more, so that both reductions have a place, not {layers}")
-    pairs = [(node, source) for node in NODES for source in range(node)]
-    ops = {
-        (kind, node, source): edge_ops(kind, i, candidates, none)
-        for kind in ("normal", "reduce")
-        for i, (node, source) in enumerate(pairs)
-    }
     first, deeper, c_before = stem_of(stem, image_channels, channels)
     c_last = c_before
     cells: list[Cell] = []
@@ -223,11 +249,11 @@ def darts(
     for i in range(layers):
         kind = "reduce" if i in reductions else "normal"
         channels *= 2 if kind == "reduce" else 1
-        cells.append(Cell(c_before, c_last, channels, kind, before_larger, ops, final))
+        cells.append(cell(c_before, c_last, channels, kind, before_larger))
         before_larger = kind == "reduce"
         c_before, c_last = c_last, len(NODES) * channels
         if i == reductions[1]:
             c_auxiliary = c_last
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c_last, classes))
     second = AuxiliaryHead(c_auxiliary, classes, stem == "imagenet") if auxiliary else None
-    return Space(Network(first, deeper, cells, head, second, reductions[1]))
+    return Network(first, deeper, cells, head, second, reductions[1])

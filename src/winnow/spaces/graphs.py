@@ -13,10 +13,11 @@ from winnow.spaces.nas_bench_201 import EDGES
 
 _NB201 = frozenset(f"{node}<-{source}" for source, node in EDGES)
 _NODE = re.compile(r"(normal|reduce)/(\d+)")
+_PAIR = re.compile(r"((normal|reduce)/(\d+)/[ab])/input")  # of space factorised
 
 
 def graphs(arch: Mapping[str, Value]) -> dict[str, Graph]:
-    """By cell type: "cell" in NAS-Bench-201, "normal" and "reduce" in DARTS; the "chain" of blocks of mobile and macro.
+    """By cell type: "cell" in NAS-Bench-201, "normal" and "reduce" in DARTS and factorised; else the "chain" of blocks.
 
     Told apart by the names of decisions, so that an architecture is enough. Refused where they are of no such space.
     """
@@ -28,12 +29,15 @@ def graphs(arch: Mapping[str, Value]) -> dict[str, Graph]:
         chain = tuple((i, i + 1, str(arch[f"block/{i}"])) for i in range(len(names)))
         return {"chain": Graph(chain, (0,), (len(chain),))}
     nodes = [match for match in map(_NODE.fullmatch, sorted(names)) if match]
-    if not nodes:
+    pairs = [match for match in map(_PAIR.fullmatch, sorted(names)) if match]
+    if not nodes and not pairs:
         raise Refused(
             f"an architecture with decisions {', '.join(sorted(names)[:3])}… has no known cells: graphs are drawn of "
-            "nas_bench_201, darts, mobile and macro"
+            "nas_bench_201, darts, factorised, mobile and macro"
         )
     found: dict[str, list] = {}
+    for match in pairs:
+        found.setdefault(match[2], []).append((int(arch[match[0]]), int(match[3]), str(arch[f"{match[1]}/op"])))
     for match in nodes:
         kind, node = match[1], int(match[2])
         kept = arch[match[0]]

@@ -49,6 +49,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {  # of images: options under which it 
     "nas_bench_201": {"channels": 4, "cells": 1},
     "darts": {"channels": 4, "layers": 3},
     "ensemble": {"backbone": "macro", "width": 0.125},
+    "factorised": {"channels": 4, "layers": 3},
     "macro": {"width": 0.125},
     "mobile": {"width": 0.1},
     "cream": {"width": 0.25, "layers": [1, 1, 1, 1, 1]},

@@ -1,5 +1,8 @@
 """search.methods: what every mixture method promises, on planted problems and against each other."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,8 +15,12 @@ from winnow.core.errors import Refused
 from winnow.core.holes import Choice, Hole
 from winnow.core.space import Space
 from winnow.holes.partial import partial_channels
+from winnow.search import bilevel as bilevel_module
 from winnow.search.methods import STRATEGIES
 from winnow.search.methods import beta_darts as beta_module
+from winnow.search.methods import gdas as gdas_module
+from winnow.search.methods import unas as unas_module
+from winnow.search.objective import Learning
 from winnow.search.recipe import Recipe
 from winnow.search.relax import softmax
 from winnow.search.selections.magnitude import magnitude
@@ -156,6 +163,78 @@ def test_flooding_keeps_the_training_loss_up():
     assert 0.35 < high[-1]["train_loss"] < 0.9
 
 
+def test_gdas_cools_in_a_line_from_its_first_epoch_to_its_last(monkeypatch):
+    used = []
+    real = gdas_module.sampled
+    monkeypatch.setattr(
+        gdas_module, "sampled", lambda space, t, *more, **own: used.append(t) or real(space, t, *more, **own)
+    )
+    search(METHODS["gdas"], epochs=4)
+    assert used == pytest.approx([10.0, 6.7, 3.4, 0.1])
+
+
+def test_the_cells_of_a_type_share_what_gdas_draws():
+    space, drawn = cells(cells=2), []
+    for number, cell in enumerate(m for m in space.modules() if type(m).__name__ == "Cell"):
+        for edge in cell.edges:
+            for option, candidate in edge.candidates.items():
+                note = lambda *_, at=(edge.decision.name, option), to=number: drawn.append((to, at))  # noqa: E731
+                candidate.register_forward_hook(note)
+    space.board.plain = True
+    METHODS["gdas"](bench_of(space, Batched([images(8)]), Batched([images(8, 1)])), Recipe(epochs=1))
+    by_cell = [[at for to, at in drawn if to == number] for number in range(6)]
+    assert len(by_cell[0]) == 2 * 6
+    assert all(cell == by_cell[0] for cell in by_cell)
+
+
+@pytest.mark.parametrize("draws", ["example", "batch"])
+def test_unas_draws_for_each_row_or_for_the_batch(draws, monkeypatch):
+    shapes = []
+    real = unas_module.draw
+    monkeypatch.setattr(unas_module, "draw", lambda *given, **own: shapes.append(real(*given, **own)) or shapes[-1])
+    search(METHODS["unas"], epochs=1, warmup=0, draws=draws)
+    assert {tuple(found.index["e0"].shape) for found in shapes} == {(24,) if draws == "example" else ()}
+
+
+def test_the_weights_of_unas_see_the_relaxed_draws_of_its_logits(monkeypatch):
+    """On the same training batch, and none of them asks for a gradient."""
+    seen, drawn = [], []
+    real = unas_module.draw
+    monkeypatch.setattr(unas_module, "draw", lambda *given, **own: drawn.append(real(*given, **own)) or drawn[-1])
+    space, train = planted(), data(seed=1)
+    bench = bench_of(space, train, data(seed=2))
+    told = bench.objective
+    noted = Noting(told.space, told.criterion)
+    vars(noted)["seen"] = seen
+    METHODS["unas"](replace(bench, objective=noted), Recipe(epochs=1, lr=0.1), warmup=0)
+    assert len(seen) == len(drawn) == 4
+    for setting, found in zip(seen, drawn, strict=True):
+        assert all(torch.equal(setting[name], found.relaxed[name]) for name in setting)
+        assert not any(weights.requires_grad for weights in setting.values())
+
+
+class Noting(Learning):
+    """Notes the settings of steps of the weights in `seen`, a list of its own."""
+
+    def __call__(self, batch, setting):
+        self.seen.append(dict(setting))
+        return super().__call__(batch, setting)
+
+
+def test_the_rate_of_the_logits_of_unas_falls_to_three_tenths(monkeypatch):
+    rates, made = [], []
+    real = bilevel_module.adam
+    monkeypatch.setattr(bilevel_module, "adam", lambda *given: made.append(real(*given)) or made[0])
+
+    class Rates(Recorded):
+        def epoch(self, *told, **more):
+            rates.append(made[0].param_groups[0]["lr"])
+            return super().epoch(*told, **more)
+
+    search(METHODS["unas"], watch=Rates(), epochs=4, logits_lr=0.1)
+    assert rates == pytest.approx([0.065 + 0.035 * math.cos(math.pi * epoch / 4) for epoch in range(4)])
+
+
 def test_gdas_trains_only_what_it_draws():
     space = planted()
     computed = []
@@ -178,6 +257,7 @@ def test_the_defaults_of_temperatures_and_noise_are_the_published_ones():
     assert default("sgas") == {**sgas, "operation": "magnitude"}
     unas = default("unas")
     assert (unas["temperature"], unas["gap"], unas["reward_weight"]) == (0.4, 0.5, 0.1)
+    assert (unas["draws"], unas["softening"], unas["twice"], unas["logits_fall"]) == ("example", 0.0, 0.2, 0.3)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,10 @@ def partial_channels(space: Space, share: int) -> Space:
     """
 
     def rule(path: str, module: nn.Module) -> Hole | None:
-        return Partial(module, share) if isinstance(module, Choice) and not module.decision.several else None
+        if not isinstance(module, Choice) or module.decision.several:
+            return None
+        routes = any(isinstance(each, Hole) for each in module.candidates.modules())  # among states, to other choices
+        return None if routes else Partial(module, share)
 
     partial = replace(space.model, rule)
     partial.board.plain = True  # cells that compute candidates together know nothing of shares

@@ -101,7 +101,7 @@ def test_options_may_be_given_beside_the_name(section):
         ("space.darts.layers", 2, "space.darts.layers: input should be greater than or equal to 3, not 2"),
         ("runtime.device", "gpu", "runtime.device: string should match pattern"),
         ("retrain.seeds", [1, 1], "retrain: seeds takes each seed once"),
-        ("retrain.auxiliary", 0.4, "only space darts has a second classifier"),
+        ("retrain.auxiliary", 0.4, "only darts or factorised has a second classifier"),
         ("retrain.schedule", "linaer", "did you mean 'linear'?"),
         ("retrain.schedule", "steps", "retrain.decay: schedule steps multiplies the rate by it after every epoch"),
         ("retrain.decay", 0.9, "retrain.decay: only schedule steps reads it, not cosine"),

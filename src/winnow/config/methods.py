@@ -203,7 +203,7 @@ def _objections(params: Params) -> list[str]:
         told += _inheriting(params)
     if params.retrain.recipe().needs_auxiliary and not takes(builder(params.space.name), "auxiliary"):
         able = " or ".join(name for name in SPACES if takes(builder(name), "auxiliary"))
-        told.append(f"retrain.auxiliary: only space {able} has a second classifier; set retrain.auxiliary to 0")
+        told.append(f"retrain.auxiliary: only {able} has a second classifier; set retrain.auxiliary to 0")
     if params.search.trials.constraints and TRIALS not in found.leaves:
         told.append(
             f"search.trials.constraints: these hold with strategy trials, not with {searched!r}: "

@@ -50,7 +50,7 @@ LEVELS = {
 }
 SHRINK = {"first": 1, "later": 1, "until": 100, "children": 10, "drop": 4}
 SHARED = {"first": 1, "later": 1, "until": 100, "drop": 4, "contexts": 1, "batches": 1}
-EVOLVED = {"keep": 2, "rounds": [2], "samples": 4, "extra": 2, "band": [1.0e5, 1.0e9]}
+EVOLVED = {"keep": 2, "rounds": [2], "samples": 4}
 SELECTIONS = {"search.epochs": 2, "select.methods": ["perturbation", "evolution", "likeliest", "magnitude"]}
 
 CLICKS = {

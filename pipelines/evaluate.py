@@ -76,8 +76,7 @@ def main(params: Params, folder: Path) -> None:
         result = {
             **_scores(work, found, test),
             **told,
-            "params": cost.params(models[0]),
-            "macs": cost.macs(models[0], work.task.example(work.task.facts(test.facts))),
+            **cost.sizes(models[0], work.task.example(work.task.facts(test.facts))),
             **costs[0],
             **({"control_latency_ms": drawn} if drawn else {}),
             **work.task.told(found, test.answers.cpu(), test.facts),
@@ -214,7 +213,7 @@ def _say(work: Work, result: dict[str, Any]) -> None:
     calibration = f", ECE {result['ece']:.2f}" if "ece" in result else ""
     work.say(f"test {result['metric']} {spread(work.task.first, result)} (n = {result['n']}){calibration}")
     work.say(
-        f"  {result['params']:,} params, {result['macs'] / 1e6:.2f} M MACs, {result['latency_ms']:.2f} ms "
+        f"  {cost.said(result)}, {result['latency_ms']:.2f} ms "
         f"[{result['latency_low']:.2f}, {result['latency_high']:.2f}] an image on {result['latency_device']}"
     )
     for outcome, text in verdicts(result):

@@ -17,6 +17,7 @@ import pyarrow as pa
 from winnow.config.methods import selection
 from winnow.config.params import Params
 from winnow.core.architecture import Architecture
+from winnow.measure import cost
 from winnow.run import files
 from winnow.run.benches import SPLITS, Benches
 from winnow.run.checkpoint import checkpoints
@@ -90,14 +91,14 @@ def _write_front(work: Work, benches: Benches, menu: list[tuple[Architecture, Li
     bench, metric, rows = benches.bench(work.params.seed), work.task.first, []
     wide = max((len(said(entry)) for entry in work.params.select.front), default=0)
     for entry, (arch, limits) in zip(work.params.select.front, menu, strict=True):
-        params_count, macs = benches.cost(arch)
-        limits.refuse(f"{said(entry)}: {arch.digest} was chosen, which", {"params": params_count, "macs": macs}, arch)
+        size = benches.cost(arch)
+        limits.refuse(f"{said(entry)}: {arch.digest} was chosen, which", size, arch)
         score = metric.sign * bench.score(arch) if benches.tensors is not None else None
-        row = {"digest": arch.digest, "inherited_accuracy": score, "params": params_count, "macs": macs}
+        row = {"digest": arch.digest, "inherited_accuracy": score, **size}
         told = {"limits": entry, "within": limits.describe(), "bounds": limits.record()}
         rows.append({**told, **row, "choices": dict(arch.choices)})
         known = "" if score is None else f"inherited {work.task.metric} {metric.text(score)}, "
-        work.say(f"  {said(entry):<{wide}}  {arch.digest}  {known}{params_count:,} params, {macs / 1e6:.2f} M MACs")
+        work.say(f"  {said(entry):<{wide}}  {arch.digest}  {known}{cost.said(size)}")
         for remark in limits.remarks():
             work.say(f"    {remark}")
     files.write_json(work.folder / files.FRONT, rows)
@@ -125,13 +126,12 @@ def _write(work: Work, benches: Benches, found: dict[str, Architecture], evidenc
     chosen, bench, metric = params.select.methods[0], benches.bench(params.seed), work.task.first
     methods = {}
     for method, arch in found.items():
-        params_count, macs = benches.cost(arch)
-        benches.limits.refuse(f"{method} chose {arch.digest}, which", {"params": params_count, "macs": macs}, arch)
+        size = benches.cost(arch)
+        benches.limits.refuse(f"{method} chose {arch.digest}, which", size, arch)
         methods[method] = {
             "digest": arch.digest,
             "inherited_accuracy": metric.sign * bench.score(arch) if benches.tensors is not None else None,
-            "params": params_count,
-            "macs": macs,
+            **size,
             "table": _table(work, arch),
             "choices": dict(arch.choices),
         }
@@ -145,7 +145,8 @@ def _write(work: Work, benches: Benches, found: dict[str, Architecture], evidenc
     agreement = 100 * sum(row["agree"] for row in rows) / len(rows)
     metrics = {"agreement": agreement} | ({"limits": benches.limits.record()} if benches.limits else {})
     for method, row in methods.items():
-        metrics[method] = {key: row[key] for key in ("inherited_accuracy", "params", "macs")} | (row["table"] or {})
+        told = {key: row[key] for key in ("inherited_accuracy", "params", "macs", "bitops") if key in row}
+        metrics[method] = told | (row["table"] or {})
     files.write_json(folder / files.REPORTS / "select.json", metrics)
     drawing = folder / files.REPORTS / "architecture.svg"
     save(draw_architecture(benches.space, arch), drawing)
@@ -169,10 +170,7 @@ def _write(work: Work, benches: Benches, found: dict[str, Architecture], evidenc
         known = row["inherited_accuracy"] is not None
         inherited = f"inherited {work.task.metric} {metric.text(row['inherited_accuracy'])}, " if known else ""
         mark = "→" if method == chosen else " "
-        work.say(
-            f"{mark} {method:<13} {row['digest']}  {inherited}"
-            f"{row['params']:,} params, {row['macs'] / 1e6:.2f} M MACs{table}"
-        )
+        work.say(f"{mark} {method:<13} {row['digest']}  {inherited}{cost.said(row)}{table}")
     differing = [row["decision"] for row in rows if not row["agree"]]
     if len(found) > 1:
         work.say(

@@ -26,6 +26,7 @@ CREAM = {"layers": (2, 1, 1, 1, 1)}
 TWO_CELLS = ({"channels": 2, "layers": 3}, {"channels": 3, "layers": 5, "final": True})
 PAIR, MEMBERS = {"backbone": "macro"}, 3**2 * 9**6 + 3**5 * 9**3 + 3**8
 NSE = {"operations": ["lb3_t1", "lb5_t3_g22", "rec5_t1"], "branches": 2, "cells": [1, 1, 0, 0, 0, 0, 0]}
+WIDTHS, BITS = {"channels": (20, 100, 160)}, {"bits": ("w1a1", "w32a2", "w32a32")}
 VIT = {"size": "micro", "heads": (1, 2), "ratios": (150, 200), "depths": (1, 2)}
 OFA = {"kernels": (3, 5), "ratios": (2, 3), "depths": (1, 2)}
 
@@ -193,6 +194,15 @@ CASES = {
     "factorised": of("factorised", *TWO_CELLS, ((2 * 3 * 4 * 5) ** 2 * 7**8) ** 2, reached=32),
     "macro": of("macro", {"width": 0.125}, {"width": 0.25}, 3**8, reached=8),
     "mobile": of("mobile", {"width": 0.25}, {"width": 0.5, "final": True}, 4**20, reached=20, shape=(2, 16, 16)),
+    "mobile channels": of(
+        *("mobile", {"width": 0.25, **WIDTHS}, {"width": 0.5, "final": True, **WIDTHS}, (4 * 3) ** 20),
+        reached=40,
+        shape=(2, 16, 16),
+    ),
+    "resnet": of("resnet", {"width": 0.0625}, {"width": 0.125}, 6**8, reached=8, shape=(2, 16, 16)),
+    "resnet channels": of(
+        "resnet", {"width": 0.0625, **WIDTHS, **BITS}, {"width": 0.125, **WIDTHS, **BITS}, (3 * 3) ** 8, reached=16
+    ),
     "cream": of("cream", {"width": 0.25, **CREAM}, {"width": 0.75, **CREAM}, 6**6, reached=6, shape=(2, 16, 16)),
     "multibranch": of(
         "multibranch", {"width": 0.25, **NSE}, {"width": 0.5, **NSE}, (1 + 3 + 3) ** 2 * (3 + 3) ** 6, reached=8

@@ -48,6 +48,51 @@ def test_every_path_lies_between_the_extremes(space):
         assert 295.84e6 < macs(child, (3, 224, 224)) < 358.83e6
 
 
+def test_the_cheapest_and_the_dearest_path_are_those_of_the_space(space):
+    """x is cheaper than 0 where a block halves its map, and dearer than 2 elsewhere."""
+    halving = (0, 4, 8, 16)
+    for ends, millions in [((3, 0), 270.36), ((2, 3), 398.61)]:
+        child = path(space, [ends[i not in halving] for i in range(20)])
+        assert macs(child, (3, 224, 224)) / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+WIDTHS = tuple(range(20, 161, 20))
+SEARCHED = "0 0 3 1 1 1 0 0 2 0 2 1 1 0 2 0 2 1 3 2"  # blocks and channels, as released
+SCALES = "6 5 3 5 2 6 3 4 2 5 7 5 4 6 7 4 4 5 4 3"  # 0 is the narrowest
+
+
+@pytest.fixture(scope="module")
+def wide():
+    with torch.device("meta"):
+        return mobile(final=True, channels=WIDTHS)
+
+
+def widths(space, blocks: list[int], scales: list[int]):
+    chosen = {f"block/{i}": CHOICES[number] for i, number in enumerate(blocks)}
+    chosen |= {f"block/{i}/channels": WIDTHS[number] for i, number in enumerate(scales)}
+    return space.decide(lambda d: chosen[d.name])
+
+
+def test_channels_cost_what_the_authors_networks_do(wide):
+    assert wide.count() == 32**20
+    networks = [
+        ([0] * 20, [0] * 20, 101_887_168, None),
+        ([3] * 20, [7] * 20, 625_824_960, None),
+        ([int(n) for n in SEARCHED.split()], [int(n) for n in SCALES.split()], 327_857_920, 3_432_579),
+    ]
+    for blocks, scales, counted, size in networks:
+        child = wide.derive(widths(wide, blocks, scales))
+        assert macs(child, (3, 224, 224)) == counted
+        assert size in (None, params(child))
+
+
+def test_a_width_of_a_hundred_percent_is_the_plain_space(space, wide):
+    blocks = [int(number) for number in RELEASED.split()]
+    narrow = wide.derive(widths(wide, blocks, [WIDTHS.index(100)] * 20))
+    shapes = [tuple(p.shape) for p in path(space, blocks).parameters()]
+    assert [tuple(p.shape) for p in narrow.parameters()] == shapes
+
+
 def test_the_space_has_the_published_size(space):
     assert space.count() == 4**20 == 1_099_511_627_776
 

@@ -10,9 +10,12 @@ from torch import nn
 from tests.contracts.space_cases import conditional, elastic
 from tests.search.toys import cells
 from winnow.core.choosers import uniform
+from winnow.core.decision import Number
 from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.space import Space
+from winnow.holes.elastic import Conv
+from winnow.measure.cost import bitops
 from winnow.proxies.sizes import sizes_of
 from winnow.search import additive
 from winnow.search.additive import Sums, added, architecture, encoded, grouped, parts_of
@@ -48,6 +51,35 @@ def test_ratio_and_kernel_of_a_block_are_one_part_that_depths_open():
     assert second.answers == ((2, 3), (2, 5), (3, 3), (3, 5))
     assert second.after == (("unit1/depth", 1),)
     assert parts["unit1/block1/ratio unit1/block1/kernel"].after == (("unit1/depth", 0), ("unit1/depth", 1))
+
+
+def test_a_block_and_a_width_that_all_of_its_candidates_ask_are_one_part():
+    def block(i: int) -> Choice:
+        middle = Number.open(f"b{i}/channels", (1, 2, 3))
+        candidates = {k: nn.Sequential(Conv(2, middle, k), nn.ReLU(), Conv(middle, 2)) for k in (1, 3)}
+        return Choice(f"b{i}", candidates)
+
+    space = Space(nn.Sequential(nn.Conv2d(1, 2, 1), block(0), block(1)))
+    found, known = sums(space, 3)
+    assert [part.decisions for part in found.parts] == [("b0", "b0/channels"), ("b1", "b1/channels")]
+    assert len(found.parts[0].answers) == 2 * 3
+    for arch in drawn(space, 5):
+        assert found.total(arch).tolist() == [known(arch)["params"], known(arch)["macs"]]
+
+
+def test_a_width_that_candidates_share_a_layer_for_stays_alone():
+    shared = Conv(1, Number.open("width", (1, 2)))
+    space = Space(nn.Sequential(Choice("c", {"plain": shared, "active": nn.Sequential(shared, nn.ReLU())})))
+    assert [part.decisions for part in parts_of(space)] == [("c",), ("width",)]
+
+
+def test_operations_on_bits_add_up_over_blocks_of_open_bits_and_widths():
+    space = cells("resnet")
+    known, parts = sizes_of(space, (1, 8, 8)), parts_of(space)
+    first, each = added(space, parts, lambda a: [known(a)["bitops"]], drawn(space, 5))
+    assert [len(part.answers) for part in parts] == [4] * 8
+    for arch in drawn(space, 3, seed=1):
+        assert Sums(parts, each, first).total(arch).tolist() == [bitops(space.derive(arch), (1, 8, 8))]
 
 
 def test_what_a_subset_opens_is_asked_where_an_option_is_among_it():

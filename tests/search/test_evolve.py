@@ -1,6 +1,7 @@
 """search.evolve with scores that cost nothing and winners that are known."""
 
 import random
+import statistics
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.space import Space
+from winnow.proxies.sizes import sizes_of
 from winnow.search.evolve import evolution
 from winnow.train.evaluate import calibrate
 
@@ -42,6 +44,26 @@ def test_it_finds_a_hidden_target_that_random_search_does_not(seed):
     assert len(found) <= 50 * 21
     assert found[0].score >= 18
     assert found[0].score >= by_chance + 5
+
+
+def test_no_child_breaks_any_of_several_limits():
+    """Parameters, MACs and operations on bits, each about what half of the random ones take."""
+    space = cells("resnet")
+    sizes, rng = sizes_of(space, (1, 8, 8)), random.Random(1)
+    drawn = [sizes(space.decide(uniform(rng))) for _ in range(40)]
+    most = {name: statistics.median(each[name] for each in drawn) for name in ("params", "macs", "bitops")}
+
+    def within(arch: Architecture) -> bool:
+        return all(sizes(arch)[name] <= limit for name, limit in most.items())
+
+    def wide(arch: Architecture) -> float:
+        return sizes(arch)["macs"]
+
+    assert not all(within(space.decide(uniform(rng))) for _ in range(20))
+    found = run(space, wide, population=10, generations=4, parents=5, allowed=within)
+    assert len(found) == 50
+    assert all(within(each.architecture) for each in found)
+    assert found[0].score == max(map(wide, (each.architecture for each in found))) > 0.9 * most["macs"]
 
 
 def test_none_is_evaluated_twice_and_all_are_told_best_first():

@@ -153,6 +153,43 @@ def test_spos_leaves_the_validation_data_alone_and_repeats():
     assert not all(torch.equal(one[name], other[name]) for name in one)
 
 
+def floats_and_bits() -> tuple[Space, Space]:
+    return cells("resnet", seed=1, bits=("w32a32",)), cells("resnet")
+
+
+def test_a_supernet_of_bits_begins_with_one_of_floats():
+    floats, space = floats_and_bits()
+    clips = {name: value for name, value in snapshot(space).items() if "clip" in name}
+    bench = bench_of(space, Loader([images(4)]), Loader([]), tensors=lambda path: snapshot(floats))
+    spos(bench, Recipe(epochs=1, lr=1e-12, lr_min=0.0), pretrained="floats.safetensors")
+    begun = space.state_dict()
+    for name, tensor in floats.state_dict().items():
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(begun[name], tensor)
+    assert len(clips) == 2 * (2 * 8 + 3)
+    assert all(begun[name].item() == pytest.approx(value.item()) for name, value in clips.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda t: t.pop("model.0.weight"), "it lacks 'model.0.weight'"),
+        (lambda t: t.update(odd=torch.ones(1)), "'odd' has no place here"),
+        (
+            lambda t: t.update({"model.0.weight": torch.ones(2)}),
+            r"'model.0.weight' is \(2,\) there, \(4, 1, 7, 7\) here",
+        ),
+    ],
+)
+def test_a_supernet_of_another_network_is_refused(change, sentence):
+    floats, space = floats_and_bits()
+    tensors = snapshot(floats)
+    change(tensors)
+    bench = bench_of(space, Loader([images(4)]), Loader([]), tensors=lambda path: tensors)
+    with pytest.raises(Refused, match=f"search.spos.pretrained: x.pt holds the weights of another network: {sentence}"):
+        spos(bench, Recipe(epochs=1), pretrained="x.pt")
+
+
 def test_spos_decays_matrices_and_kernels_only():
     space = cells()
     seen: dict[float, set[int]] = {}

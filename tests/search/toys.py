@@ -69,6 +69,7 @@ def cells(name: str = "nas_bench_201", seed: int = 0, **options: object) -> Spac
         "cream": {"width": 0.25, "layers": (1, 1, 1, 1, 1)},
         "multibranch": {"operations": NSE, "cells": (1, 0, 0, 0, 0, 0, 0), "width": 0.25},
         "ofa": {"width": 0.25, "kernels": (3, 5), "ratios": (2, 3), "depths": (1, 2)},
+        "resnet": {"width": 0.0625, "bits": ("w2a2", "w4a4"), "channels": (50, 100), "clip": 2.0},
     }
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)

@@ -63,6 +63,7 @@ def test_a_published_space_takes_the_facts_it_has_a_name_for(name):
         "cream": {"width": 0.25, "layers": [1, 1, 1, 1, 1]},
         "multibranch": {"operations": ["lb3_t1"]},
         "ofa": {"width": 0.25, "depths": [1]},
+        "resnet": {"width": 0.0625},
         "vit": {"size": "micro"},
     }[name]
     space = build(name, small, **FACTS)
@@ -130,6 +131,17 @@ def test_a_users_own_bug_shows_its_line(mine):
         ("mobile", {"width": "1"}, "width takes a positive number, not '1'"),
         ("mobile", {"width": 0.01}, "channels has none for its main branch"),
         ("mobile", {"image_size": 7}, "image_size takes 8 or more, not 7"),
+        ("mobile", {"channels": [0.2, 0.4]}, "channels takes whole numbers of percent, 20 for a fifth, not"),
+        ("mobile", {"channels": []}, "channels takes a list of different whole numbers of 1 or more"),
+        ("resnet", {"depth": 50}, "depth takes 18 or 34, not 50"),
+        ("resnet", {"bits": ["w2"]}, "bits take text like w2a4, .* of 1 to 8 each or 32"),
+        ("resnet", {"bits": ["w9a4"]}, "bits take text like w2a4, .* of 1 to 8 each or 32"),
+        ("resnet", {"bits": [2, 4]}, "bits take text like w2a4"),
+        ("resnet", {"bits": []}, "bits takes a list such as"),
+        ("resnet", {"bits": ["w2a4", "w2a4"]}, "bits takes each pair once"),
+        ("resnet", {"clip": 0}, "clip takes a positive number, not 0"),
+        ("resnet", {"width": -1}, "width takes a positive number, not -1"),
+        ("resnet", {"channels": [1.5]}, "channels takes whole numbers of percent"),
     ],
 )
 def test_a_wrong_option_is_refused(name, options, message):

@@ -41,6 +41,9 @@ DARTS = {"space.name": "darts", "space.darts.channels": 2, "space.darts.layers":
 ONE = {"tune.trials": 0, "retrain.seeds": [0]}
 RICH = {"retrain.ema": 0.9, "retrain.drop_path": 0.2, "retrain.cutout": 2, "retrain.auxiliary": 0.4}
 INHERITED = {"search.strategy": "spos", "select.methods": ["evolution"], "retrain.from": "inherited"}
+SPOS = {"search.strategy": "spos", "select.methods": ["evolution"], "search.epochs": 2}
+BITS = {"space.name": "resnet", "space.resnet": {"width": 0.0625, "channels": [50, 100], "clip": 2.0}}
+CHANNELS = {"space.name": "mobile", "space.mobile": {"width": 0.1, "channels": [40, 100]}}
 TRIALS = {"search.strategy": "trials", "search.trials.count": 6, "search.trials.training.epochs": 1}
 LEVELS = {
     "search.strategy": "econas",
@@ -109,6 +112,12 @@ CASES = [
             "neas": {"select.methods": ["evolution"], **{f"search.neas.{name}": n for name, n in SHARED.items()}},
         }.items()
     ),
+    *(
+        Case(f"search spos, {what}", "search", ("prepare",), {**SEARCH, **SPOS, **more})
+        for what, more in {"bits": BITS, "channels": CHANNELS}.items()
+    ),
+    Case("select spos, bits", "select", ("prepare", "search"), {**SPOS, **BITS, "select.max_bitops": "60%"}),
+    Case("retrain bits", "retrain", TO_RETRAIN, {**SPOS, **BITS, **ONE, "retrain.from": "inherited"}),
     Case("search trials", "search", ("prepare",), {**TRIALS, "select.methods": ["best"]}),
     Case("search econas", "search", ("prepare",), LEVELS),
     Case("select", "select", ("prepare", "search"), SELECTIONS),

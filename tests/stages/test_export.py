@@ -10,8 +10,9 @@ from winnow.cli import main as cli
 from winnow.core.errors import Refused
 from winnow.data.loaders import open_split
 from winnow.run import files
-from winnow.run.exporting import as_onnx
+from winnow.run.exporting import as_onnx, refuse_bits
 from winnow.run.model import load_model, prepared
+from winnow.spaces import build
 from winnow.tasks.classify import IMAGES
 from winnow.trust import export as exporting
 from winnow.trust.why import FILE, why
@@ -116,6 +117,15 @@ def test_what_the_exporter_cannot_take_is_a_sentence(tmp_path, capfd, function, 
         exported()
     assert str(refusal.value).count("\n") <= 1
     assert capfd.readouterr().err == ""
+
+
+def test_bits_that_no_onnx_of_ours_has_are_refused_by_layer():
+    space = build("resnet", {"width": 0.0625, "bits": ["w2a4", "w32a32"]}, classes=3, image_channels=1, image_size=8)
+    children = {bits: space.derive(space.decide(lambda d, bits=bits: bits)) for bits in ("w2a4", "w32a32")}
+    with pytest.raises(Refused, match=r"layer '3.body.0' multiplies weights of 2 bits by inputs of 4") as refusal:
+        as_onnx(children["w2a4"].eval(), (1, 8, 8))
+    assert "it would run as one of floats" in str(refusal.value)
+    refuse_bits(children["w32a32"])
 
 
 @pytest.mark.parametrize(("given", "passed"), [([], "my_net:build"), (["--space", "other:build"], "other:build")])

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner
@@ -259,6 +260,37 @@ def test_a_constraint_that_no_trial_can_meet_is_said_before_anything_is_trained(
     limits = {"search__trials__constraints": {"params": {"min": 1900}}, "select__max_params": 1300}
     with pytest.raises(Refused, match=r"none can: at least 1,900 params .* and at most 1,300 params"):
         search.main(oblong(**trying, **limits), work)
+
+
+def test_bits_and_sizes_are_limited_together(tmp_path):
+    """Evolution; half of what the largest takes of each, or little more."""
+    params = tiny(
+        space__name="resnet",
+        space__resnet={"width": 0.0625, "bits": ["w2a2", "w4a4"], "channels": [50, 100], "clip": 2.0},
+        search__strategy="spos",
+        search__epochs=1,
+        select__methods=["evolution"],
+        select__max_bitops="50%",
+        select__max_macs="80%",
+        select__max_params="80%",
+    )
+    prepare.main(params, tmp_path)
+    search.main(params, tmp_path)
+    selecting.main(params, tmp_path)
+    limits = Limits.of(params, tmp_path)
+    assert list(limits.record()) == ["max_params", "max_macs", "max_bitops"]
+    ((arch, row),) = chosen(tmp_path).values()
+    largest = limits.space.decide(lambda d: d.values[-1])
+    sizes, full = (cost.sizes(limits.space.derive(each), limits.space.example) for each in (arch, largest))
+    for metric, share in (("params", 0.8), ("macs", 0.8), ("bitops", 0.5)):
+        assert row[metric] == sizes[metric] <= limits.record()[f"max_{metric}"] == int(full[metric] * share)
+    tried = pq.read_table(tmp_path / files.EVIDENCE).column("option").to_pylist()
+    assert len(set(tried)) == len(tried) > 4
+
+
+def test_a_limit_on_bits_is_refused_where_no_layer_has_them(work):
+    with pytest.raises(Refused, match=r"select.max_bitops: no layer of space 'oblong_.*' is quantised: leave it out"):
+        search.main(oblong(select__methods=["evolution"], select__max_bitops="50%"), work)
 
 
 def test_a_plan_says_sizes_limits_and_who_keeps_them(work):

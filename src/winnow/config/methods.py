@@ -194,9 +194,8 @@ def _objections(params: Params) -> list[str]:
     for method in select.methods:
         if reason := objection(searched, method):
             told.append(f"select.methods: {reason}")
-        for name in ("max_params", "max_macs", "max_latency_ms"):
-            if getattr(select, name) is not None and (reason := unlimited(searched, method)):
-                told.append(f"select.{name}: {reason}")
+        if reason := unlimited(searched, method):
+            told += [f"select.{name}: {reason}" for name in select.limited]
     if select.front and (reason := unlimited(searched, select.methods[0])):
         told.append(f"select.front: {reason}")
     if params.retrain.from_ == "inherited":

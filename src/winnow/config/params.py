@@ -157,6 +157,7 @@ class Select(Named):
     table: str | None = None
     max_params: Limit = None
     max_macs: Limit = None
+    max_bitops: Limit = None
     max_latency_ms: Milliseconds = None
     device: DeviceFiles = None
     latency_seconds: Annotated[float, Field(ge=0, le=600)] = 1.0
@@ -166,6 +167,11 @@ class Select(Named):
     def chosen(self, method: str) -> dict[str, Any]:
         """The options of selection `method`."""
         return {**self.section(method), **self.options.get(method, {})}
+
+    @property
+    def limited(self) -> list[str]:
+        """The limits that are set, by the names of their fields."""
+        return [name for name in type(self).model_fields if name.startswith("max_") and getattr(self, name) is not None]
 
     @property
     def devices(self) -> list[str]:

@@ -5,6 +5,7 @@ asks whatever its numbers follow from, and is a leaf. None takes mixture weights
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -70,15 +71,15 @@ class Conv(Elastic):
         size = self.sizes(answers)
         with torch.device("meta"):
             plain = self._plain(bias=self.whole.bias is not None, **size)
-        return _filled(plain, self.whole, *self._slice(**size))
+        return filled(plain, self.whole, *self._slice(**size))
 
 
 class Norm(Elastic):
     """BatchNorm over the first channels. Its statistics are those of all widths together: recalibrate a child's."""
 
-    def __init__(self, channels: Number | int, **options: float):
+    def __init__(self, channels: Number | int, **options: Any):
         super().__init__(channels=channels)
-        self.whole = nn.BatchNorm2d(self.numbers["channels"].largest, **options)  # type: ignore[arg-type]
+        self.whole = nn.BatchNorm2d(self.numbers["channels"].largest, **options)
 
     def forward(self, x: Tensor) -> Tensor:
         whole, c = self.whole, self.sizes(self.answers())["channels"]
@@ -91,16 +92,17 @@ class Norm(Elastic):
         elif whole.training and whole.num_batches_tracked is not None:
             whole.num_batches_tracked.add_(1)
         momentum = 0.1 if whole.momentum is None else whole.momentum
-        return F.batch_norm(x, *kept, whole.weight[:c], whole.bias[:c], whole.training, momentum, whole.eps)
+        scale, shift = (whole.weight[:c], whole.bias[:c]) if whole.affine else (None, None)
+        return F.batch_norm(x, *kept, scale, shift, whole.training, momentum, whole.eps)
 
     def settled(self, answers: Mapping[str, Value]) -> nn.Module:
         whole, c = self.whole, self.sizes(answers)["channels"]
         with torch.device("meta"):
-            norm = nn.BatchNorm2d(c, eps=whole.eps, momentum=whole.momentum)
+            norm = nn.BatchNorm2d(c, eps=whole.eps, momentum=whole.momentum, affine=whole.affine)
         for name in dict(norm.named_buffers()):
             given = whole.get_buffer(name)
             setattr(norm, name, (given[:c] if given.dim() else given).clone())
-        return _filled(norm, whole, whole.weight[:c], whole.bias[:c])
+        return filled(norm, whole, *((whole.weight[:c], whole.bias[:c]) if whole.affine else (None, None)))
 
 
 class Linear(Elastic):
@@ -121,10 +123,10 @@ class Linear(Elastic):
         size = self.sizes(answers)
         with torch.device("meta"):
             plain = nn.Linear(size["inputs"], size["outputs"], self.whole.bias is not None)
-        return _filled(plain, self.whole, *self._slice(**size))
+        return filled(plain, self.whole, *self._slice(**size))
 
 
-def _filled(module: nn.Module, whole: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
+def filled(module: nn.Module, whole: nn.Module, weight: Tensor | None, bias: Tensor | None) -> nn.Module:
     """`module`, built without values of its own, with copies of these; in the mode of `whole`, frozen where that is."""
     for name, value in (("weight", weight), ("bias", bias)):
         if value is not None:

@@ -1,8 +1,13 @@
 """Larger pieces of the published skeletons."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Layer = Callable[..., nn.Module]
 
 
 class ResidualReduction(nn.Module):
@@ -95,37 +100,59 @@ class SqueezeExcite(nn.Module):
         return x * F.hardsigmoid(self.expand(F.relu(self.reduce(x.mean((2, 3), keepdim=True)))))
 
 
+def plain_conv(c_in: int, c_out: int, kernel: int = 1, stride: int = 1, *, depthwise: bool = False) -> nn.Module:
+    """A convolution that keeps the side at stride 1, without a bias."""
+    return nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=c_in if depthwise else 1, bias=False)
+
+
 class ShuffleUnit(nn.Module):
     """A ShuffleNetV2-like unit of SPOS (Guo et al. 2020, arXiv:1904.00420): split or project, transform, concatenate.
 
     `kernels` are the depthwise kernels of the main branch: (k,) for the plain unit, (3, 3, 3) for the Xception-like.
     With equal channels and stride 1 half of the shuffled input bypasses the main branch; otherwise it is projected.
+    `middle` is the width of the main branch's inner maps, c_out / 2 where it says nothing; where it is no number but
+    something open, `conv` and `norm` make the layers of the branch.
     ValueError where the bypass leaves the main branch no channel of `c_out`.
     """
 
-    def __init__(self, c_in: int, c_out: int, stride: int, kernels: tuple[int, ...], affine: bool):
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        stride: int,
+        kernels: tuple[int, ...],
+        affine: bool,
+        middle: Any = None,
+        conv: Layer = plain_conv,
+        norm: Layer = nn.BatchNorm2d,
+    ):
         super().__init__()
         self.split = stride == 1 and c_in == c_out
         bypass = c_in // 2 if self.split else c_in
-        main_in, main_out, middle = c_in - bypass if self.split else c_in, c_out - bypass, c_out // 2
+        main_in, main_out = c_in - bypass if self.split else c_in, c_out - bypass
+        middle = c_out // 2 if middle is None else middle
         if main_out < 1:
             raise ValueError(f"a unit from {c_in} to {c_out} channels has none for its main branch: widen it")
+
+        def pointwise(a: Any, b: Any) -> list[nn.Module]:
+            return [conv(a, b), norm(b, affine=affine), nn.ReLU()]
+
+        def depthwise(a: Any, kernel: int, stride: int) -> list[nn.Module]:
+            return [conv(a, a, kernel, stride, depthwise=True), norm(a, affine=affine)]
+
         layers: list[nn.Module] = []
         if len(kernels) == 1:
-            layers += _conv_bn_relu(main_in, middle, affine)
-            layers += _depthwise_bn(middle, kernels[0], stride, affine)
-            layers += _conv_bn_relu(middle, main_out, affine)
+            layers += [*pointwise(main_in, middle), *depthwise(middle, kernels[0], stride)]
+            layers += pointwise(middle, main_out)
         else:
             widths = [main_in, *[middle] * (len(kernels) - 1), main_out]
             for i, kernel in enumerate(kernels):
-                layers += _depthwise_bn(widths[i], kernel, stride if i == 0 else 1, affine)
-                layers += _conv_bn_relu(widths[i], widths[i + 1], affine)
+                layers += depthwise(widths[i], kernel, stride if i == 0 else 1)
+                layers += pointwise(widths[i], widths[i + 1])
         self.main = nn.Sequential(*layers)
         self.projection = None
         if not self.split:
-            self.projection = nn.Sequential(
-                *_depthwise_bn(c_in, kernels[0], stride, affine), *_conv_bn_relu(c_in, c_in, affine)
-            )
+            self.projection = nn.Sequential(*depthwise(c_in, kernels[0], stride), *pointwise(c_in, c_in))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.projection is None:
@@ -133,12 +160,3 @@ class ShuffleUnit(nn.Module):
             pairs = x.reshape(batch, channels // 2, 2, height, width)  # even channels bypass, odd ones are transformed
             return torch.cat([pairs[:, :, 0], self.main(pairs[:, :, 1])], dim=1)
         return torch.cat([self.projection(x), self.main(x)], dim=1)
-
-
-def _conv_bn_relu(c_in: int, c_out: int, affine: bool) -> list[nn.Module]:
-    return [nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out, affine=affine), nn.ReLU()]
-
-
-def _depthwise_bn(channels: int, kernel: int, stride: int, affine: bool) -> list[nn.Module]:
-    conv = nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
-    return [conv, nn.BatchNorm2d(channels, affine=affine)]

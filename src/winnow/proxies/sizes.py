@@ -13,6 +13,7 @@ from winnow.core.architecture import Architecture
 from winnow.core.example import Example, zeros
 from winnow.core.holes import Asking, Hole
 from winnow.core.space import Space
+from winnow.holes.quantised import QuantisedConv
 from winnow.measure import cost
 from winnow.proxies.common import Prunable, each_output
 
@@ -27,6 +28,8 @@ def later(make: Callable[[], Sizes]) -> Sizes:
 
 def sizes_of(space: Space, example: Example) -> Sizes:
     """`params`, `macs` and `complexity` of an architecture for one input like `example`, such as (3, 32, 32).
+
+    And `bitops`, where the space has layers that are quantised.
 
     Candidates of one hole return one shape, so a layer costs the same in every child, and an elastic one what its
     numbers make of it: an architecture is run, on the meta device, only if it holds a layer that none before it held.
@@ -47,7 +50,8 @@ def sizes_of(space: Space, example: Example) -> Sizes:
                 plain = True
         child = space.derive(arch).eval()
         macs = float(cost.macs(child, example))
-        return {"params": float(cost.params(child)), "macs": macs, "complexity": macs}
+        bitops = {"bitops": float(cost.bitops(child, example))} if quantised(space) else {}
+        return {"params": float(cost.params(child)), "macs": macs, "complexity": macs, **bitops}
 
     def sizes(arch: Architecture) -> dict[str, float]:
         if arch.digest not in known:
@@ -73,6 +77,7 @@ def _walking(space: Space, example: Example) -> Sizes:
             raise ValueError("a layer is called at two sizes")
 
     each_output(space, (*get_args(Prunable), Hole), keep)
+    rounds = quantised(space)
 
     def plain(module: nn.Module, arch: Architecture) -> nn.Module:
         """What a leaf becomes in `arch`; another module is what it is."""
@@ -100,10 +105,17 @@ def _walking(space: Space, example: Example) -> Sizes:
             if any(calls[layer] not in (0, times) for layer, times in Counter(layers).items()):
                 raise ValueError("a layer is called more often than it is held")
         held = {p for module in reached.values() for p in module.parameters(recurse=False)}
-        macs = float(sum(known.get(layer, 0) * reached[layer].weight.numel() for layer in layers))
-        return {"params": float(sum(p.numel() for p in held)), "macs": macs, "complexity": macs}
+        each = [(known.get(layer, 0) * reached[layer].weight.numel(), reached[layer]) for layer in layers]
+        macs = float(sum(count for count, _ in each))
+        bitops = {"bitops": float(sum(count * cost.bits_of(layer) for count, layer in each))} if rounds else {}
+        return {"params": float(sum(p.numel() for p in held)), "macs": macs, "complexity": macs, **bitops}
 
     return sizes
+
+
+def quantised(space: Space) -> bool:
+    """Whether some layer of its networks says its bits."""
+    return any(isinstance(m, QuantisedConv) or cost.bits_of(m) for m in space.modules())
 
 
 def _leaf(module: nn.Module) -> bool:

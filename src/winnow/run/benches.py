@@ -79,7 +79,7 @@ class Benches:
         self.splits = {name: work.split(name) for name in SPLITS}
         self.judged = join([self.splits[name] for name in self.params.select.splits])
         self.limits = Limits.of(self.params, self.folder, self.final)
-        self.costs: dict[str, tuple[int, int]] = {}
+        self.costs: dict[str, dict[str, int]] = {}
 
     def _supernet(self) -> dict[str, torch.Tensor] | None:
         """None where strategy trials evaluates without one, and where nothing is trained."""
@@ -186,9 +186,8 @@ class Benches:
     def _trials(self) -> tuple[Any, list[Any]]:
         return plan_of_search(self.params), as_rows(read_table(self.folder / files.TRIALS))
 
-    def cost(self, arch: Architecture) -> tuple[int, int]:
-        """Parameters and MACs of the network that would be retrained, which is built for it."""
+    def cost(self, arch: Architecture) -> dict[str, int]:
+        """`cost.sizes` of the network that would be retrained, which is built for it."""
         if arch.digest not in self.costs:
-            child = self.final.derive(arch).eval()
-            self.costs[arch.digest] = (cost.params(child), cost.macs(child, self.final.example))
+            self.costs[arch.digest] = cost.sizes(self.final.derive(arch).eval(), self.final.example)
         return self.costs[arch.digest]

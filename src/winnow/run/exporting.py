@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from winnow.core.errors import Refused, told
 from winnow.core.example import Example, zeros
+from winnow.measure.cost import quantised
 
 OUTPUT = "logits"
 
 
 def as_onnx(model: nn.Module, example: Example) -> Any:
     """An ONNX program that takes any batch. Refused where there is no ONNX form of what the network does."""
+    refuse_bits(model)
     batch, given = torch.export.Dim("batch", min=1), _two(example)
     try:
         with _quiet():
@@ -32,6 +34,17 @@ def as_onnx(model: nn.Module, example: Example) -> Any:
             )
     except torch.onnx.OnnxExporterError as error:
         raise Refused(f"not exported: {_reason(error)}") from error
+
+
+def refuse_bits(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if quantised(module):
+            raise Refused(
+                f"not exported: layer {name!r} multiplies weights of {module.weight_bits} bits by inputs of "
+                f"{module.activation_bits}, and winnow writes no such convolution to ONNX: it would run as one of "
+                "floats, as large and as slow. model.safetensors holds its float weights and the clip of its inputs, "
+                "for a backend that has these bits; docs/one-shot.md says how they are rounded"
+            )
 
 
 def _two(example: Example) -> Tensor:

@@ -1,7 +1,8 @@
-"""What the network that is retrained may take: params, MACs and milliseconds, as params.yaml says, in absolute numbers.
+"""What the network that is retrained may take, as params.yaml says, in absolute numbers.
 
 One set of limits for whoever draws, tries, selects or compares architectures: `select.max_params`, `select.max_macs`,
-`select.max_latency_ms`, and with strategy trials those of `search.trials.constraints` that are known without training.
+`select.max_bitops`, `select.max_latency_ms`, and with strategy trials those of `search.trials.constraints` that are
+known without training.
 """
 
 import math
@@ -17,7 +18,7 @@ from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.predictors.device import Device, Reading
-from winnow.proxies.sizes import sizes_of
+from winnow.proxies.sizes import quantised, sizes_of
 from winnow.run.latency import KEY, limited
 from winnow.run.work import final_space
 from winnow.search.extremes import cheapest, dearest
@@ -26,7 +27,7 @@ from winnow.search.strategy import TRIALS
 from winnow.search.training_free import limits
 from winnow.train.seeds import rng
 
-SIZES = ("params", "macs")
+SIZES = ("params", "macs", "bitops")
 DRAWS = 100  # random architectures looked at before the space is walked for its smallest
 
 
@@ -84,8 +85,10 @@ class Limits:
         space = final_space(params, folder) if space is None else space
         sizes = sizes_of(space, space.example)
         bounds = []
-        for metric, given in (("params", params.select.max_params), ("macs", params.select.max_macs)):
-            key = f"select.max_{metric}"
+        for metric in SIZES:
+            key, given = f"select.max_{metric}", getattr(params.select, f"max_{metric}")
+            if given is not None and metric == "bitops" and not quantised(space):
+                raise Refused(f"{key}: no layer of space {params.space.name!r} is quantised: leave it out")
             if isinstance(given, str):
                 whose = "the largest" if space.original is None else "your network"
                 whole = space.original or dearest(space, lambda arch, metric=metric: sizes(arch)[metric])
@@ -211,7 +214,9 @@ class Limits:
 
         nearest = cheapest(self.space, taken)
         if taken(nearest) > len(most):
-            metrics = dict.fromkeys((*SIZES, *(bound.metric for bound in most)))
+            metrics = dict.fromkeys(
+                (*(m for m in SIZES if m in self.sizes(nearest)), *(bound.metric for bound in most))
+            )
             has = " and ".join(_amount(metric, self.sizes(nearest)) for metric in metrics)
             raise Refused(
                 f"none can: the nearest architecture of the space has {has}, and the limits are {self}: loosen one"
@@ -241,7 +246,5 @@ def _amount(metric: str, sizes: Mapping[str, float]) -> str:
 
 def check_limits(params: Params, folder: Path) -> None:
     """Refused where the parameters set limits that no architecture of the space keeps, or a selection cannot keep."""
-    select = params.select
-    if not (select.max_params or select.max_macs or select.max_latency_ms or params.search.trials.constraints):
-        return
-    Limits.of(params, folder).check(select.methods)
+    if params.select.limited or params.search.trials.constraints:
+        Limits.of(params, folder).check(params.select.methods)

@@ -22,8 +22,7 @@ SPLITS = ("weights", "arch")
 def search_by_trials(work: Work) -> dict[str, float]:
     """Run the study, write its table and curve; what is best of it. Refused where no trial is feasible."""
     task, folder = _task(work), work.folder
-    select = work.params.select
-    if select.max_params or select.max_macs or select.max_latency_ms:
+    if work.params.select.limited:
         work.say("  limits of select hold when the best trial is taken; search.trials.constraints now")
     metric = next(iter(task.plan.objectives))
     with study(work, task) as rows:

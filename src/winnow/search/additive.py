@@ -3,16 +3,18 @@
 import itertools
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import distinct
 from winnow.core.decision import Decision, Option, Value
 from winnow.core.errors import Refused
+from winnow.core.holes import Choice, Hole
 from winnow.core.space import Space
 from winnow.search.exact import Group
 
@@ -43,18 +45,18 @@ class Part:
 
 def parts_of(space: Space) -> list[Part]:
     """The parts of `space`, outer ones first. Refused where a part would be opened in several ways, or be too large."""
-    held = _held_together(space)
     opened: dict[str, set[tuple[str, Option]]] = {name: set() for name in space.decisions}
     for d in space.decisions.values():
         for option in d.options:
             for inner in space.below(d, option):
                 opened[inner.name].add((d.name, option))
+    held = _held_together(space, opened)
     found: dict[str, Part] = {}
 
     def made(names: tuple[str, ...]) -> Part:
         name = " ".join(names)
         if name not in found:
-            ways = {frozenset(opened[each]) for each in names}
+            ways = {frozenset(way for way in opened[each] if way[0] not in names) for each in names}
             outer = {d for way in ways for d, _ in way}
             if len(ways) > 1 or len(outer) > 1 or outer & set(names):
                 raise Refused(f"{name!r} is opened in several ways, so nothing adds up over it: select with evolution")
@@ -64,7 +66,7 @@ def parts_of(space: Space) -> list[Part]:
                     f"a layer holds {len(names)} decisions together, with more than {MOST:,} answers, so that little "
                     f"adds up: {name[:80]!r}; select with evolution"
                 )
-            after = _openers(made(held[next(iter(outer))]), opened[names[0]]) if outer else ()
+            after = _openers(made(held[next(iter(outer))]), set(next(iter(ways)))) if outer else ()
             found[name] = Part(name, names, tuple(itertools.product(*(d.values for d in decisions))), after)
         return found[name]
 
@@ -84,14 +86,35 @@ def _openers(part: Part, ways: set[tuple[str, Option]]) -> tuple[tuple[str, int]
     return tuple((part.name, i) for i, answer in enumerate(part.answers) if taken(answer[at]))
 
 
-def _held_together(space: Space) -> dict[str, tuple[str, ...]]:
-    """For each decision those that some layer asks with it, itself among them, in the order of the space."""
+def _held_together(space: Space, opened: Mapping[str, set[tuple[str, Option]]]) -> dict[str, tuple[str, ...]]:
+    """For each decision those that some layer asks with it, itself among them, in the order of the space.
+
+    And with a choice what all of its candidates ask, each in layers of its own: a width adds to each something else.
+    """
     together: dict[str, set[str]] = {name: {name} for name in space.decisions}
-    for hole in space.holes:
-        joined = set().union(*(together[d.name] for d in hole.decisions if d.name in together))
+    for names in [*({d.name for d in hole.decisions} for hole in space.holes), *_asked_by_all(space, opened)]:
+        joined = set().union(*(together[name] for name in names if name in together))
         for name in joined:
             together[name] = joined
     return {name: tuple(each for each in space.decisions if each in names) for name, names in together.items()}
+
+
+def _asked_by_all(space: Space, opened: Mapping[str, set[tuple[str, Option]]]) -> Iterator[set[str]]:
+    """Pairs of a choice and of a decision that it opens whatever it answers, in other layers for each candidate."""
+    for hole in space.holes:
+        if not isinstance(hole, Choice) or hole.decision.name not in space.decisions or hole.decision.several:
+            continue
+        outer = space.decisions[hole.decision.name]
+        for name in space.decisions:
+            if opened[name] != {(outer.name, option) for option in outer.options}:
+                continue
+            asking = [_who_ask(name, candidate) for candidate in hole.kept(outer.options)]
+            if any(layers != asking[0] for layers in asking):
+                yield {outer.name, name}
+
+
+def _who_ask(name: str, module: nn.Module) -> set[Hole]:
+    return {m for m in module.modules() if isinstance(m, Hole) and any(d.name == name for d in m.decisions)}
 
 
 def encoded(parts: Sequence[Part], archs: Sequence[Mapping[str, Value]]) -> Numbers:

@@ -20,6 +20,7 @@ from winnow.spaces.mobile import mobile
 from winnow.spaces.multibranch import multibranch
 from winnow.spaces.nas_bench_201 import nas_bench_201
 from winnow.spaces.ofa import ofa
+from winnow.spaces.resnet import resnet
 from winnow.spaces.vit import vit
 
 SPACES: dict[str, Callable[..., Space]] = {
@@ -33,6 +34,7 @@ SPACES: dict[str, Callable[..., Space]] = {
     "multibranch": multibranch,
     "nas_bench_201": nas_bench_201,
     "ofa": ofa,
+    "resnet": resnet,
     "vit": vit,
 }
 

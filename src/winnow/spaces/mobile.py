@@ -1,16 +1,19 @@
 """The ShuffleNetV2-like space of SPOS (Guo et al. 2020, arXiv:1904.00420): twenty blocks, four candidates each."""
 
 import math
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from winnow.core.decision import Number
 from winnow.core.holes import Choice
 from winnow.core.options import Rate
 from winnow.core.space import Space
-from winnow.nn.blocks import ShuffleUnit
-from winnow.spaces.options import positive
+from winnow.holes.elastic import Conv, Norm
+from winnow.nn.blocks import ShuffleUnit, plain_conv
+from winnow.spaces.options import positive, shares
 
 KERNELS = {"shuffle_3": (3,), "shuffle_5": (5,), "shuffle_7": (7,), "xception": (3, 3, 3)}  # published choices 0 to 3
 STAGES = ((4, 64), (4, 160), (8, 320), (4, 640))  # (blocks, output channels)
@@ -25,6 +28,7 @@ def mobile(
     final: bool = False,
     *,
     start: Literal["torch", "published"] = "torch",
+    channels: Sequence[int] | None = None,
 ) -> Space:
     """Stem, twenty decisions "block/0" ... "block/19", head; x is (batch, image_channels, height, width).
 
@@ -32,6 +36,10 @@ def mobile(
     times, to 7 x 7; a smaller `image_size`, a side or (height, width), skips the earliest halvings so that at least
     4 x 4 remain. BatchNorms are affine in a `final` network only, as published. Convolutions `start` as torch draws
     them, or as the authors' code does (`AsPublished`). ValueError where image or width are too small for the blocks.
+
+    `channels`, percent of half a block's output, opens the width of its inner maps: "block/0/channels" ..., whichever
+    candidate it is. Published: 20, 40, ..., 160, which makes 32^20 architectures. All share the weights of the widest,
+    of which a width takes the first channels; it is rounded down, to one at least.
     """
     side = min(image_size) if isinstance(image_size, tuple | list) else image_size
     positive(classes=classes, image_channels=image_channels, image_size=side)
@@ -39,6 +47,7 @@ def mobile(
         raise ValueError(f"image_size takes 8 or more, not {image_size}")
     if not isinstance(width, int | float) or not 0 < width < math.inf:
         raise ValueError(f"width takes a positive number, not {width!r}")
+    percents = None if channels is None else shares("channels", channels)
     halvings = min(5, (side // 4).bit_length() - 1)
     strides = [1] * (5 - halvings) + [2] * halvings
     c_last = _even(STEM * width)
@@ -48,8 +57,13 @@ def mobile(
         c_out = _even(channels * width)
         for i in range(repeats):
             stride = first_stride if i == 0 else 1
-            candidates = {name: ShuffleUnit(c_last, c_out, stride, ks, final) for name, ks in KERNELS.items()}
-            blocks.append(Choice(f"block/{len(blocks)}", candidates))
+            name = f"block/{len(blocks)}"
+            layers: dict[str, Any] = {}
+            if percents is not None:
+                middle = Number.open(f"{name}/channels", percents).map(part_of(c_out // 2))
+                layers = {"middle": middle, "conv": _conv, "norm": _norm}
+            candidates = {key: ShuffleUnit(c_last, c_out, stride, ks, final, **layers) for key, ks in KERNELS.items()}
+            blocks.append(Choice(name, candidates))
             c_last = c_out
     head = [
         nn.Conv2d(c_last, HEAD, 1, bias=False),
@@ -84,6 +98,20 @@ class AsPublished(nn.Sequential):
                 nn.init.normal_(module.weight, 0, 0.01)
             elif isinstance(module, nn.BatchNorm2d) and module.affine:
                 nn.init.constant_(module.bias, 1e-4)
+
+
+def part_of(channels: int) -> Callable[[int], int]:
+    """So many percent of `channels`, rounded down, one at least."""
+    return lambda percent: max(1, channels * percent // 100)
+
+
+def _conv(c_in: Any, c_out: Any, kernel: int = 1, stride: int = 1, *, depthwise: bool = False) -> nn.Module:
+    open_ = isinstance(c_in, Number) or isinstance(c_out, Number)
+    return (Conv if open_ else plain_conv)(c_in, c_out, kernel, stride, depthwise=depthwise)
+
+
+def _norm(channels: Any, affine: bool) -> nn.Module:
+    return (Norm if isinstance(channels, Number) else nn.BatchNorm2d)(channels, affine=affine)
 
 
 def _even(channels: float) -> int:

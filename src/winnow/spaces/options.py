@@ -16,3 +16,10 @@ def sizes(name: str, given: Sequence[int]) -> tuple[int, ...]:
     if not whole or not given or min(given) < 1 or len(set(given)) < len(given):
         raise ValueError(f"{name} takes a list of different whole numbers of 1 or more, not {given!r}")
     return tuple(sorted(given))
+
+
+def shares(name: str, given: Sequence[int]) -> tuple[int, ...]:
+    """The same of percent. ValueError on scales, 0.2 for 20, and on anything else."""
+    if isinstance(given, list | tuple) and any(isinstance(n, float) for n in given):
+        raise ValueError(f"{name} takes whole numbers of percent, 20 for a fifth, not {given!r}")
+    return sizes(name, given)

@@ -55,6 +55,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {  # of images: options under which it 
     "cream": {"width": 0.25, "layers": [1, 1, 1, 1, 1]},
     "multibranch": {"operations": ["lb3_t1", "lb5_t1", "lb3_t3"], "cells": [1, 0, 0, 0, 0, 0, 0], "width": 0.25},
     "ofa": {"width": 0.25, "depths": [1, 2]},
+    "resnet": {"width": 0.0625, "bits": ["w2a2", "w4a4"]},
     "vit": {"size": "micro", "depths": [1, 2]},
 }
 EVIDENCE = {"event", "decision", "option", "accuracy", "loss", "score", "kept"}

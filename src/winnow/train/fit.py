@@ -106,10 +106,13 @@ def _averaged(model: nn.Module, decay: float) -> AveragedModel:
 
 
 def optimiser_of(model: nn.Module, recipe: Recipe, besides: Iterable[nn.Parameter] = ()) -> torch.optim.Optimizer:
-    """Of the weights of `model` and of `besides`, what a criterion learns."""
+    """Of the weights of `model` and of `besides`, what a criterion learns. Decay spares single numbers (clips)."""
+    every = [*model.parameters(), *besides]
+    single = [p for p in every if p.dim() == 0]
+    groups = [{"params": [p for p in every if p.dim()]}, {"params": single, "weight_decay": 0.0}]
     return descent(
         recipe.optimiser,
-        [*model.parameters(), *besides],
+        groups if single else every,
         recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,

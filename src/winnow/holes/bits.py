@@ -67,7 +67,7 @@ class Clipped(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, clip: Tensor, bits: int) -> Tensor:
         most = clip.to(x.dtype)
-        scale = (2**bits - 1) / most
+        scale: Tensor = (2**bits - 1) / most
         return (x.clamp(min=0).minimum(most) * scale).round() / scale
 
     @staticmethod

@@ -11,6 +11,7 @@ from winnow.core.space import Space
 from winnow.holes.bits import PENALTY, pair, quantised_activations, quantised_weights
 from winnow.holes.quantised import QuantisedConv
 from winnow.measure.cost import bitops, macs
+from winnow.train.seeds import seeded
 
 
 def gradient(function, x: Tensor, *others: Tensor) -> Tensor:
@@ -97,7 +98,8 @@ def test_all_bits_share_one_float_weight_and_each_number_of_activation_bits_has_
 
 
 def test_a_child_trains_with_its_bits_fixed():
-    space = Space(nn.Sequential(QuantisedConv(Decision("bits", ("w2a2",)), 1, 2, 3, start=1.0)))
+    with seeded(1):
+        space = Space(nn.Sequential(QuantisedConv(Decision("bits", ("w2a2",)), 1, 2, 3, start=1.0)))
     child, x = space.derive({"bits": "w2a2"}), torch.rand(8, 1, 5, 5, generator=torch.Generator().manual_seed(0)) * 2
     optimiser = torch.optim.SGD(child.parameters(), 0.1)
     losses = []

@@ -44,7 +44,7 @@ from winnow.data.loaders import Batches, open_split
 from winnow.data.prepare import prepare_splits
 from winnow.measure.compare import Estimate, difference, mean_interval
 from winnow.measure.rank import kendall_tau
-from winnow.proxies.sizes import sizes_of
+from winnow.proxies.sizes import later, sizes_of
 from winnow.search.angle import Angles
 from winnow.search.bench import Bench
 from winnow.search.objective import Learning
@@ -115,6 +115,7 @@ def bench_on(space: Space, folder: Path, seed: int) -> Bench:
         splits={"weights": train},
         judged=valid,
         calibration_images=256,
+        sizes=later(lambda: sizes_of(space, (3, *train.columns["image"].shape[-2:]))),
     )
 
 

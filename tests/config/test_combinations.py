@@ -26,6 +26,10 @@ def test_a_network_as_it_stands_takes_no_mixture():
     assert "takes one of (4, 8, 12, 16) and no mixture of them" in combinations.tried("darts", "auto")
 
 
+def test_channels_that_nobody_can_sort_are_said_before_anything_is_trained():
+    assert "search.ofa.sort: false" in combinations.tried("ofa", "vit")
+
+
 @pytest.mark.slow
 def test_the_page_has_the_table_of_spaces():
     assert "\n".join(combinations.spaces()) in PAGE

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from winnow.core.decision import Number
+from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.holes.elastic import Conv, Elastic, Linear, Norm
 from winnow.holes.sorting import sort_channels
@@ -78,5 +79,5 @@ def test_a_layer_of_another_kind_is_refused_by_its_name():
     class Scale(Elastic):
         pass
 
-    with pytest.raises(ValueError, match="channels of Scale cannot be sorted"):
+    with pytest.raises(Refused, match="channels of Scale cannot be sorted"):
         sort_channels(Space(nn.Sequential(Norm(2), Scale(c=Number.open("c", (1, 2))))))

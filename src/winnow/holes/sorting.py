@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from winnow.core.decision import Number
+from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.holes.elastic import Conv, Elastic, Linear, Norm
 
@@ -21,6 +22,11 @@ class Tensors:
     readers: list[Tensor] = field(default_factory=list)  # their weights (outputs, channels, ...)
 
 
+def check_sortable(space: Space) -> None:
+    """Refused where a layer of another kind has an open width: nobody knows what lies along it."""
+    _groups(space)
+
+
 @torch.no_grad()
 def sort_channels(space: Space) -> None:
     """Put the channels of every open width of `space` in descending order of importance, in place.
@@ -30,7 +36,7 @@ def sort_channels(space: Space) -> None:
     do all of the view that `space` is: channels stay between the widths that it asks for, and only what lies beyond
     the smallest is sorted by itself (the authors' code does as much, to 1/64). Equal ones keep their order. A width
     that nothing reads stays as it is. Source: Cai et al. 2020, arXiv:1908.09791, section 3.2.
-    ValueError where a layer of another kind has an open width: nobody knows what lies along it.
+    Refused as by `check_sortable`.
     """
     for group in _groups(space):
         if group.readers:
@@ -61,7 +67,11 @@ def _groups(space: Space) -> list[Tensors]:
 def _held(hole: Elastic) -> Iterator[tuple[Number, Tensor, int, bool]]:
     """(number, tensor, its dimension along the number's channels, whether it reads them) of all that `hole` holds."""
     if not isinstance(hole, Conv | Linear | Norm):
-        raise ValueError(f"channels of {type(hole).__name__} cannot be sorted: those of Conv, Norm and Linear can")
+        kind = type(getattr(hole, "whole", hole)).__name__
+        raise Refused(
+            f"channels of {kind} cannot be sorted, those of convolutions, BatchNorms and linear layers can: leave them "
+            "as they are (search.ofa.sort: false)"
+        )
     whole: nn.Module = hole.whole
     if isinstance(hole, Norm):
         number, tensors = hole.numbers["channels"], [whole.weight, whole.bias, whole.running_mean, whole.running_var]

@@ -14,7 +14,7 @@ from winnow.core.decision import Decision, Option
 from winnow.core.errors import Refused
 from winnow.core.options import Weight
 from winnow.core.space import Space
-from winnow.holes.sorting import sort_channels
+from winnow.holes.sorting import check_sortable, sort_channels
 from winnow.search.bench import Bench, Found
 from winnow.search.recipe import Recipe
 from winnow.search.several import backward, descent, largest, learning, train_children
@@ -58,10 +58,12 @@ def ofa(bench: Bench, recipe: Recipe, *, kd: Weight = 1.0, sort: bool = True, ju
     Their resolution changes from batch to batch, batches are 2048, momentum is Nesterov's, and labels are smoothed by
     0.1; here data, recipe and `objective` decide. With `judge`, corners of the phase are judged after every epoch:
     every kind at its smallest or its largest. Refused where there are fewer epochs than phases, and where a decision's
-    options are no whole numbers.
+    options are no whole numbers, or channels are of layers that nobody can sort (attention's).
     """
     space, learn, draws = bench.space, learning(bench), rng(bench.seed, "paths")
     phases, top = plan(space, recipe.epochs), space.decide(largest)
+    if sort and any(phase.widths for phase in phases):
+        check_sortable(space)
     views = {phase.name: space.within(phase.live) for phase in phases}
     teacher = space.derive(top)
     optimiser = descent(space, recipe)

@@ -60,6 +60,7 @@ RECIPE = Recipe(lr=0.05, lr_min=0.0, weight_decay=5e-4, clip=5.0, schedule="cosi
 FREE = ("params", "macs", "random")  # what scores without a supernet
 METHODS = ("spos", "fair", "sandwich")
 ROW = ("space", "method", "seed")
+ENOUGH = 3  # seeds, of which an interval is told
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,7 @@ def one(arguments: argparse.Namespace) -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A line a method, means over seeds; what comes after ± is half of Student's 95 % interval of the mean."""
+    """A line a method, means over seeds; what comes after ± is half of Student's 95 % interval of the mean, from three seeds."""
     lines = []
     for space in dict.fromkeys(row["space"] for row in rows):
         here = [row for row in rows if row["space"] == space]
@@ -278,14 +279,15 @@ def _cells(method: str, own: list[dict[str, Any]], plain: list[dict[str, Any]]) 
         return [row[name] for row in rows if row.get(name) is not None]
 
     def mean(name: str, digits: int) -> str:
-        return _told(mean_interval(of(name)), digits) if of(name) else ""
+        return _told(mean_interval(of(name)), len(of(name)), digits) if of(name) else ""
 
     def above(name: str, digits: int) -> str:
         if method == "spos" or not of(name) or not of(name, plain):
             return ""
         gap = difference(of(name), of(name, plain))
-        word = "cannot tell" if gap.low <= 0 <= gap.high else "yes" if gap.low > 0 else "no"
-        return f"{_told(gap, digits, '+')}: {word}"
+        few = min(len(of(name)), len(of(name, plain)))
+        word = "cannot tell" if few < ENOUGH or gap.low <= 0 <= gap.high else "yes" if gap.low > 0 else "no"
+        return f"{_told(gap, few, digits, '+')}: {word}"
 
     whole = [f"{statistics.fmean(of(n)):.{d}f}" if of(n) else "" for n, d in (("epochs", 0), ("passes", 1))]
     cost = [f"{statistics.fmean(of(n)):.0f}" if of(n) else "" for n in ("cpu_seconds", "mib")]
@@ -293,9 +295,9 @@ def _cells(method: str, own: list[dict[str, Any]], plain: list[dict[str, Any]]) 
     return [f"`{method}`", *whole, *ranks, mean("found", 2), above("found", 2), mean("regret", 2), *cost, str(len(own))]
 
 
-def _told(found: Estimate, digits: int, sign: str = "") -> str:
+def _told(found: Estimate, seeds: int, digits: int, sign: str = "") -> str:
     half = (found.high - found.low) / 2
-    return f"{found.mean:{sign}.{digits}f}" + (f" ± {half:.{digits}f}" if found.n > 1 else "")
+    return f"{found.mean:{sign}.{digits}f}" + (f" ± {half:.{digits}f}" if seeds >= ENOUGH else "")
 
 
 def main() -> None:

@@ -247,7 +247,7 @@ def one(arguments: argparse.Namespace) -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A line a method, means over seeds; what comes after ± is half of Student's 95 % interval of the mean, from three seeds."""
+    """A line a method, means over seeds; after ± stands half of Student's 95 % interval (three seeds or more)."""
     lines = []
     for space in dict.fromkeys(row["space"] for row in rows):
         here = [row for row in rows if row["space"] == space]

@@ -30,6 +30,10 @@ def test_channels_that_nobody_can_sort_are_said_before_anything_is_trained():
     assert "search.ofa.sort: false" in combinations.tried("ofa", "vit")
 
 
+def test_a_network_that_holds_a_layer_in_two_places_is_morphed():
+    assert 0 <= combinations.morphed("factorised") <= combinations.MOVES
+
+
 @pytest.mark.slow
 def test_the_page_has_the_table_of_spaces():
     assert "\n".join(combinations.spaces()) in PAGE

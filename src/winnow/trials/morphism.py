@@ -87,7 +87,7 @@ def inherit(model: nn.Module, space: Space, job: Job, folder: Path) -> nn.Module
     chart = _chart(space)
     here, there = chart.of(job.architecture), chart.of(architecture)
     of = {whole: name for name, (whole, _) in reversed(there.items())}
-    modules = dict(model.named_modules())
+    modules = dict(model.named_modules(remove_duplicate=False))  # the state names a shared one twice, too
     with torch.no_grad():
         for name, own in model.state_dict().items():
             whole, places = here.get(name, (None, ()))

@@ -44,16 +44,19 @@ EXCEPT = {  # file -> what it says, and why
     "src/winnow/run/search_trials.py": {"CLASSES"},  # of equal cells
     "src/winnow/search/bench.py": {"calibration_images"},
     "src/winnow/search/selections/evolution.py": {"calibration_images"},
+    "src/winnow/search/selections/finalists.py": {"calibration_images"},
     "src/winnow/tools/ranking.py": {"nb201_classes"},
     "src/winnow/tools/plan.py": {"calibration_images"},
     "src/winnow/train/criteria.py": {"label_smoothing"},
     "src/winnow/train/recipes.py": {"label_smoothing"},
-    "src/winnow/trials/search.py": {"label", "labels", "_labels"},  # how an option is called in a study
+    **{  # how an option is called in a study
+        f"src/winnow/trials/{name}.py": {"label", "labels", "_labels"} for name in ("search", "hierarchy", "replay")
+    },
     **{  # what a loop or a line is called
         f"src/winnow/{name}.py": {"label"}
         for name in (
             *("run/children", "run/compared", "run/progress", "search/collapse"),
-            *("train/checkpoint", "train/watch", "trials/replay"),
+            *("train/checkpoint", "train/watch"),
         )
     },
 }

@@ -128,7 +128,7 @@ class Benches:
             trained=self._trained,
         )
 
-    def _trained(self, arch: Architecture, epochs: int, watch: Watch, label: str) -> nn.Module:
+    def _trained(self, arch: Architecture, epochs: int, watch: Watch, told: str) -> nn.Module:
         """As stage retrain trains, but for so long and on split "weights" alone; the same numbers for all."""
         recipe = replace(self.params.retrain.recipe(), epochs=epochs)
         select, training = self.params.select, join([self.splits["weights"]])
@@ -136,7 +136,7 @@ class Benches:
         if self.params.retrain.from_ == "inherited":
             begun = Start(self.space, self.splits["weights"], select.calibration_images, select.batch)
         seed = derived(self.params.seed, "select", "finalists")
-        return train_child(self.work, arch, training, seed, watch, label, self.keeper, recipe, begun)
+        return train_child(self.work, arch, training, seed, watch, told, self.keeper, recipe, begun)
 
     def _space(self) -> Space:
         """Untrained networks are scored in the form that is retrained, at the size that is searched."""

@@ -70,7 +70,7 @@ def _no_sizes(arch: Architecture) -> Mapping[str, float]:
     raise Refused("this bench does not know how large its networks are")
 
 
-def _untrained(arch: Architecture, epochs: int, watch: Watch, label: str) -> nn.Module:
+def _untrained(arch: Architecture, epochs: int, watch: Watch, told: str) -> nn.Module:
     raise Refused("this bench trains no networks alone")
 
 
@@ -91,7 +91,7 @@ class Bench:
     which `relax` turns into weights that are off up to `closed` (None: the even share), `further`, `scorer` (of
     untrained networks), `trials` (a plan and its rows, as `winnow.trials` has them), `shortlist`.
     `tensors(path)` reads weights from a file that the user names, and `study()` tries architectures one by one;
-    `trained(arch, epochs, watch, label)` is a network trained alone for so long, as it is retrained.
+    `trained(arch, epochs, watch, told)` is a network trained alone for so long, as it is retrained.
     """
 
     space: Space

@@ -48,7 +48,7 @@ def started(folder: Path, recipe: str) -> tuple[list[str], dict[str, list[str]]]
 
 def pipeline() -> str:
     """dvc.yaml of a project that has winnow installed: instead of its code, stages depend on which winnow that is."""
-    text = (FILES / PIPELINE).read_text(encoding="utf-8")
+    text = (FILES / "pipeline.yaml").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if not re.match(r"\s+- (src/winnow|pipelines)/", line)]
     body = "\n".join(lines[next(i for i, line in enumerate(lines) if not line.startswith("#")) :]) + "\n"
     body = body.replace("    deps:\n", f"    deps:\n      - {CODE}\n")

@@ -25,6 +25,7 @@ INSIDE = {  # free text that names nothing a result is made of, and what it name
     "study.column": "a column of select.table",
     "select.max_params": "a number or a share",
     "select.max_macs": "likewise",
+    "select.max_bitops": "likewise",
     "select.max_latency_ms": "numbers",
     "search.trials.inherited.strategy": "winnow's own, by name",
     "search.trials.proxy.names": "winnow's own, by name",

@@ -61,7 +61,7 @@ def strategy_options(name: str) -> type[Section]:
 
 def selection_options(name: str) -> type[Section]:
     """The section of a selection."""
-    return model(name, (selection(name).choose,))
+    return model(name, selection(name).functions())
 
 
 def trainer(params: Params) -> tuple[str, Strategy, dict[str, Any]]:

@@ -5,7 +5,7 @@ computed once for all edges that leave it; the weight of a convolution is the sc
 place; depthwise convolutions bring their own gradients. Everything can be differentiated as often as wanted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -49,6 +49,30 @@ def add_edges(totals: Sequence[Tensor | None], x: Tensor, edges: Sequence[Edge])
     for i, number in numbers:
         sums[i].add_(number)
     return sums
+
+
+def mixed_nodes(
+    inputs: Sequence[Tensor],
+    nodes: Sequence[int],
+    edge: Callable[[int, int], Edge | None],
+    zeros: Callable[[Tensor], Tensor],
+) -> list[Tensor]:
+    """The nodes of a cell of two `inputs`, source by source, so that what an input alone decides is computed once.
+
+    Node i adds up what comes from the `nodes[i]` states before it. `edge(i, source)` is its edge from there, None where
+    there is none; `zeros(x)` is a node without any, given an input.
+    """
+    states = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
+    sums: list[Tensor | None] = [None] * len(nodes)
+    for source in range(nodes[-1]):
+        leaving = {i: found for i, node in enumerate(nodes) if source < node and (found := edge(i, source)) is not None}
+        added = add_edges([sums[i] for i in leaving], states[source], list(leaving.values()))
+        for i, total in zip(leaving, added, strict=True):
+            sums[i] = total
+        if source + 1 in nodes:  # complete: nothing more leads to it
+            total = sums[nodes.index(source + 1)]
+            states.append(zeros(states[0]) if total is None else total)
+    return states[2:]
 
 
 class State:

@@ -19,7 +19,7 @@ class Selection:
     those on what adds up over answers. `evidence` is how the report
     draws its rows: "masks", "children", "model" (children, and coefficients by decision), or "" for not at all.
     `seconds(costs, *, own options)` is what it will take. `trained`: whether weights that nobody trained mean nothing
-    to it.
+    to it. `also` is a selection that it begins with, whose options it takes as `**options`.
     """
 
     choose: Callable[..., Chosen]
@@ -29,11 +29,16 @@ class Selection:
     sums: bool = False
     evidence: str = ""
     trained: bool = False
+    also: Callable[..., Chosen] | None = None
     seconds: Callable[..., float] = lambda costs: 0.0  # looks at numbers that are there
 
     def options(self) -> dict[str, tuple[Any, Any]]:
         """Its options, with types and defaults."""
-        return options_of([self.choose])
+        return options_of(self.functions())
+
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """All that take its options."""
+        return (self.choose,) if self.also is None else (self.choose, self.also)
 
     def serves(self, leaves: Collection[str]) -> bool:
         """Whether it finds what it needs in what a strategy `leaves`."""

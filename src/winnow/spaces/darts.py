@@ -12,8 +12,8 @@ from winnow.core.holes import Choice
 from winnow.core.options import Positive
 from winnow.core.space import Space
 from winnow.holes.mixing import counting, mixing
+from winnow.nn import mixture
 from winnow.nn.blocks import AuxiliaryHead
-from winnow.nn.mixture import add_edges
 from winnow.nn.ops import FactorizedReduce, darts_op, relu_conv_bn
 from winnow.spaces.options import positive
 
@@ -108,18 +108,12 @@ class Cell(nn.Module):
 
     def _mixed(self, *inputs: Tensor) -> list[Tensor]:
         """The same nodes for a mixture, source by source: see `winnow.nn.mixture`."""
-        states = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
-        kept = [counting(node, states[0].device) for node in self.nodes]
-        sums: list[Tensor | None] = [None] * len(NODES)
-        for source in range(NODES[-1]):
-            leaving = [i for i, node in enumerate(NODES) if source < node and str(source) in kept[i]]
-            edges = [self._edge(i, source, kept[i][str(source)]) for i in leaving]
-            for i, total in zip(leaving, add_edges([sums[i] for i in leaving], states[source], edges), strict=True):
-                sums[i] = total
-            if source + 1 in NODES:  # complete: nothing more leads to it
-                total = sums[NODES.index(source + 1)]
-                states.append(self._zeros(states[0]) if total is None else total)
-        return states[2:]
+        kept = [counting(node, inputs[0].device) for node in self.nodes]
+
+        def edge(i: int, source: int) -> mixture.Edge | None:
+            return self._edge(i, source, kept[i][str(source)]) if str(source) in kept[i] else None
+
+        return mixture.mixed_nodes(inputs, NODES, edge, self._zeros)
 
     def _edge(self, i: int, source: int, share: Tensor) -> tuple[nn.ModuleDict, dict[str, Tensor]]:
         choice = self.nodes[i].candidates[str(source)].op

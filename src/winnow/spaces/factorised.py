@@ -12,7 +12,7 @@ from winnow.core.holes import NUMBER, Choice
 from winnow.core.options import Positive
 from winnow.core.space import Space
 from winnow.holes.mixing import counting, differing, mixing
-from winnow.nn.mixture import add_edges
+from winnow.nn import mixture
 from winnow.nn.ops import darts_op, pool
 from winnow.spaces.darts import NODES, Edge, entries, network
 from winnow.spaces.options import positive
@@ -73,18 +73,12 @@ class Cell(nn.Module):
 
     def _mixed(self, *inputs: Tensor) -> list[Tensor]:
         """The same nodes for a mixture, source by source: see `winnow.nn.mixture`."""
-        states = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
-        shares = [self._shares(i, states[0].device) for i in range(len(NODES))]
-        sums: list[Tensor | None] = [None] * len(NODES)
-        for source in range(NODES[-1]):
-            leaving = [i for i in range(len(NODES)) if source in shares[i]]
-            edges = [(self._candidates(i, source), shares[i][source]) for i in leaving]
-            for i, total in zip(leaving, add_edges([sums[i] for i in leaving], states[source], edges), strict=True):
-                sums[i] = total
-            if source + 1 in NODES:  # complete: nothing more leads to it
-                total = sums[NODES.index(source + 1)]
-                states.append(self._zeros(states[0]) if total is None else total)
-        return states[2:]
+        shares = [self._shares(i, inputs[0].device) for i in range(len(NODES))]
+
+        def edge(i: int, source: int) -> mixture.Edge | None:
+            return (self._candidates(i, source), shares[i][source]) if source in shares[i] else None
+
+        return mixture.mixed_nodes(inputs, NODES, edge, self._zeros)
 
     def _differing(self, i: int, states: list[Tensor]) -> Tensor:
         """Node i where each example has its own weights: each candidate is computed once for both pairs."""

@@ -1,6 +1,7 @@
 """Training one ordinary network from scratch."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -73,12 +74,6 @@ def fit(
             tally["seen"] += len(y)
         return loss
 
-    def told(epoch: int, losses: Sequence[Tensor], lr: float) -> Told:
-        metrics = {"loss": epoch_loss(losses, epoch, lr, "retrain")}
-        if task.each is not None:
-            metrics[task.metric] = task.first.shown(float(tally["sum"])) / tally["seen"]
-        return {**metrics, "lr": lr}, None
-
     with seeded(derived(seed, "fit")):
         loop(
             model,
@@ -87,7 +82,7 @@ def fit(
             optimiser,
             epochs=recipe.epochs,
             section="retrain",
-            told=told,
+            told=partial(_told, task, tally),
             clip=recipe.clip,
             schedule=schedule_of(optimiser, recipe, len(batches)),
             begin=begin,
@@ -99,6 +94,13 @@ def fit(
             kept={"averaged": averaged, "tally": tally, "criterion": criterion if learnt else None},
         )
     return kept.eval()
+
+
+def _told(task: Task, tally: Mapping[str, Any], epoch: int, losses: Sequence[Tensor], lr: float) -> Told:
+    metrics = {"loss": epoch_loss(losses, epoch, lr, "retrain")}
+    if task.each is not None:
+        metrics[task.metric] = task.first.shown(float(tally["sum"])) / tally["seen"]
+    return {**metrics, "lr": lr}, None
 
 
 def _averaged(model: nn.Module, decay: float) -> AveragedModel:

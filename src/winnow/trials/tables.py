@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
-from winnow.trials.importing import Published, signed, source_of
+from winnow.trials.importing import Published, rows_of, signed, source_of
 from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import Row, as_table, write_table
 
@@ -77,16 +76,7 @@ def _row(number: int, cell: Architecture, metrics: Mapping[str, float], fidelity
 
 
 def _read(path: Path) -> pa.Table:
-    try:
-        given = pq.read_table(path)
-    except FileNotFoundError as error:
-        raise Refused(f"no file {path}") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise Refused(f"{path} is no Parquet file: {error}") from error
-    missing = next((name for name in ("index", "arch_str") if name not in given.column_names), None)
-    if missing is not None:
-        raise Refused(f"{path} has no column {missing!r}, only {', '.join(given.column_names)}")
-    return given.sort_by("index")
+    return rows_of(path, ("index", "arch_str")).sort_by("index")
 
 
 def _result(name: str) -> bool:

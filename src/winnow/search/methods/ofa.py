@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -69,8 +70,7 @@ def ofa(bench: Bench, recipe: Recipe, *, kd: Weight = 1.0, sort: bool = True, ju
     optimiser = descent(space, recipe)
     bench.keeper.add(draws=draws, teacher=teacher)
 
-    def at(epoch: int) -> Phase:
-        return next(phase for phase in phases if epoch < phase.end)
+    at = partial(phase_at, phases)
 
     def begin(epoch: int) -> None:
         phase = at(epoch)
@@ -103,18 +103,22 @@ def ofa(bench: Bench, recipe: Recipe, *, kd: Weight = 1.0, sort: bool = True, ju
     def judged(epoch: int) -> dict[str, Architecture]:
         return corners(views[at(epoch).name]) if judge else {}
 
-    steps, floor = len(bench.train), recipe.lr_min / recipe.lr
-
-    def rate(step: int) -> float:
-        phase = at(min(step // steps, recipe.epochs - 1))
-        done = min((step / steps - phase.first) / (phase.end - phase.first), 1.0)
-        low = min(floor, phase.rate)
-        left = 1 - done if recipe.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
-        return low + (phase.rate - low) * left
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(rate, phases, recipe, len(bench.train)))
     train_children(bench, recipe, lesson, judged, optimiser=optimiser, schedule=schedule, begin=begin)
     return Found(space)
+
+
+def phase_at(phases: Sequence[Phase], epoch: int) -> Phase:
+    return next(phase for phase in phases if epoch < phase.end)
+
+
+def rate(phases: Sequence[Phase], recipe: Recipe, steps: int, step: int) -> float:
+    """The share of the recipe's lr at a step, of which an epoch has `steps`: down to the end of each phase, anew."""
+    phase = phase_at(phases, min(step // steps, recipe.epochs - 1))
+    done = min((step / steps - phase.first) / (phase.end - phase.first), 1.0)
+    low = min(recipe.lr_min / recipe.lr, phase.rate)
+    left = 1 - done if recipe.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+    return low + (phase.rate - low) * left
 
 
 def kind(name: str) -> str:

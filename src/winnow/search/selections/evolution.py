@@ -45,20 +45,23 @@ def by_evolution(
     sizes = {"population": population, "generations": generations, "parents": parents, "mutation": mutation}
     known: dict[str, Any] = {}
     with bench.keeper.piece(known=known):
-        ranked, rows = ranking(bench, known, calibration_images, **sizes)
+        ranked, rows = ranking(bench, known, calibration_images=calibration_images, **sizes)
     return ranked[0], rows
 
 
 def ranking(
     bench: Bench,
     known: dict[str, Any],
-    calibration_images: int | None,
     *,
-    population: int,
-    generations: int,
+    population: int = 20,
+    generations: int = 5,
+    calibration_images: int | None = None,
     **sizes: Any,
 ) -> tuple[list[Architecture], list[dict[str, Any]]]:
-    """All that were judged, the best first, and their rows; what `known` holds is not judged again."""
+    """All that were judged, the best first, and their rows; what `known` holds is not judged again.
+
+    The options of `by_evolution`, whose defaults stand there and in `evolution`.
+    """
     bench = replace(bench, calibration_images=calibration_images or bench.calibration_images)
     draws, sizes = rng(bench.seed, "evolution"), {**sizes, "population": population, "generations": generations}
     with bench.shown() as watch:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from winnow.core.options import NotNegative, Positive, Several, Share
+from winnow.core.options import Positive, Several
 from winnow.data.loaders import in_order
 from winnow.search.bench import Bench, Chosen, evaluated
 from winnow.search.costs import Costs
@@ -10,35 +10,39 @@ from winnow.search.selection import selection
 from winnow.search.selections import evolution
 
 
-def expected(costs: Costs, *, count: int = 4, epochs: int = 5, **options: Any) -> float:
-    """Seconds of evolution, and of training: a step of one child costs about three passes of its images."""
-    trained = count * epochs * costs.rows * 3 * costs.child_row()
-    return evolution.expected(costs, **options) + trained
-
-
-@selection("children", "trains children", keeps_limits=True, evidence="children", seconds=expected)
-def by_finalists(
-    bench: Bench,
+def expected(
+    costs: Costs,
     *,
-    count: Several = 4,
-    epochs: Positive = 5,
-    population: Several = 20,
-    generations: NotNegative = 5,
-    parents: Positive = 10,
-    mutation: Share = 0.1,
-    calibration_images: Several | None = None,
-) -> Chosen:
+    count: int = 4,
+    epochs: int = 5,
+    population: int = 20,
+    generations: int = 5,
+    calibration_images: int | None = None,
+) -> float:
+    """Seconds of evolution, and of training: a step of one child costs about three passes of its images."""
+    sizes = {"population": population, "generations": generations, "calibration_images": calibration_images}
+    return evolution.expected(costs, **sizes) + count * epochs * costs.rows * 3 * costs.child_row()
+
+
+@selection(
+    "children",
+    "trains children",
+    keeps_limits=True,
+    evidence="children",
+    seconds=expected,
+    also=evolution.by_evolution,
+)
+def by_finalists(bench: Bench, *, count: Several = 4, epochs: Positive = 5, **options: Any) -> Chosen:
     """The best of `count` finalists after `epochs` of training alone: those that `evolution` ranks first.
 
     They are trained as stage retrain trains, with the same first values and batches for all, on split "weights", and
     judged on the images that evolution judged by. What they inherit decides who comes so far; what they learn decides.
-    Ours.
+    Ours. `options` are those of evolution.
     """
-    sizes = {"population": population, "generations": generations, "parents": parents, "mutation": mutation}
     known: dict[str, Any] = {}
     scores: dict[str, float] = {}
     with bench.keeper.piece(known=known, scores=scores):
-        ranked, rows = evolution.ranking(bench, known, calibration_images, **sizes)
+        ranked, rows = evolution.ranking(bench, known, **options)
         finalists = ranked[:count]
         with bench.shown() as watch:
             for place, arch in enumerate(finalists, 1):

@@ -8,9 +8,11 @@ from torch import nn
 
 from tests.search.toys import CLASSES, cells, images
 from tests.splits import image_split
+from winnow.config.methods import selection
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.search.bench import Bench
+from winnow.search.costs import Costs
 from winnow.search.selections.evolution import by_evolution
 from winnow.search.selections.finalists import by_finalists
 from winnow.train.checkpoint import Keeper
@@ -100,6 +102,15 @@ def test_stopped_between_two_it_trains_none_again():
     begun, left = bench(right, keeper=Keeper(found=state))
     assert by_finalists(begun, count=4, **SIZES) == (whole, evidence)
     assert [arch.digest for arch, _ in left] == [row["option"] for row in evidence[-2:]]
+
+
+def test_it_takes_the_options_of_evolution_and_a_plan_counts_both():
+    record, evolution = (selection(name) for name in ("finalists", "evolution"))
+    assert {**evolution.options(), **record.options()} == record.options()
+    assert {"count", "epochs"} == record.options().keys() - evolution.options().keys()
+    costs = Costs(cells(), 10, 20, 2, 1.0, lambda: 1.0, lambda: 1.0, rows=5)
+    given = {"count": 2, "epochs": 3, "population": 7, "generations": 1, "parents": 3, "mutation": 0.1}
+    assert record.expected(costs, given) == 7 * 2 * (10 + 20) + 2 * 3 * 5 * 3
 
 
 def test_a_bench_that_trains_nothing_alone_says_so():

@@ -205,7 +205,7 @@ def plain(image_channels: int = 3, width: int = 16, depth: int = 1) -> nn.Sequen
 
 
 def handmade(classes: int = 3, image_channels: int = 3, image_height: int = 128, image_width: int = 128) -> Detector:
-    """A detector made by hand, to hold a found one against: `plain` of two convolutions a stage, strides 4, 8 and 16."""
+    """A detector made by hand, to hold one against: `plain`, two convolutions a stage, at strides 4, 8 and 16."""
     shape = (image_channels, image_height, image_width)
     features = features_of(plain(image_channels, 16, 2), shape, (4, 8, 16))
     return Detector(features, Pyramid(features.channels, 32), Head(32, classes, features.strides))

@@ -1,0 +1,169 @@
+"""The six information paths on pyramids small enough to follow by hand, and the neck of the paper counted."""
+
+import pytest
+import torch
+
+from winnow.measure.cost import params
+from winnow.nn.deformable import Deformable
+from winnow.nn.pyramid import PATHS, Neck, Nothing, Skip, edge, packed, paths, unpacked
+
+EVEN, ODD = [(16, 16), (8, 8), (4, 4), (2, 2)], [(50, 50), (25, 25), (13, 13), (7, 7)]
+TINY = [(5, 3), (3, 2), (2, 1), (1, 1)]
+BACKBONE = (256, 512, 1024, 2048)
+RELEASED = (  # edge by edge: (1, 0), (2, 0), (2, 1), (3, 0), ...
+    *("top_down", "top_down", "top_down", "fusing_splitting", "none", "skip_connect"),
+    *("bottom_up", "skip_connect", "none", "top_down"),
+    *("bottom_up", "none", "fusing_splitting", "scale_equalising", "bottom_up"),
+)
+
+
+def constant(value=1.0, sizes=EVEN, channels=2):
+    return packed([torch.full((1, channels, *size), value) for size in sizes])
+
+
+def random(sizes, channels=2, batch=2):
+    torch.manual_seed(0)
+    return packed([torch.randn(batch, channels, *size) for size in sizes])
+
+
+@torch.no_grad()
+def centred(path, weight=1.0):
+    """Kernels that pass each channel on: their centres are identities, next to each other where they take two."""
+    for conv in [m for m in path.modules() if isinstance(m, torch.nn.Conv2d) and m.out_channels != 18]:
+        conv.weight.zero_()
+        conv.weight[:, :, 1, 1] = weight * torch.eye(conv.out_channels).repeat(1, conv.in_channels // conv.out_channels)
+    return path
+
+
+@pytest.mark.parametrize("deformable", [False, True])
+@pytest.mark.parametrize(
+    ("name", "weight", "want"),
+    [
+        ("top_down", 1.0, [4, 3, 2, 1]),
+        ("bottom_up", 1.0, [1, 2, 3, 4]),
+        ("fusing_splitting", 0.5, [2, 2, 2, 2]),
+        ("scale_equalising", 1.0, [2, 3, 3, 2]),
+        ("skip_connect", 1.0, [1, 1, 1, 1]),
+        ("none", 1.0, [0, 0, 0, 0]),
+    ],
+)
+def test_constant_pyramids_come_out_as_published(name, weight, want, deformable):
+    x, sizes = constant(0.5)
+    found = unpacked(centred(paths(2, deformable)[name], weight)(x, sizes), sizes)
+    for level, value in zip(found, want, strict=True):
+        torch.testing.assert_close(level, torch.full_like(level, 0.5 * value))
+
+
+@pytest.mark.parametrize("sizes", [EVEN, ODD, TINY])
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_keeps_every_shape_and_changes_nothing_in_place(name, sizes):
+    for deformable in (False, True):
+        x, sizes = random(sizes)
+        before = x.clone()
+        found = paths(2, deformable)[name](x, sizes)
+        assert found.shape == x.shape
+        assert torch.isfinite(found).all()
+        assert torch.equal(x, before)
+
+
+def depends(path, level):
+    """Which levels of the result change with one level of the input."""
+    x, sizes = random(EVEN)
+    levels = unpacked(x, sizes)
+    other = packed([each + (i == level) * torch.randn_like(each) for i, each in enumerate(levels)])[0]
+    pairs = zip(unpacked(path(x, sizes), sizes), unpacked(path(other, sizes), sizes), strict=True)
+    return [i for i, (a, b) in enumerate(pairs) if not torch.equal(a, b)]
+
+
+def test_paths_are_causal_as_they_say():
+    made = paths(2, deformable=False)
+    assert [depends(made["top_down"], i) for i in range(4)] == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]
+    assert [depends(made["bottom_up"], i) for i in range(4)] == [[0, 1, 2, 3], [1, 2, 3], [2, 3], [3]]
+    assert [depends(made["fusing_splitting"], i) for i in range(4)] == [[0, 1, 2, 3]] * 4
+    for conv in made["scale_equalising"].modules():  # no ReLU may hide a change
+        if isinstance(conv, torch.nn.Conv2d):
+            torch.nn.init.constant_(conv.bias, 10)
+    assert [depends(made["scale_equalising"], i) for i in range(4)] == [[0, 1], [0, 1, 2], [1, 2, 3], [2, 3]]
+
+
+def test_none_stops_gradients_and_skip_passes_the_very_pyramid():
+    x, sizes = random(EVEN)
+    x.requires_grad_()
+    assert Skip()(x, sizes) is x
+    (Nothing()(x, sizes) + x).sum().backward()
+    assert torch.equal(x.grad, torch.ones_like(x))
+
+
+def neck(names, width=2, channels=(3, 4, 5, 6), deformable=True, shared=False):
+    nodes = next(n for n in range(1, 9) if n * (n + 1) // 2 == len(names))
+    return Neck(channels, width, nodes, [paths(width, deformable, shared)[name] for name in names])
+
+
+def maps(channels=(3, 4, 5, 6), side=32):
+    torch.manual_seed(1)
+    return [torch.randn(2, each, side >> i, side >> i) for i, each in enumerate(channels)]
+
+
+def test_edges_are_numbered_as_released():
+    assert [edge(i, j) for i in range(1, 6) for j in range(i)] == list(range(15))
+
+
+def test_all_skips_are_thirty_one_times_the_input():
+    one, five = neck(["skip_connect"]), neck(["skip_connect"] * 15)
+    five.load_state_dict(one.state_dict())
+    for start, end in zip(one(maps()), five(maps()), strict=True):
+        torch.testing.assert_close(end, 31 * start)
+
+
+def test_the_context_of_the_whole_is_added_to_the_coarsest_level_alone():
+    built = neck(["skip_connect"])
+    levels = [lateral(each) for lateral, each in zip(built.laterals, maps(), strict=True)]
+    levels[3] = levels[3] + built.context(levels[3]).mean((2, 3), keepdim=True)
+    for found, want in zip(built(maps()), levels, strict=True):
+        assert torch.equal(found, want)
+
+
+def test_three_maps_get_a_fourth_level_of_half_the_last():
+    built = neck(["top_down"], channels=(3, 4, 5))
+    assert [tuple(each.shape) for each in built(maps((3, 4, 5)))] == [(2, 2, side, side) for side in (32, 16, 8, 4)]
+    with pytest.raises(ValueError, match="takes 3 or 4 maps of a backbone, not 5"):
+        neck(["none"], channels=(1, 2, 3, 4, 5))
+
+
+@pytest.mark.parametrize(
+    ("width", "deformable", "count"),
+    [(112, True, 5_033_874), (160, True, 9_617_874), (112, False, 4_398_240), (160, False, 8_710_080)],
+)
+def test_the_released_neck_has_the_counted_parameters(width, deformable, count):
+    with torch.device("meta"):
+        assert params(neck(RELEASED, width, BACKBONE, deformable, shared=True)) == count
+
+
+def test_each_part_has_the_counted_parameters():
+    with torch.device("meta"):
+        made, plain = paths(112, True, shared=True), neck(["none"], 112, BACKBONE)
+        two = paths(112, True)["fusing_splitting"]
+    assert {name: params(path) for name, path in made.items()} == {
+        "none": 0,
+        "skip_connect": 0,
+        "top_down": 524_680,
+        "bottom_up": 524_680,
+        "fusing_splitting": 262_210,
+        "scale_equalising": 393_510,
+    }
+    assert (params(plain.laterals), params(plain.context)) == (430_528, 12_656)
+    assert params(two) == 2 * 262_210
+
+
+def test_the_finest_level_never_deforms():
+    for name in ("top_down", "bottom_up", "scale_equalising"):
+        path = paths(2, deformable=True)[name]
+        x, sizes = random(EVEN)
+        before = unpacked(path(x, sizes), sizes)
+        for module in path.modules():
+            if isinstance(module, Deformable):
+                torch.nn.init.constant_(module.offset.bias, 0.4)
+        after = unpacked(path(x, sizes), sizes)
+        changed = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+        # what top-down brings to the finest level from above was deformed there
+        assert changed == ([True] * 4 if name == "top_down" else [False, True, True, True])

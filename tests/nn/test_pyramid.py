@@ -5,7 +5,7 @@ import torch
 
 from winnow.measure.cost import params
 from winnow.nn.deformable import Deformable
-from winnow.nn.pyramid import PATHS, Neck, Nothing, Skip, edge, packed, paths, unpacked
+from winnow.nn.pyramid import PATHS, Neck, Nothing, Skip, packed, paths, unpacked
 
 EVEN, ODD = [(16, 16), (8, 8), (4, 4), (2, 2)], [(50, 50), (25, 25), (13, 13), (7, 7)]
 TINY = [(5, 3), (3, 2), (2, 1), (1, 1)]
@@ -102,10 +102,6 @@ def neck(names, width=2, channels=(3, 4, 5, 6), deformable=True, shared=False):
 def maps(channels=(3, 4, 5, 6), side=32):
     torch.manual_seed(1)
     return [torch.randn(2, each, side >> i, side >> i) for i, each in enumerate(channels)]
-
-
-def test_edges_are_numbered_as_released():
-    assert [edge(i, j) for i in range(1, 6) for j in range(i)] == list(range(15))
 
 
 def test_all_skips_are_thirty_one_times_the_input():

@@ -40,8 +40,8 @@ def sample(
 ) -> Architecture:
     """A uniform architecture that is `allowed`; ValueError after `tries` rejected draws."""
     for _ in range(tries):
-        arch = space.decide(uniform(rng))
-        if allowed(arch):
+        arch = space.canonical(space.decide(uniform(rng)))
+        if arch is not None and allowed(arch):
             return arch
     raise ValueError(f"none of {tries} random architectures meets the limits: loosen them")
 
@@ -59,8 +59,8 @@ def distinct(
     for _ in range(tries):
         if len(found) == count:
             break
-        arch = space.decide(uniform(rng))
-        if arch.digest not in passed:
+        arch = space.canonical(space.decide(uniform(rng)))
+        if arch is not None and arch.digest not in passed:
             passed.add(arch.digest)
             if allowed(arch):
                 found[arch.digest] = arch

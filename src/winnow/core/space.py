@@ -33,13 +33,15 @@ class Space(nn.Module):
     `again` builds it once more, where the values of its builder are to be kept; `example` is one input that it was
     built for, or its shape. Who builds a space sets them (train.building). `original` is the architecture that is the
     network it was made of, where it was made of one and keeps all of it as options (core.replace). `table`: what of it
-    became open, in rows (path, what, range or reason) (spaces.auto).
+    became open, in rows (path, what, range or reason) (spaces.auto). `canonical(arch)`: by which one those that are one
+    network are known to who draws and compares; None of a network that computes nothing.
     """
 
     again: Callable[[], "Space"] | None = None
     example: Example | None = None
     original: Architecture | None = None
     table: Sequence[tuple[str, str, str]] = ()
+    canonical: Callable[[Architecture], Architecture | None] = staticmethod(lambda arch: arch)
 
     def __init__(self, model: nn.Module, *, fixed: bool = False):
         super().__init__()

@@ -65,7 +65,7 @@ class PartialChild(nn.Module):
 
 def narrowed(module: nn.Module, share: int) -> nn.Module:
     """A fresh copy of `module` with a `share`-th of the channels everywhere."""
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, nn.Conv2d) and next(module.children(), None) is None:  # not one that holds another's offsets
         groups = max(1, module.groups // share)
         channels = _part(module.in_channels, share), _part(module.out_channels, share)
         form: dict[str, Any] = {n: getattr(module, n) for n in ("kernel_size", "stride", "padding", "dilation")}

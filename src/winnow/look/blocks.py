@@ -16,6 +16,7 @@ from winnow.look.style import FAINT, INK, PAPER, QUIET, RULE, pill, shortened, t
 WIDEST = 1120  # pixels of a drawing before its parts go below each other
 NODE = 30  # diameter in pixels
 TITLE, NOTE = 34, 24
+NECK = "neck"  # the kind of cell whose nodes are pyramids, all of them summed at its end
 
 
 class Block(NamedTuple):
@@ -112,6 +113,9 @@ def _note(cell: Cell) -> str:
         decision = cell.edges[0].decision.rpartition("/")[0].rpartition("/")[0]
         return f"0 is {decision}/{cell.nodes[0]}, and so on; a node is the sum of its inputs, cₖ joins all nodes"
     passing = "; dashed edges pass nothing on" if any(edge.op == "none" for edge in cell.edges) else ""
+    if cell.kind == NECK:
+        given = f"0 is what the backbone gives; the sum of 1 to {cell.nodes[-1]} is the output"
+        return f"{given}; a node is the sum of its inputs{passing}"
     return f"a node is the sum of its inputs; {cell.nodes[-1]} is the output{passing}"
 
 

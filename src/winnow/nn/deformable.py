@@ -44,9 +44,7 @@ class Deformable(Kernel):
     def _taps(self, x: Tensor) -> Tensor:
         """(batch, c_in, 3 rows, 3 columns): what the taps of each of rows x columns positions read, side by side."""
         offsets = self.offset(x)
-        down, right = offsets.unflatten(1, (TAPS, TAPS, 2)).unbind(
-            3
-        )  # each (batch, tap row, tap column, rows, columns)
+        down, right = offsets.unflatten(1, (TAPS, TAPS, 2)).unbind(3)  # (batch, tap row, tap column, rows, columns)
         tap, (rows, columns) = self._counted(TAPS, x) - 1, offsets.shape[2:]
         y = down + tap[:, None, None, None] + self.stride[0] * self._counted(rows, x)[:, None]
         across = right + tap[:, None, None] + self.stride[1] * self._counted(columns, x)

@@ -178,8 +178,3 @@ class Neck(nn.Module):
             terms = [next(edges)(each, sizes=sizes) for each in pyramids]
             pyramids.append(sum(terms[1:], terms[0]))
         return unpacked(sum(pyramids[2:], pyramids[1]), sizes)
-
-
-def edge(node: int, source: int) -> int:
-    """The place of edge source -> node among all: 0 for (1, 0), 1 and 2 for (2, 0) and (2, 1)."""
-    return node * (node - 1) // 2 + source

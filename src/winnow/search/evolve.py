@@ -41,9 +41,9 @@ def evolution(
 
     Generation 0 is random. Each later one has half a population of mutants and half of crossovers of the `parents` best
     so far (in ensembles, with the `genes` of layers out of their reach), filled up with random architectures; none is
-    evaluated twice or breaks `allowed`. Ends early when the space has nothing new to offer. `rescore` is given all that
-    was evaluated before any comparison, for scores that are ranks within a pool. Refused where no random architecture
-    is allowed. Source: Guo et al. 2020, section 3.4.
+    evaluated twice, by its `space.canonical`, or breaks `allowed`. Ends early when the space has nothing new to offer.
+    `rescore` is given all that was evaluated before any comparison, for scores that are ranks within a pool. Refused
+    where no random architecture is allowed. Source: Guo et al. 2020, section 3.4.
     """
     seen: dict[str, Scored] = {}
     layers = layers_of(space)
@@ -52,16 +52,17 @@ def evolution(
         for _ in range(10 * wanted):  # give up after ten times the quota
             if wanted == 0:
                 return
-            arch = draw()
-            if arch is None:
+            drawn = draw()
+            if drawn is None:
                 return
-            if arch.digest not in seen and allowed(arch):
+            arch = space.canonical(drawn)
+            if arch is not None and arch.digest not in seen and allowed(arch):
                 seen[arch.digest] = Scored(generation, origin, arch, score(arch))
                 wanted -= 1
 
     def random_one() -> Architecture | None:
-        drawn = (space.decide(uniform(rng)) for _ in range(TRIES))
-        return next((arch for arch in drawn if allowed(arch)), None)
+        drawn = (space.canonical(space.decide(uniform(rng))) for _ in range(TRIES))
+        return next((arch for arch in drawn if arch is not None and allowed(arch)), None)
 
     def best() -> list[Scored]:
         return sorted(rescore(list(seen.values())), key=lambda s: -s.score)

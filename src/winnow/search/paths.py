@@ -74,5 +74,11 @@ def binned_paths(
 
 
 def uniform_paths(space: Space, rng: random.Random) -> Callable[[], Architecture]:
-    """A fresh uniform architecture at each call (Guo et al. 2020, section 3.3)."""
-    return lambda: space.decide(lambda d: rng.choice(d.values))
+    """A fresh uniform architecture at each call (Guo et al. 2020, section 3.3), none that computes nothing."""
+
+    def path() -> Architecture:
+        while space.canonical(arch := space.decide(lambda d: rng.choice(d.values))) is None:
+            pass
+        return arch
+
+    return path

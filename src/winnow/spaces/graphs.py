@@ -13,11 +13,13 @@ from winnow.spaces.nas_bench_201 import EDGES
 
 _NB201 = frozenset(f"{node}<-{source}" for source, node in EDGES)
 _NODE = re.compile(r"(normal|reduce)/(\d+)")
+_NECK = re.compile(r"neck/(\d+)<-(\d+)")  # of space fpn: the sum of all nodes is returned
 _PAIR = re.compile(r"((normal|reduce)/(\d+)/[ab])/input")  # of space factorised
 
 
 def graphs(arch: Mapping[str, Value]) -> dict[str, Graph]:
-    """By cell type: "cell" in NAS-Bench-201, "normal" and "reduce" in DARTS and factorised; else the "chain" of blocks.
+    """By cell type: "cell" in NAS-Bench-201, "normal" and "reduce" in DARTS and factorised, "neck" in fpn; else the
+    "chain" of blocks.
 
     Told apart by the names of decisions, so that an architecture is enough. Refused where they are of no such space.
     """
@@ -28,12 +30,16 @@ def graphs(arch: Mapping[str, Value]) -> dict[str, Graph]:
     if names and all(name == f"block/{i}" for i, name in enumerate(sorted(names, key=_number))):
         chain = tuple((i, i + 1, str(arch[f"block/{i}"])) for i in range(len(names)))
         return {"chain": Graph(chain, (0,), (len(chain),))}
+    necks = [match for match in map(_NECK.fullmatch, sorted(names)) if match]
+    if necks:
+        into = tuple((int(match[2]), int(match[1]), str(arch[match[0]])) for match in necks)
+        return {"neck": Graph(into, (0,), tuple(sorted({node for _, node, _ in into})))}
     nodes = [match for match in map(_NODE.fullmatch, sorted(names)) if match]
     pairs = [match for match in map(_PAIR.fullmatch, sorted(names)) if match]
     if not nodes and not pairs:
         raise Refused(
             f"an architecture with decisions {', '.join(sorted(names)[:3])}… has no known cells: graphs are drawn of "
-            "nas_bench_201, darts, factorised, mobile and macro"
+            "nas_bench_201, darts, factorised, fpn, mobile and macro"
         )
     found: dict[str, list] = {}
     for match in pairs:

@@ -1,5 +1,6 @@
 # make repro   run the pipeline            make test   the default tests
 # make ui      compare runs in MLflow      make bench  speed against the plain formulation
+# make docs    this site in site/
 SHELL := /bin/bash
 PYTHON ?= python3
 # make test BIN=/opt/winnow/bin uses an environment that is there already, as in a container
@@ -8,7 +9,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: setup dev repro test slow fuzz audit ui bench lint lock clean chaos
+.PHONY: setup dev repro test slow fuzz audit ui bench docs lint lock clean chaos
 
 setup: $(if $(filter .venv/bin,$(BIN)),.venv/ready)
 
@@ -52,6 +53,11 @@ ui: setup
 
 bench: setup
 	$(BIN)/python benchmarks/run.py --suite search --device cpu --out benchmarks/results/search-cpu.json
+
+docs: dev # reference pages from the code, then site/, which opens from a disk (docs/offline.js: nothing is fetched)
+	$(BIN)/python benchmarks/reference.py
+	$(BIN)/zensical build --clean --strict
+	find site -name '*.html' -exec sed -i '/iframe-worker/d' {} +
 
 lint: dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

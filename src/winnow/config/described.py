@@ -12,7 +12,8 @@ WORDS = {"integer": "whole number", "number": "number", "string": "text", "boole
 def described(section: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
     """The name of each option, what it takes, and its default."""
     schema = section.model_json_schema()
-    for name, field in section.model_fields.items():
+    for attribute, field in section.model_fields.items():
+        name = field.alias or attribute
         given = field.get_default(call_default_factory=True)
         if isinstance(given, BaseModel):
             for inner, takes, default in described(type(given)):

@@ -39,10 +39,12 @@ class Case:
     reached: int | None = None  # how many decisions an architecture answers, where that is always the same
     shape: tuple[int, ...] = (2, 8, 8)
     fields: int = 0  # how many of the inputs' columns are ids
+    answers: tuple[int, ...] = (3,)  # the shape of what is returned of one input
 
 
 def of(name: str, small: dict, large: dict, count: int, **fields) -> Case:
     facts = {"classes": 3, "image_channels": 2, "image_size": fields.get("shape", Case.shape)[-1]}
+    facts |= {"image_height": facts["image_size"], "image_width": facts["image_size"]}
     facts |= {"fields": [("a", 6), ("b", 4), ("c", 9)], "dense": ["d"]}
 
     def sized(options: dict) -> Callable[[], Space]:
@@ -61,6 +63,13 @@ def _table(count: int, **options) -> Case:
     options = {"depths": [1, 2], "widths": [4], "layers": [1], "hidden": [5], **options}
     large = {**options, "fields": [("a", 16), ("b", 14), ("c", 19)]}
     return of("interactions", options, large, count, shape=(4,), fields=3)
+
+
+def _fpn(count: int, reached: int, **options) -> Case:
+    """Detectors: of each of 340 places eight numbers and the classes."""
+    options = {"options": {"width": 2}, "depth": 1, **options}
+    sizes = {**options, "width": 2}, {**options, "width": 3}
+    return of("fpn", *sizes, count, reached=reached, shape=(2, 64, 64), answers=(340, 11))
 
 
 def ordinary(width: int) -> nn.Module:
@@ -209,6 +218,8 @@ CASES = {
     ),
     "ofa": of("ofa", {"width": 0.25, **OFA}, {"width": 0.75, **OFA}, (2 * 2 + (2 * 2) ** 2) ** 5),
     "vit": of("vit", {**VIT, "embeddings": (8, 12)}, {**VIT, "embeddings": (8, 12), "patch": 4}, 2 * (4 + 4**2)),
+    "fpn": _fpn(6**6, reached=6, nodes=3, deformable=False),
+    "fpn deformable": _fpn(6**3, reached=3, nodes=2),
     "interactions": _table(2 * 3 * (2 * 4 * 3 * 3 - 1), embedding=[2, 3]),
     "interactions of one size": _table(3 * (2 * 4 * 3 * 3 * 2**6 - 1), embedding=[3], pairs="all"),
     "members": of("ensemble", {**PAIR, "width": 0.125}, {**PAIR, "width": 0.25, "final": True}, MEMBERS),

@@ -24,7 +24,7 @@ from space_cases import CASES, covering, digests, drawn, small  # noqa: E402
 SAMPLES = 30
 # what depends on the builder and not on its candidates is shown once a builder
 once_a_builder = pytest.mark.parametrize(
-    "case", ["nas_bench_201", "darts", "mobile", "ofa", "interactions", "replace", "user"]
+    "case", ["nas_bench_201", "darts", "mobile", "ofa", "fpn", "interactions", "replace", "user"]
 )
 
 
@@ -172,7 +172,7 @@ def test_every_drawn_architecture_is_accepted_and_derives(case, space):
     for arch in archs:
         space.check(arch)
     with torch.no_grad():
-        assert run(space.derive(archs[0]).eval(), images(case)).shape == (3, 3)
+        assert run(space.derive(archs[0]).eval(), images(case)).shape == (3, *CASES[case].answers)
 
 
 def test_architectures_are_counted(case, space):
@@ -230,7 +230,7 @@ def test_what_one_size_found_derives_at_another(case, space):
     child = large.derive(arch).eval()
     assert params(child) > params(space.derive(arch))
     with torch.no_grad():
-        assert run(child, images(case)).shape == (3, 3)
+        assert run(child, images(case)).shape == (3, *CASES[case].answers)
 
 
 def test_a_child_inherits_weights_and_shares_none(case, space):
@@ -254,7 +254,7 @@ def test_a_child_is_ordinary_and_smaller(space):
 
 
 @pytest.mark.parametrize(
-    "case", ["nas_bench_201", "ofa", "interactions", "user", "elastic", "multi-branch", "ensemble", "narrowed"]
+    "case", ["nas_bench_201", "ofa", "fpn", "interactions", "user", "elastic", "multi-branch", "ensemble", "narrowed"]
 )
 def test_what_children_cost_is_known_without_building_them(case, space):
     known = sizes_of(space, CASES[case].shape)

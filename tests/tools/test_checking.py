@@ -15,7 +15,7 @@ from winnow.tools.checking import SMALL, check
 
 
 def test_every_space_has_a_small_form():
-    assert set(SPACES) - set(SMALL) == {"interactions"}, "which is of tables"
+    assert set(SPACES) - set(SMALL) == {"interactions", "fpn"}, "which are of tables, and of boxes"
 
 
 @pytest.mark.slow

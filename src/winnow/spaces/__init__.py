@@ -14,6 +14,7 @@ from winnow.spaces.darts import darts
 from winnow.spaces.ensemble import ensemble
 from winnow.spaces.factorised import factorised
 from winnow.spaces.fixed import fixed
+from winnow.spaces.fpn import fpn
 from winnow.spaces.interactions import interactions
 from winnow.spaces.macro import macro
 from winnow.spaces.mobile import mobile
@@ -28,6 +29,7 @@ SPACES: dict[str, Callable[..., Space]] = {
     "darts": darts,
     "ensemble": ensemble,
     "factorised": factorised,
+    "fpn": fpn,
     "interactions": interactions,
     "macro": macro,
     "mobile": mobile,

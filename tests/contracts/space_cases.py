@@ -26,6 +26,7 @@ CREAM = {"layers": (2, 1, 1, 1, 1)}
 TWO_CELLS = ({"channels": 2, "layers": 3}, {"channels": 3, "layers": 5, "final": True})
 PAIR, MEMBERS = {"backbone": "macro"}, 3**2 * 9**6 + 3**5 * 9**3 + 3**8
 NSE = {"operations": ["lb3_t1", "lb5_t3_g22", "rec5_t1"], "branches": 2, "cells": [1, 1, 0, 0, 0, 0, 0]}
+NB101 = 120 * 81 * 1471 + 720 * 243 * 1351  # of six and seven nodes: inputs, operations, up to four and three edges
 WIDTHS, BITS = {"channels": (20, 100, 160)}, {"bits": ("w1a1", "w32a2", "w32a32")}
 VIT = {"size": "micro", "heads": (1, 2), "ratios": (150, 200), "depths": (1, 2)}
 OFA = {"kernels": (3, 5), "ratios": (2, 3), "depths": (1, 2)}
@@ -193,6 +194,9 @@ def narrowed(classes: int, image_channels: int, width: int = 4) -> Space:
 
 CASES = {
     "nas_bench_201": of("nas_bench_201", {"channels": 4, "cells": 1}, {"channels": 6, "cells": 2}, 5**6, reached=6),
+    "nas_bench_101": of(
+        "nas_bench_101", {"channels": 6, "cells": 1}, {"channels": 8, "cells": 2}, 1 + 18 + 1404 + 247536 + NB101
+    ),
     "darts": _darts(CELLS**2),
     "darts without none": _darts(CELLS**2, none=False),
     "darts s1": _darts(RESTRICTED**2, candidates="s1"),

@@ -24,7 +24,7 @@ from space_cases import CASES, covering, digests, drawn, small  # noqa: E402
 SAMPLES = 30
 # what depends on the builder and not on its candidates is shown once a builder
 once_a_builder = pytest.mark.parametrize(
-    "case", ["nas_bench_201", "darts", "mobile", "ofa", "fpn", "interactions", "replace", "user"]
+    "case", ["nas_bench_101", "nas_bench_201", "darts", "mobile", "ofa", "fpn", "interactions", "replace", "user"]
 )
 
 
@@ -254,7 +254,11 @@ def test_a_child_is_ordinary_and_smaller(space):
 
 
 @pytest.mark.parametrize(
-    "case", ["nas_bench_201", "ofa", "fpn", "interactions", "user", "elastic", "multi-branch", "ensemble", "narrowed"]
+    "case",
+    [
+        *("nas_bench_101", "nas_bench_201", "ofa", "fpn", "interactions", "user"),
+        *("elastic", "multi-branch", "ensemble", "narrowed"),
+    ],
 )
 def test_what_children_cost_is_known_without_building_them(case, space):
     known = sizes_of(space, CASES[case].shape)

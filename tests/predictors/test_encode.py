@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.predictors.encode import ENCODINGS
+from winnow.predictors.gcn import Gcn
 from winnow.spaces import build
 from winnow.spaces.graphs import graphs
 from winnow.spaces.nas_bench_201 import OPS, from_string
+from winnow.spaces.nb101_cells import Cell, architecture
 
 CELL = from_string("|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|")
 
@@ -17,7 +20,7 @@ CELL = from_string("|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|non
 @pytest.fixture(scope="module")
 def spaces():
     with torch.device("meta"):
-        return {name: build(name, {}) for name in ("nas_bench_201", "darts", "mobile")}
+        return {name: build(name, {}) for name in ("nas_bench_101", "nas_bench_201", "darts", "mobile")}
 
 
 def encoded(space, name, *archs):
@@ -78,3 +81,47 @@ def test_graphs_hold_who_feeds_whom_and_what_each_is(spaces, name, nodes, kinds)
     assert features[:, :-kinds].sum(1).tolist() == [1] * nodes
     assert features[:, -kinds:].sum(1).tolist() == [1] * nodes
     assert feeds.sum() == sum(len(cell.on_nodes()[1]) for cell in graphs(arch).values())
+
+
+SMALL = architecture(Cell(((0, 1), (1, 2), (0, 3), (2, 3)), ("conv1x1", "maxpool3x3")))
+WRITTEN = {
+    **SMALL,
+    "cell/nodes": 5,
+    "cell/3/input": 1,
+    "cell/3/op": "conv3x3",
+    "cell/4/input": 0,
+    "cell/5/edges": ("2>4",),
+}
+WRITTEN = Architecture.of(
+    {name: value for name, value in WRITTEN.items() if name != "cell/4/edges"}
+)  # node 3 leads nowhere
+
+
+def test_cells_of_nas_bench_101_by_hand(spaces):
+    """Of four nodes: input, 1x1, pool, output, and the input leads to the output, too."""
+    space = spaces["nas_bench_101"]
+    space.check(WRITTEN)
+    for name in ("adjacency", "path", "graph"):
+        assert np.array_equal(*encoded(space, name, SMALL, WRITTEN)), "what leads nowhere does not show"
+    (row,) = encoded(space, "path", SMALL)
+    assert len(row) == 1 + 3 + 9 + 27 + 81 + 243  # the published length
+    assert np.flatnonzero(row).tolist() == [0, 1 + 3 + 3 * 1 + 2]
+    (row,) = encoded(space, "adjacency", SMALL)
+    assert len(row) == 21 + 5 * 3
+    above = list(zip(*np.triu_indices(7, 1), strict=True))
+    assert {above[i] for i in np.flatnonzero(row[:21])} == {(0, 1), (1, 2), (0, 6), (2, 6)}
+    assert np.flatnonzero(row[21:]).tolist() == [1, 3 + 2]
+    (graph,) = encoded(space, "graph", SMALL)
+    assert graph.shape == (7, 7 + 2 + 3 + 1)
+    assert {(int(i), int(j)) for i, j in np.argwhere(graph[:, :7])} == {(0, 1), (1, 2), (0, 3), (2, 3)}
+    assert graph[:4, 7:].sum(1).tolist() == [2] * 4
+    assert not graph[4:].any()
+
+
+def test_a_graph_network_is_blind_to_what_fills_a_graph_up(spaces):
+    torch.manual_seed(0)
+    (graph,) = encoded(spaces["nas_bench_101"], "graph", SMALL)
+    network = Gcn(6)
+    whole = torch.tensor(graph, dtype=torch.float32)[None]
+    alone = torch.cat([whole[:, :4, :4], whole[:, :4, 7:]], 2)
+    assert torch.allclose(network(whole), network(alone), atol=1e-6)

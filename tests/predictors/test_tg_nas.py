@@ -12,6 +12,8 @@ from winnow.measure.rank import kendall_tau
 from winnow.predictors.tg_nas import DESCRIPTIONS, initial, tensors, tg_nas, transfers
 from winnow.spaces.graphs import graphs
 from winnow.spaces.nas_bench_201 import EDGES, OPS
+from winnow.spaces.nb101_cells import OPS as OPS_101
+from winnow.spaces.nb101_cells import Cell, architecture
 
 
 def cell(*ops: str):
@@ -37,7 +39,9 @@ def test_alike_operations_are_described_alike():
 
     assert cosine("nor_conv_3x3", "nor_conv_1x1") > cosine("nor_conv_3x3", "none")
     assert cosine("max_pool_3x3", "avg_pool_3x3") > cosine("max_pool_3x3", "skip_connect")
-    assert len({tuple(each) for each in DESCRIPTIONS.values()}) == len(DESCRIPTIONS)
+    assert DESCRIPTIONS["conv3x3"] == DESCRIPTIONS["nor_conv_3x3"]  # another benchmark's name of the same
+    named = {"conv3x3", "conv1x1", "maxpool3x3"}
+    assert len({tuple(each) for each in DESCRIPTIONS.values()}) == len(DESCRIPTIONS.keys() - named)
     assert {len(each) for each in DESCRIPTIONS.values()} == {11}
 
 
@@ -75,5 +79,48 @@ def test_use_as_a_proxy_asks_for_five_seeds_of_one_sign():
 def test_what_has_no_description_is_refused():
     with pytest.raises(Refused, match="no description of operation 'shuffle_3'"):
         tensors([{"chain": Graph(((0, 1, "shuffle_3"),), (0,), (1,))}])
-    with pytest.raises(Refused, match="one size at a time"):
-        tensors([cell(*["none"] * 6), {"cell": Graph(((0, 1, "none"),), (0,), (1,))}])
+
+
+def test_what_fills_up_smaller_cells_counts_nowhere():
+    """Cells of NAS-Bench-101 of two to seven nodes: alone, together, and beside one of another space."""
+    small, large = nb101((0, 1), (1, 2), ops=["conv1x1"]), nb101(*((i, i + 1) for i in range(6)), ops=["conv3x3"] * 5)
+    model = initial(torch.Generator().manual_seed(0))
+    model(tensors([small, large, small]))  # statistics of three cells
+    model.eval()
+    together, alone = model(tensors([small, large])), [model(tensors([each])) for each in (small, large)]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-6)
+    wider = model(tensors([small, cell(*["nor_conv_3x3"] * 6)]))
+    assert torch.allclose(wider[:1], alone[0], atol=1e-6)
+    # in training, too: statistics are of nodes that there are
+    first, second = (initial(torch.Generator().manual_seed(0)) for _ in range(2))
+    first(tensors([small, small])), second(filled(tensors([small, small])))
+    assert torch.allclose(first.norms[3].running_mean, second.norms[3].running_mean, atol=1e-6)
+
+
+def filled(graphs):
+    """Two more rows and columns of zeros before the global node."""
+    n = graphs.shape[1]
+    hears, features = graphs[:, :, :n], graphs[:, :, n:]
+    at = [*range(n - 1), n + 1]
+    out = torch.zeros(len(graphs), n + 2, n + 2 + features.shape[2])
+    out[:, at, n + 2 :] = features
+    for i, place in enumerate(at):
+        out[:, place, at] = hears[:, i]
+    return out
+
+
+def nb101(*edges, ops):
+    return graphs(architecture(Cell(edges, tuple(ops))))
+
+
+def test_cells_of_nas_bench_101_are_a_source_for_nas_bench_201():
+    sources = [
+        nb101(*((i, i + 1) for i in range(n + 1)), ops=ops)
+        for n in (1, 2, 3)
+        for ops in itertools.product(OPS_101, repeat=n)
+    ]
+    worth = np.array([sum(2.0 * (op == "conv3x3") + (op == "conv1x1") for op in each["cell"].ops) for each in sources])
+    score = tg_nas(sources, worth, 0, epochs=40)
+    assert kendall_tau(score(sources), worth) > 0.6
+    targets = [cell(*ops) for ops in (["nor_conv_3x3"] * 6, ["nor_conv_1x1"] * 6, ["none"] * 6)]
+    assert np.isfinite(score([*targets, *sources])).all()

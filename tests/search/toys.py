@@ -62,6 +62,7 @@ def images(count: int, seed: int = 0, side: int = 8) -> Batch:
 def cells(name: str = "nas_bench_201", seed: int = 0, **options: object) -> Space:
     """A published space, as small as it goes, for `images`."""
     sizes = {
+        "nas_bench_101": {"channels": 4, "cells": 1},
         "nas_bench_201": {"channels": 4, "cells": 1},
         "darts": {"channels": 4, "layers": 3},
         "factorised": {"channels": 4, "layers": 3},

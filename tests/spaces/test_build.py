@@ -62,6 +62,7 @@ def test_a_published_space_takes_the_facts_it_has_a_name_for(name):
         "macro": {"width": 0.25},
         "interactions": {},
         "mobile": {"width": 0.25},
+        "nas_bench_101": {"channels": 4, "cells": 1},
         "nas_bench_201": {"cells": 1},
         "cream": {"width": 0.25, "layers": [1, 1, 1, 1, 1]},
         "multibranch": {"operations": ["lb3_t1"]},
@@ -162,6 +163,7 @@ def test_a_builder_is_told_the_shape_of_the_images():
 def test_a_published_space_takes_images_that_are_not_square(name):
     facts = {**FACTS, **facts_of((2, 12, 8)), "final": True, "auxiliary": True}
     small = {
+        "nas_bench_101": {"channels": 4, "cells": 1},
         "nas_bench_201": {"channels": 4, "cells": 1},
         "darts": {"channels": 4, "layers": 3},
         "factorised": {"channels": 4, "layers": 3},

@@ -118,8 +118,9 @@ def _check_search(params: Params) -> None:
         _check_own(params)
     if search.evaluator == "table" and search.table.path is None:
         raise ValueError("search.trials.table.path: evaluator table takes the path of a trials table")
-    if search.identity != "digest" and params.space.name != "nas_bench_201":
-        raise ValueError(f"search.trials.identity: {search.identity!r} is known of nas_bench_201; take digest")
+    known_of = "nas_bench_101" if search.identity == "cell" else "nas_bench_201"
+    if search.identity != "digest" and params.space.name != known_of:
+        raise ValueError(f"search.trials.identity: {search.identity!r} is known of {known_of}; take digest")
     if "epochs" in search.ranges:
         raise ValueError("search.trials.ranges.epochs: search.trials.training.epochs sets those of every trial")
     if search.ranges and search.evaluator != "training":

@@ -92,7 +92,7 @@ class SearchTrials(Section):
     stopper_options: dict[str, Any] = {}
     objectives: Annotated[dict[str, Literal[DIRECTIONS]], Distinct] = {"accuracy": "maximize"}  # type: ignore[valid-type]
     constraints: dict[str, Limits] = {}
-    identity: Literal["digest", "wired", "contracted", "unique", "effective", "canonical"] = "digest"
+    identity: Literal["digest", "wired", "contracted", "unique", "effective", "canonical", "cell"] = "digest"
     ranges: Ranges = {}
     evaluator: Literal["training", "inherited", "proxy", "table"] = "training"
     training: TrialTraining = TrialTraining()

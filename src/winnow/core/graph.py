@@ -1,4 +1,4 @@
-"""A cell as a graph: named operations on the edges that lead from its inputs to its outputs."""
+"""A cell as a graph: named operations on the edges that lead from its inputs to its outputs, or on its nodes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,6 +41,20 @@ class Graph:
         for node in self.inputs:
             yield from (path for path in onward(node) if path)
 
+    def ways(self) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """Of each path the input that it begins at, and its operations."""
+        return ((path[0][0], tuple(op for _, _, op in path)) for path in self.paths())
+
+    @property
+    def lengths(self) -> range:
+        """How many operations a path may have, at most one for each node that edges lead to."""
+        return range(1, len({node for _, node, _ in self.edges}) + 1)
+
+    @property
+    def room(self) -> int:
+        """How many nodes `on_nodes` takes in any cell of its space."""
+        return len(self.inputs) + len(self.edges) + 1
+
     def on_nodes(self) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
         """The same with operations on nodes: their names (inputs first, "output" last) and who feeds whom."""
         names = ("input",) * len(self.inputs) + tuple(op for _, _, op in self.edges) + ("output",)
@@ -54,3 +68,33 @@ class Graph:
         ]
         feeds += [(before, len(names) - 1) for node, before in ends if node in self.outputs]
         return names, tuple(sorted(feeds))
+
+
+@dataclass(frozen=True)
+class NodeGraph:
+    """A cell with operations on nodes; the first is the input, the last the output. `room`: the most in its space."""
+
+    ops: tuple[str, ...]  # of the nodes between
+    feeds: tuple[tuple[int, int], ...]  # who feeds whom, sorted; all nodes are on a way from input to output
+    room: int
+
+    inputs = (0,)
+
+    def ways(self) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """As of `Graph`: the operations of the nodes that each way passes, none where input feeds output."""
+
+        def onward(node: int) -> Iterator[tuple[str, ...]]:
+            for source, into in self.feeds:
+                if source == node and into == len(self.ops) + 1:
+                    yield ()
+                elif source == node:
+                    yield from ((self.ops[into - 1], *rest) for rest in onward(into))
+
+        return ((0, way) for way in onward(0))
+
+    @property
+    def lengths(self) -> range:
+        return range(self.room - 1)
+
+    def on_nodes(self) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
+        return ("input", *self.ops, "output"), self.feeds

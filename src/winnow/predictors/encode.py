@@ -12,10 +12,11 @@ import numpy as np
 from winnow.core.architecture import Architecture
 from winnow.core.decision import Decision, Value
 from winnow.core.errors import Refused
-from winnow.core.graph import NONE, Graph
+from winnow.core.graph import NONE, Graph, NodeGraph
 
 Decisions = Mapping[str, Decision]
-Graphs = Callable[[Mapping[str, Value]], Mapping[str, Graph]]  # the cells of an architecture by type
+Cells = Mapping[str, Graph | NodeGraph]
+Graphs = Callable[[Mapping[str, Value]], Cells]  # the cells of an architecture by type
 Encode = Callable[[Sequence[Architecture]], np.ndarray]
 MOST_PATHS = 20_000
 
@@ -36,12 +37,18 @@ def one_hot(decisions: Decisions, graphs: Graphs) -> Encode:
 
 
 def adjacency(decisions: Decisions, graphs: Graphs) -> Encode:
-    """(n, cells x node pairs x operations): 1 where an operation leads from one node to the other."""
+    """(n, cells x node pairs x operations): 1 where an operation leads from one node to the other.
+
+    Where operations are on nodes (n, node pairs + nodes x operations); the output is the last node of the largest cell.
+    """
     ops = operations(decisions)
 
     def one(arch: Architecture) -> np.ndarray:
         cells = []
         for _, cell in sorted(graphs(arch).items()):
+            if isinstance(cell, NodeGraph):
+                cells.append(_of_nodes(cell, ops))
+                continue
             size = max(node for _, node, _ in cell.edges) + 1
             table = np.zeros((size, size, len(ops)))
             for source, node, op in cell.edges:
@@ -62,8 +69,8 @@ def path(decisions: Decisions, graphs: Graphs) -> Encode:
 
     def one(arch: Architecture) -> Iterator[int]:
         for kind, cell in sorted(graphs(arch).items()):
-            for way in cell.paths():
-                yield columns[(kind, way[0][0], *(op for _, _, op in way))]
+            for start, way in cell.ways():
+                yield columns[(kind, start, *way)]
 
     def encode(archs: Sequence[Architecture]) -> np.ndarray:
         if not columns:
@@ -79,14 +86,15 @@ def path(decisions: Decisions, graphs: Graphs) -> Encode:
 def graph(decisions: Decisions, graphs: Graphs) -> Encode:
     """(n, nodes, nodes + features): who feeds whom, [i, j] = 1 where i feeds j, beside what each node is.
 
-    Operations sit on nodes; several cells are one graph of separate parts, whose kind is a feature, too.
+    Operations sit on nodes; several cells are one graph of separate parts, whose kind is a feature, too. Cells of fewer
+    nodes than others of their space have rows of zeros.
     """
     names = ("input", "output", *operations(decisions))
 
     def one(arch: Architecture) -> np.ndarray:
         cells = sorted(graphs(arch).items())
         parts = [cell.on_nodes() for _, cell in cells]
-        size = sum(len(part) for part, _ in parts)
+        size = sum(cell.room for _, cell in cells)
         out, start = np.zeros((size, size + len(names) + len(cells))), 0
         for kind, (nodes, feeds) in enumerate(parts):
             for i, name in enumerate(nodes, start):
@@ -100,20 +108,27 @@ def graph(decisions: Decisions, graphs: Graphs) -> Encode:
 
 
 def operations(decisions: Decisions) -> tuple[str, ...]:
-    """The options of single decisions, each once."""
-    return tuple(dict.fromkeys(str(o) for d in decisions.values() if not d.several for o in d.options))
+    """The options of single decisions that are text, each once."""
+    options = (o for d in decisions.values() if not d.several for o in d.options)
+    return tuple(dict.fromkeys(o for o in options if isinstance(o, str)))
 
 
-def _possible(cells: Mapping[str, Graph], ops: Sequence[str]) -> Iterator[tuple]:
+def _of_nodes(cell: NodeGraph, ops: Sequence[str]) -> np.ndarray:
+    feeds, taken, last = np.zeros((cell.room, cell.room)), np.zeros((cell.room - 2, len(ops))), len(cell.ops) + 1
+    for source, node in cell.feeds:
+        feeds[source, cell.room - 1 if node == last else node] = 1
+    for row, op in zip(taken, cell.ops, strict=False):
+        row[ops.index(op)] = 1
+    return np.concatenate([feeds[np.triu_indices(cell.room, 1)], taken.ravel()])
+
+
+def _possible(cells: Cells, ops: Sequence[str]) -> Iterator[tuple]:
     """Every sequence of operations from every input, up to the longest way there could be."""
-    longest = {kind: len({node for _, node, _ in cell.edges}) for kind, cell in cells.items()}
-    count = sum(
-        len(cell.inputs) * sum(len(ops) ** n for n in range(1, longest[kind] + 1)) for kind, cell in cells.items()
-    )
+    count = sum(len(cell.inputs) * sum(len(ops) ** n for n in cell.lengths) for cell in cells.values())
     if count > MOST_PATHS:
         raise Refused(f"path encoding would take {count:,} columns here, more than {MOST_PATHS:,}: take one_hot")
     for kind, cell in sorted(cells.items()):
-        for start, length in itertools.product(cell.inputs, range(1, longest[kind] + 1)):
+        for start, length in itertools.product(cell.inputs, cell.lengths):
             yield from ((kind, start, *way) for way in itertools.product(ops, repeat=length))
 
 

@@ -18,7 +18,7 @@ def gcn(x: np.ndarray, y: Numbers, seed: int) -> Predict:
 
 
 class Gcn(nn.Module):
-    """(n, nodes, nodes + features) to (n,). The order of the nodes does not matter."""
+    """(n, nodes, nodes + features) to (n,). The order of the nodes does not matter, nor does a row of zeros."""
 
     def __init__(self, features: int):
         super().__init__()
@@ -32,4 +32,5 @@ class Gcn(nn.Module):
         backward, forward = (m / m.sum(2, keepdim=True).clamp_min(1) for m in (feeds, feeds.transpose(1, 2)))
         for layer, norm in zip(self.layers, self.norms, strict=True):
             state = torch.relu(norm(layer(torch.cat([state, forward @ state, backward @ state], 2))))
-        return self.read(state.mean(1))
+        live = x[:, :, x.shape[1] :].any(2, keepdim=True)
+        return self.read((state * live).sum(1) / live.sum(1))

@@ -3,8 +3,9 @@
 Qiao et al. 2024, arXiv:2404.00271. The graph network and its training follow the public code. What is reconstruction:
 the published descriptions are sentences embedded by a language model, ours are vectors written by hand that keep "alike
 in words, alike in numbers"; the source is whatever table is given (published: 423,624 cells of NAS-Bench-101); several
-cells are put into one graph. Published transfer to NAS-Bench-201 (Spearman 0.68) is therefore not claimed here: measure
-it with `transfers`, and do not use what it says no to.
+cells are put into one graph; what fills up smaller graphs counts nowhere, and in the public code it does. Published
+transfer to NAS-Bench-201 (Spearman 0.68) is therefore not claimed here: measure it with `transfers`, and do not use
+what it says no to.
 """
 
 import math
@@ -15,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from winnow.core.errors import Refused
-from winnow.core.graph import Graph
+from winnow.core.graph import Graph, NodeGraph
 from winnow.measure.rank import kendall_tau
 from winnow.predictors.neural import fresh
 from winnow.predictors.protocol import Numbers
 
-Cells = Mapping[str, Graph]  # of one architecture, by type
+Cells = Mapping[str, Graph | NodeGraph]  # of one architecture, by type
 WIDTH, LAYERS, BATCH, EPOCHS = 64, 4, 128, 100
 CHANNELS = 16  # at which weights are counted
 
@@ -41,6 +42,9 @@ DESCRIPTIONS: dict[str, list[float]] = {
     "skip_connect": _operation(identity=1),
     "nor_conv_1x1": _operation(1),
     "nor_conv_3x3": _operation(3),
+    "conv1x1": _operation(1),
+    "conv3x3": _operation(3),
+    "maxpool3x3": _operation(3, pool=1, most=1),
     "avg_pool_3x3": _operation(3, pool=1),
     "max_pool_3x3": _operation(3, pool=1, most=1),
     "sep_conv_3x3": _operation(3, depthwise=1, times=2),
@@ -89,29 +93,28 @@ def transfers(taus: Sequence[float]) -> bool:
 def tensors(cells: Sequence[Cells]) -> Tensor:
     """(n, nodes, nodes + features): [i, j] = 1 where node i hears node j, itself included, beside its description.
 
-    The last node is the global one, which hears all; its flag is the last feature. All must have as many nodes.
+    The last node is the global one, which hears all; its flag is the last feature. Cells of fewer nodes than the
+    largest have rows of zeros before it.
     """
-    encoded = [_tensor(each) for each in cells]
-    if len({t.shape for t in encoded}) != 1:
-        raise Refused("TG-NAS scores graphs of one size at a time: the cells given have different numbers of nodes")
-    return torch.stack(encoded)
+    parts = [[cell.on_nodes() for _, cell in sorted(each.items())] for each in cells]
+    most = max(sum(len(names) for names, _ in each) for each in parts)
+    return torch.stack([_tensor(each, most) for each in parts])
 
 
-def _tensor(cells: Cells) -> Tensor:
-    parts = [cell.on_nodes() for _, cell in sorted(cells.items())]
+def _tensor(parts: Sequence[tuple[Sequence[str], Sequence[tuple[int, int]]]], most: int) -> Tensor:
     names = [name for nodes, _ in parts for name in nodes]
     unknown = next((name for name in names if name not in DESCRIPTIONS), None)
     if unknown is not None:
         raise Refused(f"TG-NAS has no description of operation {unknown!r}; it has {', '.join(DESCRIPTIONS)}")
-    size, start = len(names) + 1, 0
+    size, live, start = most + 1, [*range(len(names)), most], 0
     out = torch.zeros(size, size + len(DESCRIPTIONS["input"]) + 1)
     for nodes, feeds in parts:
         for source, node in feeds:
             out[start + node, start + source] = 1
         start += len(nodes)
-    out[-1, :size] = 1
-    out[:, :size].fill_diagonal_(1)
-    out[:-1, size:-1] = torch.tensor([DESCRIPTIONS[name] for name in names])
+    out[-1, live] = 1
+    out[live, live] = 1
+    out[: len(names), size:-1] = torch.tensor([DESCRIPTIONS[name] for name in names])
     out[-1, -1] = 1
     return out
 
@@ -128,8 +131,14 @@ class DescribedGcn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hears, state = x[:, :, : x.shape[1]], x[:, :, x.shape[1] :]
+        live = state.any(2)
+        whole = bool(live.all())
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            state = torch.relu(norm(layer(hears @ state).transpose(1, 2)).transpose(1, 2))
+            heard = layer(hears @ state)
+            if whole:
+                state = torch.relu(norm(heard.transpose(1, 2)).transpose(1, 2))
+            else:  # what fills up smaller graphs is in no statistics, and says nothing
+                state = torch.zeros_like(heard).masked_scatter(live[..., None], torch.relu(norm(heard[live])))
         return self.read(state[:, -1]).squeeze(1)
 
 

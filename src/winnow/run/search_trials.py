@@ -7,6 +7,7 @@ from winnow.config.plans import plan_of_search, recipe_of_trials, tried
 from winnow.run import files
 from winnow.run.trials import CURVE, Request, curve, record, study, worker_params
 from winnow.run.work import Work, final_space
+from winnow.spaces import nb101_cells
 from winnow.spaces.nb201_classes import CLASSES
 from winnow.train.seeds import derived
 from winnow.trials.front import best, front
@@ -17,6 +18,7 @@ from winnow.trials.search import SpaceSearch
 from winnow.trials.table import Row
 
 SPLITS = ("weights", "arch")
+IDENTITIES = {**CLASSES, "cell": nb101_cells.identity}
 
 
 def search_by_trials(work: Work) -> dict[str, float]:
@@ -56,7 +58,7 @@ def _task(work: Work) -> Request:
     params, folder = work.params, work.folder
     settings, dump = tried(params), worker_params(params)
     ranges = read_ranges({name: given.model_dump() for name, given in settings.ranges.items()})
-    identity = CLASSES.get(settings.identity, lambda arch: arch.digest)
+    identity = IDENTITIES.get(settings.identity, lambda arch: arch.digest)
     search = SpaceSearch(final_space(params, folder), ranges, identity)
     basis = {
         "evaluator": settings.evaluator,

@@ -19,6 +19,7 @@ from winnow.spaces.interactions import interactions
 from winnow.spaces.macro import macro
 from winnow.spaces.mobile import mobile
 from winnow.spaces.multibranch import multibranch
+from winnow.spaces.nas_bench_101 import nas_bench_101
 from winnow.spaces.nas_bench_201 import nas_bench_201
 from winnow.spaces.ofa import ofa
 from winnow.spaces.resnet import resnet
@@ -34,6 +35,7 @@ SPACES: dict[str, Callable[..., Space]] = {
     "macro": macro,
     "mobile": mobile,
     "multibranch": multibranch,
+    "nas_bench_101": nas_bench_101,
     "nas_bench_201": nas_bench_201,
     "ofa": ofa,
     "resnet": resnet,

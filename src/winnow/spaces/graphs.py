@@ -7,9 +7,11 @@ from dataclasses import replace
 
 from winnow.core.decision import Value
 from winnow.core.errors import Refused
-from winnow.core.graph import Graph
+from winnow.core.graph import Graph, NodeGraph
 from winnow.spaces.darts import NODES
 from winnow.spaces.nas_bench_201 import EDGES
+from winnow.spaces.nb101_cells import MOST_NODES, cell_of
+from winnow.spaces.nb101_cells import NODES as SIZE
 
 _NB201 = frozenset(f"{node}<-{source}" for source, node in EDGES)
 _NODE = re.compile(r"(normal|reduce)/(\d+)")
@@ -17,9 +19,9 @@ _NECK = re.compile(r"neck/(\d+)<-(\d+)")  # of space fpn: the sum of all nodes i
 _PAIR = re.compile(r"((normal|reduce)/(\d+)/[ab])/input")  # of space factorised
 
 
-def graphs(arch: Mapping[str, Value]) -> dict[str, Graph]:
-    """By cell type: "cell" in NAS-Bench-201, "normal" and "reduce" in DARTS and factorised, "neck" in fpn; else the
-    "chain" of blocks.
+def graphs(arch: Mapping[str, Value]) -> dict[str, Graph | NodeGraph]:
+    """By cell type: "cell" in NAS-Bench-101 and 201, "normal" and "reduce" in DARTS and factorised, "neck" in fpn; else
+    the "chain" of blocks.
 
     Told apart by the names of decisions, so that an architecture is enough. Refused where they are of no such space.
     """
@@ -27,6 +29,9 @@ def graphs(arch: Mapping[str, Value]) -> dict[str, Graph]:
     if names == _NB201:
         edges = tuple((s, n, str(arch[f"{n}<-{s}"])) for s, n in EDGES)
         return {"cell": Graph(edges, (0,), (3,))}
+    if SIZE in names:
+        live = cell_of(arch)
+        return {"cell": NodeGraph(live.ops, tuple(sorted(live.edges)), MOST_NODES)}
     if names and all(name == f"block/{i}" for i, name in enumerate(sorted(names, key=_number))):
         chain = tuple((i, i + 1, str(arch[f"block/{i}"])) for i in range(len(names)))
         return {"chain": Graph(chain, (0,), (len(chain),))}
@@ -39,7 +44,7 @@ def graphs(arch: Mapping[str, Value]) -> dict[str, Graph]:
     if not nodes and not pairs:
         raise Refused(
             f"an architecture with decisions {', '.join(sorted(names)[:3])}… has no known cells: graphs are drawn of "
-            "nas_bench_201, darts, factorised, fpn, mobile and macro"
+            "nas_bench_101, nas_bench_201, darts, factorised, fpn, mobile and macro"
         )
     found: dict[str, list] = {}
     for match in pairs:
@@ -65,6 +70,7 @@ def ways(arch: Mapping[str, Value]) -> dict[str, int]:
     if set(arch) != _NB201 and not any(map(_NODE.fullmatch, arch)):
         return found
     for kind, graph in graphs(arch).items():
+        assert isinstance(graph, Graph)
         over = Counter(edge for path in replace(graph, outputs=graph.outputs[-1:]).paths() for edge in path)
         for edge in graph.edges:
             source, node, _ = edge

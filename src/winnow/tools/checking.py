@@ -46,6 +46,7 @@ from winnow.train.seeds import seeded
 from winnow.train.watch import Watch
 
 SMALL: Mapping[str, Mapping[str, Any]] = {  # of images: options under which it takes a moment
+    "nas_bench_101": {"channels": 4, "cells": 1},
     "nas_bench_201": {"channels": 4, "cells": 1},
     "darts": {"channels": 4, "layers": 3},
     "ensemble": {"backbone": "macro", "width": 0.125},

@@ -31,7 +31,7 @@ def main(params: Params, folder: Path) -> None:
     for group in PIPELINE:
         told = {each.key: found[each.key] for each in every if each.group == group}
         write_json(folder / INPUTS / f"{group}.json", told | code_of(params, group) | _retraining(params, group))
-    write_json(folder / INPUTS / "recipe.json", asdict(params.retrain.recipe()))
+    write_json(folder / INPUTS / "recipe.json", _recipe(params))
     write_json(folder / INPUTS / "code.json", {"winnow": code_digest()})  # for projects that have no code of winnow's
     named_once = {each.key: each for each in every}  # a task is looked at by two groups
     for key, each in named_once.items():
@@ -39,11 +39,18 @@ def main(params: Params, folder: Path) -> None:
     print(_verdict(params, folder, list(named_once)))
 
 
+def _recipe(params: Params) -> dict[str, Any]:
+    """How networks are retrained, and by which clients where there are any."""
+    federation = params.retrain.federation
+    told = {} if federation is None else {"federation": federation.model_dump(mode="json")}
+    return asdict(params.retrain.recipe()) | told
+
+
 def _retraining(params: Params, group: str) -> dict[str, Any]:
     """What stage select has of section retrain: what networks begin with, which it makes a file of; some train them."""
     if group != "select":
         return {}
-    recipe = asdict(params.retrain.recipe()) if any(map(retrains, params.select.methods)) else {}
+    recipe = _recipe(params) if any(map(retrains, params.select.methods)) else {}
     return {"retrain.from": params.retrain.from_} | ({"retrain": recipe} if recipe else {})
 
 

@@ -1,4 +1,4 @@
-"""Stage retrain: reads architecture.json and the training splits; writes artifacts/retrain/<seed>/model.safetensors."""
+"""Stage retrain: reads architecture.json and the training splits; writes artifacts/retrain/<seed>/."""
 
 if __name__ == "__main__":  # a script's folder heads the path, where select.py would hide the standard library's
     import sys
@@ -11,6 +11,8 @@ from winnow.config.params import Params
 from winnow.run import files
 from winnow.run.checkpoint import checkpoints
 from winnow.run.children import initial, train_child, training_split
+from winnow.run.federation import ROUNDS, clients_of, told
+from winnow.run.pool import pool
 from winnow.run.progress import Shown
 from winnow.run.revision import md5_of
 from winnow.run.work import about_model, facts, final_space, recipe_of, working
@@ -27,15 +29,22 @@ def main(params: Params, folder: Path, seed: int) -> None:
         space = final_space(params, folder)
         arch = files.read_architecture(folder / files.ARCHITECTURE, space, params.space.name)
         training = training_split(work)
-        with Shown(work.run) as watch:
-            model = train_child(work, arch, training, seed, watch, f"retrain (seed {seed})", keeper)
+        recipe, record = recipe_of(params, folder), []
+        with Shown(work.run) as watch, pool(work, arch, seed, recipe) as visits:
+            what = f"retrain (seed {seed})"
+            model = train_child(work, arch, training, seed, watch, what, keeper, recipe, visits=visits, record=record)
         path = files.retrained(seed)
-        origin = provenance(params, folder, recipe_of(params, folder), work.device, work.outside)
+        threads = None if params.retrain.federation is None else params.retrain.federation.threads
+        origin = provenance(params, folder, recipe, work.device, work.outside, threads)
         about = about_model(params, facts(params, folder), arch, training, seed, initial=initial(seed))
         about["provenance"] = origin
         files.write_tensors(folder / path, model.state_dict(), about)
         files.write_rows(folder / files.REPORTS / f"retrain/{seed}.csv", watch.rows)
         last = {f"train_{name}": value for name, value in watch.rows[-1].items() if name not in ("epoch", "lr")}
+        files.write_table(folder / files.rounds(seed), record, ROUNDS)
+        if params.retrain.federation is not None:
+            last |= told(clients_of(params.retrain.federation, training))
+            work.run.artifact(folder / files.rounds(seed))
         files.write_json(folder / files.REPORTS / f"retrain/{seed}.json", last)
         for name, value in (tags(origin, arch.digest) | {"winnow.model": md5_of(folder / path)}).items():
             work.run.tag(name, value)
@@ -43,8 +52,8 @@ def main(params: Params, folder: Path, seed: int) -> None:
         work.run.artifact(folder / files.REPORTS / f"retrain/{seed}.csv")
         shown = [name for name in watch.rows[-1] if name != "epoch"]
         work.picture("learning_curves", "curves", {f"seed {seed}": watch.rows}, shown)
-        told = work.task.texts({name.removeprefix("train_"): value for name, value in last.items()})
-        work.say(f"retrained {arch.digest} from {params.begins}, seed {seed}: training {told}")
+        text = work.task.texts({name.removeprefix("train_"): value for name, value in last.items()})
+        work.say(f"retrained {arch.digest} from {params.begins}, seed {seed}: training {text}")
         work.say(f"  wrote {path}; next: winnow evaluate (after all of retrain.seeds)")
 
 

@@ -236,7 +236,10 @@ def test_a_file_that_is_no_params_is_refused(tmp_path, text):
         ({"ranges": {"epochs": {"choices": [1, 2]}}}, "search.trials.training.epochs sets those of every trial"),
         ({"sampler": "network_morphism", "evaluator": "proxy"}, "hands weights on; take evaluator training"),
         ({"look_back": 1}, "search.trials.look_back: 2 workers"),
-        ({"evaluator": "oracle"}, "evaluator: input should be 'training', 'inherited', 'proxy' or 'table'"),
+        (
+            {"evaluator": "oracle"},
+            "evaluator: input should be 'training', 'federated', 'inherited', 'proxy' or",
+        ),
     ],
 )
 def test_a_study_that_cannot_be_is_one_sentence(changes, sentence):

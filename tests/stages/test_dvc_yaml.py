@@ -34,7 +34,7 @@ QUIET_FILES = {
             "modules",
             "outside",
         ),
-        *("progress", "report", "revision", "trials", "work"),
+        *("pool", "progress", "report", "revision", "trials", "work"),
     )
 }
 SEARCHES, CHOOSES = ("search", "evaluate"), ("select", "evaluate")  # by functions that are imported by their paths
@@ -120,7 +120,8 @@ def test_a_stage_depends_on_what_it_reads_outside_and_on_no_more():
 def test_the_recipe_reaches_the_retrain_stage_but_not_the_seeds():
     """Another list of seeds must not retrain the seeds that are already done."""
     named = {key.partition(".")[2] for key in DVC["stages"]["retrain"]["params"] if key.startswith("retrain.")}
-    others = {"seeds", "preset", "from_", *Recipe.__dataclass_fields__}  # from reaches it by what select writes
+    # from reaches it by what select writes, federation by recipe.json
+    others = {"seeds", "preset", "from_", "federation", *Recipe.__dataclass_fields__}
     assert named == set(Retrain.model_fields) - others
 
 

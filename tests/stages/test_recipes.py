@@ -14,7 +14,7 @@ from winnow.tools.recipes import about, recipes
 
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 TASKS = {"clicks": "tests.data.visits:clicked"}  # recipes of other tasks than images: data to try them on
-OURS = [*TASKS, "smaller"]  # walks of winnow's own, with no number of a paper: small from the start
+OURS = [*TASKS, "federated", "smaller", "vit"]  # walks of winnow's own, with no number of a paper: small from the start
 PUBLISHED = [name for name in NAMES if not name.endswith("_small") and name not in OURS]
 SMALL = [name for name in NAMES if name.endswith("_small")]
 QUICK = ["smaller", "beta_darts_nas_bench_201_small", "az_nas_small", "clicks"]

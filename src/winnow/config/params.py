@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from winnow.config.federation import FederationParams
 from winnow.config.section import DeviceFiles, ImageSize, Limit, Milliseconds, Named, Place, Section, Threads, nearest
 from winnow.config.sentences import sentence
 from winnow.config.trial_params import SearchTrials, Trials, Tune
@@ -227,6 +228,7 @@ class Retrain(Section):
     from_: Annotated[Literal["scratch", "inherited"], Field(alias="from")] = "scratch"
     splits: Annotated[list[TrainingSplit], Distinct] = ["weights", "arch", "select"]
     space: dict[str, Any] = {}
+    federation: FederationParams | None = None
     preset: Literal[tuple(RECIPES)] = "quick"  # type: ignore[valid-type]
     epochs: Positive | None = None
     batch: Annotated[int, Field(ge=2)] | None = None
@@ -251,6 +253,12 @@ class Retrain(Section):
     def distinct(self) -> Self:
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds takes each seed once, not {self.seeds}: equal seeds give equal networks")
+        return self
+
+    @model_validator(mode="after")
+    def federated(self) -> Self:
+        if self.federation is not None and self.recipe().ema is not None:
+            raise ValueError("federation averages the weights of clients, not those of steps: set ema to null")
         return self
 
     def recipe(self) -> Recipe:
@@ -408,6 +416,10 @@ class Params(Section):
             )
         if recipe.schedule != "steps" and self.retrain.decay is not None:
             raise ValueError(f"retrain.decay: only schedule steps reads it, not {recipe.schedule}; set decay to null")
+        if self.retrain.federation is not None and self.tune.trials:
+            raise ValueError(
+                "tune.trials: they train on all rows at once, and retrain.federation by clients: set it to 0"
+            )
         if self.select.table is not None and self.space.name != "nas_bench_201":
             raise ValueError("select.table: the table holds NAS-Bench-201 cells; set it to null or space.name to it")
         return self

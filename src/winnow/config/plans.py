@@ -49,10 +49,15 @@ def plan_of_search(params: Params) -> Plan:
         sampler=search.sampler,
         sampler_options=search.sampler_options,
         stopper=search.stopper,
-        stopper_options=_stops(search.stopper, search.stopper_options, search.training.epochs),
+        stopper_options=_stops(search.stopper, search.stopper_options, _steps(search)),
         look_back=search.look_back,
         fidelity=search.fidelity(),
     )
+
+
+def _steps(search: SearchTrials) -> int:
+    """What a trial reports: epochs, or rounds."""
+    return search.federated.rounds if search.evaluator == "federated" else search.training.epochs
 
 
 def plan_of_tune(params: Params, first: dict[str, Any]) -> Plan:
@@ -118,6 +123,8 @@ def _check_search(params: Params) -> None:
         _check_own(params)
     if search.evaluator == "table" and search.table.path is None:
         raise ValueError("search.trials.table.path: evaluator table takes the path of a trials table")
+    if search.evaluator == "federated" and params.retrain.federation is None:
+        raise ValueError("search.trials.evaluator: federated trains by the clients of retrain.federation: give those")
     known_of = "nas_bench_101" if search.identity == "cell" else "nas_bench_201"
     if search.identity != "digest" and params.space.name != known_of:
         raise ValueError(f"search.trials.identity: {search.identity!r} is known of {known_of}; take digest")

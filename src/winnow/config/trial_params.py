@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from winnow.config.federation import TrialFederated
 from winnow.config.section import Place, Section, Threads
 from winnow.core.options import Distinct, NotNegative, Positive, Rate
 from winnow.trials.plan import DIRECTIONS, SAMPLERS, STOPPERS
@@ -94,8 +95,9 @@ class SearchTrials(Section):
     constraints: dict[str, Limits] = {}
     identity: Literal["digest", "wired", "contracted", "unique", "effective", "canonical", "cell"] = "digest"
     ranges: Ranges = {}
-    evaluator: Literal["training", "inherited", "proxy", "table"] = "training"
+    evaluator: Literal["training", "federated", "inherited", "proxy", "table"] = "training"
     training: TrialTraining = TrialTraining()
+    federated: TrialFederated = TrialFederated()
     inherited: TrialInherited = TrialInherited()
     proxy: TrialProxy = TrialProxy()
     table: TrialTable = TrialTable()
@@ -104,6 +106,8 @@ class SearchTrials(Section):
         """What the evaluations are shortened to, as the trials table has it."""
         if self.evaluator == "training":
             return self.training.fidelity()
+        if self.evaluator == "federated":
+            return {"rounds": float(self.federated.rounds)}
         return {name: float(value) for name, value in self.table.fidelity.items()} if self.evaluator == "table" else {}
 
 

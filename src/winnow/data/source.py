@@ -12,6 +12,7 @@ from winnow.core.errors import Refused
 
 Columns = Mapping[str, np.ndarray]  # by name, each (rows, ...): one shape and dtype for all rows
 ImageSize = int | Sequence[int] | None  # the side of a square, or (height, width), in pixels; None: as they are
+GROUP = "group"  # a column of splits whose rows have groups: their numbers
 TAKEN = ("row", "source", "hash")  # columns that every split has beside those of its source
 EXAMPLE = "Part({'image': images, 'label': labels})"
 

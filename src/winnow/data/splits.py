@@ -5,7 +5,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import pyarrow as pa
 from winnow.core.errors import Refused
 from winnow.data.deal import Fractions, by_groups
 from winnow.data.schema import SPLITS, fixed_binary, fixed_numpy, kinds_of, row_hashes, split_schema, stored
-from winnow.data.source import Columns, Part, Source
+from winnow.data.source import GROUP, Columns, Part, Source
 
 # columns of distinct rows, facts of the source, fractions, draws, data.limit_train -> the number of each row's split
 Deal = Callable[[Columns, Mapping[str, Any], Fractions, np.random.Generator, int | None], np.ndarray]
@@ -47,12 +47,13 @@ def make_splits(
 ) -> Splits:
     """Deal the training rows by `fractions` (of weights, arch, select; they sum to 1), as `deal` does, or by groups.
 
-    A network is given the columns `reads` and is to tell `target`. Equal rows are dealt as one. A source without a test
+    A network is given the columns `reads` and is to tell `target`. Equal rows are dealt as one, and column
+    `group` numbers the groups, where there are any. A source without a test
     set gives `test_fraction` of its rows up first; one with a test set loses the training rows that are in it. Rows
     keep the source's order. The same source and seed give the same splits. Raises Refused where there are too few
     rows, which may be for `limit_train`, the number of rows that the source was told to read.
     """
-    fractions = _checked_fractions(fractions, None if source.test else test_fraction)
+    fractions, source = _checked_fractions(fractions, None if source.test else test_fraction), _grouped(source)
     hashes = {name: row_hashes(part.columns, reads) for name, part in source.parts().items()}
     keys = {name: each.view("V16").ravel() for name, each in hashes.items()}
     fresh = np.arange(len(keys["train"]))
@@ -74,6 +75,23 @@ def make_splits(
         tables["test"] = _table(source, "test", np.arange(len(source.test)), hashes["test"])
     contradicted = _contradicted(source, np.concatenate(list(keys.values())), target)
     return Splits(tables, len(keys["train"]) - len(fresh), len(fresh) - len(first), contradicted)
+
+
+def _grouped(source: Source) -> Source:
+    """With column GROUP where training rows have groups: int32, in the order of names; -1 for test rows of none."""
+    if source.train.groups is None:
+        return source
+    if GROUP in source.train.columns:
+        raise Refused(f"a column of the source is called {GROUP!r}, which numbers its groups: give it another name")
+    parts = source.parts()
+    names = np.unique(np.concatenate([part.groups for part in parts.values() if part.groups is not None]))
+
+    def numbered(part: Part) -> Part:
+        none = np.full(len(part), -1, np.int32)
+        own = none if part.groups is None else np.searchsorted(names, part.groups).astype(np.int32)
+        return replace(part, columns={**part.columns, GROUP: own})
+
+    return source.with_parts({name: numbered(part) for name, part in parts.items()})
 
 
 def check_leakage(tables: Mapping[str, pa.Table]) -> None:

@@ -27,6 +27,25 @@ def curves(groups: Mapping[str, Rows], metrics: Sequence[str], x: str = "epoch")
 
 
 @styled()
+def rounds(rows: Rows, metric: str) -> Figure:
+    """Of federated training: each client's own held-out rows (thin) and all of them (thick), and what is forgotten."""
+    figure = sheet(WIDTH, 300)
+    for axes, column in zip(_panels(figure, 1, 2), ("value", "forgetting"), strict=True):
+        clients = sorted({row["client"] for row in rows if row["client"] is not None})
+        for number, client in enumerate([*clients, None]):
+            points = [(row["visit"] + 1, row[column]) for row in rows if row["client"] == client]
+            whole = client is None
+            name = "all clients" if whole else f"client {client}"
+            style = {"color": INK if whole else SERIES[number % len(SERIES)], "linewidth": 2.4 if whole else 1.0}
+            axes.plot(*zip(*points, strict=True), label=name, alpha=1.0 if whole else 0.7, **style)
+        title = f"{metric.replace('_', ' ')} on held-out rows" if column == "value" else "forgetting: below its best"
+        axes.set(title=title, xlabel="visit")
+    if len(clients) <= 10:
+        figure.axes[0].legend()
+    return figure
+
+
+@styled()
 def weights_over_time(rows: Rows) -> Figure:
     """Small multiples, one a decision: the mixture weight of each option over the epochs."""
     decisions: dict[str, dict[str, list[tuple[float, float]]]] = {}

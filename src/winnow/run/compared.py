@@ -164,6 +164,7 @@ def _basis(work: Work) -> str:
         outside=dict(work.outside),
         begins=md5_of(work.folder / files.START),
         recipe=asdict(work.params.retrain.recipe()),
+        federation=params["retrain"]["federation"],
         splits={split: about["digest"] for split, about in read_manifest(work.folder / files.SPLITS)["splits"].items()},
         trained_on=params["retrain"]["splits"],
         space=[params["space"], params["retrain"]["space"]],

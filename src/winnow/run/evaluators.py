@@ -6,7 +6,7 @@ looks at the best, `weights` for the children of morphism (null: nowhere).
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,20 @@ from winnow.data.inputs import Inputs
 from winnow.data.loaders import Split, in_order, join, open_split
 from winnow.measure import cost
 from winnow.run import files
+from winnow.run.federation import clients_of, local_of
 from winnow.run.networks import example_of, outlined
 from winnow.run.outside import resolved
+from winnow.run.pool import visitor
 from winnow.run.start import Start
 from winnow.run.work import about_model, augmentation, facts, final_space, promise, search_space
 from winnow.tasks import task_named
+from winnow.train.building import fresh, laid
+from winnow.train.federation import Local
 from winnow.train.recipes import Recipe
 from winnow.train.seeds import derived, generator
 from winnow.trials import morphism
 from winnow.trials.evaluators import ByProxy, ByTable, Cost, Inherited, Training
+from winnow.trials.federated import Federated
 from winnow.trials.lookup import Table
 from winnow.trials.outcome import Evaluate, Job
 from winnow.trials.plan import HIERARCHY, Plan
@@ -86,6 +91,28 @@ def reduction(folder: str, params: dict[str, Any], device: str, networks: list[s
         return {**found, "work": float(macs) * len(training.train) * form.epochs}
 
     return evaluate
+
+
+def client(folder: str, params: dict[str, Any], device: str, recipe: dict[str, Any]) -> Evaluate:
+    """Does what `run.pool` orders of a client of retrain.federation."""
+    checked, place = check_params(params), Path(folder)
+    federation = checked.retrain.federation
+    assert federation is not None
+    promise(federation.threads)
+    task, final = task_named(checked.task), final_space(checked, place)
+    splits = [open_split(place / files.SPLITS, n, task, stage="retrain", device=device) for n in checked.retrain.splits]
+    clients = clients_of(federation, join(splits))
+
+    @cache
+    def local(text: str, seed: int) -> Local:
+        model = laid(fresh(final, Architecture.from_json(text), device, 0))
+        return local_of(checked, model, clients, Recipe(**recipe), seed)
+
+    def of(job: Job) -> Local:
+        assert job.architecture is not None
+        return local(job.architecture.to_json(), job.seed)
+
+    return visitor(of)
 
 
 class _Bench:
@@ -155,6 +182,13 @@ class _Bench:
             architecture=arch,
             keep=keep,
         )
+
+    def by_federated(self, models: str | None) -> Federated:
+        federation = self.params.retrain.federation
+        assert federation is not None  # config.plans refuses the evaluator without
+        rounds, recipe = tried(self.params).federated.rounds, recipe_of_trials(self.params)
+        training = self.shortened(TrialTraining(), recipe, models, plan_of_search(self.params))
+        return Federated(training, clients_of(federation, training.train), federation.federation(rounds))
 
     def by_inherited(self, models: str | None) -> Evaluate:
         tensors, _ = files.read_tensors(self.folder / files.SUPERNET, "search")

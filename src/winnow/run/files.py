@@ -55,6 +55,11 @@ def retrained(seed: int) -> Path:
     return Path(f"artifacts/retrain/{seed}/model.safetensors")
 
 
+def rounds(seed: int) -> Path:
+    """What clients of federated training did, visit by visit; no rows where there were none."""
+    return Path(f"artifacts/retrain/{seed}/rounds.parquet")
+
+
 def menu(digest: str) -> Path:
     return MENU / f"{digest}.safetensors"
 

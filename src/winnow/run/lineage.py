@@ -33,7 +33,11 @@ SHOWN = {  # and what the report shows of it
         "artifacts/evidence.parquet",
     ),
     "tune": ("reports/tune.json", "reports/tune.csv", "reports/importance.csv", "artifacts/tune/trials.parquet"),
-    "retrain": ("reports/retrain/{seed}.json", "reports/retrain/{seed}.csv"),
+    "retrain": (
+        "reports/retrain/{seed}.json",
+        "reports/retrain/{seed}.csv",
+        "artifacts/retrain/{seed}/rounds.parquet",
+    ),
 }
 
 

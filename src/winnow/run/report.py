@@ -250,7 +250,17 @@ def _retraining(folder: Path, params: Params) -> str:
     groups = {f"seed {s}": _csv(folder / f"reports/retrain/{s}.csv") for s in seeds if s not in others}
     told = "".join(f"<p class='quiet'>Seed {seed}: {page.text(why)}.</p>" for seed, why in others.items())
     told += f"<p>Training began from {params.begins}.</p>"
-    return told + (page.svg(charts.curves(groups, _curves(groups))) if groups else "")
+    told += page.svg(charts.curves(groups, _curves(groups))) if groups else ""
+    federated = [seed for seed in seeds if seed not in others] if params.retrain.federation is not None else []
+    return told + "".join(_rounds(folder, seed, task_named(params.task)) for seed in federated[:1])
+
+
+def _rounds(folder: Path, seed: int, task: Task) -> str:
+    """What clients did from one seed."""
+    rows, about = pq.read_table(folder / files.rounds(seed)).to_pylist(), _json(folder / f"reports/retrain/{seed}.json")
+    skew = f", of label skew {about['skew']:.3f} (mean KS statistic)" if "skew" in about else ""
+    told = f"<p>{about['clients']} clients of {min(about['rows'])} to {max(about['rows'])} rows{skew}; seed {seed}.</p>"
+    return told + page.svg(charts.rounds(rows, task.metric))
 
 
 def _curves(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:

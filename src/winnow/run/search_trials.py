@@ -72,6 +72,8 @@ def _task(work: Work) -> Request:
         "space": dump["space"],
         "runtime": params.runtime.arithmetic(),
     }
+    if settings.evaluator == "federated":
+        basis["federation"] = dump["retrain"]["federation"]
     if settings.evaluator == "inherited":
         basis["supernet"] = {name: value for name, value in dump["search"].items() if name != "trials"}
     return Request(

@@ -112,7 +112,7 @@ def plan(
         "search": beforehand + step * steps,
         "select": _select_seconds(params, space, splits, step),
         "tune": params.tune.trials * (params.tune.epochs or recipe.epochs) * row * _training_rows(splits, "arch"),
-        "retrain": recipe.epochs * row * rows * len(params.retrain.seeds),
+        "retrain": _passes(params, recipe.epochs) * row * rows * len(params.retrain.seeds),
     }
     seconds["evaluate"] = _evaluate_seconds(params, seconds)
     return Bill(
@@ -123,6 +123,14 @@ def plan(
         seconds=seconds,
         peak_mib=_peak_mib(device),
     )
+
+
+def _passes(params: Params, epochs: int, rounds: int | None = None) -> float:
+    """How often a training looks at all rows: its epochs, or by clients, as if these took no more than their rows."""
+    federation = params.retrain.federation
+    if federation is None:
+        return epochs
+    return (rounds or federation.rounds) * federation.local_epochs * federation.participation
 
 
 def _evaluate_seconds(params: Params, seconds: Mapping[str, float]) -> float:
@@ -186,6 +194,8 @@ def _search(params: Params, space: Space, child, splits, row: float, device) -> 
         epochs = trials.sampler_options.get("segment", trials.training.epochs)
         seconds = epochs * row * rows * trials.training.samples
         return "trials", seconds * 2 ** -(trials.training.channels + trials.training.resolution), trials.count, 0.0
+    if trials.evaluator == "federated":
+        return "trials", _passes(params, 0, trials.federated.rounds) * row * rows, trials.count, 0.0
     if trials.evaluator == "proxy":
         return "trials", _score_seconds(trials.proxy.names, child, splits, trials.proxy.batch), trials.count, 0.0
     if trials.evaluator == "table":

@@ -31,6 +31,27 @@ class Recipe:
         return self.auxiliary > 0
 
 
+ALGORITHMS = ("average", "proximal", "cyclic", "share")
+
+
+@dataclass(frozen=True)
+class Federation:
+    """How clients train together. A visit is `local_steps` batches, or `local_epochs` passes over a client's rows."""
+
+    algorithm: str = "average"
+    rounds: int = 10
+    local_epochs: int = 1
+    local_steps: int | None = None
+    participation: float = 1.0  # the share of clients that is drawn for a round
+    drop_out: float = 0.0  # the chance that a drawn one does not come back; one always does
+    mu: float = 0.01  # of `proximal`: mu / 2 * |w - w_global|^2 is added to the loss
+    average_buffers: bool = True  # BatchNorm's statistics; False: each client keeps its own, averaged at the end alone
+
+    @property
+    def cyclic(self) -> bool:
+        return self.algorithm == "cyclic"
+
+
 RECIPES = {
     # small images, minutes on a CPU: ours, tuned to nothing but running time
     "quick": Recipe(

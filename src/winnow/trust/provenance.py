@@ -37,7 +37,7 @@ def provenance(
     `outside` are the digests of what the stage reads outside, by parameter; `threads` those it trains by, unless all.
     Of the data it is what was read that counts, the splits: other files that give equal splits give equal networks.
     """
-    manifest = read_manifest(folder / SPLITS)
+    manifest, federation = read_manifest(folder / SPLITS), params.retrain.federation
     try:
         splits = {name: split["digest"] for name, split in manifest["splits"].items()}
         data = {"source": manifest["source"], "digest": manifest["source_digest"], "splits": splits}
@@ -50,6 +50,7 @@ def provenance(
         "trained_on": list(params.retrain.splits),
         "augmentation": params.data.augment,
         "recipe": asdict(recipe),
+        **({} if federation is None else {"federation": federation.model_dump(mode="json")}),
         "code": code(),
         "environment": environment(device, threads),
     }

@@ -52,8 +52,8 @@ def by_skew(answers: np.ndarray, kinds: int, clients: int, wanted: float, rng: n
     """(rows,): the client of each row, so that `skew` is within `NEAR` of `wanted`. Every row is dealt.
 
     `answers` (rows,) are below `kinds`. Windows where some width will do (10 classes, 5 clients: 4 wide is 0.65, 2 wide
-    is 1), else kinds of one's own mixed with a share of all. Refused where that reaches no such skew, or leaves a client
-    without rows.
+    is 1), else kinds of one's own mixed with a share of all. Refused where that reaches no such skew, or where a client
+    would have no rows.
     """
     sizes = np.bincount(answers, minlength=kinds)
     widths = [windows(clients, kinds, width) for width in range(1, kinds + 1)]

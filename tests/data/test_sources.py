@@ -1,10 +1,16 @@
+import io
 import sys
+import zipfile
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
+from benchmarks import omniglot as made
 from winnow.core.errors import Refused
 from winnow.data.source import Options
-from winnow.data.sources import SOURCES, load_source
+from winnow.data.sources import SOURCES, load_source, omniglot
 
 OWN = """
 import numpy as np
@@ -45,6 +51,47 @@ def test_digits_are_the_bundled_ones():
     assert load_source("digits", Options(image_size=12, limit_train=50)).train.columns["image"].shape == (50, 1, 12, 12)
 
 
+def test_omniglot_is_whole_and_no_drawer_is_in_both_parts():
+    source = load_source("omniglot", Options())
+    train, test = source.train, source.test
+    assert train.columns["image"].shape == test.columns["image"].shape == (1170, 1, 14, 14)
+    assert np.bincount(train.columns["label"]).tolist() == np.bincount(test.columns["label"]).tolist() == [10] * 117
+    assert (set(train.groups.tolist()), set(test.groups.tolist())) == (set(range(10)), set(range(10, 20)))
+    assert source.facts["classes"][0] == "Balinese/character01"
+    assert not source.facts["symmetric"]
+    assert 0 < train.columns["image"].mean() < 64, "ink is bright, and most of a page is empty"
+    few = load_source("omniglot", Options(limit_train=468, limit_test=117, image_size=8))
+    assert (few.train.columns["image"].shape, few.test.columns["image"].shape) == ((468, 1, 8, 8), (117, 1, 8, 8))
+
+
+def test_another_file_in_the_place_of_omniglots_is_refused(tmp_path, monkeypatch):
+    table = pq.read_table(omniglot.FILE)
+    pq.write_table(table.slice(1), tmp_path / "omniglot.parquet")
+    monkeypatch.setattr(omniglot, "FILE", tmp_path / "omniglot.parquet")
+    with pytest.raises(Refused, match="is not the file that came with winnow; install it again"):
+        load_source("omniglot", Options())
+    (tmp_path / "omniglot.parquet").write_bytes(b"PAR1")
+    with pytest.raises(Refused, match="is no whole Parquet file"):
+        load_source("omniglot", Options())
+
+
+def test_omniglots_pixels_come_of_its_own_archives(tmp_path):
+    """benchmarks/omniglot.py: black on white, a drawer in each name; averaged over areas, turned bright on dark."""
+    page = np.full((105, 105), 255, np.uint8)
+    page[:15, :15] = 0  # two of fourteen rows and columns
+    content = io.BytesIO()
+    Image.fromarray(page).convert("1").save(content, "PNG")
+    with zipfile.ZipFile(tmp_path / "small.zip", "w") as archive:
+        archive.writestr("images_background_small1/Greek/character02/0391_12.png", content.getvalue())
+        archive.writestr("images_background_small1/Korean/character02/0391_12.png", content.getvalue())
+        archive.writestr("images_background_small1/Greek/character02/notes.txt", "")
+    ((character, drawer, pixels),) = made.drawings([tmp_path / "small.zip"] * 2)
+    assert (character, drawer) == ("Greek/character02", 11)
+    image = np.frombuffer(pixels, np.uint8).reshape(14, 14)
+    assert (image[:2, :2] == 255).all()
+    assert image.sum() == 4 * 255
+
+
 def test_own_source(own_module):
     source = load_source(f"{own_module}:build", Options(seed=4))
     assert source.train.rows.tolist() == list(range(20))
@@ -56,7 +103,7 @@ def test_own_source(own_module):
     [
         (
             "digit",
-            "no data.source 'digit'; nearest: 'digits' (known: digits, parquet, cifar10, cifar100, svhn",
+            "no data.source 'digit'; nearest: 'digits' (known: omniglot, digits, parquet, cifar10, cifar100, svhn",
         ),
         ("own_source_for_a_test:wrong", "must return a winnow.data.source.Source, not int"),
         ("own_source_for_a_test:broken", "KeyError: 'no such key'\n  "),

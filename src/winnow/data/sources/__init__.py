@@ -7,9 +7,20 @@ from typing import Any
 from winnow.core.dotted import function_at
 from winnow.core.errors import Refused, blamed
 from winnow.data.source import Options, Source, checked
-from winnow.data.sources import audio_parquet, cifar10, cifar100, digits, image_folder, parquet, svhn, table_parquet
+from winnow.data.sources import (
+    audio_parquet,
+    cifar10,
+    cifar100,
+    digits,
+    image_folder,
+    omniglot,
+    parquet,
+    svhn,
+    table_parquet,
+)
 
 SOURCES: dict[str, Callable[..., Source]] = {
+    "omniglot": omniglot.omniglot,
     "digits": digits.digits,
     "parquet": parquet.parquet,
     "cifar10": cifar10.cifar10,

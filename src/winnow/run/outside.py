@@ -41,7 +41,7 @@ class Outside:
 
 
 OUTSIDE = (
-    Outside("data.path", PATH, "data", lambda p: p.data.source != "digits"),
+    Outside("data.path", PATH, "data", lambda p: p.data.source not in ("omniglot", "digits")),
     Outside("data.source", MODULE, "data"),
     Outside("data.options", ANY, "data"),
     Outside("data.augment", ANY, "space"),

@@ -54,6 +54,15 @@ LEVELS = {
 SHRINK = {"first": 1, "later": 1, "until": 100, "children": 10, "drop": 4}
 SHARED = {"first": 1, "later": 1, "until": 100, "drop": 4, "contexts": 1, "batches": 1}
 EVOLVED = {"keep": 2, "rounds": [2], "samples": 4}
+BRANCHES = {
+    "space.name": "multibranch",
+    "space.multibranch": {
+        "operations": ["lb3_t1", "lb3_t3", "lb5_t1", "rec5_t1", "lb7_t1"],
+        **{"branches": 2, "cells": [1, 0, 0, 0, 0, 0, 0], "width": 0.25},
+    },
+    **{"search.strategy": "nse", "search.epochs": 3, "select.methods": ["shortlist"]},
+    "search.nse": {"keep": 2, "spaces": [3, 2], "rounds": [2, 1], "samples": 4, "extra": 1},
+}
 SELECTIONS = {"search.epochs": 2, "select.methods": ["perturbation", "evolution", "likeliest", "magnitude"]}
 
 CLICKS = {
@@ -116,6 +125,7 @@ CASES = [
         Case(f"search spos, {what}", "search", ("prepare",), {**SEARCH, **SPOS, **more})
         for what, more in {"bits": BITS, "channels": CHANNELS}.items()
     ),
+    Case("search nse, branches", "search", ("prepare",), {**SEARCH, **BRANCHES}),
     Case("select spos, bits", "select", ("prepare", "search"), {**SPOS, **BITS, "select.max_bitops": "60%"}),
     Case("retrain bits", "retrain", TO_RETRAIN, {**SPOS, **BITS, **ONE, "retrain.from": "inherited"}),
     Case("search trials", "search", ("prepare",), {**TRIALS, "select.methods": ["best"]}),

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from winnow.cli import main as cli
 from winnow.core.errors import Refused
@@ -135,8 +136,15 @@ def test_a_file_of_two_spaces_is_asked_which_and_depth_reaches_decisions(tmp_pat
         imported(tmp_path, "vit_bench", vit(), "swin")
     table, _ = imported(tmp_path, "vit_bench", vit(), "autoformer_tiny")
     assert table.column("cifar100_distilled", {}).tolist() == [76.0, 77.0]
-    assert table.codes[0, table.names.index("mlp_ratio/02")] == -1
-    assert json.loads(next(iter(table.texts)))["mlp_ratio/00"] == "3.5"
+    assert table.codes[0, table.names.index("block3/ratio")] == -1
+    with torch.device("meta"):
+        space = build("vit", {"size": "tiny", "depths": [2, 3]}, classes=2)
+    for text in table.texts:
+        space.check(json.loads(text))
+    table, _ = imported(tmp_path, "vit_bench", vit(), "pit", "pit.parquet")
+    assert json.loads(next(iter(table.texts)))["mlp_ratio"] == "4"
+    with pytest.raises(Refused, match="row 1: a network of 3 blocks has 2 numbers of heads"):
+        imported(tmp_path, "vit_bench", vit(num_heads=[[3, 4], [3, 3], [2, 2, 4]]), "autoformer_tiny", "bad.parquet")
 
 
 def test_a_table_says_where_its_numbers_are_from(tmp_path, capsys):

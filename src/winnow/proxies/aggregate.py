@@ -8,7 +8,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 QUINTET = ("live_params", "expressivity", "trainability", "meco", "jacob_cov")
-AGGREGATES = {"az_nas": ("expressivity", "progressivity", "trainability", "complexity"), "quintet": QUINTET}
+AGGREGATES = {
+    "az_nas": ("expressivity", "progressivity", "trainability", "complexity"),
+    "az_nas_vit": ("expressivity", "trainability", "complexity"),  # of transformers, as published
+    "quintet": QUINTET,
+}
 
 
 @dataclass(frozen=True)

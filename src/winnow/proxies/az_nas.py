@@ -5,6 +5,10 @@ at are the features between its primary blocks. The published code names blocks 
 on NAS-Bench-201 they are the published ones: the stem's output, fifteen cells and two reductions. Covariances are in
 double precision with eigenvalues cut off at 0, which the published single precision takes for missing in pool-heavy
 nets. Ranks are put together by `winnow.proxies.aggregate.log_rank`.
+
+Of transformers the features are tokens behind each residual block, weights begin as truncated normals, and a block that
+does nothing is passed over: the authors' second code, for AutoFormer, whose score leaves progressivity out (aggregate
+`az_nas_vit`). It runs them in evaluation mode, which is the same without BatchNorm and dropout.
 """
 
 import math
@@ -15,23 +19,37 @@ from torch import Tensor, nn
 
 from winnow.core.errors import Refused
 from winnow.core.holes import Hole
-from winnow.proxies.common import FAN_IN, Batch, Initialise, gradients, logits, noise, settled, several, working_copy
+from winnow.proxies.common import (
+    FAN_IN,
+    TRUNCATED,
+    Batch,
+    Initialise,
+    gradients,
+    logits,
+    noise,
+    settled,
+    several,
+    working_copy,
+)
 from winnow.proxies.size import macs
 
 
-def expressivity(model: nn.Module, batch: Batch, generator: torch.Generator, init: Initialise | None = FAN_IN) -> float:
+def drawn(model: nn.Module, generator: torch.Generator) -> None:
+    """New weights as AZ-NAS draws them: with LayerNorms those of a transformer, else Kaiming-normal by fan-in."""
+    (TRUNCATED if any(isinstance(m, nn.LayerNorm) for m in model.modules()) else FAN_IN)(model, generator)
+
+
+def expressivity(model: nn.Module, batch: Batch, generator: torch.Generator, init: Initialise | None = drawn) -> float:
     """The sum over features, the stem's too, of the entropy of their covariance's spectrum, in nats."""
     return settled(sum(entropies(_features(model, batch, generator, init, grad=False))))
 
 
-def progressivity(
-    model: nn.Module, batch: Batch, generator: torch.Generator, init: Initialise | None = FAN_IN
-) -> float:
+def progressivity(model: nn.Module, batch: Batch, generator: torch.Generator, init: Initialise | None = drawn) -> float:
     """The smallest gain of entropy from one feature to the next."""
     return settled(least_gain(entropies(_features(model, batch, generator, init, grad=False))))
 
 
-def trainability(model: nn.Module, batch: Batch, generator: torch.Generator, init: Initialise | None = FAN_IN) -> float:
+def trainability(model: nn.Module, batch: Batch, generator: torch.Generator, init: Initialise | None = drawn) -> float:
     """The mean over blocks of 2 - s - 1/s, s the spectral norm of the block's mean Jacobian; 0 at most, at s = 1."""
     features = _features(model, batch, generator, init, grad=True)
     return settled(mean_trainability(features, rademacher(features, generator)))
@@ -115,9 +133,11 @@ def mean_trainability(features: list[Tensor], signs: list[Tensor]) -> Tensor:
             return after.new_tensor(math.nan if bool(after.isnan().any()) else -math.inf)
         (back,) = gradients(after, [before], grad_outputs=g, retain_graph=True)
         if back.shape == g.shape and torch.equal(back[:1], g[:1]) and torch.equal(back, g):
-            return after.new_tensor(-math.inf)  # a block that is an identity
+            if after.dim() == 3:  # a block that is an identity: of tokens it is passed over
+                continue
+            return after.new_tensor(-math.inf)
         terms.append(spectral_term(_mean_jacobian(back.detach(), g)))
-    return torch.stack(terms).mean()
+    return torch.stack(terms).mean() if terms else features[0].new_tensor(-math.inf)
 
 
 def spectral_term(sigma: Tensor) -> Tensor:
@@ -156,7 +176,8 @@ def _features(model, batch: Batch, generator: torch.Generator, init: Initialise 
 
 def composite(module: nn.Module):
     for child in module.children():
-        listed = isinstance(child, nn.Sequential | nn.ModuleList) and any(nested(c) for c in child)
+        chain = isinstance(child, nn.Sequential) or type(child) is nn.ModuleList  # others hold what runs side by side
+        listed = chain and any(nested(c) for c in child)
         if listed:
             yield from composite(child)
         elif nested(child):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from winnow.core.errors import Refused
 from winnow.holes.ensemble import counting
+from winnow.nn.attention import STD
 from winnow.nn.drop_path import DropPath
 
 Batch = tuple[Tensor, Tensor | None]  # images (n, channels, height, width), labels (n,) or None
@@ -162,7 +163,12 @@ def kaiming(mode: str) -> Initialise:
     return draw_all
 
 
+def _truncated(model: nn.Module, generator: torch.Generator) -> None:
+    initialise(model, lambda weight: nn.init.trunc_normal_(weight, std=STD, generator=generator))
+
+
 FAN_IN, FAN_OUT = kaiming("fan_in"), kaiming("fan_out")
+TRUNCATED: Initialise = _truncated  # N(0, 0.02²), biases 0, as transformers begin
 
 
 def standard_normal(model: nn.Module, generator: torch.Generator) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from winnow.proxies.common import (
     Batch,
@@ -26,6 +27,15 @@ from winnow.proxies.common import (
     settled,
     working_copy,
 )
+
+
+class Twice(TorchFunctionMode):
+    """Inside, a hard sigmoid is written as a cut line, since torch knows its first derivative only."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is F.hardsigmoid:
+            return F.relu6((args[0] if args else kwargs["input"]) + 3) / 6
+        return function(*args, **(kwargs or {}))
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,9 @@ def grasp(model: nn.Module, batch: Batch, loss: Loss = F.cross_entropy) -> float
     """
     model, (x, y) = working_copy(model), labelled(batch)
     weights = [layer.weight for layer in layers(model)]
-    first = gradients(loss_of(loss, logits(model, x), y), weights, create_graph=True)
+    with Twice():
+        output = logits(model, x)
+    first = gradients(loss_of(loss, output, y), weights, create_graph=True)
     products = sum((g.detach() * g).sum() for g in first)
     return settled(
         -sum((w * hg).sum(dtype=torch.float64) for w, hg in zip(weights, gradients(products, weights), strict=True))

@@ -77,7 +77,7 @@ def _or_reason(score: Callable[[], float]) -> float | str:
 def az_nas_of(space: Space, batch: Batch, generator: torch.Generator) -> Scorer | None:
     """Expressivity, progressivity and trainability from one forward pass; None where blocks depend on the child.
 
-    The space's weights as they are: initialise it once with `common.FAN_IN`. Images and signs are drawn once.
+    The space's weights as they are: initialise it once with `az_nas.drawn`. Images and signs are drawn once.
     """
     model = _inside(space)
     if not all(_same_blocks(block) for block in az_nas.blocks(model.model)):

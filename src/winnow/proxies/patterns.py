@@ -29,7 +29,8 @@ def linear_regions(
     """How many distinct ReLU patterns the batch meets, feature maps only (TE-NAS: Chen et al. 2021, arXiv:2102.11535).
 
     Weights are drawn anew from `generator`, Kaiming-normal by fan-in. A network of usual width tells all images apart
-    (the score is then the batch size): published on a net of one channel with 3,000 crops of 3 x 3 pixels.
+    (the score is then the batch size): published on a net of one channel with 3,000 crops of 3 x 3 pixels. Refused
+    where no ReLU reads a feature map, as in a transformer: every image would be in the one region.
     """
     x = several(batch)
     model = working_copy(model)
@@ -63,11 +64,15 @@ def agreement(x: Tensor) -> Tensor:
 @torch.no_grad()
 def _agreement(model: nn.Module, x: Tensor, alive: list[bool], maps_only: bool = False) -> tuple[Tensor, Tensor]:
     kernel, calls = torch.zeros(len(x), len(x), dtype=torch.float64, device=x.device), iter(alive)
+    shapes: set[int] = set()
 
     def seen(t: Tensor, _: Tensor) -> None:
+        shapes.add(t.dim())
         if next(calls) and (t.dim() == 4 or not maps_only):
             kernel.add_(agreement(t))
 
     with Relus(seen):
         output = logits(working_copy(model), x)
+    if maps_only and 4 not in shapes:
+        raise Refused("linear_regions reads ReLUs of feature maps, and this network has none")
     return kernel, output

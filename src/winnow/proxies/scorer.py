@@ -9,8 +9,8 @@ from torch import nn
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.core.space import Space
-from winnow.proxies import AZ_NAS, PROXIES, proxy, score
-from winnow.proxies.common import FAN_IN, Batch, working_copy
+from winnow.proxies import AZ_NAS, PROXIES, az_nas, proxy, score
+from winnow.proxies.common import Batch, working_copy
 from winnow.proxies.gradient import FIRST_ORDER, first_order
 from winnow.proxies.inside import IMAGES, az_nas_of, images_of, live_params_of, meco_of
 from winnow.proxies.together import Scorer, synflow_of
@@ -45,7 +45,7 @@ def scorer_of(
     """
     images, slopes = (tuple(name for name in those if name in names) for those in (IMAGES, FIRST_ORDER))
     drawn = working_copy(space)
-    FAN_IN(drawn, streams("weights"))
+    az_nas.drawn(drawn, streams("weights"))
     shared: list[tuple[tuple[str, ...], Scorer | None]] = [
         (("synflow",), synflow_of(space, batch) if "synflow" in names else None),
         (images, images_of(space, batch, images) if images else None),

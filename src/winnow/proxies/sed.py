@@ -16,15 +16,19 @@ from winnow.core.graph import Graph
 from winnow.proxies.common import Batch, settled
 from winnow.proxies.live import live_modules
 
+READ = nn.Conv2d | nn.AvgPool2d | nn.MaxPool2d
 NB201 = {"nor_conv_3x3": 2, "nor_conv_1x1": 1, "skip_connect": 0, "avg_pool_3x3": -1}
 
 
 def sed(model: nn.Module, batch: Batch) -> float:
     """The sum over the live convolutions and pools (modules) of any network; the batch gives the images' shape.
 
-    Strides, groups and global pools do not enter. On a network of NAS-Bench-201 it orders as `sed_cell` does.
+    Strides, groups and global pools do not enter. On a network of NAS-Bench-201 it orders as `sed_cell` does. Refused
+    where a way leads to the logits without any: a transformer has no kernels, and each would score 0.
     """
     live = live_modules(model, batch[0])
+    if live and not any(isinstance(module, READ) for module in live):
+        raise Refused("sed reads kernels of convolutions and pools, and this network has none on its way to the logits")
     return settled(sum(map(_gain, live)) if live else -math.inf)
 
 

@@ -159,6 +159,7 @@ def _ofa(row: Mapping[str, Sequence[int]]) -> Architecture:
 def vit_bench(path: Path, space: str | None) -> Contents:
     """Small vision transformers of two spaces, `space` autoformer_tiny or pit (Wei et al. 2024): Parquet.
 
+    The former are architectures of space `vit` (size tiny), which can be trained and scored; PiT is of the table alone.
     `space`, `width`, `depth`, `mlp_ratio` and `num_heads`, and accuracies such as `c100_base_acc` (cifar100) and
     `c100_kd_acc` (cifar100_distilled).
     """
@@ -171,7 +172,8 @@ def vit_bench(path: Path, space: str | None) -> Contents:
     if name not in sizes:
         raise Refused(f"{path} has no network of space {name!r}; it has those of {', '.join(sizes)}")
     given = given.filter(pa.array([each == name for each in given["space"].to_pylist()]))
-    archs = _answers(path, given.select(["width", "depth", "mlp_ratio", "num_heads"]).to_pylist(), _vit)
+    rows = given.select(["width", "depth", "mlp_ratio", "num_heads"]).to_pylist()
+    archs = _answers(path, rows, _autoformer if name == "autoformer_tiny" else _pit)
     named = {f"{a}_{b}_acc": f"{VIT_SETS[a]}{VIT_WAYS[b]}" for a in VIT_SETS for b in VIT_WAYS}
     named["imagenet_super_acc"] = "imagenet_inherited"
     columns = {n: per_cent(path, given, column) for column, n in named.items() if column in given.column_names}
@@ -180,10 +182,23 @@ def vit_bench(path: Path, space: str | None) -> Contents:
         raise Refused(f"{path} has no accuracy of {name}: it takes any of {', '.join(named)}")
     entries = [Entry(arch, metrics) for arch, metrics in zip(archs, by_row(columns), strict=True)]
     known = {"space", "file", "width", "depth", "mlp_ratio", "num_heads", *named}
-    return Contents(f"vit_bench/{name}", entries, _others(path, given, known, "vit_bench"))
+    return Contents(
+        "vit" if name == "autoformer_tiny" else f"vit_bench/{name}", entries, _others(path, given, known, "vit_bench")
+    )
 
 
-def _vit(row: Mapping[str, Any]) -> Architecture:
+def _autoformer(row: Mapping[str, Any]) -> Architecture:
+    """In the words of space `vit`: ratios are percent."""
+    (depth,) = row["depth"]
+    if not len(row["num_heads"]) == len(row["mlp_ratio"]) == depth:
+        raise ValueError(f"a network of {depth} blocks has {len(row['num_heads'])} numbers of heads")
+    answers: dict[str, int] = {"embedding": row["width"], "depth": depth}
+    for block, (heads, ratio) in enumerate(zip(row["num_heads"], row["mlp_ratio"], strict=True), 1):
+        answers |= {f"block{block}/heads": heads, f"block{block}/ratio": round(100 * ratio)}
+    return Architecture.of(answers)
+
+
+def _pit(row: Mapping[str, Any]) -> Architecture:
     """Lists of one number are one decision, others one a stage or a block; ratios are text, as 3.5 is no option."""
     answers: dict[str, str | int] = {"width": row["width"]}
     for name in ("depth", "mlp_ratio", "num_heads"):

@@ -165,6 +165,15 @@ def test_a_search_goes_on_from_any_step(name):
     check(lambda keeper: searched(name, keeper, **options), 4)
 
 
+def test_one_that_judges_between_its_trainings_goes_on_from_there():
+    """While networks are judged no loop over batches runs, and the order of the next ones must be kept all the same."""
+    kept: list[bytes] = []
+    whole = searched("nse", Keeper(lambda state: kept.append(to_bytes(state))), epochs=2, **OPTIONS["nse"])
+    judging = [state for state in kept if not from_bytes(state)["levels"][-1]["label"]]
+    for state in (judging[0], judging[1]):
+        assert same(whole, searched("nse", Keeper(found=from_bytes(state)), epochs=2, **OPTIONS["nse"]))
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [

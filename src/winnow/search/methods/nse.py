@@ -157,7 +157,8 @@ class Search:
         self._check_band()
         self._begin(0, plan)
         kept = {"cells": cells, "front": self.front, "theta": self.logits, "draws": self.draws, "held": self.held}
-        kept["watch"] = bench.watch  # nobody else keeps it while networks are judged
+        # nobody else keeps these while networks are judged: what is told, and how far the orders of batches are drawn
+        kept |= {"watch": bench.watch, "order": Cursor(bench.train)}
         for part in bench.keeper.rounds(2 * len(plan), "part", space=bench.space, **kept):
             number, judging = divmod(part, 2)
             if not judging:

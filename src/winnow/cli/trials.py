@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 _path = click.Path(path_type=Path)
-BENCHMARKS = ("nas_bench_201", "nas_bench_macro", "accel_nasbench", "device_latency", "vit_bench")
+BENCHMARKS = ("nas_bench_201", "nas_bench_101", "nas_bench_macro", "accel_nasbench", "device_latency", "vit_bench")
 MEASURED = ("spearman", "kendall")
 SHOWN = (10, 30, 50, 100, 200, 300, 500, 1000)  # evaluations that `replay` prints
 

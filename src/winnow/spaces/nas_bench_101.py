@@ -14,7 +14,7 @@ from winnow.core.holes import Asking, Hole
 from winnow.core.options import Positive
 from winnow.core.space import Space
 from winnow.nn.blocks import conv_norm
-from winnow.spaces.nb101_cells import MOST_NODES, NODES, Cell, cell_of, channels, decisions
+from winnow.spaces.nb101_cells import MOST_NODES, NODES, Cell, cell_of, channels, decisions, represent
 from winnow.spaces.options import positive, sizes
 
 STACKS = 3  # each begins by halving the image and doubling the channels, but the first
@@ -161,4 +161,7 @@ def nas_bench_101(
             c_in, width = width, channels * 2**stack
             layers.append(Place(c_in, width, taken))
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes)]
-    return Space(nn.Sequential(*layers, *head))
+    space = Space(nn.Sequential(*layers, *head))
+    if len(taken) == MOST_NODES - 1:  # else the same cell of fewer nodes is no answer here
+        space.canonical = represent
+    return space

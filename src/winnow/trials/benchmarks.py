@@ -25,6 +25,7 @@ from winnow.trials.importing import (
     per_device,
     rows_of,
 )
+from winnow.trials.nb101_table import nas_bench_101
 
 MNAS = {"e": ("expansion", (1, 4, 6)), "k": ("kernel", (3, 5)), "l": ("layers", (1, 2, 3, 4)), "se": ("excite", (0, 1))}
 MNAS_BLOCKS = 7
@@ -232,6 +233,7 @@ def _others(path: Path, given: pa.Table, known: set[str], benchmark: str) -> lis
 
 
 BENCHMARKS = {
+    "nas_bench_101": Benchmark("Apache-2.0", "Ying et al. 2019, github.com/google-research/nasbench", nas_bench_101),
     "nas_bench_macro": Benchmark("Apache-2.0", "Su et al. 2021, github.com/xiusu/NAS-Bench-Macro", nas_bench_macro),
     "accel_nasbench": Benchmark("Apache-2.0", "Ahmad et al. 2024, github.com/afzalxo/Accel-NASBench", accel_nasbench),
     "device_latency": Benchmark(

@@ -17,6 +17,7 @@ from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import read_table
 
 Fidelity = tuple[tuple[str, float], ...]
+NB101 = "cell/nodes"  # a decision of no other space
 
 
 class Table:
@@ -68,10 +69,24 @@ class Table:
         """The position of an architecture. Refused where the table does not have it."""
         if not isinstance(architecture, Architecture):
             architecture = Architecture.of(architecture)
-        found = self.rows.get(architecture.choices)
+        found = self.place(architecture)
         if found is None:
             raise Refused(f"the table does not have {architecture.to_json()}")
         return found
+
+    def place(self, architecture: Architecture) -> int | None:
+        """The same, or None; of NAS-Bench-101 a cell is found in whatever way it is answered."""
+        found = self.rows.get(architecture.choices)
+        if found is None and self.of_nb101:
+            from winnow.spaces.nb101_cells import represent
+
+            return self.rows.get(represent(architecture).choices)
+        return found
+
+    @property
+    def of_nb101(self) -> bool:
+        """Whether its architectures are cells of NAS-Bench-101, each in one of several ways to answer it."""
+        return NB101 in self.names
 
     def of_known(self, columns: Sequence[np.ndarray]) -> "Table":
         """The architectures of which all `columns` (architectures,) are known; this one where that is all."""

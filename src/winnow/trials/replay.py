@@ -286,11 +286,14 @@ def _finder(table: Table) -> Callable[[Mapping[str, Any], Collection[int]], int]
     """From labels to rows, fast. Where the table has gaps, to the nearest row that is not yet `evaluated`."""
     codes = [{label(value): i for i, value in enumerate(table.options[name])} for name in table.names]
     places = table.places if table.whole else None
+    search = TableSearch(table)
 
     def row(parameters: Mapping[str, Any], evaluated: Collection[int]) -> int:
         wanted = tuple(c[parameters[name]] for c, name in zip(codes, table.names, strict=True))
         if places is not None:
             return int(places[wanted])
+        if table.of_nb101 and (place := table.place(search.architecture(parameters))) is not None:
+            return place
         among = np.ones(len(table), bool)
         if len(evaluated) < len(table):
             among[list(evaluated)] = False

@@ -9,6 +9,8 @@ from winnow.trials.lookup import Table
 from winnow.trials.plan import DIRECTIONS
 from winnow.trials.replay import Replay, task
 
+CELLS = 423_624  # of NAS-Bench-101, which have several answers each
+
 
 @dataclass(frozen=True)
 class Sought:
@@ -83,9 +85,10 @@ def _remarks(table: Table, known: Table) -> list[str]:
     remarks = []
     if len(known) < len(table):
         remarks.append(f"{len(table) - len(known):,} of {len(table):,} architectures lack a number and are left out")
-    if not known.whole:
+    all_, what = (CELLS, "cells") if known.of_nb101 else (known.combinations, "combinations")
+    if not known.whole and len(known) < all_:
         remarks.append(
-            f"the table has {len(known):,} of {known.combinations:,} combinations: a strategy that asks for another is "
+            f"the table has {len(known):,} of {all_:,} {what}: a strategy that asks for another is "
             "given the nearest one that it has not had"
         )
     return remarks

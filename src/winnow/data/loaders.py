@@ -179,7 +179,8 @@ class Batches:
         x = self.inputs.make(columns, draws)
         if isinstance(x, Tensor):  # last: one pass here is a third of all steps in that layout
             x = x.contiguous(memory_format=self.layout if x.dim() == 4 else torch.contiguous_format)
-        return x, self.split.answers.index_select(0, rows)
+        answers, turned = self.split.answers.index_select(0, rows), getattr(self.inputs, "turned", None)
+        return x, answers if turned is None else turned(answers, draws)
 
     def state(self) -> dict[str, Any]:
         """What the next epoch follows from."""

@@ -211,7 +211,7 @@ def _checked(output: Any, wanted: _Wanted, trace: Trace, x: Tensor) -> Tensor:
         raise Refused(
             f"{trace.what}: the network returns a {kind}" + (f" of {shapes}" if shapes else "") + f"; {takes}"
         )
-    if output.shape != (len(x), *returned.shape):
+    if not returned.fits(len(x), output.shape):
         came = f"{tuple(output.shape)} for inputs of {tuple(x.shape)}"
         raise Refused(f"{trace.what}: the network returns shape {came}; {takes}")
     if not output.is_floating_point():

@@ -11,6 +11,7 @@ from winnow.core.space import Space
 from winnow.spaces.auto import auto
 from winnow.spaces.cream import cream
 from winnow.spaces.darts import darts
+from winnow.spaces.detector import detector
 from winnow.spaces.ensemble import ensemble
 from winnow.spaces.factorised import factorised
 from winnow.spaces.fixed import fixed
@@ -28,6 +29,7 @@ from winnow.spaces.vit import vit
 SPACES: dict[str, Callable[..., Space]] = {
     "cream": cream,
     "darts": darts,
+    "detector": detector,
     "ensemble": ensemble,
     "factorised": factorised,
     "fpn": fpn,

@@ -15,6 +15,7 @@ TASKS = {  # imported when asked for
     "image_classification": "winnow.tasks.classify:IMAGES",
     "audio_classification": "winnow.tasks.audio:AUDIO",
     "clicks": "winnow.tasks.clicks:CLICKS",
+    "detection": "winnow.tasks.detection:DETECTION",
 }
 
 

@@ -64,15 +64,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class Returned:
-    """What a network must return, to try one before it is trained: `shape` a row, in words `said`.
+    """What a network must return, to try one before it is trained: `shape` a row (None: any size), in words `said`.
 
     `answers(n)` are made-up answers to n rows; `odd(outputs)`: what is wrong with those that look right.
     """
 
-    shape: tuple[int, ...]
+    shape: tuple[int | None, ...]
     said: str
     answers: Callable[[int], Tensor]
     odd: Callable[[Tensor], str] = lambda outputs: ""
+
+    def fits(self, rows: int, shape: Sequence[int]) -> bool:
+        wanted = (rows, *self.shape)
+        return len(wanted) == len(shape) and all(want in (None, size) for want, size in zip(wanted, shape, strict=True))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,10 @@ from torch import Tensor
 
 
 class Inputs(Protocol):
-    """What a network is given of the columns `reads`, with or without augmentation."""
+    """What a network is given of the columns `reads`, with or without augmentation.
+
+    Where that moves what is to be told, as boxes, there is `turned(answers, draws)` too: the answers of such a batch.
+    """
 
     @property
     def reads(self) -> tuple[str, ...]: ...

@@ -9,14 +9,17 @@ from winnow.core.errors import Refused, blamed
 from winnow.data.source import Options, Source, checked
 from winnow.data.sources import (
     audio_parquet,
+    boxes_parquet,
     cifar10,
     cifar100,
+    coco,
     digits,
     image_folder,
     omniglot,
     parquet,
     svhn,
     table_parquet,
+    voc,
 )
 
 SOURCES: dict[str, Callable[..., Source]] = {
@@ -29,6 +32,9 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "image_folder": image_folder.image_folder,
     "audio_parquet": audio_parquet.audio_parquet,
     "table_parquet": table_parquet.table_parquet,
+    "boxes_parquet": boxes_parquet.boxes_parquet,
+    "coco": coco.coco,
+    "voc": voc.voc,
 }
 
 

@@ -4,7 +4,7 @@ import itertools
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from winnow.core.errors import Refused
 from winnow.data.labelled import with_channels
 from winnow.data.source import ImageSize, sides
-from winnow.data.sources.pixels import FRAMES, TRANSPARENT, UPPER, Picture, Unusable, read_picture
+from winnow.data.sources.pixels import FRAMES, GROUND, TRANSPARENT, UPPER, Picture, Unusable, read_picture
 from winnow.system.machine import usable_cores
 
 BLOCK, HELD = 2048, 256 << 20  # images and bytes in flight: bounds the memory beside the result
@@ -27,6 +27,7 @@ SAID = {
     UPPER: "{} image(s) of 16-bit colour: the upper 8 bits are read",
 }
 
+Fit = Callable[[Image.Image, ImageSize], Image.Image]
 Encoded = tuple[str, bytes | Unusable]  # a place, for messages, and the bytes of a file or why there are none
 
 
@@ -38,13 +39,20 @@ def decode_all(encoded: Iterable[Encoded], count: int, size: ImageSize) -> tuple
     upper 8 of the bits that the largest value of all these images needs. Refused on bytes that are no image, naming the
     places of all such.
     """
+    return decode_sized(encoded, count, size, _fitted)[:2]
+
+
+def decode_sized(
+    encoded: Iterable[Encoded], count: int, size: ImageSize, fit: Fit
+) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
+    """The same, brought to `size` by `fit`; and (count, 2) the heights and widths that the images had before."""
     pile, bad, threads = _Pile(count), {}, min(8, usable_cores())
     with ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, on tags that are not read
         for block in _blocks(encoded):
             each = min(GROUP, math.ceil(len(block) / threads))
             groups = [block[i : i + each] for i in range(0, len(block), each)]
-            pictures = itertools.chain.from_iterable(pool.map(partial(_decode_group, size=size), groups))
+            pictures = itertools.chain.from_iterable(pool.map(partial(_decode_group, size=size, fit=fit), groups))
             for (place, _), picture in zip(block, pictures, strict=True):
                 if isinstance(picture, Unusable):
                     bad.setdefault(str(picture), []).append(place)
@@ -52,7 +60,7 @@ def decode_all(encoded: Iterable[Encoded], count: int, size: ImageSize) -> tuple
                     pile.add(place, picture)
     if bad:
         raise Refused(all_bad(bad, "images"))
-    return pile.finished()
+    return *pile.finished(), np.array(pile.wholes)
 
 
 def resize_all(images: np.ndarray, size: ImageSize) -> np.ndarray:
@@ -70,6 +78,7 @@ class _Pile:
     def __init__(self, count: int):
         self.count, self.done, self.first, self.seen, self.largest = count, 0, "", Counter(), 0
         self.images: np.ndarray | None = None
+        self.wholes: list[tuple[int, int]] = []
         self.deep = np.zeros(count, bool)
 
     def add(self, place: str, picture: Picture) -> None:
@@ -86,6 +95,7 @@ class _Pile:
         self.images = with_channels(self.images, len(pixels))  # the first colour image after grey ones
         self.images[self.done] = pixels  # a grey image broadcasts to all channels
         self.seen.update(picture.seen)
+        self.wholes.append(picture.whole)
         self.done += 1
 
     def finished(self) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -112,21 +122,22 @@ def _blocks(encoded: Iterable[Encoded]) -> Iterator[list[Encoded]]:
         yield block
 
 
-def _decode_group(group: list[Encoded], size: ImageSize) -> list[Picture | Unusable]:
-    return [_decode(data, size) for _, data in group]
+def _decode_group(group: list[Encoded], size: ImageSize, fit: Fit) -> list[Picture | Unusable]:
+    return [_decode(data, size, fit) for _, data in group]
 
 
-def _decode(data: bytes | Unusable, size: ImageSize) -> Picture | Unusable:
+def _decode(data: bytes | Unusable, size: ImageSize, fit: Fit) -> Picture | Unusable:
     if isinstance(data, Unusable):
         return data
     try:
         image, seen = read_picture(data)
-        pixels = np.asarray(_fitted(image, size))
+        pixels = np.asarray(fit(image, size))
     except Unusable as why:
         return why
     if image.mode == "I":
         pixels = pixels.astype(np.uint16)
-    return Picture(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1), seen)
+    whole = (image.height, image.width)
+    return Picture(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1), seen, whole)
 
 
 def _room(count: int, pixels: np.ndarray) -> np.ndarray:
@@ -144,6 +155,17 @@ def _fitted(image: Image.Image, size: ImageSize) -> Image.Image:
     if size is None or image.size == (wanted := sides(size)[::-1]):  # Pillow says width first
         return image
     return ImageOps.fit(image, wanted, Image.Resampling.BILINEAR)
+
+
+def contained(image: Image.Image, size: ImageSize) -> Image.Image:
+    """All of the image, as large as it fits into `size`, from the top left; the rest is mid-grey."""
+    if size is None or image.size == (wanted := sides(size)[::-1]):
+        return image
+    scale = min(wanted[0] / image.width, wanted[1] / image.height)
+    inner = (min(wanted[0], max(1, round(image.width * scale))), min(wanted[1], max(1, round(image.height * scale))))
+    whole = Image.new(image.mode, wanted, (GROUND,) * len(image.getbands()) if len(image.getbands()) > 1 else GROUND)
+    whole.paste(image.resize(inner, Image.Resampling.BILINEAR))
+    return whole
 
 
 def all_bad(places: dict[str, list[str]], what: str) -> str:

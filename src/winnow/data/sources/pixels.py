@@ -32,10 +32,14 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Picture:
-    """Pixels (channels, height, width), uint8, or uint16 for 16-bit grey; `seen`: what is worth counting."""
+    """Pixels (channels, height, width), uint8, or uint16 for 16-bit grey; `seen`: what is worth counting.
+
+    `whole`: height and width of the upright image, before it was resized.
+    """
 
     pixels: np.ndarray
     seen: frozenset[str]
+    whole: tuple[int, int]
 
 
 def read_picture(data: bytes) -> tuple[Image.Image, frozenset[str]]:

@@ -28,6 +28,7 @@ PAIR, MEMBERS = {"backbone": "macro"}, 3**2 * 9**6 + 3**5 * 9**3 + 3**8
 NSE = {"operations": ["lb3_t1", "lb5_t3_g22", "rec5_t1"], "branches": 2, "cells": [1, 1, 0, 0, 0, 0, 0]}
 NB101 = 120 * 81 * 1471 + 720 * 243 * 1351  # of six and seven nodes: inputs, operations, up to four and three edges
 WIDTHS, BITS = {"channels": (20, 100, 160)}, {"bits": ("w1a1", "w32a2", "w32a32")}
+BOXES = {"backbone": "macro", "options": {"width": 0.125}, "width": 8, "image_height": 16, "image_width": 16}
 VIT = {"size": "micro", "heads": (1, 2), "ratios": (150, 200), "depths": (1, 2)}
 OFA = {"kernels": (3, 5), "ratios": (2, 3), "depths": (1, 2)}
 
@@ -224,6 +225,7 @@ CASES = {
     "vit": of("vit", {**VIT, "embeddings": (8, 12)}, {**VIT, "embeddings": (8, 12), "patch": 4}, 2 * (4 + 4**2)),
     "fpn": _fpn(6**6, reached=6, nodes=3, deformable=False),
     "fpn deformable": _fpn(6**3, reached=3, nodes=2),
+    "detector": of("detector", BOXES, {**BOXES, "options": {"width": 0.25}}, 3**8, reached=8, shape=(2, 16, 16)),
     "interactions": _table(2 * 3 * (2 * 4 * 3 * 3 - 1), embedding=[2, 3]),
     "interactions of one size": _table(3 * (2 * 4 * 3 * 3 * 2**6 - 1), embedding=[3], pairs="all"),
     "members": of("ensemble", {**PAIR, "width": 0.125}, {**PAIR, "width": 0.25, "final": True}, MEMBERS),

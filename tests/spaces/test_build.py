@@ -50,7 +50,7 @@ def mine(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-DETECTORS = {"fpn"}  # return boxes
+DETECTORS = {"detector", "fpn"}  # return boxes
 
 
 @pytest.mark.parametrize("name", [name for name in SPACES if name not in DETECTORS])

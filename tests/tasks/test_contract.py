@@ -14,6 +14,7 @@ from winnow.data.loaders import Batches, open_split
 from winnow.data.prepare import prepare_splits
 from winnow.data.source import Options, Part, Source
 from winnow.look import charts
+from winnow.nn.detection import centres
 from winnow.tasks import TASKS, task_named
 from winnow.tasks.task import Task
 
@@ -46,10 +47,39 @@ def pictures(options: Options) -> Source:
     return Source(Part({"image": images, "label": np.arange(ROWS) % 3}), None, {"classes": ["a", "b", "c"]})
 
 
+def squares_in_place(options: Options) -> Source:
+    """A bright square in one quarter of each image, large or small."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 60, (ROWS, 3, 16, 16), dtype=np.uint8)
+    boxes = np.full((ROWS, 2, 5), -1, np.float32)
+    for row in range(ROWS):
+        x, y, side = 8 * (row % 2), 8 * (row // 2 % 2), 8 if row % 3 else 6
+        images[row, :, y : y + side, x : x + side] = 250
+        boxes[row, 0] = x, y, x + side, y + side, side == 8
+    facts = {"classes": ["small", "large"], "symmetric": True}
+    return Source(Part({"image": images, "boxes": boxes}), None, facts)
+
+
+class Located(torch.nn.Module):
+    """One layer that tells boxes of four places, 8 pixels apart."""
+
+    def __init__(self, numbers: int, classes: int):
+        super().__init__()
+        self.layer = torch.nn.Linear(numbers // 256, 5 + classes)  # of means over quarters
+
+    def forward(self, x):
+        seen = torch.nn.functional.avg_pool2d(x.view(len(x), -1, 16, 16), 8)
+        told = self.layer(seen.flatten(2).transpose(1, 2))
+        points, sides = centres(2, 2, 8).expand(len(x), 4, 2), 4 * told[..., :4].exp()
+        box = torch.cat([points - sides[..., :2], points + sides[..., 2:]], 2)
+        return torch.cat([box, points, torch.full_like(points[..., :1], 8), told[..., 4:]], 2)
+
+
 CASES = {  # a source of each task
     "image_classification": pictures,
     "audio_classification": waves,
     "clicks": visits,
+    "detection": squares_in_place,
     "tests.tasks.planted:BRIGHTNESS": squares,
 }
 OUTPUTS = {"tests.tasks.planted:BRIGHTNESS": 1, "clicks": 1}  # numbers a row; of a classification one a class
@@ -76,9 +106,13 @@ def sources_by_name():
 
 def outputs_of(task: Task, split, x, seed: int = 0) -> torch.Tensor:
     """What a network of one layer returns."""
+    return layer_of(task, split, x, seed)(x.flatten(1))
+
+
+def layer_of(task: Task, split, x, seed: int = 0) -> torch.nn.Module:
     count = OUTPUTS.get(task.name, len(split.facts.get("classes", ())))
     torch.manual_seed(seed)
-    return torch.nn.Linear(x[0].numel(), count)(x.flatten(1))
+    return (Located if task.name == "detection" else torch.nn.Linear)(x[0].numel(), count)
 
 
 def batch(split, **settings):
@@ -146,8 +180,7 @@ def test_metrics_lie_between_their_bounds_and_need_no_whole_set(task, split):
 
 def test_training_by_the_criterion_makes_the_first_metric_better(task, split):
     x, y = (torch.cat(parts) for parts in zip(*Batches(split, 16, generator=torch.Generator()), strict=True))
-    torch.manual_seed(0)
-    layer = torch.nn.Linear(x[0].numel(), OUTPUTS.get(task.name, len(split.facts.get("classes", ()))))
+    layer = layer_of(task, split, x)
     optimiser, criterion = torch.optim.Adam(layer.parameters(), 0.01), task.criterion(split.facts, 0)
     scores = []
     for _ in range(40):

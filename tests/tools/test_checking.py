@@ -15,7 +15,7 @@ from winnow.tools.checking import SMALL, check
 
 
 def test_every_space_has_a_small_form():
-    assert set(SPACES) - set(SMALL) == {"interactions", "fpn"}, "which are of tables, and of boxes"
+    assert set(SPACES) - set(SMALL) == {"interactions", "detector", "fpn"}, "which are of tables, and of boxes"
 
 
 @pytest.mark.slow

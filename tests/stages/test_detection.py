@@ -76,4 +76,6 @@ def test_it_is_exported_and_checked_by_its_own_measure(boxed, tmp_path):
 
     found = export(boxed / files.MODEL, boxed, tmp_path)
     sides = found["measured"]["ap"]
-    assert sides["onnx"] == pytest.approx(sides["pytorch"], abs=1e-2) == pytest.approx(told(boxed)["scores"][0], abs=1e-2)
+    assert (
+        sides["onnx"] == pytest.approx(sides["pytorch"], abs=1e-2) == pytest.approx(told(boxed)["scores"][0], abs=1e-2)
+    )

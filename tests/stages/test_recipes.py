@@ -13,7 +13,10 @@ from winnow.tools import plan as planning
 from winnow.tools.recipes import about, recipes
 
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
-TASKS = {"clicks": "tests.data.visits:clicked"}  # recipes of other tasks than images: data to try them on
+TASKS = {  # recipes of other tasks than images: data to try them on
+    "clicks": "tests.data.visits:clicked",
+    "detection": "tests.data.squares:boxed_squares",
+}
 OURS = [*TASKS, "federated", "smaller", "vit"]  # walks of winnow's own, with no number of a paper: small from the start
 PUBLISHED = [name for name in NAMES if not name.endswith("_small") and name not in OURS]
 SMALL = [name for name in NAMES if name.endswith("_small")]

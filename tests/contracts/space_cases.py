@@ -225,7 +225,9 @@ CASES = {
     "vit": of("vit", {**VIT, "embeddings": (8, 12)}, {**VIT, "embeddings": (8, 12), "patch": 4}, 2 * (4 + 4**2)),
     "fpn": _fpn(6**6, reached=6, nodes=3, deformable=False),
     "fpn deformable": _fpn(6**3, reached=3, nodes=2),
-    "detector": of("detector", BOXES, {**BOXES, "options": {"width": 0.25}}, 3**8, reached=8, shape=(2, 16, 16)),
+    "detector": of(
+        "detector", BOXES, {**BOXES, "options": {"width": 0.25}}, 3**8, reached=8, shape=(2, 16, 16), answers=(84, 11)
+    ),
     "interactions": _table(2 * 3 * (2 * 4 * 3 * 3 - 1), embedding=[2, 3]),
     "interactions of one size": _table(3 * (2 * 4 * 3 * 3 * 2**6 - 1), embedding=[3], pairs="all"),
     "members": of("ensemble", {**PAIR, "width": 0.125}, {**PAIR, "width": 0.25, "final": True}, MEMBERS),

@@ -18,6 +18,7 @@ PLACES = (  # the design's: those that know what is learnt, spaces and proxies, 
     "src/winnow/data/inputs/",
     "src/winnow/data/sources/",
     "src/winnow/data/labelled.py",
+    "src/winnow/data/boxed.py",
     "src/winnow/spaces/",
     "src/winnow/proxies/",
     "src/winnow/look/",  # draws pictures: axes have labels

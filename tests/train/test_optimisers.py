@@ -1,5 +1,8 @@
 """train.optimisers: the quick SGD is SGD."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -99,3 +102,22 @@ def test_each_kind_is_torchs_own(kind, theirs, groups):
             optimiser.step()
     for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+STEPS = """
+import sys, torch
+from winnow.train.optimisers import descent
+for kind in ("sgd", "adam", "adamw"):
+    layer = torch.nn.Linear(2, 2)
+    optimiser = descent(kind, layer.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=0.1)
+    layer(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    optimiser.zero_grad()
+    optimiser.load_state_dict(optimiser.state_dict())
+    assert all(weight.requires_grad and weight.grad is None for weight in layer.parameters())
+sys.exit("torch._dynamo" in sys.modules)
+"""
+
+
+def test_no_optimiser_waits_for_the_compiler():
+    assert subprocess.run([sys.executable, "-c", STEPS]).returncode == 0

@@ -7,9 +7,10 @@ from tests.trials.test_engine import ONE, TWO, told
 from winnow.core.errors import Refused
 from winnow.trials.engine import run
 from winnow.trials.executors import Inline
+from winnow.trials.front import dominates
 from winnow.trials.plan import Plan
 from winnow.trials.processes import Processes
-from winnow.trials.stopping import Dominance, dominates
+from winnow.trials.stopping import Dominance
 
 MAX, MIN = "maximize", "minimize"
 

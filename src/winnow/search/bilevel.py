@@ -9,6 +9,7 @@ from winnow.search.mixture import Begin, Parts, Schedule, train_mixture
 from winnow.search.recipe import Recipe
 from winnow.search.relax import Logits
 from winnow.train.loop import nothing
+from winnow.train.optimisers import Adam
 from winnow.train.schedules import falling
 from winnow.train.seeds import generator
 
@@ -66,4 +67,4 @@ def bilevel(
 
 def adam(logits: Logits, lr: float, weight_decay: float) -> torch.optim.Adam:
     """The optimiser of the logits (Liu et al. 2019); a vector without a gradient (None) is left alone."""
-    return torch.optim.Adam(logits.parameters(), lr, betas=(0.5, 0.999), weight_decay=weight_decay, fused=True)
+    return Adam(logits.parameters(), lr, betas=(0.5, 0.999), weight_decay=weight_decay, fused=True)

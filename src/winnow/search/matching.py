@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from winnow.core.space import Space
+from winnow.train.optimisers import SGD
 from winnow.train.seeds import seeded
 
 
@@ -24,7 +25,7 @@ class Matching:
             nn.init.zeros_(self.layer.bias)
         self.layer.to(device)
         self.lr = lr
-        self.optimiser = torch.optim.SGD(self.layer.parameters(), lr=lr, momentum=0.9, nesterov=True)
+        self.optimiser = SGD(self.layer.parameters(), lr=lr, momentum=0.9, nesterov=True)
 
     @property
     def parts(self) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ ones, constants, buffers that no file holds.
 
 import copy
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -46,8 +47,9 @@ def built(make: Make, example: Example, seed: int) -> Space:
     """The space as its builder makes it, on the CPU, lazy layers opened. Refused where a parameter has no value."""
     with drawing(seed):
         space = make()
+        compiler = sys.modules.get("torch._dynamo")  # whoever compiles has imported it: seconds, so not here
         for name, module in space.model.named_modules():
-            if isinstance(module, torch._dynamo.OptimizedModule):
+            if compiler and isinstance(module, compiler.OptimizedModule):
                 where = f"module {name!r}" if name else "the network"
                 raise Refused(f"{where} is compiled, and children are parts of copies: leave torch.compile out")
         for name, tensor in itertools.chain(space.model.named_parameters(), space.model.named_buffers()):

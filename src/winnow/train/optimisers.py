@@ -5,6 +5,24 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
+
+
+def eager(kind: type[Optimizer]) -> type[Any]:
+    """`kind` of optimiser, step for step the same, that leaves torch's compiler alone.
+
+    torch imports its compiler, longer than all the rest of torch, when the first optimiser is made and when it steps:
+    to be told not to compile those methods, and for a mark between two compiled graphs. Nothing here compiles an
+    optimiser. A torch whose methods are wrapped in another way is left as it is.
+    """
+    for method in (kind.state_dict, kind.load_state_dict, kind.zero_grad, kind.add_param_group):
+        if hasattr(method, "__wrapped__"):
+            method.__wrapped__.__dynamo_disable = method.__wrapped__  # what torch would look up
+    step = getattr(kind.step, "__wrapped__", None)
+    return kind if step is None else type(kind.__name__, (kind,), {"step": torch.no_grad()(step)})
+
+
+SGD, Adam, AdamW = eager(torch.optim.SGD), eager(torch.optim.Adam), eager(torch.optim.AdamW)
 
 
 def fused(weights: Iterable[nn.Parameter]) -> bool:
@@ -27,7 +45,7 @@ def sgd(
     """
     weights = list(weights)
     every = [p for w in weights for p in (w["params"] if isinstance(w, dict) else [w])]
-    optimiser = torch.optim.SGD(
+    optimiser = SGD(
         weights, lr, momentum, weight_decay=weight_decay, nesterov=nesterov and momentum > 0, fused=fused(every)
     )
     for group in optimiser.param_groups:
@@ -50,5 +68,5 @@ def descent(
     if kind == "sgd":
         return sgd(weights, lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
     every = [p for w in weights for p in (w["params"] if isinstance(w, dict) else [w])]
-    make = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[kind]
+    make = {"adam": Adam, "adamw": AdamW}[kind]
     return make(weights, lr, weight_decay=weight_decay, fused=fused(every))

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from winnow.core.errors import Refused
 from winnow.trials.plan import Plan
-from winnow.trials.stopping import dominates
 from winnow.trials.table import Row
 
 
@@ -56,3 +55,9 @@ def why_none(plan: Plan, rows: Sequence[Row]) -> str:
         f"none of {len(judged)} trials meets the constraints; nearest is trial {nearest.number}, "
         f"whose {' and '.join(passed)}: loosen the constraints or try more"
     )
+
+
+def dominates(a: Sequence[float], b: Sequence[float], directions: Sequence[str]) -> bool:
+    """Whether `a` is nowhere worse than `b` and somewhere better."""
+    gains = [x - y if d == "maximize" else y - x for x, y, d in zip(a, b, directions, strict=True)]
+    return min(gains) >= 0 and max(gains) > 0

@@ -9,6 +9,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
 from winnow.core.errors import Refused
+from winnow.trials.front import dominates
 from winnow.trials.plan import Plan
 
 Reports = Mapping[int, Sequence[float]]  # objectives by step
@@ -64,12 +65,6 @@ class Dominance:
         if step < self.warmup or len(rivals) < self.startup:
             return False
         return statistics.fmean(dominates(rival, values, plan.directions) for rival in rivals) >= self.share
-
-
-def dominates(a: Sequence[float], b: Sequence[float], directions: Sequence[str]) -> bool:
-    """Whether `a` is nowhere worse than `b` and somewhere better."""
-    gains = [x - y if d == "maximize" else y - x for x, y, d in zip(a, b, directions, strict=True)]
-    return min(gains) >= 0 and max(gains) > 0
 
 
 def should_stop(

@@ -13,6 +13,7 @@ from winnow.run.checkpoint import checkpoints
 from winnow.run.children import initial, train_child, training_split
 from winnow.run.federation import ROUNDS, clients_of, told
 from winnow.run.pool import pool
+from winnow.run.processes import together
 from winnow.run.progress import Shown
 from winnow.run.revision import md5_of
 from winnow.run.work import about_model, facts, final_space, recipe_of, working
@@ -30,7 +31,7 @@ def main(params: Params, folder: Path, seed: int) -> None:
         arch = files.read_architecture(folder / files.ARCHITECTURE, space, params.space.name)
         training = training_split(work)
         recipe, record = recipe_of(params, folder), []
-        with Shown(work.run) as watch, pool(work, arch, seed, recipe) as visits:
+        with Shown(work.run) as watch, together(work, keeper, seed), pool(work, arch, seed, recipe) as visits:
             what = f"retrain (seed {seed})"
             model = train_child(work, arch, training, seed, watch, what, keeper, recipe, visits=visits, record=record)
         path = files.retrained(seed)

@@ -19,6 +19,7 @@ from winnow.run.controls import check_comparison
 from winnow.run.dry import try_search
 from winnow.run.front import check_front
 from winnow.run.limits import check_limits
+from winnow.run.processes import together
 from winnow.run.progress import Shown
 from winnow.run.search_trials import search_by_trials
 from winnow.run.start import check_start
@@ -53,7 +54,7 @@ def _found(work: Work, keeper: Keeper) -> dict[str, float | str]:
 
 def _searched(work: Work, keeper: Keeper) -> dict[str, float | str]:
     """Search the space by the strategy that trains, and write what it found; the numbers of its last epoch."""
-    with Shown(work.run) as shown:
+    with Shown(work.run) as shown, together(work, keeper):
         found, watch = trained(work, shown, keeper)
     name = trainer(work.params)[0]
     if not found.trained:

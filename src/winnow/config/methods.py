@@ -213,10 +213,11 @@ def _objections(params: Params) -> list[str]:
             f"search.collapse: rollback watches the logits of a mixture, and {searched!r} moves none; set it to warn"
         )
     if found.objection is not None:
-        run = Run(params.space.name, params.search.precision, params.search.optimiser, params.search.epochs)
+        search, processes = params.search, params.runtime.processes
+        run = Run(params.space.name, search.precision, search.optimiser, search.epochs, processes)
         if reason := found.objection(run, **taken(found.objection, params.search.chosen())):
             told.append(f"search.{searched if searched in STRATEGIES else 'options'}.{reason}")
-    return [*told, *_chain_objections(params)][:1]
+    return [*told, *_chain_objections(params), *_unshared(params)][:1]
 
 
 def _inheriting(params: Params) -> Iterator[str]:
@@ -231,6 +232,18 @@ def _inheriting(params: Params) -> Iterator[str]:
         yield (
             "evaluate.random_search: a random search trains no weights that its find could begin with: set it to 0 "
             "(evaluate.controls are random networks that begin with the same), or retrain.from to scratch"
+        )
+
+
+def _unshared(params: Params) -> Iterator[str]:
+    """Why several processes cannot train the supernet. What trains none is no reason: they retrain."""
+    steps = [*(strategy(step.strategy) for step in params.search.before), trainer(params)[1]]
+    trains = [each for each in steps if not {TRIALS, INITIALISED} & each.leaves]
+    if params.runtime.processes > 1 and not all(each.shared for each in trains):
+        able = ", ".join(name for name in STRATEGIES if strategy(name).shared)
+        yield (
+            f"runtime.processes: of what several processes can train together ({able}), {params.search.strategy!r} is "
+            "none; set it to 1"
         )
 
 

@@ -31,6 +31,7 @@ def _off(value: object) -> object:
 class Runtime(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     threads: Threads | None = None
+    processes: Annotated[int, Field(ge=1, le=1024)] = 1
     checkpoint_seconds: Weight = 30.0
 
     def arithmetic(self) -> dict[str, Any]:

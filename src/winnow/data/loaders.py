@@ -134,7 +134,9 @@ class Batches:
     All randomness of an epoch (order and augmentation) is drawn from `generator`, a CPU one, when the iteration
     starts: CPU and GPU see the same batches, and `state()` taken before an epoch is all that a resumed run must
     `restore()` to see it again, as `Cursor` does. Iterating again gives a new order; `next(iter(batches))` twice gives
-    two different batches. `batch` may change between two epochs. Raises Refused where not one batch would come.
+    two different batches. `batch` may change between two epochs. Of several processes that train together each has its
+    `part`, (which, of how many): so many rows of every batch, augmented as one process would. Raises Refused where not
+    one batch would come, and where a batch has no equal parts.
     """
 
     def __init__(
@@ -147,7 +149,10 @@ class Batches:
         shuffle: bool = True,
         drop_last: bool = True,
         channels_last: bool = False,
+        part: tuple[int, int] = (0, 1),
     ):
+        if batch % part[1]:
+            raise Refused(f"runtime.processes: {part[1]} processes cannot share a batch of {batch} evenly")
         if len(split) < (batch if drop_last else 1):
             raise Refused(
                 f"split {split.name!r} has {len(split)} rows, fewer than one batch of {batch}; "
@@ -156,6 +161,7 @@ class Batches:
         self.split, self.batch, self.generator = split, batch, generator
         self.inputs = split.inputs if augment is None else augment
         self.shuffle, self.drop_last = shuffle, drop_last
+        self.part = part
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
 
     def __len__(self) -> int:
@@ -171,7 +177,9 @@ class Batches:
         order = torch.randperm(count, generator=self.generator) if self.shuffle else torch.arange(count)
         order = order.to(device)
         draws = {name: each.to(device) for name, each in self.inputs.draw(count, self.generator).items()}
-        rows = (slice(start, start + batch) for start in range(skip * batch, len(self) * batch, batch))
+        which, share = self.part[0], batch // self.part[1]
+        first = range(skip * batch + which * share, len(self) * batch, batch)
+        rows = (slice(start, start + share) for start in first)
         return (self._made(order[each], {name: drawn[each] for name, drawn in draws.items()}) for each in rows)
 
     def _made(self, rows: Tensor, draws: Mapping[str, Tensor]) -> tuple[Any, Tensor]:

@@ -74,7 +74,7 @@ def _basis(work: Work, inputs: tuple[Path, ...], more: dict[str, Any]) -> str:
         inputs={str(path): _digest(work.folder / path) for path in inputs},
         outside=dict(work.outside),
         more=more,
-        machine=[str(work.device), gpu, torch.get_num_threads(), torch.__version__],
+        machine=[str(work.device), gpu, torch.get_num_threads(), torch.__version__, work.params.runtime.processes],
     )
 
 

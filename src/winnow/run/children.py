@@ -10,6 +10,7 @@ from winnow.run.dry import try_child
 from winnow.run.federation import clients_of, local_of, threaded
 from winnow.run.start import Start
 from winnow.run.work import Work, augmentation, final_space, recipe_of
+from winnow.train import ranks
 from winnow.train.building import fresh, laid
 from winnow.train.checkpoint import Keeper
 from winnow.train.federation import Visits, federate, turns
@@ -67,6 +68,7 @@ def train_child(
         augment=augmentation(work.params, training, recipe.cutout),
         generator=generator(start, "batches"),
         channels_last=True,
+        part=ranks.part(),
     )
     watch.start(label, recipe.epochs * len(batches))
     return fit(model, batches, recipe, work.task, seed=start, watch=watch, facts=training.facts, keeper=keeper)

@@ -21,6 +21,7 @@ from winnow.search.chain import chain, narrowed
 from winnow.search.collapse import CollapseWatch
 from winnow.search.objective import objective
 from winnow.search.strategy import Strategy
+from winnow.train import ranks
 from winnow.train.checkpoint import Keeper
 from winnow.train.criteria import criterion_of
 from winnow.train.seeds import derived, generator, seeded
@@ -94,7 +95,9 @@ def _sizes(work: Work) -> Sizes:
 
 def _batches(work: Work, name: str, batch: int, seed: int) -> Batches:
     split, order = work.split(name), generator(seed, "batches", name)
-    return Batches(split, batch, augment=augmentation(work.params, split), generator=order, channels_last=True)
+    return Batches(
+        split, batch, augment=augmentation(work.params, split), generator=order, channels_last=True, part=ranks.part()
+    )
 
 
 def write_supernet(work: Work, found: Found, shown: Shown) -> None:

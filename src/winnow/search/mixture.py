@@ -14,6 +14,7 @@ from winnow.data.loaders import Cursor
 from winnow.search.gradients import Gradient, Objective, first_order
 from winnow.search.penalties import Penalty
 from winnow.search.relax import Logits, Relax, softmax
+from winnow.train import ranks
 from winnow.train.evaluate import Batch, batch_statistics
 from winnow.train.loop import Step, Told, loop
 from winnow.train.watch import Watch, epoch_loss
@@ -76,6 +77,7 @@ def train_mixture(
             loss = now.gradient(space, logits, now.relax, objective, batch, validation.next(), weights_optimiser)
             if now.penalty is not None:
                 now.penalty(logits).backward()
+            (loss,) = ranks.meet(logits.values(), loss)
             logits_optimiser.step()
             valid_losses.append(loss)
         if not now.learn_weights:
@@ -90,7 +92,7 @@ def train_mixture(
     def told(epoch: int, losses: Sequence[Tensor], lr: float) -> Told:
         if not valid_losses:
             with batch_statistics(space):
-                valid_losses.append(objective(validation.next(), now.relax(logits)))
+                valid_losses.extend(ranks.meet((), objective(validation.next(), now.relax(logits))))
         mean = epoch_loss(losses or valid_losses, epoch, lr, "search")
         metrics = {"train_loss": mean, "valid_loss": float(torch.stack(valid_losses).mean()), "lr": lr}
         weights = (now.told or now.relax)(logits)

@@ -38,11 +38,12 @@ class Strategy:
     `read` turns its logits into weights, up to `closed` of which an option is off (None: the even share).
     `between(space, objective, draws, *, own options)` gives the steps that perturbation trains on with, after some
     decisions. `objection(run, *, own options)` says why these options mean nothing in a `Run`, or None. `watched`:
-    whether its logits move while it trains, so that signs of collapse mean something. `tries(epochs, *, own options)`
-    is the study of a strategy that searches by trials of its own, as section search.trials says them; they train by the
-    recipe of section search. `short` are options under which
-    a few of its steps can be timed, and problems of a few networks be searched. Functions that take own options take
-    those that they name.
+    whether its logits move while it trains, so that signs of collapse mean something. `shared`: whether several
+    processes may each take a share of its batches, as nothing but losses and gradients follows from these.
+    `tries(epochs, *, own options)` is the study of a strategy that searches by trials of its own, as section
+    search.trials says them; they train by the recipe of section search. `short` are options under which a few of its
+    steps can be timed, and problems of a few networks be searched. Functions that take own options take those that they
+    name.
     """
 
     search: Callable[..., Found]
@@ -53,6 +54,7 @@ class Strategy:
     between: Callable[..., Between] = decided_softmax
     objection: Callable[..., str | None] | None = None
     watched: bool = True
+    shared: bool = False
     tries: Callable[..., dict[str, Any]] | None = None
     short: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -82,6 +84,7 @@ class Run:
     precision: str
     optimiser: str = "sgd"
     epochs: int = 1
+    processes: int = 1
 
 
 F = TypeVar("F", bound=Callable[..., Found])

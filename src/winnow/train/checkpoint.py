@@ -103,6 +103,10 @@ class Keeper:
         """Work that is no loop: run again, it finds in `parts` what it knew."""
         yield from self.rounds(1, "", **parts)
 
+    def given(self) -> dict[str, Any]:
+        """What it was given to begin with and nobody has taken yet, for the `found` of another keeper."""
+        return {"levels": self.found, "streams": self.streams}
+
     def due(self) -> None:
         """The computation could be left here: keep it, if it is time."""
         if self.save is not None and time.monotonic() - self.last >= max(self.seconds, self.cost / MOST):

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from winnow.nn.drop_path import set_drop_path
 from winnow.tasks.task import Facts, Task
+from winnow.train import ranks
 from winnow.train.checkpoint import Keeper
 from winnow.train.criteria import criterion_of, outputs_and_loss
 from winnow.train.evaluate import Batch
@@ -99,7 +100,8 @@ def fit(
 def _told(task: Task, tally: Mapping[str, Any], epoch: int, losses: Sequence[Tensor], lr: float) -> Told:
     metrics = {"loss": epoch_loss(losses, epoch, lr, "retrain")}
     if task.each is not None:
-        metrics[task.metric] = task.first.shown(float(tally["sum"])) / tally["seen"]
+        seen = tally["seen"] * ranks.part()[1]  # shares of a batch are equal
+        metrics[task.metric] = task.first.shown(float(ranks.total(tally["sum"]))) / seen
     return {**metrics, "lr": lr}, None
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from winnow.data.loaders import Cursor
+from winnow.train import ranks
 from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import Batch
 from winnow.train.watch import Watch, check_finite
@@ -45,13 +46,16 @@ def loop(
     counts nothing; `begin(epoch)` comes before it, once. A step that returns None has left the weights alone: they
     rest, and so does a `schedule`, which steps `every` step or epoch. Gradients of `model` are clipped together to norm
     `clip`. `stepped()` comes after each step of the weights, `after(epoch)` when `watch` has been told what
-    `told(epoch, losses, rate)` says, `rate` being that of the epoch's last step. Checkpoints hold all that is here, and
-    `kept`. With `until`, it leaves off before that epoch, with a checkpoint to go on from. Refused where a loss
-    stops being finite, naming `section` of params.yaml.
+    `told(epoch, losses, rate)` says, `rate` being that of the epoch's last step. Where several processes train
+    (`ranks`), gradients and losses are their means. Checkpoints hold all that is here, and `kept`. With `until`, it
+    leaves off before that epoch, with a checkpoint to go on from. Refused where a loss stops being finite, naming
+    `section` of params.yaml.
     """
     watch, keeper, cursor = watch or Watch(), keeper or Keeper(), Cursor(batches)
     losses: list[Tensor] = []
     rate: dict[str, float] = {}  # of the last step: one that is left after it has stepped the schedule already
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    statistics = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
     state = {"model": model, "optimiser": optimiser, "schedule": schedule, "watch": watch, **kept}
     for epoch in keeper.rounds(epochs, "epoch", **state, batches=cursor, losses=losses, rate=rate):
         if epoch == until:
@@ -66,6 +70,8 @@ def loop(
             optimiser.zero_grad()
             loss = step(batch)
             if loss is not None:
+                (loss,) = ranks.meet(weights, loss)
+                ranks.alike(statistics)
                 check_finite(loss, epoch, cursor.taken - 1, rate["lr"], section)
                 if clip is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), clip)

@@ -25,7 +25,7 @@ from winnow.train.seeds import rng
 TRIES = 100  # draws for each child that an option lacks
 
 
-@strategy("children", watched=False, short={"first": 1, "until": 1, "children": 5})
+@strategy("children", watched=False, shared=True, short={"first": 1, "until": 1, "children": 5})
 def angle_based(
     bench: Bench,
     recipe: Recipe,

@@ -9,7 +9,7 @@ from winnow.search.recipe import Recipe
 from winnow.search.strategy import strategy
 
 
-@strategy("logits mixture children distribution")
+@strategy("logits mixture children distribution", shared=True)
 def beta_darts(
     bench: Bench, recipe: Recipe, *, strength: Weight = 50.0, ramp_epochs: Positive | None = None, flood: Weight = 0.0
 ) -> Found:

@@ -17,10 +17,12 @@ def unfit(run: Run, *, order: str = "first") -> str | None:
         return "order: second takes differences that bf16 rounds away; use search.precision fp32"
     if order == "second" and run.optimiser != "sgd":
         return f"order: second looks a step of SGD ahead, and search.optimiser is {run.optimiser}; use sgd, or first"
+    if order == "second" and run.processes > 1:
+        return "order: second looks ahead from one process' share of a batch; set runtime.processes to 1, or use first"
     return None
 
 
-@strategy("logits mixture children distribution", objection=unfit)
+@strategy("logits mixture children distribution", objection=unfit, shared=True)
 def darts(bench: Bench, recipe: Recipe, *, order: Literal["first", "second"] = "first") -> Found:
     """Train weights and logits in turns, the first on `train`, the second on `valid`.
 

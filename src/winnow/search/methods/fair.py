@@ -19,7 +19,7 @@ from winnow.train.seeds import rng
 MOST = 256  # paths a batch; subsets of many candidates are more
 
 
-@strategy("children", watched=False)
+@strategy("children", watched=False, shared=True)
 def fair(bench: Bench, recipe: Recipe, *, gradient: Literal["sum", "mean"] = "sum", judge: bool = True) -> Found:
     """Each batch goes through as many paths as a decision has options, no two of which take the same; then one step.
 

@@ -12,7 +12,7 @@ from winnow.search.strategy import strategy
 from winnow.train.seeds import generator
 
 
-@strategy("logits mixture children distribution")
+@strategy("logits mixture children distribution", shared=True)
 def gdas(
     bench: Bench,
     recipe: Recipe,

@@ -10,7 +10,7 @@ from winnow.search.strategy import strategy
 from winnow.train.seeds import generator
 
 
-@strategy("logits mixture children distribution")
+@strategy("logits mixture children distribution", shared=True)
 def gumbel_darts(
     bench: Bench, recipe: Recipe, *, temperature: Rate = 1.0, temperature_min: Rate = 0.1, hard: bool = True
 ) -> Found:

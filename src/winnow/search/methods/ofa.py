@@ -43,7 +43,7 @@ class Phase:
     widths: bool = False
 
 
-@strategy("children", watched=False)
+@strategy("children", watched=False, shared=True)
 def ofa(bench: Bench, recipe: Recipe, *, kd: Weight = 1.0, sort: bool = True, judge: bool = True) -> Found:
     """Train the largest network; then open kernels, depths and widths, phase after phase, taught by it as it was.
 

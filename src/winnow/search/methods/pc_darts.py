@@ -17,7 +17,7 @@ def partial(space: Space, *, share: Several = 4) -> Space:
     return partial_channels(space, share)
 
 
-@strategy("logits mixture children distribution", form=partial, short={"warmup": 0})
+@strategy("logits mixture children distribution", shared=True, form=partial, short={"warmup": 0})
 def pc_darts(bench: Bench, recipe: Recipe, *, warmup: NotNegative | None = None) -> Found:
     """First-order DARTS on one channel of `share`; the logits rest for `warmup` epochs.
 

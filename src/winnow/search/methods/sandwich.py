@@ -16,7 +16,7 @@ from winnow.train.evaluate import Batch
 from winnow.train.seeds import rng
 
 
-@strategy("children", watched=False)
+@strategy("children", watched=False, shared=True)
 def sandwich(
     bench: Bench, recipe: Recipe, *, between: NotNegative = 2, warmup: NotNegative = 0, judge: bool = True
 ) -> Found:

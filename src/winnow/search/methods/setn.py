@@ -9,7 +9,7 @@ from winnow.search.strategy import strategy
 from winnow.train.seeds import rng
 
 
-@strategy("logits mixture children distribution")
+@strategy("logits mixture children distribution", shared=True)
 def setn(bench: Bench, recipe: Recipe) -> Found:
     """Each weights step trains one uniform path, so that the logits cannot favour what they will judge.
 

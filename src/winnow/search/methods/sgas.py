@@ -24,7 +24,7 @@ from winnow.train.seeds import generator
 CERTAIN = 20.0  # what a decided logit has ahead of the next: selections read the decision from it
 
 
-@strategy("logits children", short={"criterion": 1})
+@strategy("logits children", shared=True, short={"criterion": 1})
 def sgas(
     bench: Bench,
     recipe: Recipe,

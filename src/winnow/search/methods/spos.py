@@ -22,7 +22,7 @@ from winnow.train.seeds import rng
 Ends = Annotated[list[Rate], MinLen(2), MaxLen(2)]
 
 
-@strategy("children", watched=False)
+@strategy("children", watched=False, shared=True)
 def spos(
     bench: Bench, recipe: Recipe, *, balanced: Ends | None = None, bins: Positive = 7, pretrained: str | None = None
 ) -> Found:

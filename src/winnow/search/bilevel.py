@@ -9,7 +9,7 @@ from winnow.search.mixture import Begin, Parts, Schedule, train_mixture
 from winnow.search.recipe import Recipe
 from winnow.search.relax import Logits
 from winnow.train.loop import nothing
-from winnow.train.optimisers import Adam
+from winnow.train.optimisers import Adam, fused
 from winnow.train.schedules import falling
 from winnow.train.seeds import generator
 
@@ -67,4 +67,5 @@ def bilevel(
 
 def adam(logits: Logits, lr: float, weight_decay: float) -> torch.optim.Adam:
     """The optimiser of the logits (Liu et al. 2019); a vector without a gradient (None) is left alone."""
-    return Adam(logits.parameters(), lr, betas=(0.5, 0.999), weight_decay=weight_decay, fused=True)
+    kernel = fused(logits.parameters())
+    return Adam(logits.parameters(), lr, betas=(0.5, 0.999), weight_decay=weight_decay, fused=kernel)

@@ -1,5 +1,6 @@
 """Training one ordinary network from scratch."""
 
+import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -23,9 +24,11 @@ from winnow.train.seeds import derived, seeded
 from winnow.train.watch import Watch, epoch_loss
 
 
-def autocast(device: torch.device | str, precision: str) -> torch.autocast:
+def autocast(device: torch.device | str, precision: str) -> contextlib.AbstractContextManager[Any]:
     """The context of a forward pass in `precision`: bfloat16 where it is safe for "bf16", nothing for "fp32"."""
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+    if precision != "bf16":
+        return contextlib.nullcontext()
+    return torch.autocast(torch.device(device).type, torch.bfloat16)
 
 
 def fit(

@@ -26,8 +26,8 @@ SGD, Adam, AdamW = eager(torch.optim.SGD), eager(torch.optim.Adam), eager(torch.
 
 
 def fused(weights: Iterable[nn.Parameter]) -> bool:
-    """Whether one kernel takes all of them: it knows no complex numbers."""
-    return not any(weight.is_complex() for weight in weights)
+    """Whether one kernel takes all of them: it knows no complex numbers, and none without values."""
+    return not any(weight.is_complex() or weight.is_meta for weight in weights)
 
 
 def sgd(

@@ -26,7 +26,7 @@ from winnow.search.several import backward, on_one_curve, train_children
 from winnow.search.strategy import strategy
 from winnow.train.evaluate import Batch, batch_statistics, measured
 from winnow.train.loop import Step
-from winnow.train.optimisers import Adam
+from winnow.train.optimisers import Adam, fused
 from winnow.train.seeds import derived, generator, rng, seeded
 from winnow.train.watch import Watch
 
@@ -196,7 +196,7 @@ class Search:
     def _train(self, number: int, plan: Sequence[Round]) -> None:
         bench, now = self.bench, plan[number]
         recipe = replace(self.recipe, epochs=now.epochs)
-        fire = Adam(self.logits.parameters(), self.fire_lr, betas=(0.0, 0.999), fused=True)
+        fire = Adam(self.logits.parameters(), self.fire_lr, betas=(0.0, 0.999), fused=fused(self.logits.parameters()))
         taken = {"steps": 0, "dropped": 0}
 
         def begin(epoch: int) -> None:

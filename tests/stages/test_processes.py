@@ -87,6 +87,8 @@ def test_what_cannot_be_is_a_sentence(folder):
         Refused, match=r"runtime.processes: of what several processes can train together \(darts, .*'cream' is none"
     ):
         tiny(runtime__processes=2, search__strategy="cream", select__methods=["evolution"])
+    with pytest.raises(Refused, match="federation has workers of its own"):
+        tiny(runtime__processes=2, tune__trials=0, **{"retrain__federation": {"clients": 2}})
     with pytest.raises(Refused, match="order: second looks ahead from one process"):
         tiny(runtime__processes=2, **{"search__darts": {"order": "second"}})
     with pytest.raises(Refused, match="2 processes cannot share a batch of 33 evenly"):

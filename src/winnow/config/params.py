@@ -417,6 +417,8 @@ class Params(Section):
             )
         if recipe.schedule != "steps" and self.retrain.decay is not None:
             raise ValueError(f"retrain.decay: only schedule steps reads it, not {recipe.schedule}; set decay to null")
+        if self.retrain.federation is not None and self.runtime.processes > 1:
+            raise ValueError("runtime.processes: retrain.federation has workers of its own for clients: set it to 1")
         if self.retrain.federation is not None and self.tune.trials:
             raise ValueError(
                 "tune.trials: they train on all rows at once, and retrain.federation by clients: set it to 0"

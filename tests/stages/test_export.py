@@ -1,6 +1,7 @@
 """Hand-over: what is exported computes the same, says where it is from, and is loaded without winnow."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -15,6 +16,8 @@ from winnow.run.model import load_model, prepared
 from winnow.spaces import build
 from winnow.tasks.classify import IMAGES
 from winnow.trust import export as exporting
+from winnow.trust.int8 import winners
+from winnow.trust.targets import in_onnxruntime
 from winnow.trust.why import FILE, why
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra winnow[onnx]")
@@ -47,7 +50,8 @@ def test_the_largest_error_is_measured_on_the_test_split_and_stored(finished, ou
     assert told["images"] == len(test)
     assert 0 < told["max_error"] < 1e-4
     model, about = load_model(finished / files.MODEL)
-    one, other = exporting.both(model, out / "model.onnx", prepared(test.columns["image"], about), onnxruntime)
+    x = prepared(test.columns["image"], about)
+    one, other = (exporting.answered(each, x) for each in (model, in_onnxruntime(out / "model.onnx")))
     same = float((one.argmax(1) == other.argmax(1)).double().mean())
     assert (float((one - other).abs().max()), same) == (told["max_error"], told["agreeing"])
     accuracy = json.loads((finished / "reports/evaluate.json").read_text())["accuracies"][0]
@@ -78,6 +82,100 @@ def test_without_the_extra_a_sentence_says_what_to_install(finished, tmp_path, m
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(Refused, match=r"pip install 'winnow\[onnx\]'"):
         exporting.export(finished / files.MODEL, finished, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def handed(finished, tmp_path_factory):
+    """A project with a menu of one, and its model handed over as pt2 and in eight bits too."""
+    folder, out = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("handed")
+    shutil.copytree(finished, folder, dirs_exist_ok=True)
+    (folder / files.MENU).mkdir()
+    shutil.copyfile(folder / "artifacts/retrain/1/model.safetensors", folder / files.MENU / "other.safetensors")
+    return exporting.export(folder / files.MODEL, folder, out, to=["pt2", "onnx"], int8=True), out
+
+
+def test_the_table_holds_every_file_beside_the_network_as_trained(handed):
+    told, out = handed
+    rows = {row["file"]: row for row in told["targets"]}
+    assert list(rows) == ["model.safetensors", "model.pt2", "model.onnx", "model.int8.onnx"]
+    for name, row in rows.items():
+        assert row["bytes"] == (out / name).stat().st_size
+        assert row["ms"] > 0
+        assert set(row["measured"]) == {"accuracy", "loss"}
+    assert rows["model.pt2"]["max_error"] < 1e-5
+    assert (rows["model.pt2"]["flips"], rows["model.onnx"]["flips"]) == (0, 0)
+    assert 1e-5 < rows["model.int8.onnx"]["max_error"] < 10
+    assert json.loads((out / "export.json").read_text())["targets"] == told["targets"]
+
+
+def test_pytorch_alone_opens_the_pt2_and_takes_any_batch(handed, finished):
+    _, out = handed
+    model, _ = load_model(finished / files.MODEL)
+    x = torch.randn(5, 1, 8, 8)
+    assert torch.allclose(torch.export.load(out / "model.pt2").module()(x), model(x), atol=1e-5)
+
+
+def test_weights_in_eight_bits_are_whole_numbers_and_the_menu_is_judged_again(handed):
+    import onnx
+
+    told, out = handed
+    kinds = {each.data_type for each in onnx.load(str(out / "model.int8.onnx")).graph.initializer}
+    assert onnx.TensorProto.INT8 in kinds
+    assert told["int8"]["calibrated_on"].endswith("rows of split select")
+    assert [row["name"] for row in told["int8"]["menu"]] == ["the found network", "other"]
+
+
+def test_a_winner_that_changes_is_said():
+    one, other = {"name": "a", "float": 91.0, "int8": 80.0}, {"name": "b", "float": 90.0, "int8": 89.5}
+    assert winners([one, other], 1) == (
+        "the winner changes: a is best in floats (91.00; int8 80.00), b is best in int8 (89.50; floats 90.00)"
+    )
+    assert winners([one, other], -1) is not None  # a loss: b is best in floats, a in int8
+    assert winners([one, {**other, "int8": 70.0}], 1) is None
+
+
+@pytest.mark.parametrize(("outputs", "decided"), [([[0.1, 0.9], [2.0, 1.0]], [1, 0]), ([[0.5], [-0.5]], [True, False])])
+def test_what_is_decided_is_the_first_class_or_the_sign(outputs, decided):
+    assert exporting.decisions(torch.tensor(outputs)).tolist() == decided
+    assert exporting.decisions(torch.zeros(2, 3, 4)) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["--to", "onnx,onxx"], "--to takes onnx, pt2, executorch, coreml, with commas between, not 'onxx'"),
+        (["--to", "pt2", "--int8"], "add onnx to --to"),
+        (["--int8"], "and data/splits has none: run `winnow prepare`"),
+    ],
+)
+def test_what_cannot_be_handed_over_is_a_sentence(finished, tmp_path, monkeypatch, capsys, given, sentence):
+    monkeypatch.chdir(tmp_path)  # a folder without splits: nothing to take ranges from
+    assert cli.run(["export", str(finished / files.MODEL), "--out", str(tmp_path / "out"), *given]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("target", "module"), [("executorch", "executorch.exir"), ("coreml", "coremltools")])
+def test_a_target_that_is_not_installed_names_its_extra(finished, tmp_path, monkeypatch, target, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(Refused, match=r"pip install 'winnow\[executorch\]'"):
+        exporting.export(finished / files.MODEL, finished, tmp_path / "out", to=[target])
+
+
+def test_executorch_answers_as_pytorch_does(finished, tmp_path):
+    pytest.importorskip("executorch", reason="needs the extra winnow[executorch]")
+    told = exporting.export(finished / files.MODEL, finished, tmp_path / "out", to=["executorch"])
+    row = told["targets"][1]
+    assert row["max_error"] < 1e-4
+    assert row["ram"] > 0
+
+
+def test_an_operator_that_a_target_lacks_is_named_with_the_targets_that_have_it(tmp_path, monkeypatch):
+    for module in ("executorch.exir", "coremltools"):
+        monkeypatch.setitem(sys.modules, module, None)
+    network = Around(lambda x: torch.nn.functional.adaptive_max_pool2d(x, 3)).eval()
+    with pytest.raises(Refused, match=r"operator aten.adaptive_max.*; pt2 can take it: --to pt2$"):
+        exporting._write(network, {"shape": [1, 8, 8]}, {}, ["onnx"], tmp_path)
 
 
 class Around(torch.nn.Module):
@@ -111,7 +209,7 @@ def test_what_the_exporter_cannot_take_is_a_sentence(tmp_path, capfd, function, 
     def exported():
         program = as_onnx(network, (1, 8, 8))
         program.save(str(tmp_path / "model.onnx"), include_initializers=True)
-        exporting.both(network, tmp_path / "model.onnx", torch.zeros(9, 1, 8, 8), onnxruntime)
+        in_onnxruntime(tmp_path / "model.onnx")
 
     with pytest.raises(Refused, match=sentence) as refusal:
         exported()
@@ -146,4 +244,4 @@ def test_a_model_that_the_runtime_does_not_take_is_one_sentence(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"no model")
     with pytest.raises(Refused, match="not exported: ONNX Runtime does not take the model"):
-        exporting.both(torch.nn.Identity(), path, torch.zeros(2, 3), onnxruntime)
+        in_onnxruntime(path)

@@ -1,7 +1,7 @@
 """The commands that let somebody else believe a result. Like the others, they import nothing heavy before they run."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -95,12 +95,17 @@ def why(file: Path, folder: Path | None, as_json: bool) -> None:
 @click.command()
 @click.argument("file", type=_path, default="artifacts/model.safetensors")
 @click.option("--out", type=_path, default="export", show_default=True, help="Folder for the files.")
+@click.option("--to", default="onnx", show_default=True, help="Of onnx, pt2, executorch and coreml, with commas.")
+@click.option("--int8", is_flag=True, help="The ONNX model in eight bits too, with ranges of split select.")
 @click.option("--space", help="A space of your own, whose code is run [default: that of params.yaml].")
 @_folder
-def export(file: Path, out: Path, space: str | None, folder: Path) -> None:
-    """Write a model as ONNX, checked against PyTorch on the test split, beside its weights, architecture and origin.
+def export(file: Path, out: Path, to: str, int8: bool, space: str | None, folder: Path) -> None:
+    """Write a model for other runtimes, checked against PyTorch on the test split, with its weights and origin.
 
     FILE is a model.safetensors [default: artifacts/model.safetensors].
+
+    \b
+    winnow export --to onnx,pt2 --int8
     """
     from winnow.config.reading import read_params
     from winnow.run.imports import on_path
@@ -111,14 +116,35 @@ def export(file: Path, out: Path, space: str | None, folder: Path) -> None:
         space = read_params(
             folder / "params.yaml", methods=False
         ).space.code  # a project runs the code that its parameters name
-    found = export(file, folder, out, space)
-    same = f", the same class for {found['agreeing']:.2%}" if "agreeing" in found else ""
-    click.echo(
-        f"wrote {out}/model.onnx: at most {found['max_error']:.2e} from PyTorch{same} of {found['images']} rows "
-        f"({found['checked_on']})"
-    )
-    for name, sides in found.get("measured", {}).items():
-        click.echo(f"  {name}: {sides['onnx']:.6g} by ONNX, {sides['pytorch']:.6g} by PyTorch")
+    found = export(file, folder, out, space, [each.strip() for each in to.split(",")], int8)
+    click.echo(f"wrote {out}/, checked on {found['images']} rows ({found['checked_on']})")
+    metrics = list(found["targets"][0]["measured"])
+    lines = [["file", "bytes", "largest difference", "decisions that flip", *metrics, "ms an input", "by"]]
+    lines += [_handed(row, metrics) for row in found["targets"]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for row in found["targets"]:
+        if "ram" in row:
+            click.echo(f"  {row['file']}: one input a call; plans {row['ram']:,} bytes of RAM beside the file (flash)")
+    if told := found.get("int8"):
+        click.echo(f"  int8: ranges of {told['calibrated_on']}")
+        if told.get("winner"):
+            click.echo(f"winnow: {told['winner']}", err=True)
+
+
+def _handed(row: dict[str, Any], metrics: list[str]) -> list[str]:
+    """A line of the table; a dash where there is nothing to say."""
+    said = "-" if row["target"] == "winnow" else "no runtime here"
+    return [
+        row["file"],
+        f"{row['bytes']:,}",
+        f"{row['max_error']:.1e}" if "max_error" in row else said,
+        f"{row['flips']:.2%} of {row['rows']}" if row.get("flips") is not None else "-",
+        *(f"{row['measured'][key]:.6g}" if row.get("measured") else "-" for key in metrics),
+        f"{row['ms']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" if "ms" in row else "-",
+        row.get("runtime", "-"),
+    ]
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""A network as a program for others: ONNX."""
+"""A network as a program for others: of ONNX, and of torch.export, which other targets are made from."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ def as_onnx(model: nn.Module, example: Example) -> Any:
     refuse_bits(model)
     batch, given = torch.export.Dim("batch", min=1), _two(example)
     try:
-        with _quiet():
+        with quiet():
             return torch.onnx.export(
                 model,
                 (given,),
@@ -33,6 +33,17 @@ def as_onnx(model: nn.Module, example: Example) -> Any:
                 output_names=[OUTPUT],
             )
     except torch.onnx.OnnxExporterError as error:
+        raise Refused(f"not exported: {_reason(error)}") from error
+
+
+def as_program(model: nn.Module, example: Example, *, fixed: bool = False) -> torch.export.ExportedProgram:
+    """A program of torch.export that takes any batch; `fixed`: of one row. Refused where it cannot follow `forward`."""
+    given = _two(example)
+    shapes = None if fixed else ({0: torch.export.Dim("batch", min=1)},)
+    try:
+        with quiet():
+            return torch.export.export(model, (given[:1] if fixed else given,), dynamic_shapes=shapes)
+    except Exception as error:  # of torch.export, which has a dozen kinds without a common one
         raise Refused(f"not exported: {_reason(error)}") from error
 
 
@@ -64,14 +75,14 @@ def _reason(error: BaseException) -> str:
         return f"PyTorch's exporter has no ONNX form of the operator {operator[1]}; take another layer in its place"
     if "data-dependent" in str(error):
         _, _, line = told(error).partition("\n")
-        return "forward decides by values, as `if x.mean() > 0` does, and ONNX holds one way only" + (
+        return "forward decides by values, as `if x.mean() > 0` does, and a program holds one way only" + (
             line and f"\n{line}"
         )
     return told(error)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter prints its progress and warns of packages that nobody here needs."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # what fails is told in a sentence

@@ -89,7 +89,7 @@ def handed(finished, tmp_path_factory):
     """A project with a menu of one, and its model handed over as pt2 and in eight bits too."""
     folder, out = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("handed")
     shutil.copytree(finished, folder, dirs_exist_ok=True)
-    (folder / files.MENU).mkdir()
+    (folder / files.MENU).mkdir(exist_ok=True)
     shutil.copyfile(folder / "artifacts/retrain/1/model.safetensors", folder / files.MENU / "other.safetensors")
     return exporting.export(folder / files.MODEL, folder, out, to=["pt2", "onnx"], int8=True), out
 
@@ -230,7 +230,7 @@ def test_bits_that_no_onnx_of_ours_has_are_refused_by_layer():
 def test_the_space_of_params_yaml_is_the_one_whose_code_may_run(tmp_path, monkeypatch, given, passed):
     seen = []
 
-    def stand_in(file, folder, out, space):
+    def stand_in(file, folder, out, space, to, int8):
         seen.append(space)
         raise Refused("far enough")
 

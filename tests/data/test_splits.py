@@ -48,6 +48,21 @@ def test_a_test_set_is_taken_as_it_is(make_source):
     assert sum(len(tables[name]) for name in SPLITS[:3]) == 36
 
 
+def test_groups_are_a_column_of_numbers_and_stay_whole(make_source):
+    source = make_source()
+    names = np.array(["anna", "bert", "carl", "dora", "emil", "fred"])[np.arange(len(source.train)) % 6]
+    source = replace(source, train=replace(source.train, groups=names))
+    tables = split(source).tables
+    found = {name: set(table["group"].to_pylist()) for name, table in tables.items()}
+    assert sorted(each for groups in found.values() for each in groups) == list(range(6))
+    for table in tables.values():
+        assert [row % 6 for row in rows(table)] == table["group"].to_pylist()
+    assert "group" not in split(make_source()).tables["weights"].column_names
+    taken = {**source.train.columns, "group": source.train.columns["label"]}
+    with pytest.raises(Refused, match="a column of the source is called 'group'"):
+        split(replace(source, train=replace(source.train, columns=taken)))
+
+
 def test_the_seed_decides(make_source):
     source = make_source()
     digests = [[content_digest(table) for table in split(source, seed).tables.values()] for seed in (1, 1, 2)]

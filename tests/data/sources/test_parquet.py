@@ -164,3 +164,17 @@ def test_damaged_class_names_are_a_sentence(write_parquet, tmp_path, text):
     table = pq.read_table(file)
     pq.write_table(table.replace_schema_metadata({"huggingface": text}), file)
     assert refusal(path=file) == "some.parquet: the names of its classes (schema metadata 'huggingface') are damaged"
+
+
+def test_a_column_says_whose_an_image_is_and_no_group_is_torn_apart(write_parquet, tmp_path):
+    file = write_parquet(tmp_path / "some.parquet", LABELS)
+    table = pq.read_table(file)
+    pq.write_table(table.append_column("drawer", pa.array([7, 9, 7, 8] * 3)), file)
+    source = parquet(Options(path=file), group_column="drawer")
+    assert source.train.groups.tolist() == ["7", "9", "7", "8"] * 3
+    with pytest.raises(Refused, match="'draw'.*drawer"):
+        parquet(Options(path=file), group_column="draw")
+    write_parquet(tmp_path / "both" / "train.parquet", LABELS)
+    write_parquet(tmp_path / "both" / "test.parquet", LABELS)
+    with pytest.raises(Refused, match="3 group.s. are in the training files and in the test files"):
+        parquet(Options(path=tmp_path / "both"), group_column="label")

@@ -172,9 +172,9 @@ def test_a_column_says_whose_an_image_is_and_no_group_is_torn_apart(write_parque
     pq.write_table(table.append_column("drawer", pa.array([7, 9, 7, 8] * 3)), file)
     source = parquet(Options(path=file), group_column="drawer")
     assert source.train.groups.tolist() == ["7", "9", "7", "8"] * 3
-    with pytest.raises(Refused, match="'draw'.*drawer"):
+    with pytest.raises(Refused, match=r"'draw'.*drawer"):
         parquet(Options(path=file), group_column="draw")
     write_parquet(tmp_path / "both" / "train.parquet", LABELS)
     write_parquet(tmp_path / "both" / "test.parquet", LABELS)
-    with pytest.raises(Refused, match="3 group.s. are in the training files and in the test files"):
+    with pytest.raises(Refused, match=r"3 group.s. are in the training files and in the test files"):
         parquet(Options(path=tmp_path / "both"), group_column="label")

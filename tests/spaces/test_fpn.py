@@ -13,6 +13,7 @@ from winnow.core.choosers import distinct, uniform
 from winnow.core.errors import Refused
 from winnow.measure.cost import macs, params
 from winnow.nn.pyramid import PATHS
+from winnow.proxies.sizes import sizes_of
 from winnow.search.bench import Bench
 from winnow.search.evolve import evolution
 from winnow.search.methods.fair import Turns, fair
@@ -90,6 +91,15 @@ def test_paths_cost_what_their_convolutions_do(path, count):
     space = small()
     bare = macs(space.derive(neck("skip_connect", "none", "none")), (1, 64, 64))
     assert macs(space.derive(neck("skip_connect", "none", path)), (1, 64, 64)) - bare == count
+
+
+def test_what_necks_cost_is_known_without_building_them(monkeypatch):
+    space, draws = small(nodes=3), random.Random(0)
+    archs = [space.decide(uniform(draws)) for _ in range(8)]
+    wanted = [(params(child), macs(child, (1, 64, 64))) for child in map(space.derive, archs)]
+    known = sizes_of(space, (1, 64, 64))
+    monkeypatch.setattr(type(space), "derive", None)
+    assert [(known(arch)["params"], known(arch)["macs"]) for arch in archs] == wanted
 
 
 def test_what_leaves_a_node_that_nothing_reaches_is_none():

@@ -132,6 +132,8 @@ class Head(nn.Module):
     the stride. Each branch has `depth` convolutions of 3 x 3 with GroupNorm.
     """
 
+    steady = True  # its layers are called for every level, the same ones always
+
     def __init__(self, width: int, classes: int, strides: Sequence[int], depth: int = 2):
         super().__init__()
         self.strides = tuple(strides)

@@ -83,6 +83,8 @@ class FusingSplitting(nn.Module):
     `shared`: one kernel for both, as the released code has by its list multiplication; published are two.
     """
 
+    steady = True  # a kernel is called for several levels, the same ones always
+
     def __init__(self, unit: Unit, channels: int, shared: bool):
         super().__init__()
         self.large = unit(2 * channels, channels)
@@ -101,6 +103,8 @@ class ScaleEqualising(nn.Module):
 
     What goes to the finest level is never deformed.
     """
+
+    steady = True  # a kernel is called for several levels, the same ones always
 
     def __init__(self, unit: Unit, channels: int):
         super().__init__()

@@ -34,7 +34,8 @@ def sizes_of(space: Space, example: Example) -> Sizes:
     Candidates of one hole return one shape, so a layer costs the same in every child, and an elastic one what its
     numbers make of it: an architecture is run, on the meta device, only if it holds a layer that none before it held.
     Where a layer is held in several places or called
-    more often than it is held, or the space does not run on that device, children are derived and counted one by one.
+    more often than it is held, or the space does not run on that device, children are derived and counted one by one;
+    but those in a module that is `steady` are called as often, at the same sizes, in every network that holds it.
     """
     walk = _walking(space, example)
     known: dict[str, dict[str, float]] = {}
@@ -64,6 +65,7 @@ def sizes_of(space: Space, example: Example) -> Sizes:
 def _walking(space: Space, example: Example) -> Sizes:
     """ValueError from the first architecture whose layers do not cost the same wherever they are held."""
     space = copy.deepcopy(space).to("meta").eval()
+    steady = {layer for each in space.modules() if getattr(each, "steady", False) for layer in each.modules()}
     known: dict[nn.Module, int] = {}  # positions of a layer's output, at each of which its weight is used once
     calls: Counter[nn.Module] = Counter()
     settled: dict[tuple[object, ...], nn.Module] = {}
@@ -73,7 +75,9 @@ def _walking(space: Space, example: Example) -> Sizes:
             return
         positions = output[0, 0].numel() if output.dim() == 4 else output[0].numel() // output.shape[-1]
         calls[layer] += 1
-        if known.setdefault(layer, positions) != positions:
+        if layer in steady:
+            known[layer] = positions + (known[layer] if calls[layer] > 1 else 0)
+        elif known.setdefault(layer, positions) != positions:
             raise ValueError("a layer is called at two sizes")
 
     each_output(space, (*get_args(Prunable), Hole), keep)
@@ -102,7 +106,8 @@ def _walking(space: Space, example: Example) -> Sizes:
             calls.clear()
             with torch.no_grad():
                 space(zeros(example, device="meta"), arch)
-            if any(calls[layer] not in (0, times) for layer, times in Counter(layers).items()):
+            counts = Counter(layer for layer in layers if layer not in steady)
+            if any(calls[layer] not in (0, times) for layer, times in counts.items()):
                 raise ValueError("a layer is called more often than it is held")
         held = {p for module in reached.values() for p in module.parameters(recurse=False)}
         each = [(known.get(layer, 0) * reached[layer].weight.numel(), reached[layer]) for layer in layers]

@@ -1,0 +1,90 @@
+"""OPANAS from images with boxes to a verdict: necks by single paths, evolution within MACs, the neck that was found."""
+
+import json
+import random
+import shutil
+
+import pytest
+
+from tests.stages.chaos import Arena, Case, differing
+from tests.stages.tiny import run_all, tiny
+from winnow.pipelines import search, select
+from winnow.run import files
+from winnow.run.limits import Limits
+
+NECKS = {
+    "task": "detection",
+    "data.source": "tests.data.squares:boxed_squares",
+    "data.limit_train": None,
+    "space.name": "fpn",
+    "space.fpn": {
+        "width": 8,
+        "nodes": 2,
+        "deformable": False,
+        "strides": [2, 4, 8, 16],
+        "options": {"width": 4},
+        "depth": 1,
+    },
+    "search.strategy": "spos",
+    "search.epochs": 2,
+    "search.batch": 8,
+    "search.optimiser": "adamw",
+    "search.lr": 2e-3,
+    "select.methods": ["evolution"],
+    "select.max_macs": "70%",
+    "retrain.optimiser": "adamw",
+    "retrain.lr": 5e-3,
+}
+WHOLE = NECKS | {
+    "tune.trials": 0,
+    "retrain.seeds": [0],
+    "retrain.epochs": 6,
+    "retrain.batch": 8,
+    "evaluate.controls": 1,
+}
+
+
+def of(changes):
+    return tiny(**{key.replace(".", "__"): value for key, value in changes.items()})
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return run_all(of(WHOLE), tmp_path_factory.mktemp("necks"))
+
+
+def test_a_neck_within_the_macs_is_found_judged_by_ap_and_drawn(found):
+    told = json.loads((found / "reports/evaluate.json").read_text())
+    assert (told["metric"], told["control_n"]) == ("ap", 1)
+    assert told["score_mean"] > 0
+    arch = json.loads((found / files.ARCHITECTURE).read_text())["choices"]
+    assert sorted(arch) == ["neck/1<-0", "neck/2<-0", "neck/2<-1"]
+    limits = Limits.of(of(WHOLE), found)
+    (bound,) = limits.bounds
+    assert told["macs"] <= bound.value
+    page = (found / "reports/report.html").read_text()
+    assert "the sum of 1 to 2 is the output" in page
+
+
+def test_the_same_search_again_gives_the_same_bytes(found, tmp_path):
+    shutil.copytree(found / "data", tmp_path / "data")
+    shutil.copytree(found / "artifacts/inputs", tmp_path / "artifacts/inputs")
+    search.main(of(WHOLE), tmp_path)
+    select.main(of(WHOLE), tmp_path)
+    assert differing(tmp_path / "artifacts/search", found / "artifacts/search") == []
+    assert (tmp_path / files.ARCHITECTURE).read_bytes() == (found / files.ARCHITECTURE).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("search fpn", "search", ("prepare",), NECKS),
+        Case("select fpn", "select", ("prepare", "search"), NECKS),
+    ],
+    ids=lambda case: case.name,
+)
+def test_a_killed_search_of_necks_ends_with_the_bytes_of_one_that_was_not(tmp_path, case):
+    arena = Arena(tmp_path)
+    ready, whole, steps = arena.prepared(case)
+    found = arena.ordeal(case, ready, whole, [(random.Random(0).randint(2, max(3, steps // 2)), 0.01)])
+    assert found["identical"] == found["kills"] > 0

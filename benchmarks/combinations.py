@@ -3,8 +3,8 @@
     python benchmarks/combinations.py > table.md         some minutes; docs/combinations.md holds what it prints
 
 A strategy *runs* on a space where two epochs of two batches of noise end with finite weights; else the table has a
-number, and below it stands what winnow says. `auto` is a ResNet-20; `interactions` gets a small table of ids;
-`detector` and `fpn` are left out: they return boxes.
+number, and below it stands what winnow says. `auto` is a ResNet-20; `interactions` gets a small table of ids, those of
+DETECTORS images with a box each.
 
 Network morphism: MOVES random changes of one decision, of random parents, and how many of the children compute what
 their parents do when training begins, to rounding and in evaluation mode.
@@ -33,12 +33,18 @@ from winnow.search.recipe import Recipe
 from winnow.search.selections import SELECTIONS
 from winnow.search.strategy import INITIALISED, TRIALS
 from winnow.spaces import SPACES, build
+from winnow.tasks import task_named, usual
+from winnow.tasks.task import Task
 from winnow.tools.checking import SMALL
 from winnow.train.seeds import seeded
 from winnow.trials.morphism import inherit, keep
 from winnow.trials.outcome import Job
 
 AUTO = {"model": "winnow.nn.resnet:resnet20"}
+DETECTORS = {
+    "detector": {"backbone": "macro", "options": {"width": 0.125}, "strides": [2, 4], "width": 16},
+    "fpn": {"width": 8, "nodes": 2, "deformable": False, "strides": [2, 4, 8, 16], "options": {"width": 4}, "depth": 1},
+}
 MOVES = 40
 EPOCHS = {"sgas": 24, "ofa": 16}  # the others need two: these decide, or open, in phases
 
@@ -55,19 +61,36 @@ def table(name: str) -> tuple[Space, Callable[[torch.Generator], Tensor]]:
     return build(name, {}, fields=fields, classes=4), lambda draws: torch.randint(10, (8, 3), generator=draws).float()
 
 
+def boxes(name: str, *, final: bool = False) -> tuple[Space, Callable[[torch.Generator], Tensor]]:
+    facts = {"classes": 4, "image_channels": 1, "image_height": 32, "image_width": 32, "final": final}
+    return build(name, DETECTORS[name], **facts), lambda draws: torch.randn(8, 1, 32, 32, generator=draws)
+
+
+def made(name: str, **facts: bool) -> tuple[Space, Callable[[torch.Generator], Tensor], Task, Tensor]:
+    """The space, inputs of it, its task, and answers to eight of them."""
+    kinds = torch.arange(8) % 4
+    if name in DETECTORS:
+        corners = torch.tensor([4.0, 4.0, 20.0, 20.0]).expand(8, 4)
+        return *boxes(name, **facts), task_named("detection"), torch.cat([corners, kinds[:, None]], 1)[:, None]
+    if name == "interactions":
+        return *table(name), usual(), kinds
+    return *images(name, **facts), usual(), kinds
+
+
 def tried(searched: str, name: str) -> str:
     """ "runs", or what winnow says."""
     found = strategy(searched)
     with seeded(0):
-        space, rows = (table if name == "interactions" else images)(name)
+        space, rows, task, answers = made(name)
         draws = torch.Generator().manual_seed(0)
-        batches = [(rows(draws), torch.arange(8) % 4) for _ in range(4)]
+        batches = [(rows(draws), answers) for _ in range(4)]
         try:
             space = found.formed(space, {})
             bench = Bench(
                 space,
                 0,
-                objective=objective(space, nn.CrossEntropyLoss()),
+                task,
+                objective=objective(space, task.criterion({}, 0)),
                 train=batches[:2],
                 valid=batches[2:],
                 sizes=later(lambda: sizes_of(space, tuple(batches[0][0].shape[1:]))),
@@ -101,7 +124,7 @@ def selections() -> list[str]:
 
 def spaces() -> list[str]:
     trained = [name for name in STRATEGIES if not {TRIALS, INITIALISED} & strategy(name).leaves]
-    across = [*(name for name in SPACES if name not in ("detector", "fpn")), "auto"]
+    across = [*SPACES, "auto"]
     return rows_of({(s, name): tried(s, name) for s in trained for name in across}, across)
 
 
@@ -127,7 +150,7 @@ def stirred(model: nn.Module) -> nn.Module:
 def morphed(name: str, moves: int = MOVES) -> int:
     """How many of `moves` children compute what their parents do."""
     with seeded(0), tempfile.TemporaryDirectory() as folder:
-        space, rows = table(name) if name == "interactions" else images(name, final=True)
+        space, rows, *_ = made(name, final=True)
         x, draws, same = rows(torch.Generator().manual_seed(0)), random.Random(0), 0
         space.example = x[:1] if name == "interactions" else tuple(x.shape[1:])
         for _ in range(moves):
@@ -141,7 +164,7 @@ def morphed(name: str, moves: int = MOVES) -> int:
 
 
 def morphisms() -> list[str]:
-    across = [*(name for name in SPACES if name not in ("detector", "fpn")), "auto"]
+    across = [*SPACES, "auto"]
     lines = ["| | " + " | ".join(f"`{name}`" for name in across) + " |", "|---" * (len(across) + 1) + "|"]
     return [*lines, "| the same at first | " + " | ".join(f"{morphed(name)} of {MOVES}" for name in across) + " |"]
 

@@ -78,6 +78,23 @@ CLICKS = {
     "retrain.optimiser": "adamw",
     "retrain.lr": 0.01,
 }
+NECKS = {
+    "task": "detection",
+    "data.source": "tests.data.squares:boxed_squares",
+    "data.limit_train": None,
+    "space.name": "fpn",
+    "space.fpn": {
+        **{"width": 8, "nodes": 2, "deformable": False, "strides": [2, 4, 8, 16]},
+        **{"options": {"width": 4}, "depth": 1},
+    },
+    "search.strategy": "spos",
+    "search.optimiser": "adamw",
+    "search.lr": 2e-3,
+    "select.methods": ["evolution"],
+    "select.max_macs": "70%",
+    "retrain.optimiser": "adamw",
+    "retrain.lr": 5e-3,
+}
 
 
 @dataclass(frozen=True)
@@ -142,6 +159,9 @@ CASES = [
     Case("retrain", "retrain", TO_RETRAIN, {"tune.trials": 0, "retrain.epochs": 4}),
     Case("retrain DARTS", "retrain", TO_RETRAIN, {**DARTS, **RICH, **ONE, "retrain.epochs": 3}),
     Case("evaluate", "evaluate", (*TO_RETRAIN, "retrain"), {**ONE, "retrain.epochs": 3}),
+    Case("necks search", "search", ("prepare",), {**NECKS, "search.epochs": 3}),
+    Case("necks select", "select", ("prepare", "search"), NECKS),
+    Case("necks retrain", "retrain", TO_RETRAIN, {**NECKS, **ONE, "retrain.epochs": 6}),
     Case("clicks search", "search", ("prepare",), {**CLICKS, "search.epochs": 3}),
     Case("clicks select", "select", ("prepare", "search"), CLICKS),
     Case("clicks retrain", "retrain", TO_RETRAIN, {**CLICKS, **ONE, "retrain.epochs": 6}),

@@ -90,10 +90,12 @@ NECKS = {
     "search.strategy": "spos",
     "search.optimiser": "adamw",
     "search.lr": 2e-3,
+    "search.batch": 16,
     "select.methods": ["evolution"],
     "select.max_macs": "70%",
     "retrain.optimiser": "adamw",
     "retrain.lr": 5e-3,
+    "retrain.batch": 16,
 }
 
 

@@ -16,7 +16,6 @@ WHOLE = NECKS | {
     "tune.trials": 0,
     "retrain.seeds": [0],
     "retrain.epochs": 4,
-    "retrain.batch": 8,
     "evaluate.controls": 1,
 }
 

@@ -169,7 +169,7 @@ def _write(work: Work, drawing: str, result: dict[str, Any], found: list[Tensor]
     files.write_json(folder / reports / "evaluate.json", result)
     shutil.rmtree(folder / files.ERRORS, ignore_errors=True)  # pictures of another task
     pictures = work.task.pictures
-    rows = {name: each.rows(found, test.answers.cpu(), test.facts) for name, each in pictures.items()}
+    rows = {name: each.of(found, test) for name, each in pictures.items()}
     (folder / files.ERRORS).mkdir(parents=True)
     for name, table in rows.items():
         files.write_rows(folder / files.ERRORS / f"{name}.csv", table)

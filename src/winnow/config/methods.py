@@ -111,6 +111,7 @@ def checked(params: Params) -> Params:
     space, search, select, data = params.space, params.search, params.select, params.data
     wrong: list[str] = []
     _own("data.options", data.options, lambda: find_source(data.source), wrong)
+    _own("retrain.loss", params.retrain.loss, lambda: task_named(params.task).criterion, wrong)
     _own("data.augment", data.augment, lambda: task_named(params.task).augment, wrong)
     space = space_filled(space, wrong)
     before = [

@@ -249,6 +249,7 @@ class Retrain(Section):
     auxiliary: Annotated[float, Field(ge=0)] | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     precision: Precision | None = None
+    loss: dict[str, Any] = {}  # of the task's own
 
     @model_validator(mode="after")
     def distinct(self) -> Self:

@@ -37,7 +37,7 @@ def recipe_of_trials(params: Params) -> Recipe:
     shared = {name: getattr(search, name) for name in Recipe.__dataclass_fields__ if hasattr(search, name)}
     shared["schedule"] = search.schedule or "cosine"
     plain = dict.fromkeys(("warmup_epochs", "label_smoothing", "drop_path", "cutout", "auxiliary"), 0)
-    return Recipe(**shared, **plain, ema=None)
+    return Recipe(**shared, **plain, ema=None, loss=params.retrain.loss)
 
 
 def plan_of_search(params: Params) -> Plan:

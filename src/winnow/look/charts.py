@@ -1,12 +1,15 @@
 """Charts of a pipeline's numbers: each function takes rows as the stages wrote them and returns a figure."""
 
+import base64
+import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
-from winnow.look.style import ACCENT, CONTROL, INK, QUIET, RULE, SERIES, palette, sheet, shortened, styled
+from winnow.look.style import ACCENT, ALARM, CONTROL, INK, QUIET, RULE, SERIES, palette, sheet, shortened, styled
 
 Rows = Sequence[Mapping[str, Any]]
 WIDTH = 960
@@ -103,6 +106,29 @@ def reliability(rows: Rows) -> Figure:
 def chances(rows: Rows) -> Figure:
     """How often rows were clicked, over the chance they were given, in bins; on the diagonal both agree."""
     return _frequencies(rows, "chance", "clicked", "rows")
+
+
+@styled()
+def neighbours(rows: Rows) -> Figure:
+    """A line a query, at its left, and then the rows nearest to it with their cosines: framed red where they err."""
+    lines = list(dict.fromkeys(str(row["query"]) for row in rows))
+    columns = 1 + max(int(row["rank"]) for row in rows)
+    figure = sheet(80 * columns, 86 * len(lines))
+    panels = figure.subplots(len(lines), columns, squeeze=False)
+    for row in rows:
+        rank = int(row["rank"])
+        axes = panels[lines.index(str(row["query"])), rank]
+        pixels = imread(io.BytesIO(base64.b64decode(row["png"])))
+        axes.imshow(pixels, cmap="grey" if pixels.ndim == 2 else None, vmin=0, vmax=1)
+        colour = INK if not rank else SERIES[2] if str(row["right"]) == "True" else ALARM
+        name = shortened(str(row["class"]), 10)
+        axes.set_title(f"{name} {float(row['cosine']):.2f}" if rank else name, fontsize=6.5, color=colour)
+        for side in axes.spines.values():
+            side.set(visible=True, color=colour, linewidth=2)
+    for axes in panels.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.grid(False)
+    return figure
 
 
 @styled()

@@ -71,4 +71,5 @@ def train_child(
         part=ranks.part(),
     )
     watch.start(label, recipe.epochs * len(batches))
-    return fit(model, batches, recipe, work.task, seed=start, watch=watch, facts=training.facts, keeper=keeper)
+    taught = work.task.taught(training)
+    return fit(model, batches, recipe, work.task, seed=start, watch=watch, facts=taught, keeper=keeper)

@@ -16,6 +16,7 @@ TASKS = {  # imported when asked for
     "audio_classification": "winnow.tasks.audio:AUDIO",
     "clicks": "winnow.tasks.clicks:CLICKS",
     "detection": "winnow.tasks.detection:DETECTION",
+    "retrieval": "winnow.tasks.retrieval:RETRIEVAL",
 }
 
 

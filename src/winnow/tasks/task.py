@@ -55,11 +55,17 @@ PERCENT = Metric("maximize", "%", 0.0, 100.0)
 @dataclass(frozen=True)
 class Picture:
     """Of what went wrong: `rows(outputs, answers, facts)`, one tensor of outputs a model, written as reports/NAME.csv
-    and drawn by `chart` of `winnow.look.charts`.
+    and drawn by `chart` of `winnow.look.charts`. `rows` takes the `columns` that are named too, one by one.
     """
 
-    rows: Callable[[Sequence[Tensor], Tensor, Facts], Rows]
+    rows: Callable[..., Rows]
     chart: str
+    columns: tuple[str, ...] = ()
+
+    def of(self, outputs: Sequence[Tensor], split: Split) -> Rows:
+        """The rows of what models answered to all of `split`."""
+        more = (split.columns[name].cpu() for name in self.columns)
+        return self.rows(outputs, split.answers.cpu(), split.facts, *more)
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,7 @@ class Task:
     answer: Callable[[Tensor], Tensor]  # outputs as people read them: chances, ratings
     measure: Callable[[Sequence[Tensor], Sequence[Tensor]], dict[str, float]]  # outputs and answers, batch by batch
     each: Callable[[Tensor, Tensor], Tensor] | None = None  # by row; its mean is the first metric, percent of one
+    taught: Callable[[Split], Facts] = lambda split: split.facts  # what the criterion is told of the rows of training
     described: Callable[[Facts], str] = lambda facts: ""  # the data in words
     noted: Callable[[Mapping[str, Columns], Facts], Sequence[str]] = lambda tables, facts: ()  # of the splits, by name
     told: Callable[[Sequence[Tensor], Tensor, Facts], dict[str, Any]] = lambda outputs, answers, facts: {}

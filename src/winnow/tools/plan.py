@@ -275,7 +275,8 @@ def _row_seconds(params: Params, child: torch.nn.Module, splits, device: torch.d
     batches = _few(Batches(splits["weights"], batch, generator=generator(0), channels_last=True), 4)
     watch = _Stopwatch(device)
     recipe = replace(recipe, epochs=-(-4 // len(batches)))
-    fit(model, batches, recipe, task_named(params.task), seed=0, watch=watch, facts=splits["weights"].facts)
+    task = task_named(params.task)
+    fit(model, batches, recipe, task, seed=0, watch=watch, facts=task.taught(splits["weights"]))
     return watch.median() / batch
 
 

@@ -13,13 +13,14 @@ from winnow.train.recipes import Recipe
 
 
 def criterion_of(task: Task, facts: Mapping[str, Any], seed: int, recipe: Recipe | None = None) -> nn.Module:
-    """With label smoothing where `recipe` asks for it. Refused where the task knows none."""
+    """With the options of `recipe`, label smoothing among them. Refused where the task knows none."""
+    options = {} if recipe is None else dict(recipe.loss)
     smoothing = 0.0 if recipe is None else recipe.label_smoothing
     if not smoothing:
-        return task.criterion(facts, seed)
+        return task.criterion(facts, seed, **options)
     if "smoothing" not in inspect.signature(task.criterion).parameters:
         raise Refused(f"the loss of task {task.name} takes no label smoothing: set retrain.label_smoothing to 0")
-    return task.criterion(facts, seed, smoothing=smoothing)
+    return task.criterion(facts, seed, **options | {"smoothing": smoothing})
 
 
 def outputs_and_loss(output: Any, y: Tensor, criterion: nn.Module, auxiliary: float = 1.0) -> tuple[Tensor, Tensor]:

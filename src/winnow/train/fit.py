@@ -113,13 +113,15 @@ def _averaged(model: nn.Module, decay: float) -> AveragedModel:
 
 
 def optimiser_of(model: nn.Module, recipe: Recipe, besides: Iterable[nn.Parameter] = ()) -> torch.optim.Optimizer:
-    """Of the weights of `model` and of `besides`, what a criterion learns. Decay spares single numbers (clips)."""
-    every = [*model.parameters(), *besides]
-    single = [p for p in every if p.dim() == 0]
-    groups = [{"params": [p for p in every if p.dim()]}, {"params": single, "weight_decay": 0.0}]
+    """Of the weights of `model` and of `besides`, what a criterion learns. Decay spares these and single numbers
+    (clips).
+    """
+    every = list(model.parameters())
+    spared = [*(p for p in every if p.dim() == 0), *besides]
+    groups = [{"params": [p for p in every if p.dim()]}, {"params": spared, "weight_decay": 0.0}]
     return descent(
         recipe.optimiser,
-        groups if single else every,
+        groups if spared else every,
         recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,

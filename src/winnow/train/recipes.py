@@ -1,6 +1,8 @@
 """Retraining recipes: what is trained how, as plain data."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Recipe:
     precision: str  # "fp32", or "bf16": autocast
     schedule: str = "cosine"  # or "linear", batch by batch; or "steps": times `decay` after every epoch
     decay: float = 1.0  # schedule "steps" only
+    loss: Mapping[str, Any] = field(default_factory=dict)  # options of the task's own
 
     @property
     def needs_auxiliary(self) -> bool:

@@ -118,7 +118,7 @@ class Training:
                 self.task,
                 seed=job.seed,
                 watch=Watch(),
-                facts=self.train.facts,
+                facts=self.task.taught(self.train),
                 after_epoch=after_epoch,
                 keeper=None if self.segments is None else self.segments.keeper(job),
                 until=None if self.segments is None else int(job.fidelity["epochs"]),

@@ -12,13 +12,14 @@ IMAGE_NAMES, IMAGE_COLUMN = ("image", "img"), "data.image_column"
 SUPPORTED = "images must be encoded (JPEG, PNG), as struct<bytes, path> or binary, one a row"
 
 
-def parquet(options: Options, *, group_column: str | None = None) -> Source:
+def parquet(options: Options, *, group_column: str | None = None, new_classes: bool = False) -> Source:
     """Images as `struct<bytes, path>` or binary (JPEG, PNG, …), labels as whole numbers or names.
 
     `path` and class names: as `read_sets` has them. A mirrored image is taken to keep its label. `group_column` says
-    whose an image is: no group is then in two splits, and one in the training and the test files is refused.
+    whose an image is: no group is then in two splits, and one in the training and the test files is refused. With
+    `new_classes` the test set may hold classes that training has not, as task retrieval wants them.
     """
-    found = read_sets(options, "parquet", "image", Column(options.image_column, IMAGE_NAMES, IMAGE_COLUMN))
+    found = read_sets(options, "parquet", "image", Column(options.image_column, IMAGE_NAMES, IMAGE_COLUMN), new_classes)
     each = encoded(found, "image", SUPPORTED, IMAGE_COLUMN)
     images, said = decode_all(each, sum(len(one.rows) for one in found.sets), options.image_size)
     count = len(found.sets[0].rows)

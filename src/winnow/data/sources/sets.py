@@ -53,11 +53,12 @@ class Sets:
     notes: tuple[str, ...]
 
 
-def read_sets(options: Options, source: str, what: str, column: Column) -> Sets:
+def read_sets(options: Options, source: str, what: str, column: Column, new_classes: bool = False) -> Sets:
     """The sets at data.path with their labels, for `source`, whose rows hold one `what` each in a `column`.
 
     A file is all training data; in a folder, `find_shards` says which files are training and test. Class names come
-    from the `huggingface` schema metadata, from text labels, or are the numbers. A test set without labels is left out.
+    from the `huggingface` schema metadata, from text labels, or are the numbers. A test set without labels is left out;
+    with `new_classes` its own classes follow those of training.
     """
     if options.path is None:
         raise Refused(f"data.source is {source!r} and data.path is not set; give a Parquet file or a folder of them")
@@ -80,6 +81,8 @@ def read_sets(options: Options, source: str, what: str, column: Column) -> Sets:
             left_out[f"file of {role}"] += len(files)
             notes += (f"{role} is left out: {why}",)
         else:
+            if new_classes:
+                classes += tuple(name for name in number(test, label)[1] if name not in classes)
             numbers = numbers_of(test, classes, files[0].name)
             sets.append(Set(files, numbers, limited(numbers, options.limit_test, "limit_test", options.seed)))
             notes += test.notes + (() if role == "test" else (f"{role} is taken for the test set",))

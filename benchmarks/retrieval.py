@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from winnow.config.params import Params
 from winnow.config.reading import check_params
@@ -60,7 +61,7 @@ def trained(params: Params, folder: Path, splits: tuple[Split, Split], loss: Map
 def shown(rows: list[dict], name: str, against: list[dict] | None = None) -> str:
     values = [row[name] - (0 if against is None else against[i][name]) for i, row in enumerate(rows)]
     mean = mean_interval(values)
-    return f"{mean.value:{'+' if against else ''}.2f} [{mean.low:.2f}, {mean.high:.2f}]"
+    return f"{mean.mean:{'+' if against else ''}.2f} [{mean.low:.2f}, {mean.high:.2f}]"
 
 
 def main() -> None:
@@ -71,10 +72,8 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], help="fields of retrain, such as lr=0.01")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    import yaml
-
     content = yaml.safe_load(recipes(Path())["retrieval"].read_text())
-    content["data"]["path"] = str(given.data.resolve())
+    content["data"]["path"], content["tracking"] = str(given.data.resolve()), {"enabled": False}
     content["retrain"] |= {key: yaml.safe_load(value) for key, _, value in (each.partition("=") for each in given.set)}
     params, found = check_params(content), {}
     torch.set_num_threads(1)
@@ -83,6 +82,8 @@ def main() -> None:
         prepare.main(params, folder)
         train = join([open_split(folder / files.SPLITS, s, RETRIEVAL, stage="retrain") for s in params.retrain.splits])
         test = open_split(folder / files.SPLITS, "test", RETRIEVAL, stage="evaluate")
+        pixels = RETRIEVAL.measure([255 - test.columns["image"].flatten(1).float()], [test.answers])
+        print(f"the pixels themselves: {pixels}")
         for name in given.losses:
             loss = LOSSES[name] if name in LOSSES else json.loads(name)
             found[name] = [trained(params, folder, (train, test), loss, seed) for seed in range(given.seeds)]

@@ -17,11 +17,12 @@ SQUARES = "tests.data.squares:boxed_squares"
 TASKS = {  # recipes of other tasks than images: data to try them on
     "clicks": "tests.data.visits:clicked",
     **dict.fromkeys(("detection", "opanas", "opanas_small"), SQUARES),
+    **dict.fromkeys(("nir", "retrieval"), "tests.data.characters:drawn"),
 }
-OURS = ["clicks", "detection", "federated", "smaller", "vit"]  # with no number of a paper: small from the start
+OURS = sorted(["clicks", "detection", "federated", "nir", "retrieval", "smaller", "vit"])  # small from the start
 PUBLISHED = [name for name in NAMES if not name.endswith("_small") and name not in OURS]
 SMALL = [name for name in NAMES if name.endswith("_small")]
-QUICK = ["smaller", "beta_darts_nas_bench_201_small", "az_nas_small", "clicks"]
+QUICK = ["smaller", "beta_darts_nas_bench_201_small", "az_nas_small", "clicks", "retrieval"]
 FEW = {  # of images and of what is made of them: two steps take seconds, at the sizes that the recipe has
     "data": {"source": "digits", "path": None, "limit_train": 100, "image_size": 32},
     "search": {"batch": 4},

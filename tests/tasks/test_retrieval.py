@@ -10,6 +10,7 @@ import pytest
 import torch
 from sklearn.metrics import normalized_mutual_info_score
 
+from winnow.config.reading import check_params
 from winnow.core.errors import Refused
 from winnow.data.source import Part, Source
 from winnow.data.source import checked as stored
@@ -171,6 +172,15 @@ def test_the_recipe_says_which_loss():
     assert sum(p.numel() for p in criterion_of(RETRIEVAL, FACTS, 0).parameters()) == 7 * 64
 
 
+def test_params_yaml_says_which_loss():
+    params = check_params({"task": "retrieval", "retrain": {"loss": {"nir": "exp", "align": 0.3}}})
+    assert params.retrain.recipe().loss == {"nir": "exp", "align": 0.3}
+    with pytest.raises(Refused, match=r"retrain.loss.proxy .did you mean .proxies"):
+        check_params({"task": "retrieval", "retrain": {"loss": {"proxy": "nca"}}})
+    with pytest.raises(Refused, match=r"retrain.loss"):
+        check_params({"task": "clicks", "retrain": {"loss": {"nir": "exp"}}})
+
+
 def test_without_the_package_a_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch_metric_learning", None)
     with pytest.raises(Refused, match=r"pip install 'winnow\[metric\]'"):
@@ -226,13 +236,10 @@ def batches():
     return [(torch.randn(8, 4, generator=draws), torch.arange(8) % 3) for _ in range(3)]
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.mark.parametrize("loss", [{}, {"proxies": "nca"}, {"nir": "exp"}])
-def test_a_killed_training_goes_on_to_the_same_bits(loss):
+def test_a_killed_training_goes_on_to_the_same_bits(loss, monkeypatch):
     """Proxies and flow are kept with the weights, and so is what the optimiser knows of them."""
+    monkeypatch.setattr("winnow.train.checkpoint.MOST", float("inf"))  # after every step
     recipe = replace(RECIPES["quick"], epochs=3, warmup_epochs=0, optimiser="adamw", lr=1e-2, loss=loss)
     kept = []
 
@@ -249,5 +256,6 @@ def test_a_killed_training_goes_on_to_the_same_bits(loss):
 
     whole = trained(Keeper(save, None, 1e-9))
     assert torch.equal(whole, trained(Keeper()))
+    assert len(kept) > 8
     state = torch.load(io.BytesIO(kept[len(kept) // 2]), weights_only=False)
     assert torch.equal(whole, trained(Keeper(lambda state: None, state, 1e-9)))

@@ -63,7 +63,7 @@ def test_a_criterion_that_learns_is_trained_along():
 def test_a_supernet_refuses_a_criterion_that_learns():
     space = Space(nn.Sequential(Choice("a", {"one": nn.Identity(), "other": nn.ReLU()}), nn.Linear(4, 3)))
     with pytest.raises(Refused, match="Anchored has weights of its own, which a supernet does not train"):
-        objective(space, Anchored(0))
+        objective(space, Anchored(0))((torch.zeros(2, 4), torch.tensor([0, 1])), {"a": "one"})
 
 
 def test_smoothing_is_asked_of_those_that_know_it():

@@ -21,6 +21,7 @@ class Learning:
     """The loss of a batch under a setting by `criterion`, and what leads to it; forward passes in `precision`.
 
     Of an output that is a tuple the first counts where networks are held against each other, of an ensemble the mean.
+    Losses are refused where the criterion learns: whoever trains a supernet trains the weights of its space.
     """
 
     space: Space
@@ -36,12 +37,12 @@ class Learning:
         """All that the space returns, and the loss of it."""
         x, y = batch
         output = self.said(x, lambda x: self.space(x, setting))
-        return output, outputs_and_loss(output, y, self.criterion)[1]
+        return output, outputs_and_loss(output, y, self.fixed())[1]
 
     def first_and_loss(self, batch: Batch, setting: Setting) -> tuple[Tensor, Tensor]:
         """The output that counts, in float32, and the loss of all."""
         x, y = batch
-        first, loss = outputs_and_loss(self.said(x, lambda x: self.space(x, setting)), y, self.criterion)
+        first, loss = outputs_and_loss(self.said(x, lambda x: self.space(x, setting)), y, self.fixed())
         return first.float(), loss
 
     def __call__(self, batch: Batch, setting: Setting) -> Tensor:
@@ -52,7 +53,7 @@ class Learning:
 
         Refused where the criterion knows the mean alone.
         """
-        if getattr(self.criterion, "reduction", None) != "mean":
+        if getattr(self.fixed(), "reduction", None) != "mean":
             kind = type(self.criterion).__name__
             raise Refused(f"{kind} tells the loss of a batch and not of each row (`reduction`), which the search asks")
         by_row = copy.copy(self.criterion)
@@ -61,17 +62,20 @@ class Learning:
         loss = outputs_and_loss(self.said(x, lambda x: self.space(x, setting)), y, by_row)[1]
         return loss.flatten(1).mean(1) if loss.dim() > 1 else loss
 
+    def fixed(self) -> nn.Module:
+        """The criterion. Refused where it has weights of its own."""
+        if any(True for _ in self.criterion.parameters()):
+            kind = type(self.criterion).__name__
+            raise Refused(
+                f"{kind} has weights of its own, which a supernet does not train: search with strategy trials"
+            )
+        return self.criterion
+
     def first(self, x: Any, network: Callable[[Any], Any]) -> Tensor:
         """The output of a network that counts, in float32."""
         return counting(self.said(x, network)).float()
 
 
 def objective(space: Space, criterion: nn.Module, precision: str = "fp32") -> Learning:
-    """The loss of a batch under a setting by `criterion`; forward passes in `precision` ("fp32" or "bf16").
-
-    Refused where the criterion learns: whoever trains a supernet trains the weights of its space.
-    """
-    if any(True for _ in criterion.parameters()):
-        kind = type(criterion).__name__
-        raise Refused(f"{kind} has weights of its own, which a supernet does not train: search with strategy trials")
+    """The loss of a batch under a setting by `criterion`; forward passes in `precision` ("fp32" or "bf16")."""
     return Learning(space, criterion, precision)

@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,20 +84,6 @@ def taught(split: Split) -> Facts:
     return {**split.facts, PRESENT: split.answers.unique().tolist()}
 
 
-def criterion(
-    size: int,
-    facts: Facts,
-    seed: int,
-    *,
-    proxies: Proxies = "anchor",
-    nir: Regularised = "off",
-    align: Rate = 0.01,
-) -> ProxyLoss:
-    """Of proxies, and with `nir` "exp" or "mean" of a flow beside, to which theirs is added `align` times."""
-    present = facts.get(PRESENT) or range(len(facts["classes"]))
-    return proxy_loss(size, present, seed, proxies, nir, align)
-
-
 def imitate(outputs: Tensor, teacher: Tensor) -> Tensor:
     """One minus the cosine, 0 where they point the same way."""
     return 1 - F.cosine_similarity(outputs, teacher).mean()
@@ -164,6 +149,13 @@ def returned(facts: Facts) -> Returned:
 
 def retrieval(name: str, embedding: int = EMBEDDING) -> Task:
     """A task of embeddings of so many numbers (even, with non-isotropy); builders hear of them as `classes`."""
+
+    def criterion(
+        facts: Facts, seed: int, *, proxies: Proxies = "anchor", nir: Regularised = "off", align: Rate = 0.01
+    ) -> ProxyLoss:
+        present = facts.get(PRESENT) or range(len(facts["classes"]))
+        return proxy_loss(embedding, present, seed, proxies, nir, align)
+
     return Task(
         name=name,
         reads=images.Images.reads,
@@ -177,7 +169,7 @@ def retrieval(name: str, embedding: int = EMBEDDING) -> Task:
         returned=returned,
         inputs=images.Images,
         augment=images.augmented,
-        criterion=partial(criterion, embedding),
+        criterion=criterion,
         taught=taught,
         imitate=imitate,
         answer=F.normalize,

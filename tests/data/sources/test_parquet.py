@@ -178,3 +178,13 @@ def test_a_column_says_whose_an_image_is_and_no_group_is_torn_apart(write_parque
     write_parquet(tmp_path / "both" / "test.parquet", LABELS)
     with pytest.raises(Refused, match=r"3 group.s. are in the training files and in the test files"):
         parquet(Options(path=tmp_path / "both"), group_column="label")
+
+
+def test_a_test_set_of_other_classes_is_read_where_it_is_asked_for(write_parquet, tmp_path):
+    write_parquet(tmp_path / "train.parquet", [0, 1, 1, 3])
+    write_parquet(tmp_path / "test.parquet", [7, 1, 5, 7])
+    assert "the label 7 is no class of the training data" in refusal(path=tmp_path)
+    source = parquet(Options(path=tmp_path), new_classes=True)
+    assert source.facts["classes"] == ["0", "1", "3", "5", "7"]
+    assert source.train.columns["label"].tolist() == [0, 1, 1, 2]
+    assert source.test.columns["label"].tolist() == [4, 1, 3, 4]

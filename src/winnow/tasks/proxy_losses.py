@@ -56,10 +56,19 @@ def stretched(nll: Tensor) -> Tensor:
 def proxy_loss(
     size: int, present: Sequence[int], seed: int, proxies: Proxies, nir: Regularised, align: float
 ) -> ProxyLoss:
-    """One whose weights are drawn from `seed`. Refused without the package that has the losses of proxies."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return ProxyLoss(size, present, proxies, nir, align)
+    """One whose weights are drawn from `seed`: proxies of length 1 on average, layers of the flow as torch has them.
+
+    Refused without the package that has the losses of proxies.
+    """
+    with torch.random.fork_rng(devices=[]):  # what is drawn here is drawn again
+        loss = ProxyLoss(size, present, proxies, nir, align)
+    draws = torch.Generator().manual_seed(seed)
+    nn.init.normal_(loss.proxies.proxies, 0.0, size**-0.5, draws)
+    for layer in loss.modules():
+        if isinstance(layer, nn.Linear):
+            for values in (layer.weight, layer.bias):
+                nn.init.uniform_(values, -(layer.in_features**-0.5), layer.in_features**-0.5, draws)
+    return loss
 
 
 def _proxies(name: Proxies, count: int, size: int) -> Any:

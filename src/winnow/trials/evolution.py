@@ -1,14 +1,14 @@
 """Regularised evolution, where the oldest die (Real et al. 2019, arXiv:1802.01548, algorithm 1)."""
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
-from winnow.trials.draw import Parameters, draw_all, draw_other, key_of
+from winnow.trials.draw import Parameters, draw_all, draw_other
 
 TRIES = 100  # draws for a child that no trial had, before a repeat is accepted
 
@@ -29,8 +29,9 @@ def fitness(trial: FrozenTrial, sign: int) -> tuple[float, float]:
 def next_child(
     distributions: Mapping[str, BaseDistribution],
     members: Sequence[Member],
-    seen: Collection[tuple[Any, ...]],
+    seen: Collection[Any],
     rng: random.Random,
+    key: Callable[[Parameters], Any],
     *,
     population: int = 20,
     tournament: int = 10,
@@ -38,7 +39,7 @@ def next_child(
     """The parameters to try next: random until `population` trials are complete, then a mutant.
 
     `members` are the complete trials, oldest first, of which the last `population` live; the best of `tournament` drawn
-    from them without replacement has one parameter changed. `seen` holds the keys of all trials, those in flight too:
+    from them without replacement has one parameter changed. `seen` holds the `key` of all trials, those in flight too:
     what is among them is drawn again.
     """
     living = members[-population:]
@@ -50,6 +51,6 @@ def next_child(
             name = rng.choice(list(distributions))
             changed = draw_other(distributions[name], parent.parameters[name], rng)
             child = {**parent.parameters, name: changed}
-        if key_of(child, distributions) not in seen:
+        if key(child) not in seen:
             break
     return child

@@ -1,5 +1,6 @@
 """Strategies simulated on a table: what a search would have found, in seconds instead of GPU-days."""
 
+import functools
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -207,6 +208,7 @@ def _evolution(of: Replay, seed: int) -> Iterator[Step]:
     _one_objective(of, "regularised_evolution")
     search, plan, values, excess = TableSearch(of.table), of.plan("regularised_evolution", seed), of.values, of.excess
     at, named = _finder(of.table), _labels(of.table)
+    key = functools.partial(key_of, names=search.distributions)
     members: list[Member] = []
     seen: set[tuple[Any, ...]] = set()
     evaluated: set[int] = set()
@@ -216,11 +218,11 @@ def _evolution(of: Replay, seed: int) -> Iterator[Step]:
             return
         rng = random.Random(derived(plan.seed, "trial", number) % 2**32)
         told = members[: max(0, number - plan.look_back + 1)]
-        child = next_child(search.distributions, told, seen, rng, **plan.sampler_options)
+        child = next_child(search.distributions, told, seen, rng, key, **plan.sampler_options)
         row = at(child, evaluated)
         if not of.table.whole:
             child = {**child, **named(row)}
-        seen.add(key_of(child, search.distributions))
+        seen.add(key(child))
         members.append(Member(child, (-excess[row], values[row])))
         idle = idle + 1 if row in evaluated else 0
         if idle > PATIENCE:

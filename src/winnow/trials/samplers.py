@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
@@ -21,31 +20,29 @@ from winnow.trials.plan import Plan
 from winnow.trials.proxy_sampler import ProxyBO
 from winnow.trials.search import Search
 
-Distributions = Mapping[str, BaseDistribution]
-
 
 class RegularisedEvolution(OwnSampler):
-    """`evolution.next_child` over the complete trials of a study."""
+    """`evolution.next_child` over the complete trials of a study; none that would be evaluated as another was."""
 
-    def __init__(self, distributions: Distributions, seed: int, population: int = 20, tournament: int = 10):
+    def __init__(self, search: Search, seed: int, population: int = 20, tournament: int = 10):
         if not 1 <= tournament <= population:
             raise Refused(f"regularised_evolution takes 1 ≤ tournament ≤ population, not {tournament}, {population}")
-        super().__init__(distributions, seed)
-        self.options = {"population": population, "tournament": tournament}
+        super().__init__(search.distributions, seed)
+        self.search, self.options = search, {"population": population, "tournament": tournament}
 
     def propose(self, known: Known, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         living = known.complete[-self.options["population"] :]
         members = [Member(self._filled(t.params), fitness(t, known.sign)) for t in living]
-        return next_child(self.distributions, members, known.seen, self.rng, **self.options)
+        seen = {self._key(t.params) for t in study.get_trials(deepcopy=False) if t.number != trial.number}
+        return next_child(self.distributions, members, seen, self.rng, self._key, **self.options)
+
+    def _key(self, parameters: Mapping[str, Any]) -> str:
+        return self.search.key(parameters, self.search.architecture(parameters))
 
     def _filled(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """With a value for what a conditional range left out."""
         ranges = self.distributions.items()
         return {name: parameters[name] if name in parameters else draw(d, self.rng) for name, d in ranges}
-
-
-def _evolution(search: Search, seed: int, **options: Any) -> BaseSampler:
-    return RegularisedEvolution(search.distributions, seed, **options)
 
 
 def _optunas(make: Callable[..., BaseSampler], **fixed: Any) -> Callable[..., BaseSampler]:
@@ -65,7 +62,7 @@ SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "nsga3": _optunas(optuna.samplers.NSGAIIISampler),
     "cmaes": CmaEs,
     "brute_force": _optunas(optuna.samplers.BruteForceSampler),
-    "regularised_evolution": _evolution,
+    "regularised_evolution": RegularisedEvolution,
     "network_morphism": NetworkMorphism,
     "proxy_bo": ProxyBO,
     "hierarchy": Hierarchy,

@@ -23,6 +23,7 @@ from winnow.pipelines import search, tune
 from winnow.pipelines import select as selecting
 from winnow.run import evaluators, files
 from winnow.run.work import final_space, recipe_of
+from winnow.spaces import nb101_cells
 from winnow.spaces.nb201_classes import wired
 from winnow.train.fit import schedule_of
 from winnow.trials.lookup import Table
@@ -244,6 +245,22 @@ def test_equal_networks_are_evaluated_once_where_asked(folder):
     repeats = [row for row in rows if row.copy_of is not None and row.digest != rows[row.copy_of].digest]
     assert repeats, "among sixty trials some are another writing of a network that was there"
     assert all(wired(json.loads(r.architecture)) == wired(json.loads(rows[r.copy_of].architecture)) for r in repeats)
+
+
+def test_a_cell_of_nas_bench_101_is_evaluated_once_in_whatever_way_it_is_answered(folder):
+    space = {"name": "nas_bench_101", "options": {"channels": 4, "cells": 1, "nodes": [3]}}
+    given = {"identity": "cell", "space": space, "objectives": {"params": "minimize"}, "evaluator": "proxy"}
+    search.main(trying(sampler="random", count=10, **given), folder)
+    rows = rows_of(folder)
+    repeats = [row for row in rows if row.copy_of is not None and row.digest != rows[row.copy_of].digest]
+    assert repeats
+    cells = [nb101_cells.identity(Architecture.from_json(row.architecture)) for row in rows]
+    assert all(cells[row.number] == cells[row.copy_of] for row in repeats)
+    assert len(set(cells)) == sum(row.copy_of is None for row in rows)
+    search.main(trying(sampler="regularised_evolution", count=6, **given), folder)
+    assert all(row.copy_of is None for row in rows_of(folder)), "evolution asks for cells that it has not had"
+    with pytest.raises(Refused, match="'cell' is known of nas_bench_101; take digest"):
+        trying(identity="cell")
 
 
 LEVELS = {"cycles": 3, "initial": 4, "continued": [2, 1], "parents": [2, 1, 1], "channels": 2, "resolution": 0}

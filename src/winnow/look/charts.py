@@ -8,6 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from winnow.look.style import ACCENT, ALARM, CONTROL, INK, QUIET, RULE, SERIES, palette, sheet, shortened, styled
 
@@ -128,6 +130,51 @@ def neighbours(rows: Rows) -> Figure:
     for axes in panels.flat:
         axes.set(xticks=[], yticks=[])
         axes.grid(False)
+    return figure
+
+
+@styled()
+def boxes_drawn(rows: Rows) -> Figure:
+    """Images with their boxes: found ones green, wrong ones red, missed ones dashed; category and score above."""
+    places = list(dict.fromkeys(str(row["image"]) for row in rows))
+    colours = {"found": SERIES[2], "wrong": ALARM, "missed": SERIES[4]}
+    columns = min(4, len(places))
+    lines = math.ceil(len(places) / columns)
+    figure = sheet(WIDTH, 210 * lines)
+    panels = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for row in rows:
+        axes, kind = panels[places.index(str(row["image"]))], str(row["kind"])
+        if kind == "image":
+            pixels = imread(io.BytesIO(base64.b64decode(row["png"])))
+            axes.imshow(pixels, cmap="grey" if pixels.ndim == 2 else None, vmin=0, vmax=1)
+            axes.set_title(f"test image {row['image']}", fontsize=7)
+            continue
+        x1, y1, x2, y2 = (float(row[name]) for name in ("x1", "y1", "x2", "y2"))
+        style = {"edgecolor": colours[kind], "linestyle": "--" if kind == "missed" else "-", "linewidth": 1.1}
+        axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, **style))
+        score = "" if row["score"] in (None, "", "None") else f" {float(row['score']):.2f}"
+        axes.text(x1, y1 - 1, f"{shortened(str(row['category']), 10)}{score}", fontsize=4.5, color=colours[kind])
+    for axes in panels:
+        axes.set(xticks=[], yticks=[])
+        axes.grid(False)
+        axes.set_axis_off()
+    handles = [
+        Line2D([], [], color=colour, linestyle="--" if kind == "missed" else "-") for kind, colour in colours.items()
+    ]
+    figure.legend(handles, list(colours), loc="outside lower center", ncols=3)
+    return figure
+
+
+@styled()
+def precision_recall(rows: Rows) -> Figure:
+    """A line a category: which share of the found boxes is right, when so large a share of all is found."""
+    figure = sheet(420, 380)
+    axes = figure.subplots()
+    for name in dict.fromkeys(str(row["category"]) for row in rows):
+        points = [(float(row["recall"]), float(row["precision"])) for row in rows if str(row["category"]) == name]
+        axes.plot(*zip(*points, strict=True), label=shortened(name, 24))
+    axes.set(xlabel="recall", ylabel="precision", title="boxes that overlap by half", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend()
     return figure
 
 

@@ -272,7 +272,7 @@ def _errors(folder: Path, result: Mapping[str, Any], task: Task) -> str:
     """The pictures of the task, and accuracy by class where it tells of that."""
     told = zip(result.get("classes", ()), result.get("per_class", ()), strict=True)
     rows = [[name, "–" if value is None else f"{value:.2f}"] for name, value in told]
-    table = page.table(["class", "accuracy, percent"], rows) if rows else ""
+    table = page.table(["class", f"{result['metric']}, percent"], rows) if rows else ""
     drawn = [
         page.svg(getattr(charts, picture.chart)(_csv(folder / files.ERRORS / f"{name}.csv")))
         for name, picture in task.pictures.items()

@@ -19,8 +19,9 @@ from winnow.nn.boxes import iou, kept
 from winnow.nn.detection import SCORES, STRIDE
 from winnow.system.extra import needed
 from winnow.tasks.box_loss import BoxLoss, imitate
+from winnow.tasks.drawn_boxes import drawn, recalled
 from winnow.tasks.found_boxes import MOST, OVERLAP, average_precision, boxes_of
-from winnow.tasks.task import PERCENT, Facts, Returned, Task
+from winnow.tasks.task import PERCENT, Facts, Picture, Returned, Task
 
 FLOOR = 3  # places a side of a mean box, in the grid of the trivial detector
 
@@ -203,5 +204,9 @@ DETECTION = Task(
     measure=measure,
     described=described,
     told=told,
+    pictures={
+        "boxes": Picture(drawn, "boxes_drawn", (images.IMAGE,)),
+        "precision_recall": Picture(recalled, "precision_recall"),
+    },
     reduced=fewer_images,
 )

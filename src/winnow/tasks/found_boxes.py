@@ -49,26 +49,28 @@ def average_precision(found: Tensor, boxes: Tensor, classes: int) -> dict[str, A
     found (n, k, 6) as `boxes_of` gives them, boxes (n, most, 5) with the category last; rows of -1 are none. Computed
     as COCO does (Lin et al. 2014, arXiv:1405.0312), at most 100 boxes an image. Refused without the extra detection.
     """
-    precision = _precision(
-        found.double().cpu().numpy(), boxes.double().cpu().numpy(), classes
-    )  # (ious, places, classes)
+    told = precision(found, boxes, classes)
     there = [bool((boxes[..., 4] == number).any()) for number in range(classes)]
-    by_class = [100 * precision[:, :, number] if there[number] else None for number in range(classes)]
+    by_class = [100 * told[:, :, number] if there[number] else None for number in range(classes)]
 
     def mean(ious: int) -> list[float | None]:
         return [None if each is None else float(each[:ious].mean()) for each in by_class]
 
     def over(values: list[float | None]) -> float:
-        told = [value for value in values if value is not None]
-        return sum(told) / len(told) if told else 0.0
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known else 0.0
 
     all_, half = mean(len(IOUS)), mean(1)
     return {"ap": over(all_), "ap50": over(half), "per_class": all_, "per_class_50": half}
 
 
-def _precision(found: np.ndarray, boxes: np.ndarray, classes: int) -> np.ndarray:
-    """(ious, places of recall, classes), by faster-coco-eval; zeros where nothing was found."""
+def precision(found: Tensor, boxes: Tensor, classes: int) -> np.ndarray:
+    """(ious, places of recall, classes), 0 to 1, by faster-coco-eval; zeros where nothing was found."""
     package = needed("faster_coco_eval", "detection")
+    return _precision(package, found.double().cpu().numpy(), boxes.double().cpu().numpy(), classes)
+
+
+def _precision(package: Any, found: np.ndarray, boxes: np.ndarray, classes: int) -> np.ndarray:
     rows, places = np.nonzero(boxes[..., 4] >= 0)
     at, ranks = np.nonzero(found[..., 4] > 0)
     if not len(rows) or not len(at):

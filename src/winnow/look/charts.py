@@ -153,7 +153,9 @@ def boxes_drawn(rows: Rows) -> Figure:
         style = {"edgecolor": colours[kind], "linestyle": "--" if kind == "missed" else "-", "linewidth": 1.1}
         axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, **style))
         score = "" if row["score"] in (None, "", "None") else f" {float(row['score']):.2f}"
-        axes.text(x1, y1 - 1, f"{shortened(str(row['category']), 10)}{score}", fontsize=4.5, color=colours[kind])
+        axes.text(
+            x1, y1 - 1, f"{shortened(str(row['category']), 10)}{score}", fontsize=4.5, color=colours[kind], clip_on=True
+        )
     for axes in panels:
         axes.set(xticks=[], yticks=[])
         axes.grid(False)

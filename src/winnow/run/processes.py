@@ -11,11 +11,9 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NoReturn
 
 import torch
 
@@ -24,18 +22,13 @@ from winnow.config.params import Params
 from winnow.core.errors import Refused
 from winnow.data.storage import read_manifest
 from winnow.run import files
-from winnow.run.children import train_child, training_split
 from winnow.run.fingerprint import fingerprint
-from winnow.run.imports import on_path
-from winnow.run.progress import Shown
-from winnow.run.supernet import trained
-from winnow.run.work import Work, device_of, final_space, promise
+from winnow.run.work import Work
 from winnow.system import machine
-from winnow.tracking import Run
+from winnow.system.stop import how_it_ended
 from winnow.train import ranks
 from winnow.train.checkpoint import Keeper
-from winnow.train.packing import from_bytes, to_bytes
-from winnow.trials.processes import how_it_ended
+from winnow.train.packing import to_bytes
 
 
 @contextlib.contextmanager
@@ -49,16 +42,16 @@ def together(work: Work, keeper: Keeper, seed: int | None = None) -> Iterator[No
         yield
         return
     _check_room(count, work.device)
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="winnow-") as passing:
         meeting = Path(passing)
         others = [_Other(work, which, meeting, seed) for which in range(1, count)]
         try:
-            torch.set_num_threads(_threads(work.params))
+            torch.set_num_threads(threads(work.params))
             while not all(other.here() for other in others):
                 time.sleep(0.05)
             with ranks.joined(meeting, 0, count, work.device):
-                ranks.handed_on(_basis(work), work.device)
+                ranks.handed_on(basis(work), work.device)
                 ranks.handed_on(to_bytes(keeper.given()), work.device)
                 yield
         except RuntimeError as error:  # what torch says of a connection that broke
@@ -66,7 +59,7 @@ def together(work: Work, keeper: Keeper, seed: int | None = None) -> Iterator[No
                 raise Refused(ended) from error
             raise
         finally:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(before)
             for other in others:
                 other.end()
 
@@ -76,7 +69,8 @@ def _shared(params: Params) -> bool:
     return all(strategy(name).shared for name in names)
 
 
-def _threads(params: Params) -> int:
+def threads(params: Params) -> int:
+    """Those of each process."""
     return params.runtime.threads or max(1, machine.threads() // params.runtime.processes)
 
 
@@ -86,7 +80,7 @@ def _check_room(count: int, device: torch.device) -> None:
         raise Refused(f"runtime.processes is {count}, and here are {there} {what} for them: set {there} or fewer")
 
 
-def _basis(work: Work) -> bytes:
+def basis(work: Work) -> bytes:
     """What all have to agree on: the code and the data."""
     splits = read_manifest(work.folder / files.SPLITS)["splits"]
     return fingerprint(torch=torch.__version__, splits={name: each["digest"] for name, each in splits.items()}).encode()
@@ -97,8 +91,8 @@ class _Other:
 
     def __init__(self, work: Work, which: int, meeting: Path, seed: int | None):
         self.which, self.says = which, meeting / f"{which}.txt"
-        self.ready = _ready(meeting, which)
-        command = [sys.executable, "-P", "-m", "winnow.run.processes", work.stage, str(meeting), str(which)]
+        self.sign = ready(meeting, which)
+        command = [sys.executable, "-P", "-m", "winnow.run.along", work.stage, str(meeting), str(which)]
         with self.says.open("w", encoding="utf-8") as errors:
             self.process = subprocess.Popen(
                 command,
@@ -106,7 +100,7 @@ class _Other:
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 text=True,
-                env={**os.environ, "OMP_NUM_THREADS": str(_threads(work.params))},
+                env={**os.environ, "OMP_NUM_THREADS": str(threads(work.params))},
             )
         # Down the pipe, since everybody on the machine can read arguments, and parameters may hold a password.
         told = {"params": work.params.model_dump(mode="json"), "path": sys.path, "folder": str(work.folder.resolve())}
@@ -119,7 +113,7 @@ class _Other:
         """Whether it is ready to meet. Refused where it has ended."""
         if ended := self.ended(0):
             raise Refused(ended)
-        return self.ready.exists()
+        return self.sign.exists()
 
     def ended(self, wait: float) -> str | None:
         """How it ended, in a sentence; None where it has not, `wait` seconds from now."""
@@ -144,47 +138,6 @@ class _Other:
             self.process.stdin.close()
 
 
-def _ready(meeting: Path, which: int) -> Path:
+def ready(meeting: Path, which: int) -> Path:
     """The file that says that process `which` is there."""
     return meeting / f"{which}.ready"
-
-
-def follow(stage: str, meeting: Path, which: int, pipe: IO[str]) -> None:
-    """Train along as process `which` of `stage`; what to do is the first line of `pipe`, which ends with the stage."""
-    told = json.loads(pipe.readline())
-    threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
-    sys.path[:] = told["path"]
-    params, folder = Params.model_validate(told["params"]), Path(told["folder"])
-    on_path(folder)
-    device = device_of(params)
-    if device.type == "cuda":
-        device = torch.device("cuda", (device.index or 0) + which)
-    promise(_threads(params))
-    work = Work(stage, params, folder, device, Run(stage, None))
-    _ready(meeting, which).touch()
-    with ranks.joined(meeting, which, params.runtime.processes, device):
-        if ranks.handed_on(None, device) != _basis(work):
-            raise Refused("runtime.processes: the processes see different data or code; start the stage again")
-        keeper = Keeper(found=from_bytes(ranks.handed_on(None, device)))
-        with Shown() as shown:
-            if stage == "search":
-                trained(work, shown, keeper)
-            else:
-                space = final_space(params, folder)
-                arch = files.read_architecture(folder / files.ARCHITECTURE, space, params.space.name)
-                train_child(work, arch, training_split(work), told["seed"], shown, "", keeper)
-
-
-def _end_with(pipe: IO[str]) -> NoReturn:
-    """End this process when the other end of `pipe` is closed, as it is when the stage ends in whatever way."""
-    pipe.read()
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    name, place, number = sys.argv[1:]
-    try:
-        follow(name, Path(place), int(number), sys.stdin)
-    except Refused as refusal:
-        print(refusal, file=sys.stderr)
-        sys.exit(2)

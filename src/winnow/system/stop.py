@@ -40,3 +40,8 @@ def stoppable() -> Iterator[None]:
     finally:
         for each in ours:
             signal.signal(each, signal.SIG_DFL)
+
+
+def how_it_ended(status: int) -> str:
+    """Of a process that nobody asked to end."""
+    return f"ended with {signal.Signals(-status).name if status < 0 else f'status {status}'}"

@@ -13,6 +13,7 @@ from typing import Any
 
 from winnow.core.errors import Refused
 from winnow.system.machine import usable_cores
+from winnow.system.stop import how_it_ended
 from winnow.trials.executors import Ask, leases
 from winnow.trials.outcome import FAILED, Outcome
 
@@ -112,11 +113,6 @@ class Processes:
         self._selector.unregister(worker.answers)
         self._slots[worker.slot] = None
         return worker.end()
-
-
-def how_it_ended(status: int) -> str:
-    """Of a process that nobody asked to end."""
-    return f"ended with {signal.Signals(-status).name if status < 0 else f'status {status}'}"
 
 
 class Worker:

@@ -1,4 +1,4 @@
-"""Sources of boxes: Parquet, COCO's JSON and VOC's XML give the same of the same scenes; what they cannot use is said."""
+"""Sources of boxes: three formats give the same of the same scenes; what they cannot use is a sentence or counted."""
 
 import json
 import re

@@ -11,6 +11,7 @@ from winnow.look.blocks import TITLE, Block
 from winnow.look.style import FAINT, INK, QUIET, pill, text_width
 
 ROW, GAP = 34, 6
+SKIPS = ("skip", "identity", "skip_connect")
 _LAYER = re.compile(r"layer(\d+)/(shared|member\d+)")
 
 
@@ -25,7 +26,7 @@ def members_of(choices: Mapping[str, Value]) -> dict[str, dict[int, tuple[str, s
 
 
 def branches_block(
-    parts: Mapping[str, Mapping[int, tuple[str, str]]], colours: Mapping[str, str], skips: Iterable[str] = ("skip",)
+    parts: Mapping[str, Mapping[int, tuple[str, str]]], colours: Mapping[str, str], skips: Iterable[str] = SKIPS
 ) -> Block:
     """Left to right: a row for what is shared, from which one for each member goes on; dashed layers are left out."""
     layers = sorted({layer for part in parts.values() for layer in part})
@@ -35,6 +36,8 @@ def branches_block(
     rows = max(1, len(members))
     names = max(text_width(part) for part in parts) + 12
     note = "members share all layers and end in heads of their own" if not members else "their answers are averaged"
+    if any(op in skips for part in parts.values() for op, _ in part.values()):
+        note += "; dashed layers are left out"
 
     def middle(layer: int) -> float:
         return names + (layers.index(layer) + 0.5) * (wide + GAP)

@@ -56,3 +56,13 @@ def test_a_killed_search_of_necks_ends_with_the_bytes_of_one_that_was_not(tmp_pa
     ready, whole, steps = arena.prepared(case)
     found = arena.ordeal(case, ready, whole, [(random.Random(0).randint(2, steps // 2), 0.01)])
     assert found["identical"] == found["kills"] > 0
+
+
+@pytest.mark.slow
+def test_it_is_exported_and_checked_by_its_own_measure(found, tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the extra winnow[onnx]")
+    pytest.importorskip("onnxscript", reason="needs the extra winnow[onnx]")
+    from winnow.trust.export import export
+
+    sides = export(found / files.MODEL, found, tmp_path)["measured"]["ap"]
+    assert sides["onnx"] == pytest.approx(sides["pytorch"], abs=0.1)

@@ -11,6 +11,7 @@ import torch
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import distinct, uniform
 from winnow.core.errors import Refused
+from winnow.holes.partial import partial_channels
 from winnow.measure.cost import macs, params
 from winnow.nn.pyramid import PATHS
 from winnow.proxies.sizes import sizes_of
@@ -208,6 +209,12 @@ def test_a_backbone_of_another_space_is_searched_beside_the_neck():
 def test_a_wrong_option_is_one_sentence(options, message):
     with pytest.raises(Refused, match=message):
         small(**options)
+
+
+def test_deformable_kernels_are_not_narrowed():
+    with pytest.raises(Refused, match="know no Deformable: search this space with another strategy than pc_darts"):
+        partial_channels(small(deformable=True), 2)
+    partial_channels(small(), 2)
 
 
 def test_the_graph_of_a_neck_ends_in_every_node():

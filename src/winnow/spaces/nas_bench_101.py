@@ -31,9 +31,7 @@ class Parts(nn.Module):
     def __init__(self, c_in: int, c_out: int, most: int):
         super().__init__()
         self.c_in, self.c_out = c_in, c_out
-        self.projections = nn.ModuleList(
-            layer(c_in, c_out, 1) for _ in range(1, most)
-        )  # of node 1 ..., the output's last
+        self.projections = nn.ModuleList(layer(c_in, c_out, 1) for _ in range(1, most))  # of nodes 1 ..., the output
         self.ops = nn.ModuleList(
             nn.ModuleDict({op: layer(c_out, c_out, kernel) for op, kernel in KERNELS.items()})
             for _ in range(1, most - 1)

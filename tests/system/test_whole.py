@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +74,24 @@ def test_where_all_is_read_only_the_file_asked_for_is_named(tmp_path, monkeypatc
     with pytest.raises(OSError, match="Read-only") as caught, atomic(tmp_path / "out.csv"):
         pass
     assert caught.value.filename == str(tmp_path / "out.csv")
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path):
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    with atomic(pipe) as temporary:
+        temporary.write_text("text")
+    reader.join(10)
+    assert read == ["text"]
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_the_null_device_stays_one():
+    if not os.access(os.devnull, os.W_OK):
+        pytest.skip("none here")
+    with atomic(Path(os.devnull)) as temporary:
+        temporary.write_text("text")
+    assert Path(os.devnull).is_char_device()

@@ -4,14 +4,23 @@ import contextlib
 import glob
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well and goes away when it does not."""
+    """A temporary path beside `path` that takes its place when the block ends well and goes away when it does not.
+
+    A device or a pipe (/dev/null, /dev/stdout) is written to and stays what it is.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and (not (path.is_file() or path.is_dir()) or (path.is_symlink() and path.is_relative_to("/dev"))):
+        with tempfile.TemporaryDirectory() as passing:
+            yield Path(passing) / path.name
+            path.write_bytes((Path(passing) / path.name).read_bytes())
+        return
     for left in path.parent.glob(f".{glob.escape(path.name)}.????????"):  # by a process that was killed
         left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

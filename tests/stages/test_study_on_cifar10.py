@@ -29,7 +29,10 @@ SMALL = {
     "space": {"nas_bench_201": {"channels": 4, "cells": 1}},
     "search": {"epochs": 60, "batch": 32, "lr": 0.05, "logits_lr": 0.01},
     "select": {"batch": 512, "splits": ["arch"], "table": str(TABLE), "perturbation": {"tune_epochs": 5}},
-    "study": {"seeds": [0, 1, 2, 3, 4]},
+    "study": {
+        "methods": {name: {"search.strategy": name} for name in ("darts", "beta_darts", "blank")},
+        "seeds": [0, 1, 2, 3, 4],
+    },
     "tracking": {"enabled": False},
 }  # fmt: skip
 
@@ -37,7 +40,7 @@ SMALL = {
 def merged(content: dict, changes: dict) -> dict:
     return {
         **content,
-        **{k: merged(content[k], v) if isinstance(v, dict) else v for k, v in changes.items()},
+        **{k: merged(content[k], v) if isinstance(v, dict) and k != "methods" else v for k, v in changes.items()},
     }
 
 

@@ -1,4 +1,7 @@
-"""A pipeline small enough for a test, run once: every stage, no tracking, a second or two each."""
+"""A pipeline small enough for a test, run once: every stage, no tracking, a second or two each.
+
+On digits and with DARTS, whatever the shipped params.yaml runs first.
+"""
 
 from pathlib import Path
 
@@ -12,11 +15,15 @@ from winnow.pipelines import select as selecting
 ROOT = Path(__file__).parents[2]
 TINY = {
     "runtime.threads": 1,
+    "data.source": "digits",
     "data.limit_train": 320,
+    "data.augment": {},
     "space.nas_bench_201.channels": 4,
+    "search.strategy": "darts",
     "search.epochs": 2,
     "search.batch": 32,
     "search.lr": 0.1,
+    "select.methods": ["perturbation", "magnitude"],
     "select.perturbation.tune_epochs": 1,
     "select.evolution.population": 4,
     "select.evolution.generations": 1,
@@ -30,6 +37,7 @@ TINY = {
     "retrain.epochs": 2,
     "retrain.batch": 32,
     "evaluate.controls": 2,
+    "evaluate.searches": 1,
     "evaluate.latency_repeats": 6,
     "evaluate.latency_seconds": 0.0,
     "tracking.enabled": False,

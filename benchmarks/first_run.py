@@ -27,7 +27,12 @@ from winnow.pipelines import evaluate, inputs, prepare, retrain, search, select,
 from winnow.run import files
 
 ROOT = Path(__file__).parents[1]
-QUIET = {"tracking.enabled": False, "evaluate.latency_repeats": 6, "evaluate.latency_seconds": 0.0}
+QUIET = {  # changes no verdict: networks are compared by the recipe as it stands, by one seed each
+    "tracking.enabled": False,
+    "tune.trials": 0,
+    "evaluate.latency_repeats": 6,
+    "evaluate.latency_seconds": 0.0,
+}
 
 
 def run(content: dict[str, Any], number: int, threads: int) -> dict[str, Any]:
@@ -157,7 +162,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first run: settings are chosen on others")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--params", type=Path, default=ROOT / "params.yaml")
-    parser.add_argument("--random", type=int, default=12, help="networks that the random search beside it tries; or 0")
+    parser.add_argument("--random", type=int, default=16, help="networks that the random search beside it tries; or 0")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--table", action="store_true", help="print what is there and run nothing")
@@ -165,21 +170,27 @@ def main() -> None:
     content = yaml.safe_load(given.params.read_text(encoding="utf-8"))
     settings = {"evaluate.random_search": given.random}
     settings |= {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in given.set)}
-    content = changed(content, settings).model_dump(by_alias=True)
+    params = changed(content, settings)
+    settings |= {"search.trials.training.epochs": params.retrain.recipe().epochs}
+    content = json.loads(json.dumps(changed(content, settings).model_dump(by_alias=True)))
     told = {"settings": content, "machine": processor(), "threads": given.threads, "rows": []}
-    if given.out.is_file():
-        there = json.loads(given.out.read_text(encoding="utf-8"))
-        if not given.table and (there["settings"], there["threads"]) != (
-            json.loads(json.dumps(content)),
-            given.threads,
-        ):
-            parser.error(f"{given.out} holds runs by other settings: give another --out")
-        told = there
-    for number in range(given.first, 0 if given.table else given.first + given.seeds):
-        if all(row["seed"] != number for row in told["rows"]):
-            told["rows"].append(run(content, number, given.threads))
-            files.write_json(given.out, told)
-    print(table(told))
+    for number in range(given.first, given.first if given.table else given.first + given.seeds):
+        if number not in {row["seed"] for row in _there(given.out, told)["rows"]}:
+            row = run(content, number, given.threads)
+            told = _there(given.out, told)  # another process may have added to it
+            rows = [*(each for each in told["rows"] if each["seed"] != number), row]
+            files.write_json(given.out, {**told, "rows": sorted(rows, key=lambda each: each["seed"])})
+    print(table(json.loads(given.out.read_text(encoding="utf-8"))))
+
+
+def _there(path: Path, told: dict[str, Any]) -> dict[str, Any]:
+    """What the file holds, or `told` where there is none. Ends where it holds runs by other settings."""
+    if not path.is_file():
+        return told
+    there = json.loads(path.read_text(encoding="utf-8"))
+    if any(there[name] != told[name] for name in ("settings", "threads")):
+        raise SystemExit(f"{path} holds runs by other settings: give another --out")
+    return there
 
 
 if __name__ == "__main__":

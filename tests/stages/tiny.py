@@ -30,6 +30,7 @@ TINY = {
     "select.evolution.parents": 2,
     "select.calibration_images": 64,
     "select.evolution.calibration_images": 64,
+    "study.methods": {name: {"search.strategy": name} for name in ("darts", "beta_darts", "blank")},
     "tune.trials": 2,
     "tune.epochs": 1,
     "trials.executor": "inline",

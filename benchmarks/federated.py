@@ -56,16 +56,13 @@ ENOUGH = 3  # seeds, of which an interval is told
 def grounds(asked: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, Any], list[dict[str, Any]]]]:
     """Name, task, how it is prepared, and the clients of each partition."""
     if asked.images:
-        given = {"source": "parquet", "path": asked.images, "image_size": 16, "limit_test": 1000}
-        yield (
-            "cifar10",
-            "image_classification",
-            {**given, "limit_train": asked.rows},
-            [{"clients": 5, "ks": skew} for skew in SKEWS],
-        )
+        given = {"source": "parquet", "path": asked.images, "image_size": 16, "limit_train": asked.rows}
+        by_skew = [{"clients": 5, "ks": skew} for skew in SKEWS]
+        yield "cifar10", "image_classification", {**given, "limit_test": 1000}, by_skew
     if asked.speech:
         own = {"group_column": "speaker", "test_groups": [5], "mels": 16, "hop_ms": 32.0, "window_ms": 64.0}
-        given = {"source": "audio_parquet", "path": asked.speech, "own": {**own, "seconds": 0.544}}
+        given = {"source": "audio_parquet", "path": asked.speech, "limit_train": asked.rows}
+        given |= {"own": {**own, "seconds": 0.544}}
         yield "speakers", "audio_classification", given, [{"column": "group"}]
 
 
@@ -168,7 +165,7 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, help="folder of Parquet files of spoken digits")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--rows", type=int, default=1500, help="images to train on, those that clients hold out too")
+    parser.add_argument("--rows", type=int, default=1200, help="images to train on, those that clients hold out too")
     asked = parser.parse_args()
     if asked.table:
         print(table(json.loads(asked.table.read_text())))

@@ -6,6 +6,7 @@ if __name__ == "__main__":  # a script's folder heads the path, where select.py 
     sys.path.pop(0)
 
 from pathlib import Path
+from typing import Any
 
 from winnow.config.params import Params
 from winnow.run import files
@@ -30,7 +31,7 @@ def main(params: Params, folder: Path, seed: int) -> None:
         space = final_space(params, folder)
         arch = files.read_architecture(folder / files.ARCHITECTURE, space, params.space.name)
         training = training_split(work)
-        recipe, record = recipe_of(params, folder), []
+        recipe, record = recipe_of(params, folder), list[dict[str, Any]]()
         with Shown(work.run) as watch, together(work, keeper, seed), pool(work, arch, seed, recipe) as visits:
             what = f"retrain (seed {seed})"
             model = train_child(work, arch, training, seed, watch, what, keeper, recipe, visits=visits, record=record)

@@ -16,7 +16,8 @@ NEAR = 0.02  # a partition whose skew is that near to the wanted one will do
 def ks(counts: np.ndarray) -> np.ndarray:
     """(clients, clients): max over c of |F_i(c) - F_j(c)|; `counts` (clients, kinds) are rows or shares."""
     steps = (counts / counts.sum(1, keepdims=True)).cumsum(1)
-    return np.abs(steps[:, None] - steps[None]).max(2)
+    gaps: np.ndarray = np.abs(steps[:, None] - steps[None])
+    return gaps.max(2)
 
 
 def skew(counts: np.ndarray) -> float:

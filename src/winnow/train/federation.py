@@ -148,8 +148,10 @@ def averaged(states: Sequence[Mapping[str, Tensor]], sizes: Sequence[int]) -> di
             found[name] = torch.stack([state[name] for state in states]).amax(0)
             continue
         kind = torch.promote_types(first.dtype, torch.float64)
-        mean = sum(state[name].to(kind) * n for state, n in zip(states, sizes, strict=True)) / sum(sizes)
-        found[name] = mean.to(first.dtype)
+        total = torch.zeros_like(first, dtype=kind)
+        for state, n in zip(states, sizes, strict=True):
+            total += state[name].to(kind) * n
+        found[name] = (total / sum(sizes)).to(first.dtype)
     return found
 
 

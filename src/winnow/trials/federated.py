@@ -12,7 +12,7 @@ from winnow.train.federation import Client, Local, federate
 from winnow.train.recipes import Federation
 from winnow.train.seeds import derived
 from winnow.train.watch import Diverged, Watch
-from winnow.trials.evaluators import Training
+from winnow.trials.evaluators import Cost, Training
 from winnow.trials.outcome import Job
 
 
@@ -28,7 +28,7 @@ class Federated:
     federation: Federation
 
     @property
-    def cost(self):
+    def cost(self) -> Cost:
         """That of `of`."""
         return self.of.cost
 

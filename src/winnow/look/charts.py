@@ -43,6 +43,7 @@ def rounds(rows: Rows, metric: str) -> Figure:
             name = "all clients" if whole else f"client {client}"
             style = {"color": INK if whole else SERIES[number % len(SERIES)], "linewidth": 2.4 if whole else 1.0}
             axes.plot(*zip(*points, strict=True), label=name, alpha=1.0 if whole else 0.7, **style)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         title = f"{metric.replace('_', ' ')} on held-out rows" if column == "value" else "forgetting: below its best"
         axes.set(title=title, xlabel="visit")
     if len(clients) <= 10:

@@ -4,6 +4,7 @@ import copy
 import random
 from collections import Counter
 from itertools import product
+from math import isfinite
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from winnow.core.errors import Refused
 from winnow.holes.partial import partial_channels
 from winnow.measure.cost import macs, params
 from winnow.nn.pyramid import PATHS
+from winnow.proxies import PROXIES, score
+from winnow.proxies.scorer import check_names
 from winnow.proxies.sizes import sizes_of
 from winnow.search.bench import Bench
 from winnow.search.evolve import evolution
@@ -215,6 +218,22 @@ def test_deformable_kernels_are_not_narrowed():
     with pytest.raises(Refused, match="know no Deformable: search this space with another strategy than pc_darts"):
         partial_channels(small(deformable=True), 2)
     partial_channels(small(), 2)
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_a_proxy_scores_detectors_or_says_why_not(name):
+    model = small().derive(neck("top_down", "skip_connect", "bottom_up"))
+    draws = torch.Generator().manual_seed(0)
+    batch = torch.randn(4, 1, 64, 64, generator=draws), torch.tensor([4.0, 4.0, 20.0, 20.0, 1.0]).expand(4, 1, 5)
+    if name in {"expressivity", "progressivity", "trainability", "eproxy"}:
+        with pytest.raises(Refused, match="takes a list of several: take another"):
+            score(name, model, batch, draws)
+    elif PROXIES[name].needs == "labels":
+        for run in (lambda: score(name, model, batch, draws), lambda: check_names([name], batch)):
+            with pytest.raises(Refused, match="needs a label a row, and an answer here has shape"):
+                run()
+    else:
+        assert isfinite(score(name, model, batch, draws))
 
 
 def test_the_graph_of_a_neck_ends_in_every_node():

@@ -79,6 +79,9 @@ def block_features(model: nn.Module, x: Tensor, found: list[nn.Module] | None = 
     features: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple, output: object) -> None:
+        if not isinstance(inputs[0], Tensor):
+            what = f"{type(module).__name__} takes a {type(inputs[0]).__name__}"
+            raise Refused(f"this proxy compares the maps that blocks hand on, and {what} of several: take another")
         if not features and inputs[0] is not x:
             features.append(inputs[0])
         if isinstance(output, Tensor) and output.dim() in (3, 4):

@@ -87,12 +87,16 @@ def several(batch: Batch, least: int = 2) -> Tensor:
 
 
 def labelled(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Images and labels. Refused without labels or with a count that differs."""
+    """Images and labels. Refused without labels, with a count that differs, and where answers are boxes."""
     x, y = batch
     if y is None:
         raise Refused("this proxy needs labels: give the batch as (images, labels)")
     if len(y) != len(x):
         raise Refused(f"the batch has {len(x)} images but {len(y)} labels")
+    if y.dim() > 2:
+        raise Refused(
+            f"this proxy needs a label a row, and an answer here has shape {tuple(y.shape[1:])}: take another"
+        )
     return x, y
 
 

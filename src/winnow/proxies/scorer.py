@@ -33,6 +33,11 @@ def check_names(names: Sequence[str], batch: Batch) -> None:
             )
         if proxy(name).needs == "labels" and batch[1] is None:
             raise Refused(f"proxy {name!r} needs labels, and the batch has none")
+        if proxy(name).needs == "labels" and batch[1].dim() > 2:
+            raise Refused(
+                f"proxy {name!r} needs a label a row, and an answer here has shape {tuple(batch[1].shape[1:])}: "
+                "take one that needs no labels, or a search that trains"
+            )
 
 
 def scorer_of(

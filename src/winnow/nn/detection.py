@@ -56,8 +56,8 @@ def features_of(
             f"a {type(network).__name__} gives one answer and no maps between: it takes an nn.Sequential, whose stages "
             "come one after another"
         )
-    network = network[:end]
-    chain = nn.Sequential(*_flat(network)) if type(network) is nn.Sequential else network
+    part: nn.Sequential = network[:end]
+    chain = nn.Sequential(*_flat(part)) if type(part) is nn.Sequential else part
     found: dict[int, tuple[int, int]] = {}  # by stride: the last position, its channels
     for number, size in enumerate(_sizes(chain, shape)):
         stride = _stride(size[1:], shape[1:])

@@ -201,3 +201,13 @@ def test_options_are_checked():
         with pytest.raises(ValueError, match=message):
             nas_bench_101(**options)
     assert nas_bench_101(channels=2, cells=1, nodes=(7,)).count() == 720 * 243 * 1351
+
+
+def test_evolution_knows_a_cell_by_one_answer_if_it_may_be_given(space):
+    arch = next(
+        a for a in (space.decide(uniform(random.Random(i))) for i in range(99)) if cell_of(a).nodes < a["cell/nodes"]
+    )
+    one, view = space.canonical(arch), space.within({"cell/nodes": [arch["cell/nodes"]]})
+    assert one == represent(arch) != arch
+    assert view.canonical(arch) == arch
+    assert space.canonical(one) == one

@@ -33,15 +33,15 @@ class Space(nn.Module):
     `again` builds it once more, where the values of its builder are to be kept; `example` is one input that it was
     built for, or its shape. Who builds a space sets them (train.building). `original` is the architecture that is the
     network it was made of, where it was made of one and keeps all of it as options (core.replace). `table`: what of it
-    became open, in rows (path, what, range or reason) (spaces.auto). `canonical(arch)`: by which one those that are one
-    network are known to who draws and compares; None of a network that computes nothing.
+    became open, in rows (path, what, range or reason) (spaces.auto). `represent(arch)`: which one stands for all that
+    are one network; None of a network that computes nothing.
     """
 
     again: Callable[[], "Space"] | None = None
     example: Example | None = None
     original: Architecture | None = None
     table: Sequence[tuple[str, str, str]] = ()
-    canonical: Callable[[Architecture], Architecture | None] = staticmethod(lambda arch: arch)
+    represent: Callable[[Architecture], Architecture | None] = staticmethod(lambda arch: arch)
 
     def __init__(self, model: nn.Module, *, fixed: bool = False):
         super().__init__()
@@ -107,6 +107,15 @@ class Space(nn.Module):
         unreached = sorted(set(arch) - set(self.decide(answer)))
         if unreached:
             raise ValueError(f"the architecture answers {unreached[0]!r}, which its other answers leave out of reach")
+
+    def canonical(self, arch: Architecture) -> Architecture | None:
+        """By which one those that are one network are known to who draws and compares: as `represent` has it, or `arch`
+        itself where that is no answer here. None of a network that computes nothing.
+        """
+        found = self.represent(arch)
+        known = self.decisions
+        here = found is None or all(name in known and value in known[name].values for name, value in found.choices)
+        return found if here else arch
 
     def derive(self, arch: Mapping[str, Value]) -> nn.Module:
         """The child: a copy in which each hole has become what `arch` decided, with the weights it had."""

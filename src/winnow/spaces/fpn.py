@@ -50,7 +50,7 @@ def fpn(
     edges = [Choice(name, paths(width, deformable, shared)) for name in _names(nodes)]
     levels = [*features.strides, *([2 * features.strides[-1]] if len(strides) == 3 else [])]
     space = Space(Detector(features, Neck(features.channels, width, nodes, edges), Head(width, classes, levels, depth)))
-    space.canonical = partial(canonical, nodes)
+    space.represent = partial(canonical, nodes)
     return space
 
 

@@ -460,3 +460,12 @@ def test_an_unknown_wandb_mode_is_one_sentence_and_a_server_that_is_away_no_wait
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert to_wandb.mirror(None, "r", "p") == ""
     assert replayed == ["offline", "disabled"]
+
+
+def test_a_name_begins_with_what_differs_from_the_run_before():
+    before = {"search.epochs": "30", "data.source": "digits", "tracking.uri": "a", "runtime.threads": "1"}
+    given = {**before, "search.epochs": "50", "tracking.uri": "b", "runtime.threads": "2"}
+    assert facts.differing(given, before) == "epochs 50"
+    assert facts.differing(given, given) == facts.differing(given, {}) == ""
+    many = {f"search.p{i}": "1" for i in range(5)}
+    assert facts.differing({**before, **many}, before) == "p0 1, p1 1, p2 1, 2 more"

@@ -1,6 +1,7 @@
 """One picture: how good networks are against what they cost."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from winnow.look.style import ACCENT, CONTROL, DPI, INK, PAPER, SERIES, sheet, shortened, styled, text_width
+from winnow.look.style import ACCENT, CONTROL, DPI, INK, PAPER, QUIET, SERIES, sheet, shortened, styled, text_width
 
 Rows = Sequence[Mapping[str, Any]]
 WIDTH, HEIGHT = 960, 380
@@ -45,10 +46,20 @@ def tradeoff(points: Rows, metric: str, cost: str) -> Figure:
         bars = [row for row in rows if row["low"] is not None]
         axes.vlines([r["cost"] / unit for r in bars], [r["low"] for r in bars], [r["high"] for r in bars], color=colour)
     _limits(axes, points, unit)
+    _several(axes, points, unit)
     _labels(axes, [row for row in points if row["name"]], unit)
     axes.set(xlabel=words, ylabel=f"test {metric.replace('_', ' ')}; bars: 95 % intervals over seeds")
     figure.legend(loc="outside lower center", ncols=len(KINDS))
     return figure
+
+
+def _several(axes: Axes, points: Rows, unit: float) -> None:
+    """How many networks are at one point, below it, where they hide each other."""
+    heaps = Counter((row["cost"], row["score"]) for row in points)
+    for (cost, score), count in heaps.items():
+        if count > 1:
+            where = {"xytext": (0, -10), "textcoords": "offset points", "ha": "center", "va": "center"}
+            axes.annotate(f"×{count}", (cost / unit, score), color=QUIET, size=8, zorder=4, **where)
 
 
 def _limits(axes: Axes, points: Rows, unit: float) -> None:

@@ -55,8 +55,13 @@ def pareto(rows: Rows, objectives: Sequence[str]) -> Figure:
         style = {"color": ACCENT, "markersize": 6, "label": "Pareto front"}
         joined = {"linewidth": 1.2} if len(others) == 1 else {"linestyle": "none"}  # a front of three is no line
         axes.plot([x for x, _, _ in front], [y for _, y, _ in front], "o-", **{**style, **joined})
-        for x, y, number in front[:12]:
-            axes.annotate(str(number), (x, y), xytext=(4, 4), textcoords="offset points", size=7.5, color=QUIET)
+        trials: dict[tuple[float, float], list[int]] = {}  # equal trials are one point with all their numbers
+        for x, y, number in front:
+            trials.setdefault((x, y), []).append(number)
+        for (x, y), numbers in list(trials.items())[:12]:
+            axes.annotate(
+                ", ".join(map(str, numbers)), (x, y), xytext=(4, 4), textcoords="offset points", size=7.5, color=QUIET
+            )
         axes.set(xlabel=other.replace("_", " "), ylabel=first.replace("_", " "))
     panels[0].legend(loc="best")
     return figure

@@ -58,6 +58,18 @@ def title(params: Mapping[str, Any], digest: str) -> str:
     return " · ".join(str(word) for word in words if word)  # what differs comes first: the table cuts long names
 
 
+def differing(given: Mapping[str, str], before: Mapping[str, str], most: int = 3) -> str:
+    """What of the parameters, dotted keys with texts, is other than in the run before: "epochs 50, flip true".
+
+    How it is tracked and where it runs is no part; "" where nothing differs or nothing was before.
+    """
+    if not before:
+        return ""
+    changed = [key for key in given if given[key] != before.get(key) and not key.startswith(("tracking.", "runtime."))]
+    told = [f"{key.rpartition('.')[2]} {given[key][:24]}" for key in changed[:most]]
+    return ", ".join([*told, *([f"{len(changed) - most} more"] if len(changed) > most else [])])
+
+
 def git(root: Path) -> dict[str, Any]:
     """`commit`, `branch`, `remote`, `dirty`, the `diff` against the commit; empty where `root` is in no repository.
 

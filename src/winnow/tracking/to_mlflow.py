@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from winnow.system.addresses import redact
 from winnow.tracking import models
 from winnow.tracking.answers import one_line, transient
-from winnow.tracking.facts import plain_name
+from winnow.tracking.facts import LONGEST_NAME, differing, plain_name
 from winnow.tracking.local import create_local_store
 from winnow.tracking.spool import state_of, write_json
 from winnow.tracking.store import local_uri, locked
@@ -112,7 +112,14 @@ class MlflowRun:
             "winnow.stage": "pipeline",
             "mlflow.note.content": f"One pipeline run at {commit}{dirty}; its stages are nested below.",
         }
-        return self.client.create_run(self.experiment_id, start["time"], tags, start["title"]).info.run_id
+        title = " · ".join(filter(None, (self._differs(), start["title"])))  # the table cuts long names
+        return self.client.create_run(self.experiment_id, start["time"], tags, title[:LONGEST_NAME]).info.run_id
+
+    def _differs(self) -> str:
+        """In which parameters this pipeline run is another than the one before it."""
+        others = "tags.`winnow.stage` = 'pipeline'"
+        found = self.client.search_runs([self.experiment_id], others, max_results=1, order_by=["start_time DESC"])
+        return differing(self.start["params"], found[0].data.params) if found else ""
 
     def supersede(self, _: dict[str, Any]) -> None:
         """An earlier run of the same stage in the same pipeline run stays, marked as what no longer counts."""

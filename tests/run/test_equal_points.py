@@ -1,0 +1,27 @@
+"""Networks that are equal are seen: points above one another, or a number beside them."""
+
+from winnow.look import charts, trials
+from winnow.look.tradeoff import tradeoff
+
+
+def texts(figure):
+    return [each.get_text() for each in figure.axes[0].texts]
+
+
+def test_equal_scores_stand_above_one_another():
+    lines = charts.against_controls([97.0], [90.0, 90.0, 95.0]).axes[0].get_lines()
+    assert list(zip(*lines[0].get_data(), strict=True)) == [(90.0, 0), (90.0, 0.12), (95.0, 0)]
+    many = charts.against_controls([], [90.0] * 40).axes[0].get_lines()[0]
+    assert max(many.get_ydata()) < 1  # where the found ones are
+
+
+def test_how_many_are_at_one_point_is_said():
+    rows = [{"kind": "random", "name": "", "cost": 1e6, "score": 90.0, "low": None, "high": None} for _ in range(2)]
+    rows.append({**rows[0], "kind": "found", "name": "found", "cost": 2e6})
+    assert texts(tradeoff(rows, "accuracy", "macs")) == ["×2", "found"]
+
+
+def test_equal_trials_of_a_front_are_named_together():
+    row = {"feasible": True, "front": True, "accuracy": 0.9, "params": 10.0}
+    rows = [{**row, "number": 3}, {**row, "number": 7}, {**row, "number": 8, "params": 5.0, "accuracy": 0.8}]
+    assert texts(trials.pareto(rows, ["accuracy", "params"])) == ["8", "3, 7"]

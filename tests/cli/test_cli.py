@@ -1,6 +1,7 @@
 """The command line as a newcomer meets it: quick help, sentences instead of tracebacks, statuses for scripts."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,14 @@ def test_what_every_dvc_repro_runs_does_not_wait_for_torch(tmp_path):
 def test_every_command_explains_itself(arguments, capsys):
     assert cli.run(arguments) == 0
     assert "Usage:" in capsys.readouterr().out
+
+
+def test_tab_completes_commands_and_options():
+    for words, wanted in (("winnow exp", "plain,export"), ("winnow export --int", "plain,--int8")):
+        asked = {"_WINNOW_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        code = "from winnow.cli.main import main; main()"  # as the installed command does
+        done = subprocess.run([sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True)
+        assert done.stdout.split() == [wanted], done.stderr
 
 
 def test_a_refusal_is_a_sentence_with_status_2(tmp_path):

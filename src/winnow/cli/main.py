@@ -68,6 +68,10 @@ def cli() -> None:
     make ui                       compare runs in MLflow
 
     Stages run one by one, too, and in this order. They read params.yaml in the present folder (or --folder).
+
+    \b
+    Tab completes commands and options once your shell has been told (in ~/.bashrc, ~/.zshrc; fish: config.fish):
+      eval "$(_WINNOW_COMPLETE=bash_source winnow)"       or zsh_source; fish_source with `| source`
     """
 
 

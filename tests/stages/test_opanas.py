@@ -3,14 +3,21 @@
 import json
 import random
 import shutil
+from dataclasses import replace
 
 import pytest
+import torch
 
 from tests.stages.chaos import NECKS, Arena, Case, differing
 from tests.stages.tiny import run_all, tiny
-from winnow.pipelines import search, select
+from winnow.core.choosers import distinct
+from winnow.pipelines import prepare, search, select
 from winnow.run import files
+from winnow.run.benches import Benches
 from winnow.run.limits import Limits
+from winnow.run.work import Work
+from winnow.tracking.run import Run
+from winnow.train.checkpoint import Keeper
 
 WHOLE = NECKS | {
     "tune.trials": 0,
@@ -66,3 +73,19 @@ def test_it_is_exported_and_checked_by_its_own_measure(found, tmp_path):
 
     sides = export(found / files.MODEL, found, tmp_path)["measured"]["ap"]
     assert sides["onnx"] == pytest.approx(sides["pytorch"], abs=0.1)
+
+
+@pytest.mark.slow
+def test_evolution_finds_better_than_the_mean_of_twenty_random_necks(tmp_path):
+    """By inherited weights, on images that neither saw."""
+    evolution = {f"select.evolution.{name}": number for name, number in {"population": 10, "generations": 4}.items()}
+    space = NECKS["space.fpn"] | {"nodes": 3}
+    params = of(NECKS | evolution | {"space.fpn": space, "search.epochs": 60, "search.lr": 5e-3})
+    for stage in (prepare, search, select):
+        stage.main(params, tmp_path)
+    work = Work("evaluate", params, tmp_path, torch.device("cpu"), Run("evaluate", None))
+    bench = Benches(work, Keeper()).bench(0)
+    bench = replace(bench, judged=work.split("test"))
+    found = files.read_architecture(tmp_path / files.ARCHITECTURE, bench.space, "fpn")
+    drawn = distinct(bench.space, random.Random(0), 20, lambda arch: arch != found and bench.allowed(arch))
+    assert bench.score(found) > sum(map(bench.score, drawn)) / len(drawn) > 0

@@ -98,6 +98,19 @@ NECKS = {
     "retrain.batch": 16,
 }
 
+RETRIEVAL = {
+    "task": "retrieval",
+    "data.source": "tests.data.characters:drawn",
+    "data.limit_train": None,
+    "search.strategy": "trials",
+    "search.trials": {"count": 3, "objectives": {"recall_1": "maximize"}, "training": {"epochs": 1}},
+    "select.methods": ["best"],
+    "retrain.optimiser": "adamw",
+    "retrain.lr": 0.01,
+    "retrain.loss": {"nir": "exp"},
+    "tune.trials": 0,
+}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -164,6 +177,8 @@ CASES = [
     Case("necks search", "search", ("prepare",), {**NECKS, "search.epochs": 3}),
     Case("necks select", "select", ("prepare", "search"), NECKS),
     Case("necks retrain", "retrain", TO_RETRAIN, {**NECKS, **ONE, "retrain.epochs": 6}),
+    Case("retrieval search", "search", ("prepare",), RETRIEVAL),
+    Case("retrieval retrain", "retrain", TO_RETRAIN, {**RETRIEVAL, **ONE, "retrain.epochs": 4}),
     Case("clicks search", "search", ("prepare",), {**CLICKS, "search.epochs": 3}),
     Case("clicks select", "select", ("prepare", "search"), CLICKS),
     Case("clicks retrain", "retrain", TO_RETRAIN, {**CLICKS, **ONE, "retrain.epochs": 6}),

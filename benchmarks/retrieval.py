@@ -1,6 +1,6 @@
 """Losses of task retrieval on one network: proxy anchor, proxy NCA, and both with non-isotropy regularisation.
 
-    python benchmarks/retrieval.py --data ../omniglot --seeds 5 --out benchmarks/results/retrieval.json
+    python benchmarks/retrieval.py --data ../omniglot --out benchmarks/results/retrieval.json
 
 The largest network of recipe `retrieval` (3x3 convolutions everywhere), trained by its recipe on all classes but those
 of the test set, from each seed by each loss. Printed are means with 95 % intervals over the seeds, and differences to
@@ -68,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--losses", nargs="+", default=list(LOSSES), help="names, or options as JSON")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--set", nargs="*", default=[], help="fields of retrain, such as lr=0.01")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -86,8 +86,8 @@ def main() -> None:
         print(f"the pixels themselves: {pixels}")
         for name in given.losses:
             loss = LOSSES[name] if name in LOSSES else json.loads(name)
-            found[name] = [trained(params, folder, (train, test), loss, seed) for seed in range(given.seeds)]
-            seconds = sum(row["seconds"] for row in found[name]) / given.seeds
+            found[name] = [trained(params, folder, (train, test), loss, seed) for seed in given.seeds]
+            seconds = sum(row["seconds"] for row in found[name]) / len(given.seeds)
             line = ", ".join(f"{key} {shown(found[name], key)}" for key in NUMBERS)
             beside = f"; over anchor {shown(found[name], 'recall_1', found['anchor'])}" if "anchor" in found else ""
             print(f"{name}: {line}{beside}; {seconds:.0f} s each", flush=True)

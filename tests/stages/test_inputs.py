@@ -170,6 +170,20 @@ def test_select_reads_the_recipe_of_retraining_where_it_trains(tmp_path, method,
     assert (seen(0.1) != seen(0.2)) == runs_again
 
 
+@pytest.mark.parametrize(("evaluator", "runs_again"), [("training", True), ("inherited", False)])
+def test_a_search_by_trials_reads_the_recipe_that_trials_train_by(tmp_path, evaluator, runs_again):
+    def seen(lr):
+        changes = {
+            "search__strategy": "trials",
+            "search__trials": {"evaluator": evaluator},
+            "select__methods": ["best"],
+        }
+        inputs.main(tiny(**changes, retrain__lr=lr), tmp_path)
+        return (tmp_path / "artifacts/inputs/search.json").read_bytes()
+
+    assert (seen(0.1) != seen(0.2)) == runs_again
+
+
 def test_the_selections_that_train_are_those_that_ask_for_a_trained_network():
     places = (ROOT / "src/winnow/search/selections").glob("*.py")
     assert {path.stem for path in places if ".trained(" in path.read_text()} == set(RETRAIN)

@@ -227,6 +227,19 @@ def test_a_loss_that_is_not_finite_ends_it_in_a_sentence():
         trained(clients(30, 30), recipe=replace(PLAIN, batch=4, lr=1e300))
 
 
+def test_a_client_whose_rows_have_no_such_metric_is_left_out_of_forgetting():
+    def measure(outputs, answers):
+        if len(torch.cat(answers).unique()) == 1:
+            raise ValueError("there is no pair to order")
+        return IMAGES.measure(outputs, answers)
+
+    people = clients(10, 10, kinds=[(0, 1), (2,)])
+    local = Local(network(), people, Federation(rounds=2), RECIPE, replace(IMAGES, measure=measure), 0)
+    record = federate(local, batch=64, watch=Watch())
+    assert [row["value"] is None for row in record] == [False, True, False] * 2
+    assert record[-1]["forgetting"] == record[-3]["forgetting"]
+
+
 def test_a_loss_that_learns_is_refused():
     learning = replace(IMAGES, criterion=lambda facts, seed: nn.Bilinear(2, 2, 2))
     local = Local(network(), clients(6, 6), Federation(), RECIPE, learning, 0)

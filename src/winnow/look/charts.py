@@ -40,6 +40,7 @@ def rounds(rows: Rows, metric: str) -> Figure:
         clients = sorted({row["client"] for row in rows if row["client"] is not None})
         for number, client in enumerate([*clients, None]):
             points = [(row["visit"] + 1, row[column]) for row in rows if row["client"] == client]
+            points = [(visit, value) for visit, value in points if value is not None] or [(1, float("nan"))]
             whole = client is None
             name = "all clients" if whole else f"client {client}"
             style = {"color": INK if whole else SERIES[number % len(SERIES)], "linewidth": 2.4 if whole else 1.0}

@@ -29,8 +29,8 @@ ROUNDS = pa.schema(
         pa.field("client", pa.int32()),  # null: all held-out rows together
         pa.field("trained", pa.bool_(), nullable=False),  # whether that client trained in this visit
         pa.field("rows", pa.int64(), nullable=False),
-        pa.field("value", pa.float64(), nullable=False),  # of the task's first metric
-        pa.field("forgetting", pa.float64(), nullable=False),  # how much better it once was; of all: the mean
+        pa.field("value", pa.float64()),  # of the task's first metric; null where a client's rows have none
+        pa.field("forgetting", pa.float64()),  # how much better it once was; of all: the mean
     ]
 )
 

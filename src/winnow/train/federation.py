@@ -182,8 +182,9 @@ def federate(
     `visits` runs the clients, here one after another unless given; the result is the same to the bit. After each visit
     with `cyclic`, and each round without, the network is judged on the rows that clients hold out, `batch` at a time:
     a row a client and one, client None, of all rows together, with `value` of the task's first metric and
-    `forgetting`, how much better it once was. `after_round` gets the round, the network and what is told of the round.
-    Refused where a loss stops being finite, or learns itself.
+    `forgetting`, how much better it once was; both are None where a client's few rows have no such metric.
+    `after_round` gets the round, the network and what is told of the round. Refused where a loss stops being finite, or
+    learns itself.
     """
     model, federation, clients = local.model, local.federation, local.clients
     keeper, course = keeper or Keeper(), turns(federation, len(clients), local.seed)
@@ -243,16 +244,28 @@ def _judged(local: Local, slots: Mapping[int, State], best: dict[int, float], ba
         model.load_state_dict({**shared, **slots.get(number, {"buffers": {}})["buffers"]})
         model.eval()
         own = [(model(x).float(), y) for x, y in in_order(client.held, batch)]
-        value = task.measure(*map(list, zip(*own, strict=True)))[task.metric]
-        best[number] = max(best.get(number, -math.inf), task.first.sign * value)
-        forgetting = best[number] - task.first.sign * value
+        value, forgetting = _valued(task, own), None
+        if value is not None:
+            best[number] = max(best.get(number, -math.inf), task.first.sign * value)
+            forgetting = best[number] - task.first.sign * value
         rows.append({"client": number, "rows": len(client.held), "value": value, "forgetting": forgetting})
         outputs += [output for output, _ in own]
         answers += [y for _, y in own]
     model.load_state_dict(shared)
-    mean = sum(row["forgetting"] for row in rows) / len(rows)
+    lost = [row["forgetting"] for row in rows if row["forgetting"] is not None]
+    mean = sum(lost) / len(lost) if lost else 0.0
     value = task.measure(outputs, answers)[task.metric]
     return [*rows, {"client": None, "rows": sum(map(len, answers)), "value": value, "forgetting": mean}]
+
+
+def _valued(task: Task, own: Sequence[tuple[Tensor, Tensor]]) -> float | None:
+    """The first metric of a client's rows; None where they have none (AUC of rows that are all clicked)."""
+    outputs, answers = map(list, zip(*own, strict=True))
+    try:
+        value = task.measure(outputs, answers)[task.metric]
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _told(task: Task, tally: Mapping[str, float], rows: Sequence[Mapping[str, Any]], lr: float) -> dict[str, float]:

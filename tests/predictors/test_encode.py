@@ -13,6 +13,7 @@ from winnow.spaces import build
 from winnow.spaces.graphs import graphs
 from winnow.spaces.nas_bench_201 import OPS, from_string
 from winnow.spaces.nb101_cells import Cell, architecture
+from winnow.tools.checking import SMALL as OPTIONS
 
 CELL = from_string("|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|")
 
@@ -125,3 +126,23 @@ def test_a_graph_network_is_blind_to_what_fills_a_graph_up(spaces):
     whole = torch.tensor(graph, dtype=torch.float32)[None]
     alone = torch.cat([whole[:, :4, :4], whole[:, :4, 7:]], 2)
     assert torch.allclose(network(whole), network(alone), atol=1e-6)
+
+
+LAYERS = ("mobile", "cream", "ofa", "vit", "resnet", "multibranch")
+DRAWN = {("mobile", "adjacency"), ("mobile", "graph"), *(("cream", name) for name in ENCODINGS)}
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+@pytest.mark.parametrize("of", LAYERS)
+def test_spaces_of_layers_are_encoded_or_it_is_said_why_not(of, name):
+    with torch.device("meta"):
+        space = build(of, OPTIONS[of])
+    archs = [space.decide(lambda d, i=i: d.values[i]) for i in (0, -1, 0)]
+    if name != "one_hot" and (of, name) not in DRAWN:
+        with pytest.raises(Refused, match=r"no known cells|path encoding would take"):
+            encoded(space, name, *archs)
+        return
+    first, last, again = encoded(space, name, *archs)
+    assert np.isfinite(first).all()
+    assert (first == again).all()
+    assert (first != last).any()

@@ -41,6 +41,7 @@ LEVEL = {  # equal for all, and why
     **{(space, "linear_regions"): "each image is in a region of its own" for space in SPACES if space != "vit"},
     ("resnet", "sed"): "no kernel is open",
 }
+SHARED = ("live_params", "synflow", "naswot", "meco", "snip")
 SIDE, IMAGES = 8, 6
 
 
@@ -84,6 +85,17 @@ def test_what_is_refused_is_a_reason_in_the_row_and_other_scores_stand():
     (row,) = scorer_of(space, names, batch(IMAGES, SIDE), lambda name: draws())([arch])
     assert [name for name in names if math.isnan(row[name])] == ["sed", "meco", "naswot"]
     assert "meco: meco compares channels" in row["reason"]
+
+
+@pytest.mark.parametrize("of", SPACES)
+def test_a_score_with_shared_work_is_that_of_the_derived_child(of):
+    """Of an elastic space `live_params` counted whole layers of the supernet."""
+    space, names = small(of), [name for name in SHARED if (of, name) not in REFUSED]
+    archs = [space.decide(lambda d, i=i: d.values[i]) for i in (0, -1)]
+    for arch, row in zip(archs, scorer_of(space, names, batch(IMAGES, SIDE), lambda name: draws())(archs), strict=True):
+        child = space.derive(arch)
+        plain = {name: score(name, child, batch(IMAGES, SIDE), draws()) for name in names}
+        assert {name: row[name] for name in names} == pytest.approx(plain, rel=1e-3)
 
 
 def test_images_of_another_size_are_named_where_meco_brings_its_own():

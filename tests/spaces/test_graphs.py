@@ -1,3 +1,4 @@
+import itertools
 import random
 
 import pytest
@@ -48,6 +49,16 @@ def test_mobile_is_a_chain():
     (chain,) = graphs(random_of("mobile")).values()
     assert len(list(chain.paths())) == 1
     assert len(chain.edges) == 20
+
+
+def test_cream_is_a_chain_stage_by_stage():
+    arch = random_of("cream")
+    (chain,) = graphs(arch).values()
+    names = [
+        f"stage{s}/block{b}" for s, b in itertools.product(range(1, 9), range(1, 9)) if f"stage{s}/block{b}" in arch
+    ]
+    assert [op for _, _, op in chain.edges] == [arch[name] for name in names]
+    assert len(names) == len(arch)
 
 
 def test_other_spaces_have_no_graph():

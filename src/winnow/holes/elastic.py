@@ -83,14 +83,14 @@ class Norm(Elastic):
 
     def forward(self, x: Tensor) -> Tensor:
         whole, c = self.whole, self.sizes(self.answers())["channels"]
-        mean, var = whole.running_mean, whole.running_var
-        assert mean is not None
-        assert var is not None
-        kept: tuple[Tensor | None, Tensor | None] = (mean[:c], var[:c])
-        if whole.training and not whole.track_running_stats:  # as asked for by `train.evaluate.batch_statistics`
-            kept = (None, None)
-        elif whole.training and whole.num_batches_tracked is not None:
-            whole.num_batches_tracked.add_(1)
+        kept: tuple[Tensor | None, Tensor | None] = (None, None)
+        if whole.track_running_stats or not whole.training:  # else as `train.evaluate.batch_statistics` asks for it
+            mean, var = whole.running_mean, whole.running_var
+            assert mean is not None
+            assert var is not None
+            kept = (mean[:c], var[:c])
+            if whole.training and whole.num_batches_tracked is not None:
+                whole.num_batches_tracked.add_(1)
         momentum = 0.1 if whole.momentum is None else whole.momentum
         scale, shift = (whole.weight[:c], whole.bias[:c]) if whole.affine else (None, None)
         return F.batch_norm(x, *kept, scale, shift, whole.training, momentum, whole.eps)

@@ -12,7 +12,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
-from winnow.core.holes import Choice, Hole
+from winnow.core.holes import Asking, Choice, Hole
 from winnow.core.space import Space
 from winnow.proxies import az_nas
 from winnow.proxies.common import Batch, BatchNorm, labelled, logits, noise, settled, several, walk, working_copy
@@ -119,8 +119,12 @@ def meco_of(space: Space, batch: Batch, generator: torch.Generator) -> Scorer | 
     return lambda archs: [{"meco": one(arch)} for arch in archs]
 
 
-def live_params_of(space: Space, batch: Batch) -> Scorer:
-    """The size of what lives, by a forward pass of two images inside the space."""
+def live_params_of(space: Space, batch: Batch) -> Scorer | None:
+    """The size of what lives, by a forward pass of two images inside the space; None where a child's layers are smaller
+    than those that the space holds (elastic ones).
+    """
+    if not all(isinstance(hole, Asking) for hole in space.holes):
+        return None
     model, x = _inside(space), batch[0][:2].contiguous(memory_format=torch.channels_last)
     modules = [module for module in model.modules() if next(module.parameters(recurse=False), None) is not None]
 

@@ -14,6 +14,7 @@ from winnow.spaces.nb101_cells import MOST_NODES, cell_of
 from winnow.spaces.nb101_cells import NODES as SIZE
 
 _NB201 = frozenset(f"{node}<-{source}" for source, node in EDGES)
+_BLOCK = re.compile(r"block/\d+|stage\d+/block\d+")  # of mobile, macro and cream
 _NODE = re.compile(r"(normal|reduce)/(\d+)")
 _NECK = re.compile(r"neck/(\d+)<-(\d+)")  # of space fpn: the sum of all nodes is returned
 _PAIR = re.compile(r"((normal|reduce)/(\d+)/[ab])/input")  # of space factorised
@@ -32,8 +33,8 @@ def graphs(arch: Mapping[str, Value]) -> dict[str, Graph | NodeGraph]:
     if SIZE in names:
         live = cell_of(arch)
         return {"cell": NodeGraph(live.ops, tuple(sorted(live.edges)), MOST_NODES)}
-    if names and all(name == f"block/{i}" for i, name in enumerate(sorted(names, key=_number))):
-        chain = tuple((i, i + 1, str(arch[f"block/{i}"])) for i in range(len(names)))
+    if names and all(map(_BLOCK.fullmatch, names)):
+        chain = tuple((i, i + 1, str(arch[name])) for i, name in enumerate(sorted(names, key=_numbers)))
         return {"chain": Graph(chain, (0,), (len(chain),))}
     necks = [match for match in map(_NECK.fullmatch, sorted(names)) if match]
     if necks:
@@ -44,7 +45,7 @@ def graphs(arch: Mapping[str, Value]) -> dict[str, Graph | NodeGraph]:
     if not nodes and not pairs:
         raise Refused(
             f"an architecture with decisions {', '.join(sorted(names)[:3])}… has no known cells: graphs are drawn of "
-            "nas_bench_101, nas_bench_201, darts, factorised, fpn, mobile and macro"
+            "nas_bench_101, nas_bench_201, darts, factorised, fpn, mobile, macro and cream"
         )
     found: dict[str, list] = {}
     for match in pairs:
@@ -57,8 +58,8 @@ def graphs(arch: Mapping[str, Value]) -> dict[str, Graph | NodeGraph]:
     return {kind: Graph(tuple(edges), (0, 1), NODES) for kind, edges in found.items()}
 
 
-def _number(name: str) -> int:
-    return int(name.rpartition("/")[2]) if name.rpartition("/")[2].isdigit() else -1
+def _numbers(name: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", name)]
 
 
 def ways(arch: Mapping[str, Value]) -> dict[str, int]:

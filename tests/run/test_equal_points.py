@@ -1,4 +1,4 @@
-"""Networks that are equal are seen: points above one another, or a number beside them."""
+"""What a figure must not hide: networks that are equal, and the ends of titles."""
 
 from winnow.look import charts, trials
 from winnow.look.tradeoff import tradeoff
@@ -25,3 +25,13 @@ def test_equal_trials_of_a_front_are_named_together():
     row = {"feasible": True, "front": True, "accuracy": 0.9, "params": 10.0}
     rows = [{**row, "number": 3}, {**row, "number": 7}, {**row, "number": 8, "params": 5.0, "accuracy": 0.8}]
     assert texts(trials.pareto(rows, ["accuracy", "params"])) == ["8", "3, 7"]
+
+
+def test_titles_of_many_curves_stand_beside_one_another():
+    metrics = ["train_loss", "valid_loss", "lr", "parameter_free", "entropy", "eigenvalue", "discretisation_gap"]
+    figure = charts.curves({"search": [{"epoch": i, **dict.fromkeys(metrics, 1.0 + i)} for i in range(3)]}, metrics)
+    figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes if axes.get_visible()]
+    assert len(boxes) == 7
+    assert all(box.x1 <= figure.bbox.x1 for box in boxes)
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])

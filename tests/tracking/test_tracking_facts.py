@@ -226,7 +226,7 @@ def test_any_folder_name_can_hold_the_store(name, tmp_path):
 def test_looking_for_the_page_makes_no_store(tmp_path, monkeypatch):
     monkeypatch.delenv("DVC_ROOT", raising=False)
     (tmp_path / ".winnow").mkdir()
-    assert ui_url(tmp_path, port=5001).startswith("http://127.0.0.1:5001/#/experiments?")
+    assert ui_url(tmp_path, port=5001).startswith("http://winnow.localhost:5001/#/experiments?")
     assert not (tmp_path / ".winnow/mlflow.db").exists()
 
 
@@ -396,7 +396,7 @@ def test_the_page_is_refused_where_there_is_none(tmp_path, monkeypatch):
     database = "postgresql://me:hunter2@h/db"
     assert "hunter2" not in " ".join(ui_command(tmp_path, database)), "arguments are seen by everybody"
     assert ui_environment(tmp_path, database)["MLFLOW_BACKEND_STORE_URI"] == database
-    assert ui_url(tmp_path, port=5001).startswith("http://127.0.0.1:5001/#/experiments?")
+    assert ui_url(tmp_path, port=5001).startswith("http://winnow.localhost:5001/#/experiments?")
 
 
 def test_a_port_that_is_taken_is_a_sentence_before_the_server_starts():

@@ -168,7 +168,9 @@ def ui(folder: Path, port: int) -> None:
     tracking = read_params(folder / "params.yaml", methods=False).tracking
     command = ui_command(folder, tracking.uri, port)
     free(port)
-    click.echo(f"{ui_url(folder, tracking.experiment, port)}\n(ready in some seconds; Ctrl-C ends it)")
+    click.echo(
+        f"{ui_url(folder, tracking.experiment, port)}\n(ready in some seconds, at 127.0.0.1 as well; Ctrl-C ends it)"
+    )
     raise SystemExit(serve(command, ui_environment(folder, tracking.uri)))
 
 

@@ -21,8 +21,14 @@ WIDTH = 960
 @styled()
 def curves(groups: Mapping[str, Rows], metrics: Sequence[str], x: str = "epoch") -> Figure:
     """One panel a metric, one line a group: `groups` maps a label to rows that hold `x` and the metrics."""
-    figure = sheet(WIDTH, 260)
-    for axes, metric in zip(_panels(figure, 1, len(metrics)), metrics, strict=True):
+    columns = min(len(metrics), 4)  # more, and their titles would not fit
+    lines = math.ceil(len(metrics) / columns)
+    figure = sheet(WIDTH, 50 + 210 * lines)
+    panels = _panels(figure, lines, columns)
+    for axes in panels[len(metrics) :]:
+        axes.set_visible(False)
+    for axes, metric in zip(panels, metrics, strict=False):
+        axes.ticklabel_format(useOffset=False)
         for label, rows in groups.items():
             points = [(float(row[x]), float(row[metric])) for row in rows if row.get(metric) not in (None, "")]
             axes.plot(*zip(*points, strict=True), label=label, marker="." if len(points) < 4 else None)

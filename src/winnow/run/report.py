@@ -34,7 +34,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff; m
   600 } table { border-collapse: collapse; font-size: .9rem; margin: .6rem 0 } td, th { padding: .25rem .8rem .25rem 0;
   text-align: left; border-bottom: 1px solid #e1e6eb; vertical-align: top } td.n { text-align: right;
   font-variant-numeric: tabular-nums } tr.differs td { background: #fdf3e7 } pre { font-size: .85rem; overflow: auto }
-  summary { cursor: pointer; color: #0072b2 }
+  summary { cursor: pointer; color: #0072b2 } table { display: block; overflow-x: auto }
 """
 
 

@@ -14,6 +14,7 @@ from winnow.system.addresses import public
 from winnow.tracking.store import choose_uri, local_uri, state_folder
 
 PORT = 5000
+HOST = "winnow.localhost"  # 127.0.0.1 to browsers; under that number MLflow opens a panel of its assistant
 VIEW = "mlflow.sharedViewState.winnow"  # the tag of an experiment that holds the columns of its run table
 
 
@@ -28,7 +29,9 @@ def ui_command(root: Path, configured: str | None = None, port: int = PORT) -> l
     if uri == local_uri(state) and not (state / "mlflow.db").is_file():
         raise Refused("there are no runs to show yet: run `make repro` or one stage first")
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    return [*command, "--artifacts-destination", str(state / "mlartifacts")]
+    names = [f"{name}:{port}" for name in (HOST, "127.0.0.1", "localhost")]
+    known = ["--allowed-hosts", ",".join(names), "--cors-allowed-origins", ",".join(f"http://{each}" for each in names)]
+    return [*command, *known, "--artifacts-destination", str(state / "mlartifacts")]
 
 
 def ui_environment(root: Path, configured: str | None = None) -> dict[str, str]:
@@ -79,7 +82,7 @@ def serve(command: list[str], environment: dict[str, str]) -> int:
 def ui_url(root: Path, experiment: str = "winnow", port: int = PORT) -> str:
     """The page to open: the runs of `experiment`, as training rather than language models, with their main metrics."""
     store = f"{(state_folder(root) / 'mlflow.db').as_uri()}?mode=ro"  # to look must not create it
-    address = f"http://127.0.0.1:{port}/#/experiments"
+    address = f"http://{HOST}:{port}/#/experiments"
     query = (
         "SELECT e.experiment_id, t.key FROM experiments e LEFT JOIN experiment_tags t "
         "ON t.experiment_id = e.experiment_id AND t.key = ? WHERE e.name = ?"

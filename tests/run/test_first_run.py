@@ -67,7 +67,7 @@ def test_a_run_goes_through_all_stages(monkeypatch, tmp_path):
         search__epochs=1, evaluate__searches=2, evaluate__controls=1, evaluate__random_search=1, tune__trials=0,
     )  # fmt: skip
     found = first_run.run(small.model_dump(by_alias=True), 1, 1)
-    assert found["searches"] == [2, 3]
+    assert found["searches"] == [102, 103]
     assert len(found["controls"]) == len(found["control_params"]) == 1
     assert found["outcome"] in ("yes", "no", "cannot tell")
     assert 0 <= found["random_search"] <= 100

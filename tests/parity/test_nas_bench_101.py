@@ -23,6 +23,7 @@ from winnow.spaces.nb101_cells import (
 )
 
 CONV3, CONV1, POOL = OPS
+SLOW = [pytest.mark.slow, pytest.mark.timeout(1800)]  # two minutes of a processor
 
 
 def wired(size, *edges, ops=None):
@@ -91,7 +92,7 @@ def every(nodes):
         (3, 6),
         (4, 84),
         (5, 2441),
-        *(pytest.param(*each, marks=pytest.mark.slow) for each in [(6, 62_010), (7, 359_082)]),
+        *(pytest.param(*each, marks=SLOW) for each in [(6, 62_010), (7, 359_082)]),
     ],
 )
 def test_there_are_as_many_cells_as_published(nodes, count):

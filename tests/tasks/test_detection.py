@@ -9,6 +9,7 @@ import torch
 
 from winnow.core.errors import Refused
 from winnow.data.inputs.boxed import BoxedImages, Moves, moved
+from winnow.data.loaders import Batches, Split
 from winnow.data.source import Part, Source
 from winnow.nn.detection import CENTRE, SCORES, centres
 from winnow.tasks.box_loss import BoxLoss, centreness, focal, taken
@@ -168,6 +169,21 @@ def test_a_flip_alone_is_exact_and_no_augmentation_is_none():
     assert moved({"symmetric": False}) == Moves(False, False, 1.25)
     with pytest.raises(Refused, match=r"zoom takes 1 \(none\) to 4, not 9"):
         moved({"symmetric": True}, zoom=9)
+
+
+def test_batches_hand_out_boxes_as_their_images_lie():
+    facts = {"shape": [1, 4, 6], "mean": [0.0], "std": [1.0]}
+    boxes = torch.arange(8.0).view(8, 1, 1) * torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0])
+    boxes = boxes + torch.tensor([1.0, 1.0, 3.0, 2.0, 0.0])
+    images = torch.zeros(8, 1, 4, 6, dtype=torch.uint8)
+    images[..., 1, 1:3] = 255
+    split = Split("weights", {"image": images, "boxes": boxes}, "boxes", BoxedImages(facts), facts, "")
+    moving = Batches(split, 8, generator=torch.Generator().manual_seed(1), augment=BoxedImages(facts, Moves(flip=True)))
+    x, y = next(iter(moving))
+    assert sorted(y[:, 0, 4].tolist()) == list(range(8))  # each with its own
+    places = x[:, 0, 1].argmax(1)
+    assert y[:, 0, 0].tolist() == places.tolist()
+    assert set(places.tolist()) == {1, 3}
 
 
 def test_what_is_drawn_is_found_wrong_or_missed():

@@ -9,6 +9,7 @@ and turned bright on dark. The same archives give the same rows.
 
 import argparse
 import io
+import math
 import re
 import zipfile
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
-from winnow.data.sources.omniglot import FILE, SIDE, digest_of
+from winnow.data.sources.omniglot import FILE, SHAPE, digest_of
 
 ALPHABETS = ("Balinese", "Early_Aramaic", "Greek", "Japanese_(katakana)")
 NAME = re.compile(r"(?P<alphabet>[^/]+)/(?P<character>character\d+)/\d+_(?P<drawer>\d+)\.png")
@@ -41,7 +42,7 @@ def drawings(archives: list[Path]) -> Iterator[tuple[str, int, bytes]]:
 def shrunk(png: bytes) -> bytes:
     with Image.open(io.BytesIO(png)) as image:
         grey = ImageOps.invert(image.convert("L"))
-    return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX)).tobytes()
+    return np.asarray(grey.resize(SHAPE[:0:-1], Image.Resampling.BOX)).tobytes()
 
 
 def main() -> None:
@@ -53,7 +54,7 @@ def main() -> None:
     characters, drawers, pixels = zip(*rows, strict=True)
     table = pa.table(
         {
-            "pixels": pa.array(pixels, pa.binary(SIDE * SIDE)),
+            "pixels": pa.array(pixels, pa.binary(math.prod(SHAPE))),
             "character": pa.array(characters, pa.string()),
             "drawer": pa.array(drawers, pa.int8()),
         }

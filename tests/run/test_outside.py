@@ -24,6 +24,7 @@ INSIDE = {  # free text that names nothing a result is made of, and what it name
     "study.baseline": "a selection of the study",
     "study.column": "a column of select.table",
     "select.max_params": "a number or a share",
+    "retrain.loss": "words and numbers that a task's loss takes",
     "select.max_macs": "likewise",
     "select.max_bitops": "likewise",
     "select.max_latency_ms": "numbers",

@@ -48,7 +48,7 @@ def test_a_row_a_proxy_beside_params_macs_and_the_aggregate(space, tmp_path):
     batch = noise_batch(8, (3, 8, 8), 0)
     found = rank_proxies(space, truth, NAMES, batch, tmp_path, seed=0, resamples=20)
     rows = {row["proxy"]: row for row in found.rows}
-    assert set(rows) == {"params", "macs", *NAMES, "az_nas"}
+    assert set(rows) == {"params", "macs", *NAMES, "az_nas", "az_nas_vit"}
     taus = [row["kendall"] for row in found.rows]
     assert taus == sorted(taus, reverse=True)
     for measure in ("kendall", "spearman", "top_precision", "ndcg_top"):

@@ -22,7 +22,7 @@ from winnow.config.params import Params
 from winnow.core.errors import Refused
 from winnow.data.storage import read_manifest
 from winnow.run import files
-from winnow.run.fingerprint import fingerprint
+from winnow.run.fingerprint import code_digest
 from winnow.run.work import Work
 from winnow.system import machine
 from winnow.system.stop import how_it_ended
@@ -83,7 +83,7 @@ def _check_room(count: int, device: torch.device) -> None:
 def basis(work: Work) -> bytes:
     """What all have to agree on: the code and the data."""
     splits = read_manifest(work.folder / files.SPLITS)["splits"]
-    return fingerprint(torch=torch.__version__, splits={name: each["digest"] for name, each in splits.items()}).encode()
+    return json.dumps([code_digest(), torch.__version__, {name: splits[name]["digest"] for name in splits}]).encode()
 
 
 class _Other:

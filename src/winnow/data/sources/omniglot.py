@@ -17,7 +17,7 @@ from winnow.data.sources.decode import resize_all
 
 FILE = Path(__file__).with_name("omniglot.parquet")
 DIGEST = "7ee6cbbfeb8dd464b0f2f0ccdb5fa354"  # as benchmarks/omniglot.py prints it
-SIDE = 14
+SHAPE = (1, 14, 14)  # channels, height, width
 TRAINED = 10  # drawers 0 to 9 are for training, the others for the test
 
 
@@ -32,7 +32,7 @@ def omniglot(options: Options) -> Source:
     if digest_of(table) != DIGEST:
         raise Refused(f"{FILE} is not the file that came with winnow; install it again")
     classes, labels = np.unique(table["character"].to_pylist(), return_inverse=True)
-    pixels = np.frombuffer(b"".join(table["pixels"].to_pylist()), np.uint8).reshape(-1, 1, SIDE, SIDE)
+    pixels = np.frombuffer(b"".join(table["pixels"].to_pylist()), np.uint8).reshape(-1, *SHAPE)
     drawers = table["drawer"].to_numpy()
 
     def part(rows: np.ndarray, limit: int | None, option: str) -> Part:

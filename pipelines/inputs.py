@@ -15,15 +15,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from winnow.config.methods import strategy
 from winnow.config.params import Params
-from winnow.config.plans import recipe_of_trials, tried
 from winnow.run.fingerprint import code_digest
 from winnow.run.imports import on_path
 from winnow.run.lineage import record_of, runs_of, stale
 from winnow.run.outside import INPUTS, PIPELINE, code_of, digest, named
+from winnow.search.methods import tries
 from winnow.search.selections import retrains
-from winnow.search.strategy import TRIALS
 from winnow.tracking.spool import write_json
 
 TRAINS = ("training", "federated")  # evaluators of trials that train by section retrain
@@ -51,12 +49,23 @@ def _recipe(params: Params) -> dict[str, Any]:
     return asdict(params.retrain.recipe()) | told
 
 
+def _trials(params: Params) -> dict[str, Any]:
+    """How the trials of a search train, where they do."""
+    from winnow.config.methods import strategy  # torch, for which others do not wait
+    from winnow.config.plans import recipe_of_trials, tried
+    from winnow.search.strategy import TRIALS
+
+    if TRIALS not in strategy(params.search.strategy).leaves or tried(params).evaluator not in TRAINS:
+        return {}
+    return {"retrain": _recipe(params) | asdict(recipe_of_trials(params))}
+
+
 def _retraining(params: Params, group: str) -> dict[str, Any]:
     """What stages have of section retrain: how trials of a search train; what networks begin with, which select makes
     a file of; some selections train them.
     """
-    if group == "search" and TRIALS in strategy(params.search.strategy).leaves and tried(params).evaluator in TRAINS:
-        return {"retrain": _recipe(params) | asdict(recipe_of_trials(params))}
+    if group == "search" and tries(params.search.strategy):
+        return _trials(params)
     if group != "select":
         return {}
     recipe = _recipe(params) if any(map(retrains, params.select.methods)) else {}

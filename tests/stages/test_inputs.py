@@ -18,7 +18,9 @@ from winnow.run import files
 from winnow.run.checkpoint import _basis
 from winnow.run.outside import READS, changed_since, digests
 from winnow.run.work import working
+from winnow.search.methods import STRATEGIES, TRIES, tries
 from winnow.search.selections import RETRAIN
+from winnow.search.strategy import TRIALS
 from winnow.trust import verify as verifying
 from winnow.trust.why import HERE, OTHER, why
 
@@ -187,6 +189,11 @@ def test_a_search_by_trials_reads_the_recipe_that_trials_train_by(tmp_path, eval
 def test_the_selections_that_train_are_those_that_ask_for_a_trained_network():
     places = (ROOT / "src/winnow/search/selections").glob("*.py")
     assert {path.stem for path in places if ".trained(" in path.read_text()} == set(RETRAIN)
+
+
+def test_which_strategies_search_by_trials_is_known_without_them():
+    assert {name for name in STRATEGIES if TRIALS in strategy(name).leaves} == set(TRIES)
+    assert [tries(name) for name in ("trials", "darts", "my_methods:mine")] == [True, False, True]
 
 
 def test_a_checkpoint_is_of_the_network_that_it_was_begun_with(folder):

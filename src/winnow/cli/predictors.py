@@ -45,7 +45,7 @@ def predict(
     found = predict_table(space, truth, names, train, seed=seed, progress=lambda t: click.echo(f"  {t} …", err=True))
     write_rows(out / "predict.csv", found.rows)
     with atomic(out / "predictions.parquet") as temporary:
-        pq.write_table(pa.table(found.table), temporary, compression="zstd")
+        pq.write_table(pa.table(found.table), temporary.absolute(), compression="zstd")
     click.echo(f"{len(truth):,} architectures of {name}, {train:,} of them fitted; {metric} at {at or 'full'}")
     click.echo(f"{'predictor':<16}{'kendall [95 %]':>24}{'spearman':>10}{'top 5 %':>9}{'nDCG':>7}{'seconds':>9}")
     for row in found.rows:

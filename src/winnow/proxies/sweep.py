@@ -142,7 +142,7 @@ def _table(archs: Sequence[Architecture], names: Sequence[str], rows: Sequence[M
 def _write(table: pa.Table, path: Path, mark: str) -> None:
     """Whole or not at all."""
     temporary = path.with_name(f".{path.name}.writing")
-    pq.write_table(table.replace_schema_metadata({"winnow.sweep": mark}), temporary)
+    pq.write_table(table.replace_schema_metadata({"winnow.sweep": mark}), temporary.absolute())
     os.replace(temporary, path)
 
 

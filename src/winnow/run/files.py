@@ -102,8 +102,9 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
-    with atomic(path) as temporary:
-        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema), temporary, compression="zstd")
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema)
+    with atomic(path.absolute()) as temporary:  # Arrow takes a relative path with a colon for the address of a server
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:

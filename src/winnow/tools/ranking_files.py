@@ -35,7 +35,7 @@ def tracked(out: Path, asked: Mapping[str, Any]) -> Iterator[Keep]:
         def keep(ranking: Ranking, title: str) -> list[Path]:
             rows, picture = out / "rank.parquet", out / "rank.svg"
             with atomic(rows) as temporary:
-                pq.write_table(pa.Table.from_pylist(ranking.rows), temporary)
+                pq.write_table(pa.Table.from_pylist(ranking.rows), temporary.absolute())
             save(draw_ranking(ranking.rows, title), picture)
             for row in ranking.rows:
                 numbers = ("kendall", "spearman", "given_size", "top_precision", "ndcg_top", "missing")

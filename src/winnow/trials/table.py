@@ -76,7 +76,7 @@ def as_rows(table: pa.Table) -> list[Row]:
 def write_table(path: Path, table: pa.Table) -> None:
     """Whole or not at all. Growing tables are written anew each time: the storage is the record, this is its image."""
     try:
-        with atomic(path) as temporary:
+        with atomic(path.absolute()) as temporary:  # to Arrow a relative path with a colon is an address
             pq.write_table(table, temporary, compression="zstd")
     except OSError as error:
         raise Refused(f"{path} cannot be written: {error.strerror or error}") from error

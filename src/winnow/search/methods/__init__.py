@@ -28,3 +28,12 @@ STRATEGIES = {
     "trials": f"{HERE}.trials:trials",
     "econas": f"{HERE}.econas:econas",
 }
+TRIES = ("trials", "econas")  # they evaluate architectures one by one
+
+
+def tries(name: str) -> bool:
+    """Whether a strategy may search by trials; of one of a user's own nobody knows.
+
+    Told here, and not by its record, for who looks at parameters without waiting for torch.
+    """
+    return name in TRIES or ":" in name

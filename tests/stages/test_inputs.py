@@ -11,6 +11,7 @@ from PIL import Image
 from tests.stages.locked import committed
 from tests.stages.tiny import ROOT, run_all, tiny
 from winnow.cli import main as cli
+from winnow.config.methods import strategy
 from winnow.core.errors import Refused
 from winnow.pipelines import evaluate, inputs, prepare, search
 from winnow.pipelines import select as selecting

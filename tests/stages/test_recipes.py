@@ -16,10 +16,13 @@ NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 SQUARES = "tests.data.squares:boxed_squares"
 TASKS = {  # recipes of other tasks than images: data to try them on
     "clicks": "tests.data.visits:clicked",
+    "speech": "tests.data.sounds:heard",
     **dict.fromkeys(("detection", "opanas", "opanas_small"), SQUARES),
     **dict.fromkeys(("nir", "retrieval"), "tests.data.characters:drawn"),
 }
-OURS = sorted(["clicks", "detection", "federated", "nir", "retrieval", "smaller", "vit"])  # small from the start
+OURS = sorted(
+    ["clicks", "detection", "federated", "nir", "retrieval", "smaller", "speech", "vit"]
+)  # small from the start
 PUBLISHED = [name for name in NAMES if not name.endswith("_small") and name not in OURS]
 SMALL = [name for name in NAMES if name.endswith("_small")]
 QUICK = ["smaller", "beta_darts_nas_bench_201_small", "az_nas_small", "clicks", "retrieval"]

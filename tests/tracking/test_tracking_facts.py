@@ -124,6 +124,9 @@ def serve_bytes(answer):
             if answer is not None:
                 connection.recv(65536)
                 connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):  # a connection closed with something unread is reset
+                    pass
                 connection.close()
 
     threading.Thread(target=run, daemon=True).start()

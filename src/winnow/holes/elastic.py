@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from winnow.core.decision import Number, Value
 from winnow.core.holes import Hole
+from winnow.core.strided import conv2d
 
 
 class Elastic(Hole):
@@ -64,8 +65,9 @@ class Conv(Elastic):
     def forward(self, x: Tensor) -> Tensor:
         size = self.sizes(self.answers())
         weight, bias = self._slice(**size)
-        groups = size["c_in"] if self.depthwise else 1
-        return F.conv2d(x, weight, bias, self.stride, size["kernel"] // 2, groups=groups)
+        if not self.depthwise:
+            return conv2d(x, weight, bias, self.stride, size["kernel"] // 2)
+        return F.conv2d(x, weight, bias, self.stride, size["kernel"] // 2, groups=size["c_in"])
 
     def settled(self, answers: Mapping[str, Value]) -> nn.Module:
         size = self.sizes(answers)

@@ -7,10 +7,10 @@ section 4.3); each number of activation bits has a clip of its own. How they are
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from winnow.core.decision import Decision, Number, Value
+from winnow.core.strided import conv2d
 from winnow.holes.bits import FLOAT, pair, quantised_activations, quantised_weights
 from winnow.holes.elastic import Conv, filled
 
@@ -36,7 +36,7 @@ class QuantisedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         x = _rounded(x, self.clip, self.activation_bits)
-        return F.conv2d(x, quantised_weights(self.weight, self.weight_bits), None, self.stride, self.padding)
+        return conv2d(x, quantised_weights(self.weight, self.weight_bits), None, self.stride, self.padding[0])
 
     def extra_repr(self) -> str:
         plain = super().extra_repr()  # type: ignore[no-untyped-call]
@@ -71,7 +71,7 @@ class QuantisedConv(Conv):
         weight_bits, activation_bits = pair(str(answers[self.bits.name]))
         weight, _ = self._slice(**size)
         x = _rounded(x, self._clip(activation_bits), activation_bits)
-        return F.conv2d(x, quantised_weights(weight, weight_bits), None, self.stride, size["kernel"] // 2)
+        return conv2d(x, quantised_weights(weight, weight_bits), None, self.stride, size["kernel"] // 2)
 
     def settled(self, answers: Mapping[str, Value]) -> nn.Module:
         size, bits = self.sizes(answers), str(answers[self.bits.name])

@@ -15,6 +15,7 @@ from winnow.core.architecture import Architecture
 from winnow.core.decision import Value
 from winnow.core.holes import Choice
 from winnow.core.space import Space
+from winnow.core.strided import guarded
 from winnow.nn.drop_path import DropPath
 from winnow.nn.ops import Zero
 from winnow.proxies.common import (
@@ -101,7 +102,7 @@ def _flows_of(space: Space, batch: Batch) -> Scorer:
     for layer in layers(model):
         if layer.bias is not None:
             layer.bias *= SMALL
-    model = model.float().to(memory_format=torch.channels_last)
+    model = guarded(model.float()).to(memory_format=torch.channels_last)
     shape, device = tuple(batch[0].shape[1:]), batch[0].device
     seen: list[tuple[list[int], Prunable, Tensor]] = []
 

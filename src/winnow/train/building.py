@@ -21,6 +21,7 @@ from winnow.core.errors import Refused, blamed
 from winnow.core.example import Example, noise, zeros
 from winnow.core.holes import Setting
 from winnow.core.space import Space
+from winnow.core.strided import BLOCK, guarded, strided
 from winnow.train.seeds import drawing, materialise, seeded
 from winnow.train.tracing import described
 
@@ -176,7 +177,7 @@ def laid(model: Any) -> Any:
     inner = model.model if isinstance(model, Space) else model
     if plain in inner._forward_pre_hooks.values():
         return model
-    return model.to(memory_format=torch.channels_last)
+    return guarded(model).to(memory_format=torch.channels_last)
 
 
 def plain(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -187,14 +188,16 @@ def plain(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _runs_channels_last(model: Any, example: Example, calls: Sequence[Call]) -> bool:
     layout = torch.channels_last
+    if any(strided(m) and m.in_channels < BLOCK and type(m) is not nn.Conv2d for m in model.modules()):
+        return False  # a class of its own, which `guarded` leaves alone
     try:
         with seeded(0):
             x = noise(example, torch.Generator().manual_seed(0), 2).contiguous(memory_format=layout)
-            trial = copy.deepcopy(model).to(memory_format=layout)
+            trial = guarded(copy.deepcopy(model)).to(memory_format=layout)
             for call in calls:
                 output = call(trial, x)
                 _first(output).float().sum().backward()
-            model, trial = copy.deepcopy(model).eval(), copy.deepcopy(model).to(memory_format=layout).eval()
+            model, trial = copy.deepcopy(model).eval(), guarded(copy.deepcopy(model)).to(memory_format=layout).eval()
             with torch.no_grad():
                 return all(_alike(_first(call(model, x.contiguous())), _first(call(trial, x))) for call in calls)
     except Exception:  # whatever it is: the plain layout is what every network takes

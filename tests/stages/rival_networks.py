@@ -53,3 +53,27 @@ def other_images():
 
 def raises():
     raise ZeroDivisionError("no weights today")
+
+
+def three(space):
+    return space.decide(lambda d: "nor_conv_3x3")
+
+
+def mapped(space):
+    return dict(three(space))
+
+
+def half(space):
+    return {"1<-0": "nor_conv_3x3"}
+
+
+def of_another(space):
+    return {"normal/2/0": "skip_connect"}
+
+
+def needs_more(space, classes):
+    return three(space)
+
+
+def three_words(space):
+    return "nor_conv_3x3"

@@ -154,6 +154,15 @@ def test_a_file_a_revision_and_code_are_networks(project, monkeypatch):
     assert "milliseconds" in (project.parent / "run" / files.TRADEOFF).read_text()
 
 
+@pytest.mark.parametrize("name", [f"{NETS}:three", f"{NETS}:mapped", "winnow.spaces.nas_bench_201:residual"])
+def test_code_that_asks_for_the_space_gives_an_architecture_of_it(project, name):
+    params = tiny(evaluate__against=[name])
+    (rival,) = rivals(params, project)
+    assert (rival.name, rival.params) == (name, params)
+    assert set(rival.arch.values()) <= {"nor_conv_3x3", "skip_connect", "none"}
+    final_space(params, project).check(rival.arch)
+
+
 def test_a_revision_of_another_space_is_built_as_that(project):
     """What main found had four channels; params.yaml has eight now."""
     (rival,) = rivals(tiny(space__nas_bench_201={"channels": 8, "cells": 1}, evaluate__against=["main"]), project)
@@ -182,6 +191,10 @@ def test_a_revision_of_another_space_is_built_as_that(project):
         (f"{NETS}:other_classes", r"against: .*other_classes: .*\(2, 3\)"),
         (f"{NETS}:other_images", r"against: .*other_images: .*"),
         (f"{NETS}:raises", r"raises'.*ZeroDivisionError: no weights today"),
+        (f"{NETS}:half", r"half' is none of space 'nas_bench_201': .* leaves decision '2<-0' open"),
+        (f"{NETS}:of_another", r"of_another' is none of space 'nas_bench_201': .*no decision 'normal/2/0'"),
+        (f"{NETS}:needs_more", r"architecture '.*needs_more': TypeError: .*'classes'"),
+        (f"{NETS}:three_words", r"three_words' must return an Architecture, .* not a str"),
     ],
 )
 def test_what_is_no_network_is_refused_before_anything_is_trained(project, monkeypatch, against, words):

@@ -1,5 +1,6 @@
 """The networks of evaluate.against beside random ones: which they are, and of which space each is an architecture."""
 
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ import torch
 
 from winnow.config.params import ORIGINAL, Params, SpaceParams
 from winnow.core.architecture import Architecture
-from winnow.core.errors import Refused
+from winnow.core.dotted import function_at
+from winnow.core.errors import Refused, blamed
 from winnow.core.space import Space
 from winnow.run import files
 from winnow.run.dry import try_child
@@ -54,9 +56,11 @@ def _rivals(params: Params, folder: Path) -> Iterator[Rival]:
         kind = rival_kind(name)
         if name == ORIGINAL:
             yield Rival(name, params, _original(params, space))
+        elif kind == MODULE and _answers(name):
+            yield Rival(name, params, _answered(params, space, name))
         elif kind == MODULE:
             of = of_space(params, SpaceParams(name=FIXED, options={"model": name}), {})
-            yield Rival(name, of, _decided(of, folder, name))
+            yield Rival(name, of, _decided(of, folder))
         elif kind == PATH:
             content = _content(resolved(folder, name, KEY))
             yield Rival(name, params, files.architecture_of(content, f"{KEY}: {name}", space, params.space.name))
@@ -87,7 +91,30 @@ def _original(params: Params, space: Space) -> Architecture:
     return space.original
 
 
-def _decided(params: Params, folder: Path, name: str) -> Architecture:
+def _answers(name: str) -> bool:
+    """Whether the function asks for the `space` that is searched: it returns an architecture then, and no network."""
+    with blamed(f"{KEY}: network {name!r}"):
+        return "space" in inspect.signature(function_at(name, f"{KEY}: network {name!r}")).parameters
+
+
+def _answered(params: Params, space: Space, name: str) -> Architecture:
+    what = f"{KEY}: architecture {name!r}"
+    with blamed(what):
+        found = function_at(name, what)(space=space)
+    if not isinstance(found, Mapping):
+        raise Refused(
+            f"{what} must return an Architecture, which is what a function that takes `space` is asked for, not a "
+            f"{type(found).__name__}"
+        )
+    try:
+        arch = Architecture.of(found)
+        space.check(arch)
+    except (TypeError, ValueError) as error:
+        raise Refused(f"{what} is none of space {params.space.name!r}: {error}") from error
+    return arch
+
+
+def _decided(params: Params, folder: Path) -> Architecture:
     """The only architecture of a network as it is."""
     try:
         return final_space(params, folder).decide(lambda d: d.values[0])

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from winnow.core.architecture import Architecture
-from winnow.core.decision import Value
+from winnow.core.decision import Decision, Value
 from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.options import Positive
@@ -52,6 +52,25 @@ def fpn(
     space = Space(Detector(features, Neck(features.channels, width, nodes, edges), Head(width, classes, levels, depth)))
     space.represent = partial(canonical, nodes)
     return space
+
+
+def top_down(space: Space) -> Architecture:
+    """The neck of an FPN (Lin et al. 2017, arXiv:1612.03144), as this space has it: once from the coarsest level down."""
+    return _by_hand(space, {"neck/1<-0": "top_down"})
+
+
+def down_and_up(space: Space) -> Architecture:
+    """The neck of a PANet (Liu et al. 2018, arXiv:1803.01534), likewise: down, and up again from there."""
+    return _by_hand(space, {"neck/1<-0": "top_down", "neck/2<-1": "bottom_up"})
+
+
+def _by_hand(space: Space, paths: Mapping[str, str]) -> Architecture:
+    """A neck of `paths` and no others, on the largest backbone."""
+
+    def choose(d: Decision) -> Value:
+        return paths.get(d.name, NONE) if d.name.startswith("neck/") else d.values[-1]
+
+    return space.decide(choose)
 
 
 def canonical(nodes: int, arch: Mapping[str, Value]) -> Architecture | None:

@@ -9,7 +9,8 @@ from itertools import combinations
 
 from torch import Tensor, nn
 
-from winnow.core.decision import Number
+from winnow.core.architecture import Architecture
+from winnow.core.decision import Decision, Number, Value
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.holes.narrowed import narrowed
@@ -66,6 +67,18 @@ def interactions(
         fusions[f"hidden{width}"] = nn.Sequential(_branches(shape, width), *head)
     table = narrowed(shape.k, lambda k: Embeddings(ids, len(dense), k), gathers=True)
     return Space(Interacting(table, Additive(ids, len(dense), classes), Choice("fusion", fusions)))
+
+
+def deepfm(space: Space) -> Architecture:
+    """The network made by hand, in the manner of DeepFM (Guo et al. 2017, arXiv:1703.04247): linear, products of all
+    pairs and an MLP, added up, with embeddings, depth and width in the middle of what is open. DeepFM's products have
+    no weights, these have one each.
+    """
+
+    def choose(d: Decision) -> Value:
+        return {"fusion": "sum", "branches": ("inner", "mlp")}.get(d.name, d.values[len(d.values) // 2])
+
+    return space.decide(choose)
 
 
 class Interacting(nn.Module):

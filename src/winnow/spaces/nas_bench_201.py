@@ -19,6 +19,7 @@ from winnow.nn.ops import nb201_op
 from winnow.spaces.options import positive
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+RESIDUAL = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # (source, node) in the order of the published strings
 
 
@@ -81,6 +82,12 @@ def nas_bench_201(
         layers += [Cell(width, affine=final) for _ in range(cells)]
     pooled = [nn.BatchNorm2d(widths[-1]), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     return Space(Network(*layers, *pooled, nn.Linear(widths[-1], classes)))
+
+
+def residual(space: Space) -> Architecture:
+    """The cell made by hand: a residual block of two convolutions (He et al. 2016, arXiv:1512.03385, figure 2)."""
+    cell = from_string(RESIDUAL)
+    return space.decide(lambda d: cell[d.name])
 
 
 def to_string(arch: Mapping[str, Value]) -> str:

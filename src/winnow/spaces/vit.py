@@ -6,7 +6,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from winnow.core.decision import Decision, Number
+from winnow.core.architecture import Architecture
+from winnow.core.decision import Decision, Number, Value
 from winnow.core.options import Positive
 from winnow.core.space import Space
 from winnow.holes.depth import Depth
@@ -71,6 +72,20 @@ def vit(
             Linear(d, classes),
         )
     )
+
+
+def plain(space: Space) -> Architecture:
+    """The transformer made by hand, in the proportions of ViT (Dosovitskiy et al. 2021, arXiv:2010.11929, table 1):
+    all blocks alike, MLPs four times as wide as the tokens, as deep as the space goes; of middle width, where sizes are
+    open, with as many heads as the middle option has.
+    """
+
+    def choose(d: Decision) -> Value:
+        if d.name == "depth":
+            return d.values[-1]
+        return 400 if d.name.endswith("/ratio") and 400 in d.values else d.values[len(d.values) // 2]
+
+    return space.decide(choose)
 
 
 def _patch(patch: int | None, height: int, width: int) -> int:

@@ -28,16 +28,14 @@ from winnow.run.benches import Benches
 from winnow.run.children import train_child, training_split
 from winnow.run.limits import Limits
 from winnow.run.work import Work, device_of, final_space, promise
+from winnow.spaces.fpn import down_and_up, top_down
 from winnow.tracking.run import Run
 from winnow.train.checkpoint import Keeper
 from winnow.train.evaluate import calibrated, measured
 from winnow.train.seeds import rng
 from winnow.train.watch import Watch
 
-BY_HAND = {
-    "top_down": {"neck/1<-0": "top_down"},
-    "down_and_up": {"neck/1<-0": "top_down", "neck/2<-1": "bottom_up"},
-}
+BY_HAND = {"top_down": top_down, "down_and_up": down_and_up}
 FILE = "opanas.jsonl"
 
 
@@ -47,7 +45,7 @@ def networks(work: Work, random: int) -> dict[str, Architecture]:
     found = files.read_architecture(work.folder / files.ARCHITECTURE, space, work.params.space.name)
     limits = Limits.of(work.params, work.folder, space)
     drawn = distinct(space, rng(0, "opanas"), random, lambda arch: arch != found and limits.allows(arch))
-    by_hand = {name: Architecture.of(dict.fromkeys(space.decisions, "none") | paths) for name, paths in BY_HAND.items()}
+    by_hand = {name: answers(space) for name, answers in BY_HAND.items()}
     return {"found": found, **by_hand, **{f"random {i}": arch for i, arch in enumerate(drawn)}}
 
 

@@ -10,7 +10,7 @@ import torch
 
 from winnow.core.choosers import uniform
 from winnow.measure.cost import macs, params
-from winnow.spaces.nas_bench_201 import OPS, from_string, nas_bench_201, to_string
+from winnow.spaces.nas_bench_201 import OPS, Cell, from_string, nas_bench_201, residual, to_string
 
 NONE, SKIP, CONV1, CONV3, POOL = OPS
 TABLE = Path(os.environ.get("WINNOW_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "nasbench201"
@@ -60,6 +60,14 @@ def test_sizes_follow_the_closed_form():
     arch = space.decide(lambda d: CONV3)
     sizes = [params(final(classes).derive(arch)) for classes in (10, 100, 120)]
     assert [size - sizes[0] for size in sizes] == [0, 5_850, 7_150]
+
+
+def test_the_cell_made_by_hand_is_a_residual_block():
+    space = nas_bench_201(channels=2, cells=1)
+    first = next(m for m in space.derive(residual(space)).eval().modules() if isinstance(m, Cell))
+    x = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    one, two = first.edges[0], first.edges[2]  # 1<-0 and 2<-1
+    assert torch.equal(first(x), x + two(one(x)))
 
 
 def test_images_of_half_the_side_cost_a_quarter():

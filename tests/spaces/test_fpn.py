@@ -25,7 +25,7 @@ from winnow.search.methods.spos import spos
 from winnow.search.paths import uniform_paths
 from winnow.search.recipe import Recipe
 from winnow.spaces import build
-from winnow.spaces.fpn import canonical
+from winnow.spaces.fpn import canonical, down_and_up, top_down
 from winnow.spaces.graphs import graphs
 from winnow.train.seeds import seeded
 
@@ -49,6 +49,17 @@ def neck(*paths):
     """Edges in the order (1, 0), (2, 0), (2, 1), ..."""
     names = [f"neck/{i}<-{j}" for i in range(1, 6) for j in range(i)][: len(paths)]
     return Architecture.of(dict(zip(names, paths, strict=True)))
+
+
+def test_those_made_by_hand_are_necks_on_the_largest_backbone():
+    space = small(nodes=3)
+    assert top_down(space) == neck("top_down", *["none"] * 5)
+    assert down_and_up(space) == neck("top_down", "none", "bottom_up", "none", "none", "none")
+    resnet = {"width": 0.0625, "channels": [50, 100], "bits": ["w32a32"]}
+    open_too = small(backbone="resnet", options=resnet, strides=[4, 8, 16])
+    made = down_and_up(open_too)
+    open_too.check(made)
+    assert {d.values.index(made[d.name]) for d in open_too.decisions.values() if "neck" not in d.name} == {1}
 
 
 def test_it_has_as_many_necks_as_published():

@@ -17,6 +17,7 @@ from winnow.search.relax import softmax
 from winnow.search.selections.magnitude import magnitude
 from winnow.search.strategy import INITIALISED, LOGITS, MIXTURE, TRIALS
 from winnow.spaces import build
+from winnow.spaces.interactions import deepfm
 from winnow.tasks.clicks import CLICKS, LogLoss, auc
 from winnow.train.fit import fit
 from winnow.train.recipes import RECIPES
@@ -46,6 +47,15 @@ def test_a_branch_that_is_off_has_no_parameters_and_no_gradient():
     whole(x, alone).sum().backward()
     touched = {name for name, p in whole.named_parameters() if p.grad is not None}
     assert all(re.search("embeddings|linear|sum.0.candidates.inner", name) for name in touched)
+
+
+def test_the_one_made_by_hand_is_linear_with_products_and_an_mlp():
+    whole = space(embedding=[2, 4, 8], widths=[4, 8, 16], pairs=[["user", "item"]])
+    made = deepfm(whole)
+    assert dict(made) == {"embedding": 4, "fusion": "sum", "branches": ("inner", "mlp"), "mlp": "2x8"}
+    linear, table = 30 + 20 + 26 + 1 + 1, (30 + 20 + 26 + 1) * 4
+    mlp = (4 * 4 * 8 + 8) + (8 * 8 + 8) + (8 + 1)
+    assert params(whole.derive(made)) == linear + table + 6 + 1 + mlp
 
 
 def test_a_smaller_embedding_is_the_beginning_of_a_larger_one():

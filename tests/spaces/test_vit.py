@@ -10,7 +10,7 @@ from winnow.core.architecture import Architecture
 from winnow.core.space import Space
 from winnow.measure.cost import macs, params
 from winnow.nn.attention import Patches, RelativePlaces
-from winnow.spaces.vit import vit
+from winnow.spaces.vit import plain, vit
 from winnow.train.seeds import materialise, seeded
 
 T = (13, 192, [3.5, 3.5, 3, 3.5, 3, 3, 4, 4, 3.5, 4, 3.5, 4, 3.5], [*[3] * 10, 4, 3, 3])
@@ -37,6 +37,11 @@ def published(size: str, **options) -> Space:
 def small() -> Space:
     with seeded(0):
         return vit(**TAUGHT)
+
+
+def test_the_one_made_by_hand_has_equal_blocks_with_mlps_four_times_as_wide():
+    assert plain(small()) == arch(4, 48, [4] * 4, [3] * 4)
+    assert plain(published("small")) == arch(14, 384, [4] * 14, [6] * 14)  # but for two blocks more, DeiT-S
 
 
 @pytest.mark.parametrize(

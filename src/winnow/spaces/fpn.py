@@ -55,7 +55,7 @@ def fpn(
 
 
 def top_down(space: Space) -> Architecture:
-    """The neck of an FPN (Lin et al. 2017, arXiv:1612.03144), as this space has it: once from the coarsest level down."""
+    """The neck of an FPN (Lin et al. 2017, arXiv:1612.03144), as this space has it: from the coarsest level down."""
     return _by_hand(space, {"neck/1<-0": "top_down"})
 
 

@@ -28,7 +28,8 @@ def init(folder: Path, recipe: str) -> None:
         click.echo(f"kept  {folder / name}, which was there{add}")
     if PIPELINE in kept and CODE not in (folder / PIPELINE).read_text(encoding="utf-8", errors="replace"):
         click.echo(f"{folder / PIPELINE} is another pipeline: put it aside and run this again, or run stage by stage")
-    click.echo(f"next: {'; '.join([*_first(folder), 'dvc repro'])} (`winnow plan` says before what it will cost)")
+    click.echo(f"next: {'; '.join([*_first(folder), 'dvc repro'])}")
+    click.echo("what it will cost: `winnow prepare`, then `winnow plan`")
 
 
 def _first(folder: Path) -> list[str]:

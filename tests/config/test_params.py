@@ -307,6 +307,7 @@ def test_a_missing_file_says_where_to_run(tmp_path):
         ({"nesterov": True, "optimiser": "adam"}, "search: nesterov: this is a form of the momentum of sgd"),
         ({"nesterov": True, "momentum": 0.0}, "search: nesterov: this is a form of the momentum of sgd"),
         ({"strategy": "blank", "collapse": "rollback"}, "search.collapse: rollback watches the logits of a mixture"),
+        ({"strategy": "trials", "recompute": True}, "search.recompute: strategy 'trials' trains no supernet, whose"),
     ],
 )
 def test_what_does_not_go_together_is_refused(search, sentence):

@@ -15,6 +15,8 @@ from winnow.core.architecture import Architecture
 from winnow.core.space import Space
 from winnow.measure.cost import macs, params
 from winnow.proxies.sizes import sizes_of
+from winnow.search.objective import objective
+from winnow.train.recompute import cells
 from winnow.train.seeds import materialise, seeded
 
 HERE = Path(__file__).parent
@@ -298,3 +300,35 @@ def test_on_the_meta_device_it_costs_nothing_and_becomes_real_from_a_seed(case, 
     assert (ghost.digest, params(child)) == (space.digest, params(space.derive(arch)))
     assert macs(child, CASES[case].shape) > 0
     assert torch.isfinite(run(materialise(child, "cpu", 3).eval(), images(case))).all()
+
+
+class Squares(nn.Module):
+    def forward(self, output: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        return output.square().mean()
+
+
+def test_cells_that_are_computed_twice_compute_the_same(case, space):
+    """Losses, gradients, running statistics and the stream of random numbers after two steps, and less is kept."""
+    parts = cells(space)
+    assert len(set(parts)) == len(parts) > 1
+    arch, batch = drawn(space, 1)[0], (images(case), torch.zeros(3))
+    settings = [arch, one_hot(space, arch)] if all(hole.mixes for hole in space.holes) else [arch]
+    found = []
+    for recompute in (False, True):
+        twin, kept = copy.deepcopy(space), []
+        loss = objective(twin, Squares(), recompute=recompute)
+        with seeded(0):
+            with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: kept.append(t) or t, lambda t: t):
+                losses = [loss(batch, setting) for setting in settings]
+            for each in losses:
+                each.backward()
+            after = torch.rand(1)
+        assert not any("forward" in vars(module) for module in twin.modules())
+        grads = [p.grad for p in twin.parameters()]
+        found.append((losses, grads, list(twin.state_dict().values()), after, len({id(t) for t in kept})))
+    plain, again = found
+    assert all(torch.equal(a, b) for a, b in zip(plain[0], again[0], strict=True))
+    assert all(a is b is None or torch.equal(a, b) for a, b in zip(plain[1], again[1], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(plain[2], again[2], strict=True))
+    assert torch.equal(plain[3], again[3])
+    assert again[4] < plain[4]

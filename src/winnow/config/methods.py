@@ -213,6 +213,7 @@ def _objections(params: Params) -> list[str]:
         told.append(
             f"search.collapse: rollback watches the logits of a mixture, and {searched!r} moves none; set it to warn"
         )
+    told += _nothing_to_recompute(params)
     if found.objection is not None:
         search, processes = params.search, params.runtime.processes
         run = Run(params.space.name, search.precision, search.optimiser, search.epochs, processes)
@@ -233,6 +234,15 @@ def _inheriting(params: Params) -> Iterator[str]:
         yield (
             "evaluate.random_search: a random search trains no weights that its find could begin with: set it to 0 "
             "(evaluate.controls are random networks that begin with the same), or retrain.from to scratch"
+        )
+
+
+def _nothing_to_recompute(params: Params) -> Iterator[str]:
+    """Why no activations can be computed twice: none are kept."""
+    if params.search.recompute and {TRIALS, INITIALISED} & trainer(params)[1].leaves:
+        yield (
+            f"search.recompute: strategy {params.search.strategy!r} trains no supernet, whose cells would be computed "
+            "twice; set it to false"
         )
 
 

@@ -120,6 +120,7 @@ class Step(Named):
     nesterov: bool = False
     schedule: Literal["cosine", "linear"] | None = None
     precision: Precision = "fp32"
+    recompute: bool = False
     logits_lr: Rate = 3e-3
     logits_weight_decay: Weight = 1e-3
     collapse: Annotated[Literal["off", "warn", "stop", "rollback"], BeforeValidator(_off)] = "warn"

@@ -177,7 +177,7 @@ class Benches:
     def _objective(self, space: Space) -> Objective:
         task, facts = self.work.task, self.splits["weights"].facts
         criterion = criterion_of(task, facts, derived(self.params.seed, "search", "criterion"))
-        return objective(space, criterion, self.params.search.precision)
+        return objective(space, criterion, self.params.search.precision, self.params.search.recompute)
 
     def _scorer(self, space: Space) -> Judge:
         batch = next(iter(in_order(join([self.splits["weights"]]), self.options["batch"])))

@@ -61,7 +61,7 @@ def _bench(
 ) -> tuple[Bench, CollapseWatch | None]:
     train, valid = (_batches(work, each, settings.batch, seed) for each in ("weights", "arch"))
     criterion = criterion_of(work.task, train.split.facts, derived(seed, "criterion"))
-    loss = objective(space, criterion, settings.precision)
+    loss = objective(space, criterion, settings.precision, settings.recompute)
     watch: CollapseWatch | None = None
     if settings.collapse != "off" and record.watched:
         held = next(iter(in_order(valid.split, min(WATCHED, len(valid.split)))))

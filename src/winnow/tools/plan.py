@@ -238,7 +238,7 @@ def _search_step(params: Params, space: Space, split, device: torch.device) -> f
     watch = _Stopwatch(device, 5)
     _, strategy, options = trainer(params)
     task = task_named(params.task)
-    loss = objective(space, criterion_of(task, split.facts, 0), params.search.precision)
+    loss = objective(space, criterion_of(task, split.facts, 0), params.search.precision, params.search.recompute)
     sizes = later(lambda: sizes_of(space, space.example))
     bench = Bench(space, 0, task, objective=loss, train=batches, valid=batches, watch=watch, sizes=sizes)
     with contextlib.suppress(_Enough):  # its schedule is that of the whole search

@@ -46,6 +46,8 @@ def test_fewer_groups_than_splits_are_refused():
 
 def test_rows_of_one_kind_are_dealt_by_their_shares():
     assert np.bincount(at_random(100, FRACTIONS, draws())).tolist() == [40, 24, 16, 20]
+    with pytest.raises(Refused, match="there are 3 different training rows; it takes 4 or more, one for each"):
+        at_random(3, FRACTIONS, draws())
 
 
 def source(**changes) -> Source:

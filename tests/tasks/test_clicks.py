@@ -67,6 +67,8 @@ CLICKED = visits(200)["click"]
         (-3.0 * CLICKED + 7, "column 'odd' alone tells the label"),
         (CLICKED + np.linspace(0, 0.9, 200), "column 'odd' alone tells the label"),  # whichever side of a threshold
         (10 * CLICKED.astype(np.int64) + np.arange(200) % 7, "column 'odd' alone tells the label"),
+        (np.full(200, 3.5), "column 'odd' has the same value in every row, so it says nothing"),
+        (np.full(200, np.nan), "column 'odd' has no value in any row, so it says nothing"),
         (np.arange(200), "column 'odd' has another value in every row, so it says nothing of new ones"),
     ],
 )

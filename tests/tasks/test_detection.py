@@ -212,7 +212,8 @@ def test_a_source_that_is_right_is_padded_alike_and_a_new_category_is_noted():
     found = checked(source(GOOD, test=np.array([[[0, 0, 2, 2, 0.0]]])))
     assert found.facts["most"] == 2
     assert found.test.columns["boxes"].tolist() == [[[0, 0, 2, 2, 0], [-1] * 5]]
-    assert "test has boxes of a, of which training has none" in found.notes
+    assert found.notes[-1] == "test has boxes of a, of which training has none"
+    assert checked(source(GOOD, "abcd")).notes[-1] == "no image has a box of 3 of the 4 categories: a, c, d"
 
 
 @pytest.mark.parametrize(

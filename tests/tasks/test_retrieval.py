@@ -208,9 +208,26 @@ def test_what_cannot_be_judged_is_refused():
         checked(source([0, 0, 1, 1], [0, 1]))
     with pytest.raises(Refused, match="no class of the test set has two rows"):
         checked(source([0, 0, 1, 1], [2, 3]))
+    with pytest.raises(Refused, match="one class alone"):
+        checked(source([0, 0, 1, 1], [2, 2]))
     grouped = source([0, 1])
     with pytest.raises(Refused, match="take no groups"):
         checked(replace(grouped, train=replace(grouped.train, groups=np.array(["x", "y"]))))
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0, 0, 1, 1, 2, 2], r"split \w+ has 1 class\(es\) of up to 2 row"),
+        (list(range(9)), r"split \w+ has 2 class\(es\) of up to 1 row"),
+    ],
+)
+def test_a_split_that_cannot_judge_is_refused(labels, said):
+    fractions = {"weights": 0.5, "arch": 0.25, "select": 0.25}
+    with pytest.raises(Refused, match=said):
+        RETRIEVAL.deal({"label": np.array(labels)}, {}, fractions, np.random.default_rng(0), None)
+    enough = np.repeat(np.arange(9), 2)
+    assert len(RETRIEVAL.deal({"label": enough}, {}, fractions, np.random.default_rng(0), None)) == 18
 
 
 def test_what_is_noted_of_the_splits():

@@ -27,7 +27,12 @@ def stratified(
 
 
 def at_random(count: int, fractions: Fractions, rng: np.random.Generator) -> np.ndarray:
-    """The same for `count` rows that are all of one kind."""
+    """The same for `count` rows that are all of one kind. Refused where there are fewer than splits."""
+    if count < len(fractions):
+        raise Refused(
+            f"there are {count} different training rows; it takes {len(fractions)} or more, one for each of "
+            f"{', '.join(fractions)}"
+        )
     return stratified(np.zeros(count, np.int64), ("all",), fractions, rng)
 
 

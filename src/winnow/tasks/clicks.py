@@ -44,12 +44,19 @@ def _checked_part(part: Part, name: str) -> Part:
 
 
 def _suspicions(source: Source) -> list[str]:
-    """Of columns that hold the answer, and of those that are another in every row. Read from training rows alone."""
+    """Of columns that hold the answer, and of those that say nothing: one value in all rows, or another in each.
+
+    Read from training rows alone.
+    """
     cells, clicks = source.train.columns[table.CELLS], source.train.columns[CLICK]
     fields, notes = source.facts["fields"], []
     for place, name in enumerate((*fields, *source.facts["dense"])):
         column = cells[:, place]
         there = ~np.isnan(column)
+        if len(np.unique(column)) < 2:  # NaN is one value
+            what = "the same value in every row" if there.any() else "no value in any row"
+            notes.append(f"warning: column {name!r} has {what}, so it says nothing")
+            continue
         if len(np.unique(clicks[there])) < 2:
             continue
         values, which = np.unique(column[there], return_inverse=True)

@@ -40,8 +40,12 @@ def checked(source: Source) -> Source:
         _check_boxes(part, name, classes)
     most = max(part.columns[BOXES].shape[1] for part in source.parts().values())
     parts = {name: _with_most(part, most) for name, part in source.parts().items()}
-    lost = sorted(_present(parts["test"]) - _present(parts["train"])) if "test" in parts else []
+    present = {name: _present(part) for name, part in parts.items()}
+    lost = sorted(present.get("test", set()) - present["train"])
     notes = [f"test has boxes of {classes[each]}, of which training has none" for each in lost]
+    if nowhere := [name for number, name in enumerate(classes) if not any(number in each for each in present.values())]:
+        some = ", ".join(nowhere[:8]) + (", …" if len(nowhere) > 8 else "")
+        notes.append(f"no image has a box of {len(nowhere)} of the {len(classes)} categories: {some}")
     return replace(source.with_parts(parts), facts={**source.facts, "most": most}, notes=(*source.notes, *notes))
 
 

@@ -35,7 +35,8 @@ PRESENT = "present"  # in the facts that a loss is told: labels of the rows that
 def checked(source: Source) -> Source:
     """The source with training rows in groups, their classes; test rows of classes that training has are left out.
 
-    Refused where no class of the test set is new, where none has two rows, and where rows have other groups.
+    Refused where no class of the test set is new, where there is one alone or none of two rows, and where rows have
+    other groups.
     """
     source = images.checked(classify.checked(source))
     if source.train.groups is not None:
@@ -54,6 +55,8 @@ def checked(source: Source) -> Source:
     test = _rows(source.test, ~known)
     if np.bincount(test.columns[LABEL]).max() < 2:
         raise Refused("no class of the test set has two rows, so nothing is to be found; raise data.limit_test")
+    if len(np.unique(test.columns[LABEL])) < 2:
+        raise Refused("the test set has one class alone, so all that is found is right; it takes two or more")
     left = {"test row of a class that training has": int(known.sum())} if known.any() else {}
     return replace(source, train=train, test=test, left_out={**source.left_out, **left})
 
@@ -75,8 +78,19 @@ def noted(tables: Mapping[str, Columns], facts: Facts) -> list[str]:
 def dealt(
     columns: Columns, facts: Facts, fractions: Fractions, rng: np.random.Generator, limit: int | None
 ) -> np.ndarray:
-    """Whole classes."""
-    return by_groups(columns[LABEL], fractions, rng)
+    """Whole classes. Refused where a split that judges has one alone, or none of two rows: all would be right, or none.
+
+    The split that is trained on, the first, may have one.
+    """
+    splits = by_groups(columns[LABEL], fractions, rng)
+    for number, name in list(enumerate(fractions))[1:]:
+        counts = np.unique(columns[LABEL][splits == number], return_counts=True)[1]
+        if len(counts) < 2 or counts.max() < 2:
+            raise Refused(
+                f"split {name} has {len(counts)} class(es) of up to {counts.max()} row(s); it takes two classes, one of "
+                "two rows, to tell right from wrong: bring more classes, or raise its share in data.fractions"
+            )
+    return splits
 
 
 def taught(split: Split) -> Facts:

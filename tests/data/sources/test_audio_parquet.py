@@ -78,6 +78,7 @@ def test_limits_choose_before_clips_are_read(tmp_path):
     [
         ({"test_groups": [1]}, "test_groups names groups: say in data.options.group_column which column"),
         ({"group_column": "speakr"}, "no column 'speakr'; nearest: 'speaker'"),
+        ({"group_column": "speaker", "test_groups": [14]}, "no group '14'; nearest: '4' (there are"),
         ({"group_column": "speaker", "test_groups": [9]}, "there is no group '9' (there are 0, 1, 2, 3, 4)"),
         ({"group_column": "speaker", "test_groups": [0, 1, 2, 3, 4]}, "names all groups"),
         ({"group_column": "audio"}, "groups are whole numbers or texts"),

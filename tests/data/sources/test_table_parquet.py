@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.data.visits import visits, write_visits
@@ -103,9 +104,17 @@ def test_some_rows_keep_both_kinds(tmp_path):
         ({}, {"time_column": "item"}, "column 'item' holds string; a time is a number, a date or a timestamp"),
         ({}, {"time_within": "user"}, "data.options.time_within says whose order of time it is: say in data.options.t"),
         ({"at": [None, *[1] * (ROWS - 1)]}, {"time_column": "at"}, "1 of 60 times in column 'at' are null"),
+        ({"at": [np.nan, *[1.0] * (ROWS - 1)]}, {"time_column": "at"}, "1 of 60 times in column 'at' are no finite nu"),
     ],
 )
 def test_what_cannot_be_read_is_a_sentence(tmp_path, instead, own, said):
     with pytest.raises(Refused, match=re.escape(said)) as refusal:
         read(written(tmp_path, **instead), **own)
     assert "\n" not in str(refusal.value)
+
+
+def test_two_columns_of_one_name_are_a_sentence(tmp_path):
+    columns = [pa.array(np.arange(ROWS) % 3)] * 2 + [pa.array(np.arange(ROWS) % 2)]
+    pq.write_table(pa.Table.from_arrays(columns, ["user", "user", "click"]), tmp_path / "twice.parquet")
+    with pytest.raises(Refused, match="has 2 columns 'user'; give each a name of its own"):
+        read(tmp_path / "twice.parquet")

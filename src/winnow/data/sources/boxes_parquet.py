@@ -18,6 +18,7 @@ from winnow.data.sources.shards import check_whole, find_shards
 IMAGE_NAMES, IMAGE_COLUMN = ("image", "img"), "data.image_column"
 OBJECT_NAMES, OBJECT_COLUMN = ("objects", "annotations"), "data.options.objects_column"
 BOX_NAMES, KIND_NAMES = ("bbox", "boxes", "box"), ("category", "categories", "category_id", "label", "labels")
+UNNAMED = 10_000  # categories known by their number alone
 SUPPORTED = "images must be encoded (JPEG, PNG), as struct<bytes, path> or binary, one a row"
 
 
@@ -93,7 +94,8 @@ def _boxes(place: str, boxes: list[Any], kinds: list[Any], names: Sequence[str],
         elif isinstance(kind, int) and 0 <= kind < len(names):
             numbers.append(kind)
         else:
-            raise Refused(f"{place}: a box is of category {kind!r}, and the categories are {', '.join(names)}")
+            known = f"the categories are {', '.join(names)}" if names else "they are texts, or whole numbers from 0"
+            raise Refused(f"{place}: a box is of category {kind!r}, and {known}")
     four = np.array(boxes, np.float64).reshape(-1, 4) if given else corners(np.array(boxes, np.float64))
     return np.concatenate([four, np.array(numbers, np.float64).reshape(-1, 1)], 1)
 
@@ -120,5 +122,10 @@ def _seen(objects: Sequence[tuple[str, Any, Any]]) -> tuple[str, ...]:
     kinds = {kind for _, _, each in objects for kind in each}
     if any(isinstance(kind, str) for kind in kinds):
         return tuple(sorted(kind for kind in kinds if isinstance(kind, str)))
-    whole = [kind for kind in kinds if isinstance(kind, int) and kind >= 0]
-    return tuple(map(str, range(max(whole, default=-1) + 1)))
+    most = max((kind for kind in kinds if isinstance(kind, int)), default=-1)
+    if most >= UNNAMED:
+        raise Refused(
+            f"a box is of category {most}, and categories without names count from 0: number them from there, or name "
+            "them in data.options.categories"
+        )
+    return tuple(map(str, range(most + 1)))

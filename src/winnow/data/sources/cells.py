@@ -78,7 +78,10 @@ def times_of(file: Path, name: str, values: pa.ChunkedArray) -> np.ndarray:
         values = values.cast(pa.int64())
     if not pa.types.is_integer(values.type) and not pa.types.is_floating(values.type):
         raise Refused(f"{file.name}: column {name!r} holds {kind}; a time is a number, a date or a timestamp")
-    return np.array(values.cast(pa.float64()).to_numpy(), np.float64)
+    found = np.array(values.cast(pa.float64()).to_numpy(), np.float64)
+    if count := int((~np.isfinite(found)).sum()):
+        raise Refused(f"{file.name}: {count} of {len(found)} times in column {name!r} are no finite numbers")
+    return found
 
 
 def clicks_of(read: Sequence[tuple[Path, pa.ChunkedArray]], name: str) -> np.ndarray | None:

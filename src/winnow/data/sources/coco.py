@@ -1,6 +1,7 @@
 """A folder of images and annotations as COCO has them: a JSON file a set, beside its images or above them."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +97,8 @@ def _annotated(
 ) -> Annotated:
     where = shown(path)
     try:
+        for what in ("images", "categories"):
+            _once(told[what], what, where)
         images = {each["id"]: each for each in told["images"]}
         numbers = {each["id"]: number for number, each in enumerate(told["categories"])}
         boxes: dict[Any, list[list[float]]] = {key: [] for key in images}
@@ -125,6 +128,12 @@ def _annotated(
     return Annotated(
         files.encoded([p for p in places if p]), [_five(boxes[each["id"]], where) for each in chosen], rows, sizes
     )
+
+
+def _once(told: Sequence[Mapping[str, Any]], what: str, where: str) -> None:
+    """Refused where two of them have one id."""
+    if twice := [key for key, count in Counter(each["id"] for each in told).items() if count > 1]:
+        raise Refused(f"{where}: {len(twice)} id(s) of {what} are there more than once, such as {twice[0]!r}")
 
 
 def _five(boxes: Sequence[Sequence[float]], where: str) -> np.ndarray:

@@ -34,7 +34,7 @@ def held_out(groups: np.ndarray, chosen: Sequence[str | int]) -> np.ndarray:
     names, wanted = np.unique(groups), [str(name) for name in chosen]
     for name in wanted:
         if name not in names:
-            close = difflib.get_close_matches(name, names, 1)
+            close = difflib.get_close_matches(name, names.tolist(), 1)
             hint = f"; nearest: {close[0]!r}" if close else ""
             raise Refused(f"data.options.test_groups: there is no group {name!r}{hint} (there are {_some(names)})")
     if len(set(wanted)) == len(names):

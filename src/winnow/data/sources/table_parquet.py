@@ -42,6 +42,8 @@ def table_parquet(
         )
     shards = find_shards(Path(options.path))
     names = opened(shards.train[0]).schema_arrow.names
+    for name in dict.fromkeys(names):  # each may become a feature
+        nearest_column(name, names, (), shards.train[0].name, "data.options.leave_out")
     label = nearest_column(options.label_column, names, CLICK_NAMES, shards.train[0].name, LABEL)
     for name, option in ((time_column, TIME), (time_within, WITHIN)):
         if name is not None:

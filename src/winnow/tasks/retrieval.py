@@ -87,7 +87,7 @@ def dealt(
         counts = np.unique(columns[LABEL][splits == number], return_counts=True)[1]
         if len(counts) < 2 or counts.max() < 2:
             raise Refused(
-                f"split {name} has {len(counts)} class(es) of up to {counts.max()} row(s); it takes two classes, one of "
+                f"split {name} has {len(counts)} class(es) of up to {counts.max()} row(s); it takes two, one of "
                 "two rows, to tell right from wrong: bring more classes, or raise its share in data.fractions"
             )
     return splits

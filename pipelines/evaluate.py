@@ -214,7 +214,7 @@ def _say(work: Work, result: dict[str, Any]) -> None:
     work.say(f"test {result['metric']} {spread(work.task.first, result)} (n = {result['n']}){calibration}")
     work.say(
         f"  {cost.said(result)}, {result['latency_ms']:.2f} ms "
-        f"[{result['latency_low']:.2f}, {result['latency_high']:.2f}] an image on {result['latency_device']}"
+        f"[{result['latency_low']:.2f}, {result['latency_high']:.2f}] an input on {result['latency_device']}"
     )
     for outcome, text in verdicts(result):
         work.say(f"[bold {COLOURS[outcome]}]{escape(text)}[/]")

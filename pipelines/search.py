@@ -17,6 +17,7 @@ from winnow.run import files
 from winnow.run.checkpoint import checkpoints
 from winnow.run.controls import check_comparison
 from winnow.run.dry import try_search
+from winnow.run.federation import check_clients
 from winnow.run.front import check_front
 from winnow.run.limits import check_limits
 from winnow.run.processes import together
@@ -36,6 +37,7 @@ def main(params: Params, folder: Path) -> None:
         check_front(params, folder)
         check_start(params, folder)
         check_comparison(params, folder, work.say)
+        check_clients(params, work.split)
         shutil.rmtree(folder / files.SEARCH, ignore_errors=True)  # what another strategy left
         for name, columns in (("search", ("epoch", "train_loss")), ("weights", WEIGHTS), ("trials", CURVE)):
             files.write_rows(folder / files.REPORTS / f"{name}.csv", [], columns)  # a strategy fills those that it has

@@ -1,6 +1,7 @@
 """The pipeline with clients: what stages leave, equal bits in parallel, after a kill, and twice."""
 
 import json
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from tests.stages.tiny import run_all, tiny
 from winnow.core.errors import Refused
 from winnow.data.loaders import join, open_split
-from winnow.pipelines import inputs, prepare, retrain
+from winnow.pipelines import inputs, prepare, retrain, search
 from winnow.run import files, pool
 from winnow.run.federation import clients_of
 from winnow.tasks.audio import AUDIO
@@ -155,6 +156,15 @@ def test_clients_that_the_data_has_not_are_one_sentence(federated, federation, s
         return
     with pytest.raises(Refused, match=said):
         retrain.main(params, federated, 0)
+
+
+def test_a_search_without_clients_asks_for_them_before_it_trains(prepared, tmp_path):
+    shutil.copytree(prepared / "data", tmp_path / "data")
+    shutil.copytree(prepared / "artifacts", tmp_path / "artifacts")
+    clients = {"tune__trials": 0, "retrain__federation": {"rounds": 1, "column": "speaker"}}
+    with pytest.raises(Refused, match="have no column 'speaker'"):
+        search.main(tiny(search__strategy="spos", select__methods=["evolution"], **clients), tmp_path)
+    assert not (tmp_path / files.SEARCH).exists()
 
 
 def test_speakers_are_clients(tmp_path):

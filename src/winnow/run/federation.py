@@ -1,7 +1,7 @@
 """The clients of params.yaml, and what is written of their rounds."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +33,14 @@ ROUNDS = pa.schema(
         pa.field("forgetting", pa.float64()),  # how much better it once was; of all: the mean
     ]
 )
+
+
+def check_clients(params: Params, open_split: Callable[[str], Split]) -> None:
+    """Refused, before anything is searched, where retrain.federation cannot deal rows to clients: those of the splits
+    weights and arch, which a search may see.
+    """
+    if params.retrain.federation is not None:
+        clients_of(params.retrain.federation, join([open_split(name) for name in ("weights", "arch")]))
 
 
 def clients_of(settings: FederationParams, split: Split) -> list[Client]:

@@ -19,7 +19,7 @@ def headline(result: Mapping[str, Any], task: Task, picture: str) -> str:
         f"test {result['metric']} (n = {result['n']})": spread(task.first, result),
         "parameters": f"{result['params']:,}",
         "million multiply-accumulates": f"{result['macs'] / 1e6:.2f}",
-        f"ms an image, {result['latency_device']}": _latency(result),
+        f"ms an input, {result['latency_device']}": _latency(result),
     } | ({"calibration error, points": f"{result['ece']:.2f}"} if "ece" in result else {})
     shown = "".join(f"<div><b>{page.text(value)}</b>{page.text(name)}</div>" for name, value in numbers.items())
     said = "".join(f"<p class='verdict {STYLES[how]}'>{page.text(what)}</p>" for how, what in verdicts(result))
@@ -54,7 +54,7 @@ def _beside(result: Mapping[str, Any], metric: Metric) -> str:
         rows.append(
             [row["name"], f"{row['params']:,}", f"{row['macs'] / 1e6:.2f}", scores, beside, _latency(row), *one]
         )
-    several = f"ms an image, {threads} thread{'s' if threads > 1 else ''}"
+    several = f"ms an input, {threads} thread{'s' if threads > 1 else ''}"
     heads = ["network", "params", "M MACs", f"test {result['metric']}", "found beside it", several]
     heads += [] if threads == 1 else ["one thread"]
     remark = busy(result["latency_load"], threads, usable_cores())

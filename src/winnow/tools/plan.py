@@ -24,6 +24,7 @@ from winnow.proxies.sizes import later, sizes_of
 from winnow.run import files
 from winnow.run.controls import check_comparison
 from winnow.run.dry import try_search
+from winnow.run.federation import check_clients
 from winnow.run.limits import Limits
 from winnow.run.networks import outlined
 from winnow.run.work import augmentation, choose_device, facts, final_space, search_space
@@ -102,6 +103,7 @@ def plan(
         name: open_split(folder / files.SPLITS, name, task_named(params.task), stage="select", device=device)
         for name in ("weights", "arch", "select")
     }
+    check_clients(params, splits.__getitem__)
     child = fresh(final, drawn[SAMPLE // 2], "cpu", 0)
     row = _row_seconds(params, child, splits, device)
     untrained = outlined(params.space.name, params.space.chosen(), facts(params, folder))  # as proxies score it

@@ -31,6 +31,7 @@ from winnow.pipelines import search, select
 from winnow.run import files, tested
 from winnow.run.answers import packed
 from winnow.run.beside import over_seeds
+from winnow.run.bounds import bounds_drawn
 from winnow.run.children import initial, training_split
 from winnow.run.controls import check_comparison
 from winnow.run.draw import draw_architecture, save
@@ -184,9 +185,8 @@ def _write(work: Work, drawing: str, result: dict[str, Any], found: list[Tensor]
     work.picture("pareto", "tradeoff", *picture)
     for name, table in rows.items():
         work.picture(name, pictures[name].chart, table)
-    if result["control_n"]:
-        finds = result["find_scores" if len(result["finds"]) > 1 else "found_scores"]
-        work.picture("found_against_random", "against_controls", finds, result["control_scores"], work.task.metric)
+    if result["control_n"] or result["against"]:
+        work.picture("found_against_others", "bounds", *bounds_drawn(result, work.task.first, work.task.metric))
     work.run.model(
         "winnow.run.model:logged_model",
         [folder / files.MODEL],

@@ -1,4 +1,5 @@
-"""Stage study: reads the splits; writes artifacts/study.parquet, reports/study.csv, reports/study.json and a picture.
+"""Stage study: reads the splits; writes artifacts/study.parquet, reports/study.csv, reports/study.json,
+reports/study.svg, and reports/study.html, the page that holds all of it side by side.
 
 Every combination of study.spaces, methods, selections and seeds. Supernets and selections are kept in .winnow/study by
 a fingerprint of what they stand on, so that the same command goes on after a kill and computes nothing twice. A cell
@@ -15,18 +16,20 @@ from typing import Any
 import pyarrow as pa
 
 from winnow.config.params import Params
+from winnow.core.decision import Decision
 from winnow.core.errors import Refused
 from winnow.look.standings import standings
 from winnow.pipelines import search, select
 from winnow.run import files
-from winnow.run.combinations import Cell, check_columns, combinations, counted
+from winnow.run.combinations import INHERITED, TRAINED, Cell, check_columns, combinations, counted
 from winnow.run.comparisons import baseline_of, gains, power, ranks, summary, verdict
 from winnow.run.draw import save
 from winnow.run.progress import duration
 from winnow.run.study_cell import SPLITS, is_there, result
-from winnow.run.work import Work, working
+from winnow.run.study_page import study_page
+from winnow.run.work import Work, final_space, working
 
-TABLE, PICTURE = Path("artifacts/study.parquet"), Path("reports/study.svg")
+TABLE, PICTURE, PAGE = Path("artifacts/study.parquet"), Path("reports/study.svg"), Path("reports/study.html")
 SCHEMA = pa.schema(
     [
         *[(name, pa.string()) for name in ("space", "method", "selection")],
@@ -56,7 +59,7 @@ def main(params: Params, folder: Path) -> None:
         for sentence in power(*counted(cells)):
             work.say(f"  {sentence}")
         rows = _all(work, cells)
-        _write(work, rows)
+        _write(work, rows, cells)
         if failed := [row for row in rows if row["error"]]:
             raise Refused(
                 f"{len(failed)} of {len(rows)} cells failed, first {_name(failed[0])}: {failed[0]['error']}; all "
@@ -96,19 +99,19 @@ def _tell(work: Work, cell: Cell, row: dict[str, Any]) -> None:
     )
 
 
-def _write(work: Work, rows: list[dict[str, Any]]) -> None:
+def _write(work: Work, rows: list[dict[str, Any]], cells: list[Cell]) -> None:
     folder, table = work.folder, summary(rows)
     baseline = baseline_of(rows, work.params.study.baseline)
     told, compared = verdict(rows, baseline), gains(rows, baseline)
     mean_ranks, blocks, difference = ranks(rows)
     files.write_table(folder / TABLE, rows, SCHEMA)
     files.write_rows(folder / files.REPORTS / "study.csv", table)
-    cells = {f"{r['space']}, {r['method']}, {r['selection']}": {k: r[k] for k in ("mean", "sd", "n")} for r in table}
+    scores = {f"{r['space']}, {r['method']}, {r['selection']}": {k: r[k] for k in ("mean", "sd", "n")} for r in table}
     content = {
         "units": {row["space"]: row["unit"] for row in table},
         "verdict": told,
         "baseline": ", ".join(baseline),
-        "cells": cells,
+        "cells": scores,
         "gains": [{**asdict(gain), "over": ", ".join(gain.over)} for gain in compared],
         "ranks": mean_ranks,
         "rank_blocks": blocks,
@@ -117,14 +120,38 @@ def _write(work: Work, rows: list[dict[str, Any]]) -> None:
     }
     files.write_json(folder / files.REPORTS / "study.json", content)
     save(standings(rows, mean_ranks, blocks, difference), folder / PICTURE)
-    for path in (TABLE, files.REPORTS / "study.csv", files.REPORTS / "study.json", PICTURE):
+    ranked, names = (mean_ranks, blocks, difference), ", ".join(baseline)
+    page = study_page(rows, table, compared, told, names, ranked, decisions_of(cells, folder), notes(cells))
+    files.write_text(folder / PAGE, page)
+    for path in (TABLE, files.REPORTS / "study.csv", files.REPORTS / "study.json", PICTURE, PAGE):
         work.run.artifact(folder / path)
-    plain = {re.sub(r"[^\w\-. :/]", "", name): value["mean"] for name, value in cells.items()}  # what MLflow takes
+    plain = {re.sub(r"[^\w\-. :/]", "", name): value["mean"] for name, value in scores.items()}  # what MLflow takes
     work.run.summary({f"score {name}": mean for name, mean in plain.items() if mean is not None}, told)
     for row in table:
         work.say(f"  {_line(row)}")
     work.say(told)
-    work.say(f"  wrote {TABLE}, {files.REPORTS / 'study.csv'} and {PICTURE}")
+    work.say(f"  wrote {TABLE}, {files.REPORTS / 'study.csv'} and {PAGE}")
+
+
+def decisions_of(cells: list[Cell], folder: Path) -> dict[str, dict[str, Decision]]:
+    """Of each space, by which what was found in it is drawn."""
+    params = {cell.space: cell.params for cell in cells}
+    return {space: dict(final_space(each, folder).whole) for space, each in params.items()}
+
+
+def notes(cells: list[Cell]) -> list[str]:
+    """What is to be known of the scores, beside their unit."""
+    if all(cell.judged_by == TRAINED for cell in cells):
+        looked = any("select" in cell.params.select.splits for cell in cells)
+        apart = (
+            "; selections looked at it too, so that all scores are a little high: select.splits: [arch] keeps it apart"
+        )
+        return [
+            f"Every find was trained alone, by retrain's recipe, and judged on split select{apart if looked else ''}."
+        ]
+    if any(cell.judged_by == INHERITED for cell in cells):
+        return ["Inherited weights say more of a supernet than of a network: methods do not compare by them alone."]
+    return []
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """What a figure must not hide: networks that are equal, and the ends of titles."""
 
 from winnow.look import charts, trials
+from winnow.look.bounds import bounds
 from winnow.look.tradeoff import tradeoff
 
 
@@ -8,11 +9,29 @@ def texts(figure):
     return [each.get_text() for each in figure.axes[0].texts]
 
 
+def compared(name, scores, kind="random", **gap):
+    of = dict.fromkeys(("low", "high", "gap", "gap_low", "gap_high", "outcome", "margin"))
+    return {"name": name, "kind": kind, "scores": scores, **of, **gap}
+
+
 def test_equal_scores_stand_above_one_another():
-    lines = charts.against_controls([97.0], [90.0, 90.0, 95.0]).axes[0].get_lines()
-    assert list(zip(*lines[0].get_data(), strict=True)) == [(90.0, 0), (90.0, 0.12), (95.0, 0)]
-    many = charts.against_controls([], [90.0] * 40).axes[0].get_lines()[0]
-    assert max(many.get_ydata()) < 1  # where the found ones are
+    rows = [compared("found", [97.0], "found"), compared("random networks", [90.0, 90.0, 95.0])]
+    line = bounds(rows, "accuracy").axes[0].get_lines()[2]
+    assert list(zip(*line.get_data(), strict=True)) == [(90.0, -1), (90.0, -0.88), (95.0, -1)]
+    many = bounds([compared("random networks", [90.0] * 40)], "accuracy").axes[0].get_lines()[0]
+    assert max(many.get_ydata()) < 0.5  # where the row above is
+
+
+def test_what_is_compared_has_its_interval_and_its_word_in_the_same_chart():
+    gap = {"gap": 3.0, "gap_low": 1.0, "gap_high": 5.0, "outcome": "yes", "margin": -1.0}
+    rows = [compared("found", [97.0, 96.0], "found"), compared("your " + "long " * 20 + "network", [93.0], **gap)]
+    figure = bounds(rows, "accuracy")
+    figure.draw_without_rendering()
+    left, right = figure.axes
+    assert [tuple(line.get_xdata()) for line in right.get_lines()] == [(1.0, 5.0), (3.0,), (-1.0, -1.0), (0, 0)]
+    assert [each.get_text() for each in right.texts] == ["yes"]
+    assert all(label.get_window_extent().x0 >= 0 for label in left.get_yticklabels())  # no name is cut
+    assert len(bounds([compared("found", [97.0], "found")], "accuracy").axes) == 1  # nothing to compare: no panel
 
 
 def test_how_many_are_at_one_point_is_said():

@@ -143,7 +143,14 @@ def test_a_collapsed_cell_is_said_in_red(folder):
         or collapsed(json.loads((folder / "artifacts/architecture.json").read_text())["choices"]) >= 2 / 3
     )
     change(folder / "artifacts/architecture.json", choices=choices)
+    change(folder / "reports/evaluate.json", outcome="no")
     assert "class='alarm'>Collapsed: 83%" in page(folder)
+    change(folder / "reports/evaluate.json", outcome="cannot tell")
+    assert "class='alarm'>Perhaps collapsed: 83%" in page(folder)
+    change(folder / "reports/evaluate.json", outcome="yes")  # such networks win here: no alarm beside a yes
+    text = page(folder)
+    assert "ollapsed:" not in text
+    assert "that is what wins here, no collapse" in text
 
 
 @pytest.mark.parametrize(

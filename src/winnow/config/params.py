@@ -286,6 +286,7 @@ class Study(Section):
         "perturbation": {"select.methods": ["perturbation"]},
     }
     seeds: Annotated[list[NotNegative], Distinct] = [0, 1, 2]
+    judge: Literal["inherited", "trained"] = "inherited"
     column: str = "cifar10_valid_200"
     baseline: str | None = None
 

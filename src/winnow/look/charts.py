@@ -3,7 +3,6 @@
 import base64
 import io
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -201,34 +200,6 @@ def _frequencies(rows: Rows, chance: str, came: str, things: str) -> Figure:
         axes.bar((low + high) / 2, float(row[came]), high - low, color=ACCENT, alpha=0.25 + 0.75 * share)
     axes.set(xlabel=f"{chance} (darker bars hold more {things})", ylabel=came, xlim=(0, 1), ylim=(0, 1))
     return figure
-
-
-@styled()
-def against_controls(found: Sequence[float], controls: Sequence[float], metric: str = "accuracy") -> Figure:
-    """Test scores by `metric`: of the found architecture, one point a seed, and of random ones, one an architecture."""
-    figure = sheet(WIDTH, 150)
-    axes = figure.add_subplot()
-    groups = [("random", controls, CONTROL), ("found", found, ACCENT)]
-    for y, (_, values, colour) in enumerate(groups):
-        axes.plot(*_stacked(values, y), "o", color=colour, alpha=0.75)
-        if values:
-            mean = sum(values) / len(values)
-            axes.plot([mean, mean], [y - 0.25, y + 0.25], color=colour, linewidth=2.5)
-    axes.set_yticks([0, 1], [f"{name} (n = {len(values)})" for name, values, _ in groups])
-    axes.set(ylim=(-0.6, 1.6), xlabel=f"test {metric.replace('_', ' ')}; bars are means")
-    axes.grid(axis="y", visible=False)
-    return figure
-
-
-def _stacked(values: Sequence[float], y: float) -> tuple[list[float], list[float]]:
-    """Points (x, y) of which equal ones stand one above another, within three quarters of a unit."""
-    counts, seen = Counter(values), Counter[float]()
-    step = min(0.12, 0.75 / max(counts.values(), default=1))
-    heights = []
-    for value in values:
-        heights.append(y + step * seen[value])
-        seen[value] += 1
-    return list(values), heights
 
 
 @styled()

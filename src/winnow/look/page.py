@@ -1,4 +1,4 @@
-"""Pieces of a page of HTML: text, tables, figures."""
+"""Pieces of a page of HTML that needs no network and no script: text, tables, figures."""
 
 import html
 from collections.abc import Sequence
@@ -7,6 +7,37 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from winnow.look.style import to_bytes
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1f2933; --quiet: #5f6b7a; --rule: #e1e6eb; --ground: #fff; --raised: #f4f6f8;
+  --marked: #fdf3e7; --link: #0072b2; --alarm: #c0392b }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e8ec; --quiet: #a3aebb; --rule: #37424e; --ground: #161b21;
+  --raised: #212931; --marked: #3a3122; --link: #6cb8ea; --alarm: #ff8a7a } .figure { background: #fff; padding: .5rem;
+  border-radius: 6px } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); max-width: 1000px;
+  margin: 2rem auto; padding: 0 1rem } h1 { font-size: 1.5rem; overflow-wrap: anywhere }
+h2 { font-size: 1.15rem; margin: 2.2rem 0
+  .5rem; border-top: 1px solid var(--rule); padding-top: 1.2rem } svg { max-width: 100%; height: auto; display: block }
+.figure { overflow-x: auto; margin: .6rem 0 } .quiet { color: var(--quiet) } .numbers { display: flex; flex-wrap: wrap;
+  gap: .8rem 2.4rem; margin: 1rem 0 } .numbers b { display: block; font-size: 1.25rem }
+.verdict { font-size: 1.1rem; padding: .7rem 1rem; border-left: 4px solid #8a94a0; background: var(--raised) }
+.verdict.yes { border-color: #009e73 } .verdict.no { border-color: #d55e00 } .verdict.open { border-color: #e69f00 }
+.alarm { color: var(--alarm); font-weight: 600 } table { border-collapse: collapse; font-size: .9rem; margin: .6rem 0;
+  display: block; overflow-x: auto } td, th { padding: .25rem .8rem .25rem 0; text-align: left; border-bottom: 1px solid
+  var(--rule); vertical-align: top } td.n { text-align: right; font-variant-numeric: tabular-nums } tr.differs td {
+  background: var(--marked) } pre { font-size: .85rem; overflow: auto } summary { cursor: pointer; color: var(--link) }
+.beside { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 1rem }
+.beside > div { border: 1px solid var(--rule); border-radius: 6px; padding: .6rem; min-width: 0 }
+.beside p { margin: .2rem 0 }
+@media (max-width: 640px) { .figure > svg { max-width: none; min-width: 640px } .beside .figure > svg { min-width: 0;
+  max-width: 100% } }
+"""
+
+
+def document(title: str, body: str) -> str:
+    """A whole page, light or dark as its reader has it; drawings keep their light ground."""
+    head = "<meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'>"
+    return f"<!doctype html>\n<html lang='en'>{head}<title>{text(title)}</title><style>{STYLE}</style>\n{body}</html>\n"
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[Any]], marked: Sequence[bool] = ()) -> str:
@@ -23,7 +54,8 @@ def svg(figure: Figure) -> str:
 
 
 def inline(svg: str) -> str:
-    return svg[svg.index("<svg") :]
+    """In a frame of its own, which scrolls where a screen is narrower than can be read."""
+    return f"<div class='figure'>{svg[svg.index('<svg') :]}</div>"
 
 
 def text(value: object) -> str:

@@ -12,8 +12,11 @@ from winnow.config.section import Named, Section
 from winnow.core.errors import Refused
 from winnow.run.outside import OUTSIDE, PATH, resolved, valued
 from winnow.run.table import columns
+from winnow.tasks import task_named
 
 INHERITED = "accuracy with inherited weights, percent"
+TRAINED = "of the find trained alone, on split select"
+TABLE = "table"
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,16 @@ class Cell:
     @property
     def unit(self) -> str:
         """What its score is; scores of two units are never set against each other."""
-        column = self.params.study.column
-        return INHERITED if self.params.select.table is None else f"{column} of the benchmark's table, percent"
+        if self.judged_by == TABLE:
+            return f"{self.params.study.column} of the benchmark's table, percent"
+        return INHERITED if self.judged_by == INHERITED else f"{task_named(self.params.task).metric} {TRAINED}"
+
+    @property
+    def judged_by(self) -> str:
+        """`TABLE`, `TRAINED` or `INHERITED`."""
+        if self.params.select.table is not None:
+            return TABLE
+        return TRAINED if self.params.study.judge == "trained" else INHERITED
 
     def searched(self) -> dict[str, Any]:
         """The parameters that its supernet stands on: nothing that another strategy or another space takes.

@@ -136,7 +136,7 @@ def trainer(folder: str, params: dict[str, Any], device: str, place: str) -> Eva
         assert job.architecture is not None
         network = Network(job.architecture, job.seed, job.parameters["space"])
         of, path = replace(work, params=network.params(checked)), Path(place) / network.file
-        with _keeper(path.with_suffix(""), checked.runtime.checkpoint_seconds) as keeper:
+        with kept_in(path.with_suffix(""), checked.runtime.checkpoint_seconds) as keeper:
             label = f"{job.architecture.digest}, seed {job.seed}"
             start = Start() if network.space else begun  # the search trained nothing for another space
             model = train_child(of, job.architecture, training, job.seed, Watch(), label, keeper, recipe, start)
@@ -148,7 +148,7 @@ def trainer(folder: str, params: dict[str, Any], device: str, place: str) -> Eva
 
 
 @contextlib.contextmanager
-def _keeper(folder: Path, seconds: float) -> Iterator[Keeper]:
+def kept_in(folder: Path, seconds: float) -> Iterator[Keeper]:
     """Checkpoints of one training, in a folder of its own."""
     if not seconds:
         yield Keeper()

@@ -13,7 +13,10 @@ from winnow.config.methods import selection
 from winnow.config.params import Params
 from winnow.core.errors import Refused
 from winnow.look import charts, page, trials
+from winnow.look.bounds import bounds
+from winnow.measure.judgement import NO, YES
 from winnow.run import files
+from winnow.run.bounds import bounds_drawn
 from winnow.run.headline import headline
 from winnow.run.lineage import of_this_run, record_of, runs_of
 from winnow.search.problems import SCORES, TIMES
@@ -23,19 +26,6 @@ from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import as_rows, read_table
 
 PARAMETER_FREE = ("none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "noise")
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff; max-width: 1000px; margin: 2rem auto;
-  padding: 0 1rem } h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; border-top: 1px solid
-  #e1e6eb; padding-top: 1.2rem } svg { max-width: 100%; height: auto } .quiet { color: #5f6b7a } .numbers { display:
-  flex; flex-wrap: wrap; gap: .8rem 2.4rem; margin: 1rem 0 } .numbers b { display: block; font-size: 1.25rem }
-  .verdict { font-size: 1.1rem; padding: .7rem 1rem; border-left: 4px solid #8a94a0; background: #f4f6f8 }
-  .verdict.yes { border-color: #009e73 } .verdict.no { border-color: #d55e00 } .verdict.open { border-color: #e69f00 }
-  .alarm { color: #c0392b; font-weight:
-  600 } table { border-collapse: collapse; font-size: .9rem; margin: .6rem 0 } td, th { padding: .25rem .8rem .25rem 0;
-  text-align: left; border-bottom: 1px solid #e1e6eb; vertical-align: top } td.n { text-align: right;
-  font-variant-numeric: tabular-nums } tr.differs td { background: #fdf3e7 } pre { font-size: .85rem; overflow: auto }
-  summary { cursor: pointer; color: #0072b2 } table { display: block; overflow-x: auto }
-"""
 
 
 def write_report(params: Params, folder: Path, drawing: str, picture: str, out: Path) -> None:
@@ -53,7 +43,7 @@ def write_report(params: Params, folder: Path, drawing: str, picture: str, out: 
         return lambda: f"<p class='quiet'>{page.text(why)}.</p>" if why else build(folder)
 
     sections: list[tuple[str, Callable[[], str]]] = [
-        ("What was found", lambda: page.inline(drawing) + _collapse(folder)),
+        ("What was found", lambda: page.inline(drawing) + _collapse(folder, result)),
         ("Did the search help?", lambda: _help(result, task)),
         ("Selection", of("select", _selection)),
         ("Evidence", of("select", _evidence)),
@@ -65,8 +55,7 @@ def write_report(params: Params, folder: Path, drawing: str, picture: str, out: 
         ("Lineage", lambda: _lineage(folder, params)),
     ]
     body = "".join(f"<h2>{title}</h2>\n{_or_missing(build)}\n" for title, build in sections)
-    top = f"<!doctype html>\n<html lang='en'><meta charset='utf-8'><title>winnow report</title><style>{STYLE}</style>\n"
-    files.write_text(out, f"{top}{headline(result, task, picture)}\n{body}</html>\n")
+    files.write_text(out, page.document("winnow report", f"{headline(result, task, picture)}\n{body}"))
 
 
 def collapsed(choices: Mapping[str, Any]) -> float | None:
@@ -79,19 +68,25 @@ def collapsed(choices: Mapping[str, Any]) -> float | None:
     return sum(value in PARAMETER_FREE for value in known) / len(known) if known else None
 
 
-def _collapse(folder: Path) -> str:
+def _collapse(folder: Path, result: Mapping[str, Any]) -> str:
+    """Few operations with parameters are a collapse only as long as nothing shows that such networks win here."""
     share = collapsed(_json(folder / files.ARCHITECTURE)["choices"])
     if share is None:
         return ""
     text = f"{share:.0%} of the operations have no parameters (skip, pooling, none)"
-    if share >= 2 / 3:
-        return f"<p class='alarm'>Collapsed: {text}. A supernet that trains well can still be read this way.</p>"
-    return f"<p class='quiet'>{text}.</p>"
+    if share < 2 / 3:
+        return f"<p class='quiet'>{text}.</p>"
+    if result["control_n"] and result["outcome"] == YES:
+        return f"<p class='quiet'>{text}. It beats random networks with them: that is what wins here, no collapse.</p>"
+    word = "Collapsed" if result["control_n"] and result["outcome"] == NO else "Perhaps collapsed"
+    shown = f"{text}, and nothing shows it to be better than random networks"
+    return f"<p class='alarm'>{word}: {shown}. A supernet that trains well can still be read this way.</p>"
 
 
 def _help(result: Mapping[str, Any], task: Task) -> str:
     if not result["control_n"]:
-        return "<p class='quiet'>No random networks were asked for: that stays open.</p>"
+        none = "<p class='quiet'>No random networks were asked for: that stays open.</p>"
+        return none + (_bounds(result, task) if result["against"] else "")
     several = len(result["finds"]) > 1
     found = (
         "what each search found, once" if several else "the found architecture, once a seed, of which the first counts"
@@ -103,7 +98,6 @@ def _help(result: Mapping[str, Any], task: Task) -> str:
         f"random architectures{limits}. A yes would come by chance in at most one case of twenty. The "
         f"{task.metric} above is that of the delivered model, which the tuned recipe trained.</p>"
     )
-    points = result["find_scores" if several else "found_scores"]
     rival = result["random_search"]
     beside = f"<p>Random search: {page.text(rival['verdict'])}.</p>" if rival else ""
     sizes = zip(result["controls"], result["control_params"], result["control_macs"], strict=True)
@@ -113,8 +107,11 @@ def _help(result: Mapping[str, Any], task: Task) -> str:
     ]
     table = page.table(["random architecture", "params", "M MACs", task.metric], rows)
     folded = f"<details><summary>The random architectures</summary>{table}</details>"
-    drawn = page.svg(charts.against_controls(points, result["control_scores"], task.metric))
-    return explained + drawn + beside + folded
+    return explained + _bounds(result, task) + beside + folded
+
+
+def _bounds(result: Mapping[str, Any], task: Task) -> str:
+    return page.svg(bounds(*bounds_drawn(result, task.first, task.metric)))
 
 
 def _selection(folder: Path) -> str:

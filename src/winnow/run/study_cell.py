@@ -17,11 +17,12 @@ from winnow.config.params import Params
 from winnow.core.errors import Refused
 from winnow.data.storage import read_manifest
 from winnow.run import files
-from winnow.run.combinations import Cell
+from winnow.run.combinations import TRAINED, Cell
 from winnow.run.fingerprint import fingerprint
 from winnow.run.imports import closure, winnow_roots
 from winnow.run.outside import READS, digests
 from winnow.run.report import collapsed
+from winnow.run.trained import KEPT, trained_score
 from winnow.run.work import Work
 from winnow.search.methods import STRATEGIES
 from winnow.search.selections import SELECTIONS
@@ -65,7 +66,7 @@ def result(work: Work, cell: Cell, search: Stage, select: Stage) -> dict[str, An
     selection = places(work.folder, cell)[1]
     try:
         row = {**_computed(work, cell, search, select), "error": ""}
-        row["score"] = _score(cell, row)
+        row["score"] = _score(work, cell, row, selection)
     except Exception as error:
         cause = error.__cause__ if isinstance(error, Refused) else error  # a stage made a sentence of it
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -81,7 +82,8 @@ def selected(work: Work, cell: Cell, search: Stage, select: Stage) -> Path:
 
 
 def is_there(folder: Path, cell: Cell) -> bool:
-    return (places(folder, cell)[1] / "cell.json").is_file()
+    files_of = ("cell.json", KEPT) if cell.judged_by == TRAINED else ("cell.json",)
+    return all((places(folder, cell)[1] / name).is_file() for name in files_of)
 
 
 def places(folder: Path, cell: Cell) -> tuple[Path, Path]:
@@ -202,14 +204,22 @@ def _result(folder: Path, collapse: str) -> dict[str, Any]:
     }
 
 
-def _score(cell: Cell, row: dict[str, Any]) -> float:
+def _score(work: Work, cell: Cell, row: dict[str, Any], selection: Path) -> float:
     """In the unit of the cell. Refused where there is nothing to judge its find by."""
     table, column = json.loads(row["table"]), cell.params.study.column
     if table and column not in table:
         raise Refused(f"study.column: the table has no column {column!r}; it has {', '.join(table)}")
+    if cell.judged_by == TRAINED:
+        began = time.monotonic()
+        score = trained_score(work, cell, row["architecture"], selection)
+        row["seconds"] += time.monotonic() - began
+        return score
     value: float | None = table[column] if table else row["inherited_accuracy"]
     if value is None:
-        raise Refused(f"study: {cell.name} leaves no supernet to judge its find with: give select.table")
+        raise Refused(
+            f"study: {cell.name} leaves no supernet to judge its find with: set study.judge to trained, or give "
+            "select.table"
+        )
     return value
 
 

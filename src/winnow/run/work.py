@@ -53,17 +53,17 @@ class Work:
         return open_split(self.folder / files.SPLITS, name, self.task, stage=self.stage, device=self.device)
 
     def picture(self, name: str, chart: str, *arguments: Any) -> None:
-        """A chart of `look` (charts, tradeoff, trials) for the run alone, as `name`; the report draws its own.
+        """A chart of `look` (bounds, charts, tradeoff, trials) for the run alone, as `name`; the report draws its own.
 
         It ends no work: without a place for it, a line says so.
         """
         if not self.params.tracking.enabled:
             return
         try:
-            from winnow.look import charts, tradeoff, trials
+            from winnow.look import bounds, charts, tradeoff, trials
             from winnow.run.draw import save  # matplotlib must not hold up the first training step
 
-            room = next(each for each in (charts, tradeoff, trials) if hasattr(each, chart))
+            room = next(each for each in (charts, tradeoff, trials, bounds) if hasattr(each, chart))
             figure = getattr(room, chart)(*arguments)
             with tempfile.TemporaryDirectory() as passing:
                 path = Path(passing) / f"{name}.png"

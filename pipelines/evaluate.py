@@ -21,12 +21,13 @@ from torch import Tensor, nn
 
 from winnow.config.params import Params
 from winnow.core.architecture import Architecture
-from winnow.core.example import row_of
+from winnow.core.example import Example, row_of
 from winnow.data.loaders import Split
 from winnow.look.style import to_bytes
 from winnow.look.tradeoff import tradeoff
 from winnow.measure import cost
 from winnow.measure.latency import busy, latency_over_time
+from winnow.measure.memory import FOOTPRINT, footprint
 from winnow.pipelines import search, select
 from winnow.run import files, tested
 from winnow.run.answers import packed
@@ -147,6 +148,7 @@ def _latencies(models: Sequence[nn.Module], test: Split, work: Work) -> list[dic
         work.say(f"  latency: {remark}")
     return [
         {
+            **_memory(model, example),
             "latency_ms": time.median,
             "latency_low": time.low,
             "latency_high": time.high,
@@ -157,9 +159,17 @@ def _latencies(models: Sequence[nn.Module], test: Split, work: Work) -> list[dic
             "latency_one_thread_high": readings[-1].high if cpu else None,
             "latency_load": time.load,
         }
-        for readings in found
+        for model, readings in zip(models, found, strict=True)
         for time in readings[:1]
     ]
+
+
+def _memory(model: nn.Module, example: Example) -> dict[str, float | None]:
+    """None of a network that cannot be traced without values."""
+    try:
+        return dict(footprint(model, example))
+    except files.Refused:
+        return dict.fromkeys(FOOTPRINT)
 
 
 def _write(work: Work, drawing: str, result: dict[str, Any], found: list[Tensor], test: Split) -> None:
@@ -216,6 +226,10 @@ def _say(work: Work, result: dict[str, Any]) -> None:
         f"  {cost.said(result)}, {result['latency_ms']:.2f} ms "
         f"[{result['latency_low']:.2f}, {result['latency_high']:.2f}] an input on {result['latency_device']}"
     )
+    if result["ram_kib"] is not None:
+        work.say(
+            f"  {result['ram_kib']:.1f} KiB of activations at most, {result['flash_kib']:.1f} KiB of weights, float32"
+        )
     for outcome, text in verdicts(result):
         work.say(f"[bold {COLOURS[outcome]}]{escape(text)}[/]")
     if result.get("random_search"):

@@ -126,6 +126,9 @@ def plan(what: str, folder: Path) -> None:
         click.echo(f"  as retrained; medians of {SAMPLE} sampled children:")
         click.echo(f"  params  min {smallest:,}  median {median:,}  max {largest:,}")
         click.echo(f"  M MACs  min {macs[0]:.4g}  median {macs[1]:.4g}  max {macs[2]:.4g}")
+        for name, (least, middle, most) in size.memory.items():
+            told = f"min {least:.4g}  median {middle:.4g}  max {most:.4g}"
+            click.echo(f"  {name.removesuffix('_kib')}, KiB in float32, of a few random ones  {told}")
         them = "those on sizes" if size.measured else "them"
         counted = size.limits not in ("none", size.measured)
         kept = f"; {size.within} of {SAMPLE} sampled children keep {them}" if counted else ""

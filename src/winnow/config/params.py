@@ -162,6 +162,8 @@ class Select(Named):
     max_macs: Limit = None
     max_bitops: Limit = None
     max_latency_ms: Milliseconds = None
+    max_ram_kib: Rate | None = None
+    max_flash_kib: Rate | None = None
     device: DeviceFiles = None
     latency_seconds: Annotated[float, Field(ge=0, le=600)] = 1.0
     front: list[dict[str, Any]] = []  # each with the limits above, max_*, in their place

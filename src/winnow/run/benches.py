@@ -116,7 +116,7 @@ class Benches:
             limits=str(limits),
             sizes=limits.sizes,
             most=limits.most(),
-            whole=limits.whole,
+            whole=limits.unsummed,
             known={} if known is None else known,
             further=Further(params.search.recipe(), self._between(space), remembered) if further else None,
             scorer=(lambda: self._scorer(space)) if self.untrained else None,

@@ -20,7 +20,10 @@ def headline(result: Mapping[str, Any], task: Task, picture: str) -> str:
         "parameters": f"{result['params']:,}",
         "million multiply-accumulates": f"{result['macs'] / 1e6:.2f}",
         f"ms an input, {result['latency_device']}": _latency(result),
-    } | ({"calibration error, points": f"{result['ece']:.2f}"} if "ece" in result else {})
+    }
+    if result.get("ram_kib") is not None:
+        numbers["KiB of activations (RAM), of weights (flash), float32"] = _memory(result)
+    numbers |= {"calibration error, points": f"{result['ece']:.2f}"} if "ece" in result else {}
     shown = "".join(f"<div><b>{page.text(value)}</b>{page.text(name)}</div>" for name, value in numbers.items())
     said = "".join(f"<p class='verdict {STYLES[how]}'>{page.text(what)}</p>" for how, what in verdicts(result))
     parts = [f"<h1>Architecture {page.text(result['architecture'])}</h1>", said]
@@ -52,10 +55,19 @@ def _beside(result: Mapping[str, Any], metric: Metric) -> str:
         scores = f"{spread(metric, row)} (n = {row['n']})"
         beside = "" if gap is None else f"{metric.gap(gap)}{interval}"
         rows.append(
-            [row["name"], f"{row['params']:,}", f"{row['macs'] / 1e6:.2f}", scores, beside, _latency(row), *one]
+            [
+                row["name"],
+                f"{row['params']:,}",
+                f"{row['macs'] / 1e6:.2f}",
+                _memory(row),
+                scores,
+                beside,
+                _latency(row),
+                *one,
+            ]
         )
     several = f"ms an input, {threads} thread{'s' if threads > 1 else ''}"
-    heads = ["network", "params", "M MACs", f"test {result['metric']}", "found beside it", several]
+    heads = ["network", "params", "M MACs", "RAM, flash (KiB)", f"test {result['metric']}", "found beside it", several]
     heads += [] if threads == 1 else ["one thread"]
     remark = busy(result["latency_load"], threads, usable_cores())
     note = (
@@ -63,6 +75,10 @@ def _beside(result: Mapping[str, Any], metric: Metric) -> str:
         f"{result['latency_device']}{f', under {remark}' if remark else ''}."
     )
     return page.table(heads, rows) + f"<p class='quiet'>{page.text(note)}</p>"
+
+
+def _memory(row: Mapping[str, Any]) -> str:
+    return "–" if row.get("ram_kib") is None else f"{row['ram_kib']:.1f}, {row['flash_kib']:.1f}"
 
 
 def _latency(row: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """What the network that is retrained may take, as params.yaml says, in absolute numbers.
 
 One set of limits for whoever draws, tries, selects or compares architectures: `select.max_params`, `select.max_macs`,
-`select.max_bitops`, `select.max_latency_ms`, and with strategy trials those of `search.trials.constraints` that are
-known without training.
+`select.max_bitops`, `select.max_latency_ms`, `select.max_ram_kib`, `select.max_flash_kib`, and with strategy trials
+those of `search.trials.constraints` that are known without training.
 """
 
 import math
@@ -17,6 +17,7 @@ from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.core.space import Space
+from winnow.measure.memory import FOOTPRINT, footprint
 from winnow.predictors.device import Device, Reading
 from winnow.proxies.sizes import quantised, sizes_of
 from winnow.run.latency import KEY, limited
@@ -46,6 +47,11 @@ class Bound:
     device: Device | None = None
 
     @property
+    def adds_up(self) -> bool:
+        """Whether what is limited is a sum over answers: memory is not, as the most that is alive at once is no sum."""
+        return not self.whole and self.metric not in FOOTPRINT
+
+    @property
     def whole(self) -> bool:
         """Whether networks are looked up or measured for it, one by one: their metric is among no sizes."""
         return self.device is not None and not self.device.adds_up
@@ -59,12 +65,16 @@ class Bound:
         if self.device is not None:
             return f"at most {self.value:g} ms on {self.device.name} ({self.key})"
         least = "most" if self.kind == "max" else "least"
+        if self.metric in FOOTPRINT:
+            return f"at {least} {self.value:g} {_units(self.metric)} ({self.key})"
         return f"at {least} {self.value:,.0f} {self.metric} ({self.key}{f': {self.said}' if self.said else ''})"
 
 
 @dataclass(frozen=True)
 class Limits:
     """Bounds on architectures of `space`, in the form that is retrained; `sizes(arch)` are its params and macs.
+
+    Where memory is limited they hold `ram_kib` and `flash_kib` too, as `measure.memory` counts them.
 
     And, for each device that tells of sums over answers, `latency_ms`: the most that its error allows. `besides` names
     constraints of strategy trials that only a trial can tell (accuracy, latency_ms, proxies).
@@ -100,17 +110,23 @@ class Limits:
         told = params.search.trials.constraints if TRIALS in strategy(params.search.strategy).leaves else {}
         for metric, limit in told.items():
             for kind, value in limit.model_dump().items():
-                if metric in SIZES and value is not None:
+                if metric in (*SIZES, *FOOTPRINT) and value is not None:
                     bounds.append(Bound(f"search.trials.constraints.{metric}.{kind}", metric, kind, value))
+        for metric in FOOTPRINT:
+            if (most := getattr(params.select, f"max_{metric}")) is not None:
+                bounds.append(Bound(f"select.max_{metric}", metric, "max", most))
         for metric, device, most in limited(params, folder, space):
             bounds.append(Bound(KEY, metric, "max", most, device=device))
         sums = {b.metric: b.device for b in bounds if b.device is not None and not b.whole}
 
-        def costs(arch: Architecture) -> Mapping[str, float]:
-            return {**sizes(arch), **{metric: device.read(arch).high for metric, device in sums.items()}}
+        memory = footprints(space) if any(bound.metric in FOOTPRINT for bound in bounds) else lambda arch: {}
 
-        besides = tuple(metric for metric in told if metric not in SIZES)
-        return cls(space, tuple(bounds), costs if sums else sizes, besides)
+        def costs(arch: Architecture) -> Mapping[str, float]:
+            timed = {metric: device.read(arch).high for metric, device in sums.items()}
+            return {**sizes(arch), **memory(arch), **timed}
+
+        besides = tuple(metric for metric in told if metric not in (*SIZES, *FOOTPRINT))
+        return cls(space, tuple(bounds), costs, besides)
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -120,6 +136,11 @@ class Limits:
     def counted(self) -> "Limits":
         """Those that are told of any architecture at once; the others look networks up, or measure them."""
         return replace(self, bounds=tuple(bound for bound in self.bounds if not bound.whole))
+
+    @property
+    def unsummed(self) -> str:
+        """Those in words that are on no sum over answers; "" where there are none."""
+        return " and ".join(str(bound) for bound in self.bounds if not bound.adds_up)
 
     @property
     def whole(self) -> str:
@@ -173,8 +194,8 @@ class Limits:
         Several that only together leave nothing are found where the sum of what is taken of them is above their number
         for every architecture. Where networks are measured, the one of the fewest MACs is.
         """
-        if self.whole and (summing := [method for method in methods if selection(method).sums]):
-            raise Refused(unsummed(summing[0], self.whole))
+        if self.unsummed and (summing := [method for method in methods if selection(method).sums]):
+            raise Refused(unsummed(summing[0], self.unsummed))
         self.counted._check_counted()
         if self.whole:
             least = cheapest(self.space, lambda arch: self.sizes(arch)["macs"])
@@ -195,7 +216,8 @@ class Limits:
             arch = extreme(self.space, lambda arch, metric=bound.metric: self.sizes(arch)[metric])
             if bound.excess(self.sizes(arch)) > 0:
                 word = "smallest" if bound.kind == "max" else "largest"
-                has = f"has {self.sizes(arch)[bound.metric]:,.0f} {bound.metric}"
+                word += "" if bound.adds_up else " found"  # by a walk over single answers, which need not be the least
+                has = f"has {_amount(bound.metric, self.sizes(arch))}"
                 if bound.device is not None:
                     word, has = "fastest", f"takes {_ms(bound.device.read(arch))} on {bound.device.name}"
                 raise Refused(
@@ -240,7 +262,25 @@ def _ms(told: Reading) -> str:
     return f"{told.ms:.3g} ms [{told.low:.3g}, {told.high:.3g}]"
 
 
+def footprints(space: Space) -> Callable[[Architecture], dict[str, float]]:
+    """What each architecture takes, traced once."""
+    known: dict[str, dict[str, float]] = {}
+
+    def of(arch: Architecture) -> dict[str, float]:
+        if arch.digest not in known:
+            known[arch.digest] = footprint(space.derive(arch), space.example)
+        return known[arch.digest]
+
+    return of
+
+
+def _units(metric: str) -> str:
+    return f"KiB of {metric.removesuffix('_kib').replace('ram', 'RAM')}"
+
+
 def _amount(metric: str, sizes: Mapping[str, float]) -> str:
+    if metric in FOOTPRINT:
+        return f"{sizes[metric]:,.4g} {_units(metric)}"
     return f"up to {sizes[metric]:.4g} {metric}" if metric.startswith("latency") else f"{sizes[metric]:,.0f} {metric}"
 
 

@@ -79,7 +79,7 @@ def evolution(
         if not seen:
             raise Refused(
                 f"none of {TRIES} random architectures is within the limits: raise those that select sets (max_params, "
-                "max_macs, max_bitops, max_latency_ms)"
+                "max_macs, max_bitops, max_latency_ms, max_ram_kib, max_flash_kib)"
             )
         if len(seen) == before:
             break

@@ -76,6 +76,6 @@ def selection_of(function: Callable[..., Any]) -> Selection:
 def unsummed(method: str, limits: str) -> str:
     """Why a selection that `sums` is refused beside `limits` on whole networks, and what would work."""
     return (
-        f"{method!r} adds up what single answers cost, and milliseconds of whole networks are no such sum ({limits}): "
-        "fit a model (`winnow calibrate`) and name it as select.device, or select with evolution"
+        f"{method!r} adds up what single answers cost, and milliseconds and memory of whole networks are no such sum "
+        f"({limits}): select with evolution; for milliseconds, a model (`winnow calibrate`) as select.device serves too"
     )

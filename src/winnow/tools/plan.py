@@ -17,10 +17,12 @@ from winnow.config.params import Params
 from winnow.config.plans import tried
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
+from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.data.loaders import Batches, in_order, open_split
+from winnow.measure.memory import FOOTPRINT, footprint
 from winnow.proxies import score
-from winnow.proxies.sizes import later, sizes_of
+from winnow.proxies.sizes import Sizes, later, sizes_of
 from winnow.run import files
 from winnow.run.controls import check_comparison
 from winnow.run.dry import try_search
@@ -41,6 +43,7 @@ from winnow.train.fit import fit
 from winnow.train.seeds import generator, rng
 from winnow.train.watch import Watch
 
+TRACED = 20  # of them whose memory is traced
 SAMPLE = 100  # architectures behind the quantiles of params and MACs
 
 
@@ -52,6 +55,7 @@ class Size:
     decisions: int
     params: tuple[int, int, int]  # of the smallest network, the median, and of the largest
     macs: tuple[int, int, int]
+    memory: dict[str, tuple[float, float, float]]  # ram_kib and flash_kib of `TRACED` random ones: least, median, most
     limits: str  # as `Limits` describes them
     within: int  # of `SAMPLE` random children, those that keep them, but for `measured`
     measured: str  # those of them that whole networks are measured or looked up for, in words; "" without any
@@ -86,11 +90,13 @@ def plan(
     say(f"counting, and sampling {SAMPLE} architectures")
     limits, draw = Limits.of(params, folder, final), rng(params.seed, "plan")
     drawn = [space.decide(uniform(draw)) for _ in range(SAMPLE)]
+    sizes = sizes_of(final, final.example)
     size = Size(
         architectures=space.count(),
         decisions=len(space.decisions),
-        params=_range(limits, "params", drawn),
-        macs=_range(limits, "macs", drawn),
+        params=_range(final, sizes, "params", drawn),
+        macs=_range(final, sizes, "macs", drawn),
+        memory=_memory(final, drawn[:TRACED]),
         limits=str(limits),
         within=sum(map(limits.counted.allows, drawn)),
         measured=limits.whole,
@@ -282,13 +288,22 @@ def _row_seconds(params: Params, child: torch.nn.Module, splits, device: torch.d
     return watch.median() / batch
 
 
-def _range(limits: Limits, metric: str, drawn: Sequence[Architecture]) -> tuple[int, int, int]:
+def _range(space: Space, sizes: Sizes, metric: str, drawn: Sequence[Architecture]) -> tuple[int, int, int]:
     def size(arch: Architecture) -> int:
-        return int(limits.sizes(arch)[metric])
+        return int(sizes(arch)[metric])
 
-    sizes = sorted(map(size, drawn))
-    smallest, largest = (size(extreme(limits.space, size)) for extreme in (cheapest, dearest))
-    return min(smallest, sizes[0]), sizes[len(sizes) // 2], max(largest, sizes[-1])
+    seen = sorted(map(size, drawn))
+    smallest, largest = (size(extreme(space, size)) for extreme in (cheapest, dearest))
+    return min(smallest, seen[0]), seen[len(seen) // 2], max(largest, seen[-1])
+
+
+def _memory(space: Space, drawn: Sequence[Architecture]) -> dict[str, tuple[float, float, float]]:
+    """The least, median and most of those drawn; nothing of networks that the meta device does not run."""
+    try:
+        rows = [footprint(space.derive(arch), space.example) for arch in drawn]
+    except Refused:
+        return {}
+    return {name: (min(v), statistics.median(v), max(v)) for name in FOOTPRINT if (v := [row[name] for row in rows])}
 
 
 def _peak_mib(device: torch.device) -> float:

@@ -1,7 +1,8 @@
 """What a trial is worth: by a short training, by a supernet's weights, by a proxy, by a table.
 
 Each is made once a process and called with one `Job`; what it returns are the metrics of the trials table. Those that
-have a space always return params and macs of the network that would be retrained, and latency_ms where the plan asks.
+have a space always return params and macs of the network that would be retrained, and ram_kib, flash_kib and latency_ms
+where the plan asks.
 """
 
 import math
@@ -19,6 +20,7 @@ from winnow.data.inputs import Inputs
 from winnow.data.loaders import Batches, Split, in_order
 from winnow.measure import cost
 from winnow.measure.latency import latency_ms
+from winnow.measure.memory import FOOTPRINT, footprint
 from winnow.proxies import score
 from winnow.proxies.common import Batch
 from winnow.proxies.scorer import check_names
@@ -39,7 +41,7 @@ LATENCY = "latency_ms"
 
 @dataclass
 class Cost:
-    """Params, MACs and, where the plan names it, latency of what would be retrained; `space` is an `outline`.
+    """Params, MACs and, where the plan names them, memory and latency of what would be retrained, of an `outline`.
 
     Latency is measured on `device` while other trials run beside: leave them one worker where it decides.
     """
@@ -55,7 +57,10 @@ class Cost:
         if arch.digest not in self._known:
             child = self.space.derive(arch).eval()
             found = {"params": float(cost.params(child)), "macs": float(cost.macs(child, self.example))}
-            if LATENCY in {*self.plan.objectives, *self.plan.constraints}:
+            asked = {*self.plan.objectives, *self.plan.constraints}
+            if asked & set(FOOTPRINT):
+                found |= footprint(child, self.example)
+            if LATENCY in asked:
                 model = fresh(self.space, arch, self.device, 0).eval()
                 found[LATENCY] = latency_ms(model, self.example, device=self.device).median
             self._known[arch.digest] = found

@@ -84,7 +84,7 @@ def _some(found: Iterable[Architecture], tries: int) -> list[Architecture]:
         return architectures
     raise Refused(
         f"none of the {tries} likeliest architectures is within the limits: raise those that select sets (max_params, "
-        "max_macs, max_bitops, max_latency_ms), or select with evolution"
+        "max_macs, max_bitops, max_latency_ms, max_ram_kib, max_flash_kib), or select with evolution"
     )
 
 

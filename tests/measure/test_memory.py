@@ -78,7 +78,7 @@ def test_the_model_stays_as_it_was_and_what_asks_for_values_is_refused():
         def forward(self, x):
             return x * float(x.sum())
 
-    with pytest.raises(Refused, match="(?s)cannot be told.*leave ram_kib and flash_kib out"):
+    with pytest.raises(Refused, match=r"(?s)cannot be told.*leave ram_kib and flash_kib out"):
         footprint(Asks(), (1, 8, 8))
 
 

@@ -26,13 +26,13 @@ def trained_score(work: Work, cell: Cell, choices: str, place: Path) -> float:
         known: float = files.read_json(path, "study")["score"]
         return known
     params = cell.params
-    here = replace(work, params=params)
+    here = replace(work, params=params, stage="retrain")  # which reads all but test, as this does
     arch, recipe = Architecture.from_json(choices), params.retrain.recipe()
-    training = join([work.split(name) for name in params.retrain.splits if name != "select"])
+    training = join([here.split(name) for name in params.retrain.splits if name != "select"])
     with kept_in(place / "trained", params.runtime.checkpoint_seconds) as keeper:
         watch = Watch()
         model = train_child(here, arch, training, cell.seed, watch, cell.name, keeper, recipe, Start()).eval()
-    select = work.split("select")
+    select = here.split("select")
     score = tested.score(work.task, tested.outputs(model, select, params.evaluate.batch), select)
     files.write_text(path, json.dumps({"score": score}))
     return score

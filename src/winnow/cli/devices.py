@@ -44,6 +44,8 @@ def measure(files: tuple[Path, ...], out: Path | None, as_json: bool, name: str 
     click.echo(f"{found['name']}: {found['device']}; milliseconds of a batch of {found['batch']}")
     for row in found["networks"]:
         load = "" if row["load"] is None else f"  load of others {row['load']:.1f}"
+        load += f"  {row['bytes'] / 1024:,.1f} KiB"
+        load += f", {row['ram_kib']:,.1f} KiB of activations" if "ram_kib" in row else ""
         click.echo(
             f"  {row['file']:<32} {row['ms']:>9.3f} [{row['low']:.3f}, {row['high']:.3f}]  {row['calls']} calls{load}"
         )

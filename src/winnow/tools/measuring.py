@@ -11,6 +11,7 @@ from winnow.core.errors import Refused
 from winnow.measure.exported import FORMAT, Exported, in_pytorch, onnx, readings
 from winnow.measure.rounds import processor
 
+MEMORY = "memory"
 TOLD = ("network", "digest", "choices", "role", "space", "model_md5")  # of what a file says of itself
 
 
@@ -25,13 +26,14 @@ def onnx_or_weights(path: Path, threads: int, batch: int, space: str | None = No
     import torch  # and what builds networks: boards measure ONNX
 
     from winnow.core.example import noise
+    from winnow.measure.memory import footprint
     from winnow.run.model import load_model
     from winnow.run.networks import example_of
 
     model, about = load_model(path, space)
     torch.set_num_threads(threads)
     x = noise(example_of(about["facts"]), torch.Generator().manual_seed(0), batch)
-    return in_pytorch(path, model, x, dict(about))
+    return in_pytorch(path, model, x, {**about, MEMORY: footprint(model, example_of(about["facts"]))})
 
 
 def measure(
@@ -45,7 +47,9 @@ def measure(
     space: str | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Medians and spread of each file, and what they were measured on. Refused for what is no exported network.
+    """Medians, spread and bytes of each file, and what they were measured on. Refused for what is no exported network.
+
+    Of weights, `ram_kib` and `flash_kib` too.
 
     A model.safetensors of a space of one's own takes its name as `space`: a file must not choose which code is run.
     """
@@ -60,7 +64,9 @@ def measure(
     for network, reading in zip(networks, readings(networks, repeats, seconds, say), strict=True):
         about = None if network.about is None else {key: network.about[key] for key in TOLD if key in network.about}
         sha256 = hashlib.sha256(network.path.read_bytes()).hexdigest()
-        rows.append({"file": network.path.name, "sha256": sha256, **reading.row(), "about": about})
+        memory = (network.about or {}).get(MEMORY, {})  # of a file of another runtime its exporter knows
+        size = {"bytes": network.path.stat().st_size, **memory}
+        rows.append({"file": network.path.name, "sha256": sha256, **size, **reading.row(), "about": about})
     return {
         "format": FORMAT,
         "name": name or platform.node(),

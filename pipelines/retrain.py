@@ -18,10 +18,11 @@ from winnow.run.processes import together
 from winnow.run.progress import Shown
 from winnow.run.revision import md5_of
 from winnow.run.work import about_model, facts, final_space, recipe_of, working
-from winnow.trust.provenance import provenance, tags
+from winnow.system.launched import Launch
+from winnow.trust.provenance import provenance, tags, trained_by
 
 
-def main(params: Params, folder: Path, seed: int) -> None:
+def main(params: Params, folder: Path, seed: int, launch: Launch | None = None) -> None:
     splits = tuple(params.retrain.splits)
     name = f"retrain-{seed}"
     with (
@@ -32,12 +33,11 @@ def main(params: Params, folder: Path, seed: int) -> None:
         arch = files.read_architecture(folder / files.ARCHITECTURE, space, params.space.name)
         training = training_split(work)
         recipe, record = recipe_of(params, folder), list[dict[str, Any]]()
-        with Shown(work.run) as watch, together(work, keeper, seed), pool(work, arch, seed, recipe) as visits:
+        with Shown(work.run) as watch, together(work, keeper, seed, launch), pool(work, arch, seed, recipe) as visits:
             what = f"retrain (seed {seed})"
             model = train_child(work, arch, training, seed, watch, what, keeper, recipe, visits=visits, record=record)
         path = files.retrained(seed)
-        threads = None if params.retrain.federation is None else params.retrain.federation.threads
-        origin = provenance(params, folder, recipe, work.device, work.outside, threads)
+        origin = provenance(params, folder, recipe, work.device, work.outside, *trained_by(params, launch))
         about = about_model(params, facts(params, folder), arch, training, seed, initial=initial(seed))
         about["provenance"] = origin
         files.write_tensors(folder / path, model.state_dict(), about)

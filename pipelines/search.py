@@ -27,10 +27,11 @@ from winnow.run.start import check_start
 from winnow.run.supernet import WEIGHTS, trained, write_supernet
 from winnow.run.trials import CURVE
 from winnow.run.work import Work, working
+from winnow.system.launched import Launch
 from winnow.train.checkpoint import Keeper
 
 
-def main(params: Params, folder: Path) -> None:
+def main(params: Params, folder: Path, launch: Launch | None = None) -> None:
     with working("search", params, folder, splits=("weights", "arch"), upstream=("prepare",)) as work:
         try_search(params, folder, work.device)
         check_limits(params, folder)
@@ -42,21 +43,21 @@ def main(params: Params, folder: Path) -> None:
         for name, columns in (("search", ("epoch", "train_loss")), ("weights", WEIGHTS), ("trials", CURVE)):
             files.write_rows(folder / files.REPORTS / f"{name}.csv", [], columns)  # a strategy fills those that it has
         with checkpoints(work) as keeper:
-            files.write_json(folder / files.REPORTS / "search.json", _found(work, keeper))
+            files.write_json(folder / files.REPORTS / "search.json", _found(work, keeper, launch))
         work.say(f"  wrote {files.SEARCH}; next: winnow select")
 
 
-def _found(work: Work, keeper: Keeper) -> dict[str, float | str]:
+def _found(work: Work, keeper: Keeper, launch: Launch | None) -> dict[str, float | str]:
     """Do what the strategy does; its numbers."""
-    metrics = _searched(work, keeper)
+    metrics = _searched(work, keeper, launch)
     if trainer(work.params)[0] != work.params.search.strategy:  # whose trials inherit from what was trained
         metrics |= search_by_trials(work)
     return metrics
 
 
-def _searched(work: Work, keeper: Keeper) -> dict[str, float | str]:
+def _searched(work: Work, keeper: Keeper, launch: Launch | None) -> dict[str, float | str]:
     """Search the space by the strategy that trains, and write what it found; the numbers of its last epoch."""
-    with Shown(work.run) as shown, together(work, keeper):
+    with Shown(work.run) as shown, together(work, keeper, launch=launch):
         found, watch = trained(work, shown, keeper)
     name = trainer(work.params)[0]
     if not found.trained:

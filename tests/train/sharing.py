@@ -84,5 +84,5 @@ def retrained() -> dict[str, torch.Tensor]:
 if __name__ == "__main__":
     meeting, which, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
-    with ranks.joined(meeting, which, count, torch.device("cpu")):
+    with ranks.joined(ranks.in_folder(meeting, count), which, count, torch.device("cpu")):
         save_file(trained(), meeting / f"{which}-of-{count}.safetensors")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -73,3 +74,24 @@ def split():
     from tests.train.sharing import batches
 
     return batches("weights").split
+
+
+def test_who_differs_is_named_in_all_of_them(tmp_path):
+    bases = [{"code": 1, "data": "a"}, {"code": 1, "data": "a"}, {"code": 2, "data": "b"}]
+
+    def told(which):
+        store = torch.distributed.FileStore(str(tmp_path / "meeting"), 3)
+        with pytest.raises(Refused, match="process 2 has other code and data than process 0"):
+            ranks._agree(store, which, 3, bases[which])
+        return which
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(told, range(3))) == [0, 1, 2]
+
+
+def test_what_no_connection_said_passes_as_it_is(tmp_path):
+    def broken():
+        raise RuntimeError("no such kernel")
+
+    with pytest.raises(RuntimeError, match="no such kernel"), ranks.joined(broken, 0, 2, torch.device("cpu")):
+        raise AssertionError

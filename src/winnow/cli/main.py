@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,7 +20,7 @@ from winnow.cli.trust import export, gate, promote, verify, why
 from winnow.cli.use import use
 from winnow.core.errors import Refused
 from winnow.run.imports import on_path
-from winnow.system import disk
+from winnow.system import disk, launched
 from winnow.system.addresses import redact, redacted_traceback
 from winnow.system.stop import stoppable
 from winnow.system.streams import loosen
@@ -75,6 +76,21 @@ def cli() -> None:
     """
 
 
+TOGETHER = ("search", "retrain")  # what several processes train; under a launcher the first alone runs other stages
+
+
+def _launched(params: Any, launch: launched.Launch) -> Any:
+    from winnow.run.processes import launched as adjusted
+
+    return adjusted(params, launch)
+
+
+def _beside(*arguments: Any, **more: Any) -> None:
+    from winnow.run.along import beside
+
+    beside(*arguments, **more)
+
+
 def _stage_command(name: str, text: str) -> None:
     @cli.command(name, help=text)
     @click.option("--folder", type=click.Path(path_type=Path), default=".", help="Folder with params.yaml [default: .]")
@@ -82,14 +98,21 @@ def _stage_command(name: str, text: str) -> None:
         from winnow.config.reading import read_params
 
         on_path(folder)
+        launch = launched.launch()
         params = read_params(folder / "params.yaml", methods=name != "inputs")
+        if launch is not None and name != "inputs":
+            params = _launched(params, launch)
         main = importlib.import_module(f"winnow.pipelines.{name}").main
-        if name != "retrain":
-            main(params, folder)
-            return
-        seed = options["seed"]
-        for each in params.retrain.seeds if seed is None else [seed]:
-            main(params, folder, each)
+        seed = options.get("seed")
+        seeds: list[dict[str, Any]] = [{}]
+        if name == "retrain":
+            seeds = [{"seed": each} for each in (params.retrain.seeds if seed is None else [seed])]
+        together = {"launch": launch} if launch is not None and name in TOGETHER else {}
+        for each in seeds:
+            if launch is None or not launch.which:
+                main(params, folder, **each, **together)
+            elif together:
+                _beside(name, params, folder, launch, **each)
 
     if name == "retrain":
         seed = click.Option(["--seed"], type=int, help="One of retrain.seeds [default: all, one after another]")

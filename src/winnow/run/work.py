@@ -101,7 +101,7 @@ def working(
     records = [folder / files.RUNS / f"{each}.json" for each in upstream]
     began = time.monotonic()
     with (
-        _refusals(params),
+        refusals(params),
         track(
             name or stage,
             params=params.model_dump(),
@@ -233,7 +233,8 @@ def _inputs(folder: Path, task: Task, splits: tuple[str, ...]) -> list[Dataset]:
 
 
 @contextlib.contextmanager
-def _refusals(params: Params) -> Iterator[None]:
+def refusals(params: Params) -> Iterator[None]:
+    """What a device or an operating system refuses, in one sentence."""
     try:
         yield
     except torch.OutOfMemoryError as error:

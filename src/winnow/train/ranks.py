@@ -5,10 +5,16 @@ the same order. Behind a meeting their weights are equal to the bit; nothing els
 """
 
 import contextlib
+import functools
+import itertools
+import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import psutil
 import torch
@@ -27,11 +33,25 @@ def part() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
 
 
-@contextlib.contextmanager
-def joined(meeting: Path, which: int, count: int, device: torch.device) -> Iterator[None]:
-    """Inside, this is process `which` of `count`, which find each other by a file in folder `meeting`, on this machine.
+class Parted(Refused):
+    """The connection between the processes broke: one of them has ended."""
 
-    They talk over the loopback interface alone. Refused where the device has no way for them to talk.
+
+@contextlib.contextmanager
+def joined(
+    meeting: Callable[[], Any],
+    which: int,
+    count: int,
+    device: torch.device,
+    basis: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    near: bool = True,
+) -> Iterator[None]:
+    """Inside, this is process `which` of `count`, which find each other by the store that `meeting` opens.
+
+    `basis` (JSON) is what all have to agree on, by names for people. `near`: all are on this machine, and talk over the
+    loopback interface alone. Refused where the device has no way for them to talk, in all of them where one has another
+    basis than the first, and, as `Parted`, where another ends.
     """
     backend = "nccl" if device.type == "cuda" else "gloo"
     if not dist.is_available() or not dist.is_backend_available(backend):
@@ -40,14 +60,74 @@ def joined(meeting: Path, which: int, count: int, device: torch.device) -> Itera
         )
     loopback = [name for name, at in psutil.net_if_addrs().items() if any(each.address == "127.0.0.1" for each in at)]
     for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
-        if loopback:
+        if loopback and near:
             os.environ.setdefault(variable, loopback[0])
-    store = dist.FileStore(str(meeting / "meeting"), count)
-    dist.init_process_group(backend, store=store, rank=which, world_size=count, timeout=PATIENCE)
     try:
-        yield
-    finally:
-        dist.destroy_process_group()
+        store = meeting()
+        _agree(store, which, count, {**basis, "kind of device": device.type})
+        dist.init_process_group(backend, store=store, rank=which, world_size=count, timeout=PATIENCE)
+        try:
+            yield
+        finally:
+            dist.destroy_process_group()
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise Parted(
+            f"another of the {count} processes that train together has ended; what was finished is kept, the same "
+            "command goes on from the last checkpoint"
+        ) from error
+
+
+def in_folder(meeting: Path, count: int) -> Callable[[], Any]:
+    """A meeting by a file in a folder of this machine: no port is asked for."""
+    return lambda: dist.FileStore(str(meeting / "meeting"), count)
+
+
+_meetings = itertools.count()  # a process may meet the others again, and nobody may read what was left before
+
+
+def at_the_launchers() -> Any:
+    """A store for one more meeting of the processes that torchrun started, which meet equally often.
+
+    Refused where it cannot be opened.
+    """
+    return dist.PrefixStore(f"winnow/{next(_meetings)}", _launchers())
+
+
+@functools.cache
+def _launchers() -> Any:
+    try:
+        store, _, _ = next(dist.rendezvous("env://", timeout=PATIENCE))
+    except (dist.DistNetworkError, dist.DistStoreError) as error:
+        at = f"{os.environ.get('MASTER_ADDR')}, MASTER_PORT {os.environ.get('MASTER_PORT')}"
+        taken = "the port is taken: name another" if "EADDRINUSE" in str(error) else str(error).splitlines()[0]
+        raise Refused(f"the processes cannot meet at MASTER_ADDR {at}: {taken}") from error
+    return store
+
+
+def _agree(store: Any, which: int, count: int, basis: Mapping[str, Any]) -> None:
+    """Wait until all have told by what they work. Refused, in each of them, where one differs from the first."""
+    every = [json.loads(told) for told in _of_all(store, "basis", which, count, json.dumps(basis))]
+    for number, theirs in enumerate(every):
+        if differ := [what for what, value in every[0].items() if theirs.get(what) != value]:
+            with contextlib.suppress(Refused):  # the first keeps the store, and must not leave before the others
+                _of_all(store, "read", which, count, "", timedelta(seconds=10))
+            raise Refused(
+                f"runtime.processes: process {number} has other {' and '.join(differ)} than process 0; bring both "
+                "machines or folders to one state, and start the stage again"
+            )
+
+
+def _of_all(store: Any, name: str, which: int, count: int, mine: str, patience: timedelta = PATIENCE) -> list[str]:
+    """What each of them set as `name`, waited for in a way that Ctrl-C and SIGTERM end at once."""
+    store.set(f"{name} {which}", mine)
+    names, until = [f"{name} {each}" for each in range(count)], time.monotonic() + patience.total_seconds()
+    while not store.check(names):
+        if time.monotonic() > until:
+            raise Refused(f"not all of the {count} processes that train together came within {patience}")
+        time.sleep(0.02)
+    return [store.get(each).decode() for each in names]
 
 
 def meet(weights: Iterable[nn.Parameter], *numbers: Tensor) -> tuple[Tensor, ...]:

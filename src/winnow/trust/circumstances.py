@@ -17,7 +17,7 @@ from winnow.run.work import choose_device
 from winnow.tracking import facts
 from winnow.trust.gate import flat
 from winnow.trust.origin import read_origin
-from winnow.trust.provenance import environment
+from winnow.trust.provenance import environment, trained_by
 
 NO_REPOSITORY = "no repository"
 
@@ -35,7 +35,7 @@ class Circumstances:
 def circumstances(params: Params, folder: Path, lock: Mapping[str, Any]) -> Circumstances:
     """Of this process, against what the model file, evaluate.json, requirements.lock and dvc.lock recorded."""
     device = choose_device(params)
-    now = environment(device) | {"processor": fingerprint(device)}
+    now = environment(device, *trained_by(params)) | {"processor": fingerprint(device)}
     differences = _hardware(folder, now) + _versions(folder)
     alike = not differences
     differences += _code(lock) + _parameters(params, lock) + _inputs(params, folder)

@@ -17,7 +17,9 @@ from winnow.config.params import Params
 from winnow.core.errors import Refused
 from winnow.data.storage import read_manifest
 from winnow.run.files import SPLITS, START, read_tensors
+from winnow.run.processes import threads
 from winnow.run.revision import md5_of
+from winnow.system.launched import Launch
 from winnow.train.recipes import Recipe
 
 CODE = ("core", "nn", "data", "tasks", "spaces", "train")  # what stage retrain stands on: the deps of dvc.yaml
@@ -31,10 +33,12 @@ def provenance(
     device: torch.device,
     outside: Mapping[str, str],
     threads: int | None = None,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Of a network that stage retrain trains in `folder`; Refused where the splits' manifest is damaged.
 
-    `outside` are the digests of what the stage reads outside, by parameter; `threads` those it trains by, unless all.
+    `outside` are the digests of what the stage reads outside, by parameter; `threads` those it trains by, unless all,
+    in each of `processes`.
     Of the data it is what was read that counts, the splits: other files that give equal splits give equal networks.
     """
     manifest, federation = read_manifest(folder / SPLITS), params.retrain.federation
@@ -52,7 +56,7 @@ def provenance(
         "recipe": asdict(recipe),
         **({} if federation is None else {"federation": federation.model_dump(mode="json")}),
         "code": code(),
-        "environment": environment(device, threads),
+        "environment": environment(device, threads, processes),
     }
 
 
@@ -69,12 +73,21 @@ def code() -> dict[str, str]:
     return {f"src/winnow/{name}": md5_of(package / name) for name in CODE} | {SCRIPT: md5_of(script)}
 
 
-def environment(device: torch.device, threads: int | None = None) -> dict[str, str]:
-    """What equal bits take: versions, and the instruction set with threads, or the GPU model with its CUDA."""
+def environment(device: torch.device, threads: int | None = None, processes: int = 1) -> dict[str, str]:
+    """What equal bits take: versions, the instruction set with threads or the GPU model with its CUDA, processes."""
     where = f"{torch.backends.cpu.get_cpu_capability()}, {threads or torch.get_num_threads()} threads"
     if device.type == "cuda":
         where = f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
-    return {"winnow": winnow.__version__, "torch": torch.__version__, "device": f"{device.type}: {where}"}
+    many = f", {processes} processes" if processes > 1 else ""
+    return {"winnow": winnow.__version__, "torch": torch.__version__, "device": f"{device.type}: {where}{many}"}
+
+
+def trained_by(params: Params, launch: Launch | None = None) -> tuple[int | None, int]:
+    """The threads of a process that retrains, None for all, and how many processes train one network."""
+    processes, federation = params.runtime.processes, params.retrain.federation
+    if federation is not None:
+        return federation.threads, 1
+    return (threads(params, launch) if processes > 1 else None), processes
 
 
 def tags(found: Mapping[str, Any], digest: str) -> dict[str, str]:

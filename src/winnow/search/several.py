@@ -15,7 +15,7 @@ from winnow.nn.drop_path import DropPath
 from winnow.search.bench import Bench
 from winnow.search.objective import Learning
 from winnow.search.recipe import Recipe
-from winnow.train.evaluate import batch_statistics, every_module
+from winnow.train.evaluate import BatchStatistics, every_module
 from winnow.train.loop import Step, Told, loop
 from winnow.train.schedules import falling
 from winnow.train.watch import epoch_loss
@@ -92,11 +92,18 @@ def train_children(bench: Bench, recipe: Recipe, lesson: Callable[[int], Step], 
     )
 
 
-@contextlib.contextmanager
-def still(space: Space) -> Iterator[None]:
-    """Inside, paths normalise with their batch, leave running statistics alone and drop nothing."""
-    with batch_statistics(space), Quiet(space)():
-        yield
+class Still:
+    """What a space does while it learns, which can be switched off for a while: looked up once, for many times."""
+
+    def __init__(self, space: Space):
+        self.switches = BatchStatistics(space), Quiet(space)
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Inside, paths normalise with their batch, leave running statistics alone and drop nothing."""
+        statistics, quiet = self.switches
+        with statistics(), quiet():
+            yield
 
 
 class Quiet:

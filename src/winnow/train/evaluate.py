@@ -26,18 +26,28 @@ def measured(task: Task, predict: Callable[[Any], Tensor], batches: Iterable[Bat
     return task.measure(outputs, answers)
 
 
-@contextlib.contextmanager
-def batch_statistics(model: nn.Module) -> Iterator[None]:
+class BatchStatistics:
+    """The BatchNorms of a model, which can be told to go by their batch for a while."""
+
+    def __init__(self, model: nn.Module):
+        self.norms = [vars(m) for m in every_module(model) if isinstance(m, BatchNorm)]  # Module.__setattr__ is slow
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Inside, each normalises with its batch and leaves its running statistics alone."""
+        before = [(m["training"], m["track_running_stats"]) for m in self.norms]
+        try:
+            for m in self.norms:
+                m.update(training=True, track_running_stats=False)
+            yield
+        finally:
+            for m, (training, tracking) in zip(self.norms, before, strict=True):
+                m.update(training=training, track_running_stats=tracking)
+
+
+def batch_statistics(model: nn.Module) -> contextlib.AbstractContextManager[None]:
     """Inside, every BatchNorm normalises with its batch and leaves its running statistics alone."""
-    norms = [vars(m) for m in every_module(model) if isinstance(m, BatchNorm)]  # Module.__setattr__ is slow
-    before = [(m["training"], m["track_running_stats"]) for m in norms]
-    try:
-        for m in norms:
-            m.update(training=True, track_running_stats=False)
-        yield
-    finally:
-        for m, (training, tracking) in zip(norms, before, strict=True):
-            m.update(training=training, track_running_stats=tracking)
+    return BatchStatistics(model)()
 
 
 @torch.no_grad()

@@ -132,7 +132,7 @@ def test_the_entry_that_matches_best_teaches_and_its_own_degree_is_the_weight():
     archs = [space.decide(lambda d: d.values[0]), space.decide(lambda d: d.values[-1])]
     batch = data().batches[0]
     for arch in archs:
-        teaching.offer(batch, arch, space(batch[0], arch))
+        teaching.offer(batch, arch, teaching.score(arch), space(batch[0], arch))
     told = teaching.chosen(archs[0], "matched")
     degrees = [
         teaching.matching.layer(
@@ -167,6 +167,19 @@ def test_half_the_loss_is_taught_and_the_teacher_gets_no_gradient(monkeypatch):
     cream(bench, replace(PLAIN, epochs=1, lr=1e-12), start=0)
     torch.testing.assert_close(losses[1], expected)
     assert all(p.grad is None for name, p in space.named_parameters() if "candidates.o1" in name)
+
+
+def test_nobody_is_asked_while_the_maps_of_the_path_wait_for_backward(monkeypatch):
+    """Of the passes of a step the one that learns is the last: maps of the others take no memory beside its own."""
+    space, steps = elastic(), []
+    passes, backward = [], module.backward
+    space.register_forward_hook(lambda *_: passes.append(torch.is_grad_enabled()))
+    monkeypatch.setattr(module, "backward", lambda loss: steps.append(passes[:]) or passes.clear() or backward(loss))
+    monkeypatch.setattr(School, "refresh", lambda self: passes.clear())
+    cream(bench_of(space, data(seed=1), data(seed=2), splits={"weights": split()}), PLAIN, start=0, lessons=1)
+    taught = [each for each in steps if len(each) > 2]
+    assert taught, "somebody teaches"
+    assert all(each[-1] and not any(each[-3:-1]) for each in taught), "said and scored, then learnt"
 
 
 def test_the_board_is_left_as_shortlist_and_a_limit_that_empties_it_is_said():

@@ -15,7 +15,7 @@ from winnow.search.board import Board, Entry
 from winnow.search.matching import Matching, virtual_slope
 from winnow.search.objective import Learning
 from winnow.search.recipe import Recipe
-from winnow.search.several import backward, learning, on_one_curve, smallest, still, train_children
+from winnow.search.several import Still, backward, learning, on_one_curve, smallest, train_children
 from winnow.search.strategy import strategy
 from winnow.train.evaluate import Batch
 from winnow.train.loop import Step
@@ -75,11 +75,12 @@ def cream(
             if told is not None and told.differences is not None and place and place % every == 0:
                 rate = course["optimiser"].param_groups[0]["lr"]
                 school.lesson(batch, student, told, rate, rate / recipe.lr)
+            said = None if told is None else school.said(x, told.architecture)
+            score = school.score(student)  # both before the path's own pass, whose maps stay in memory until backward
             outputs, loss = school.learn.first_and_loss(batch, student)
             if told is not None:
-                taught = bench.task.imitate(outputs, school.said(x, told.architecture))
-                loss = (told.weight * taught + (2 - told.weight) * loss) / 2
-            school.offer(batch, student, outputs)
+                loss = (told.weight * bench.task.imitate(outputs, said) + (2 - told.weight) * loss) / 2
+            school.offer(batch, student, score, outputs)
             return backward(loss)
 
         return step
@@ -111,19 +112,20 @@ class School:
     fixed: Batch
     rows: int
     matching: Matching
+    still: Still
 
     def said(self, x: Any, arch: Architecture) -> Tensor:
         """The outputs of a path, with statistics of these rows; neither it nor its running statistics move."""
-        with torch.no_grad(), still(self.bench.space):
+        with torch.no_grad(), self.still():
             return self.learn.first(x, lambda x: self.bench.space(x, arch))
 
     def score(self, arch: Architecture) -> float:
         x, y = self.fixed
         return self.bench.task.score(self.bench.task.measure([self.said(x, arch)], [y]))
 
-    def offer(self, batch: Batch, arch: Architecture, outputs: Tensor) -> None:
-        """Take a path onto the board, with its `outputs` on this batch, if it is good enough."""
-        (x, _), score = batch, self.score(arch)
+    def offer(self, batch: Batch, arch: Architecture, score: float, outputs: Tensor) -> None:
+        """Take a path onto the board, with its `outputs` on this batch, if `score` is good enough."""
+        x, _ = batch
         if self.board.admits(arch, score, self._macs):
             answers = self.bench.task.answer(outputs[: self.rows].detach())
             self.board.add(Entry(arch, score, self._macs(arch), x[: self.rows].clone(), answers))
@@ -158,7 +160,7 @@ class School:
             raise Refused(f"a batch has {len(x)} rows, and a lesson takes {rows} to teach and {rows} to tell")
         teacher = self.said(x[:rows], told.architecture)
         held = (x[rows : 2 * rows], y[rows : 2 * rows])
-        with still(space):
+        with self.still():
             taught = self.bench.task.imitate(self.learn.first(x[:rows], lambda x: space(x, student)), teacher)
             slope = virtual_slope(space, taught, told.weight, rate, lambda: self.learn(held, student))
         self.matching.learn(told.differences, slope, share)
@@ -166,8 +168,9 @@ class School:
 
 def _school(bench: Bench, board: Board, rows: int, lr: float) -> School:
     learn, space, fixed = learning(bench), bench.space, next(iter(bench.valid))
-    with torch.no_grad(), still(space):
+    quiet = Still(space)
+    with torch.no_grad(), quiet():
         outputs = learn.first(fixed[0][:2], lambda x: space(x, space.decide(smallest)))
     numbers = rows * bench.task.answer(outputs)[0].numel()
     matching = Matching(numbers, lr, derived(bench.seed, "matching"), outputs.device)
-    return School(bench, learn, board, fixed, rows, matching)
+    return School(bench, learn, board, fixed, rows, matching, quiet)

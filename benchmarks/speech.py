@@ -4,10 +4,10 @@
     python benchmarks/speech.py --out speech.json --table        prints what is there and runs nothing
 
 SPOKEN_DIGITS is a folder of Parquet files with a column `speaker` (source `audio_parquet`). Beside the found network
-stand the recipe's random ones and, in the place of the recipe's, one made by hand outside of the space: the convolutions
-of `winnow.nn.spectrogram:handmade`. All are trained alike. A row is one speaker; the same command goes on after a kill,
-and rows that are in the file are not run again. Intervals over speakers are Student's; any two runs share the training
-clips of four speakers, so that they are narrower than those of other people would be.
+stand the recipe's random ones and, in the place of the recipe's, one made by hand outside of the space: the
+convolutions of `winnow.nn.spectrogram:handmade`. All are trained alike. A row is one speaker; the same command goes on
+after a kill, and rows that are in the file are not run again. Intervals over speakers are Student's; any two runs share
+the training clips of four speakers, so that they are narrower than those of other people would be.
 """
 
 import argparse

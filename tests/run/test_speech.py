@@ -68,7 +68,13 @@ def test_the_one_made_by_hand_takes_spectrograms_of_any_length():
 @pytest.mark.slow
 def test_a_row_is_a_whole_run_on_a_speaker_who_is_in_no_split_but_test(tmp_path, monkeypatch):
     write_clips(tmp_path / "train.parquet", speakers=(0, 1, 2, 3), takes=range(6))
-    short = ("search.epochs=1", "search.batch=8", "retrain.epochs=1", "select.finalists={count: 2, epochs: 1}")
+    short = (
+        "search.epochs=1",
+        "search.batch=8",
+        "retrain.epochs=1",
+        "retrain.batch=8",
+        "select.finalists={count: 2, epochs: 1}",
+    )
     few = (*short, "evaluate.controls=2", "data.options.seconds=0.1", "data.options.hop_ms=8")
     monkeypatch.setattr(speech, "speakers", lambda folder, column: [3])
     words = [word for each in few for word in ("--set", each)]

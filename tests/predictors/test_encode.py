@@ -1,3 +1,4 @@
+import functools
 import random
 
 import numpy as np
@@ -9,7 +10,7 @@ from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.predictors.encode import ENCODINGS
 from winnow.predictors.gcn import Gcn
-from winnow.spaces import build
+from winnow.spaces import SPACES, build
 from winnow.spaces.graphs import graphs
 from winnow.spaces.nas_bench_201 import OPS, from_string
 from winnow.spaces.nb101_cells import Cell, architecture
@@ -128,21 +129,89 @@ def test_a_graph_network_is_blind_to_what_fills_a_graph_up(spaces):
     assert torch.allclose(network(whole), network(alone), atol=1e-6)
 
 
-LAYERS = ("mobile", "cream", "ofa", "vit", "resnet", "multibranch")
-DRAWN = {("mobile", "adjacency"), ("mobile", "graph"), *(("cream", name) for name in ENCODINGS)}
+ONE_NUMBER = {"ofa", "vit", "multibranch"}  # of these a step is several numbers, or several operations
+TOO_MANY = {"mobile", "detector", "ensemble"}
+NO_GRAPH = {"interactions"}
+
+
+@functools.cache
+def small(of, opened=False):
+    with torch.device("meta"):
+        return build(of, {**OPTIONS.get(of, {}), **(OPENED.get(of, {}) if opened else {})})
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-@pytest.mark.parametrize("of", LAYERS)
-def test_spaces_of_layers_are_encoded_or_it_is_said_why_not(of, name):
-    with torch.device("meta"):
-        space = build(of, OPTIONS[of])
+@pytest.mark.parametrize("of", SPACES)
+def test_every_space_is_encoded_or_it_is_said_why_not(of, name):
+    space = small(of)
     archs = [space.decide(lambda d, i=i: d.values[i]) for i in (0, -1, 0)]
-    if name != "one_hot" and (of, name) not in DRAWN:
-        with pytest.raises(Refused, match=r"no known cells|path encoding would take"):
+    refused = of in NO_GRAPH or (name == "path" and of in ONE_NUMBER | TOO_MANY)
+    if name != "one_hot" and refused:
+        with pytest.raises(Refused, match=r"; take encoding one_hot|: take one_hot"):
             encoded(space, name, *archs)
         return
     first, last, again = encoded(space, name, *archs)
     assert np.isfinite(first).all()
     assert (first == again).all()
     assert (first != last).any()
+    assert encoded(space, name, archs[1]).shape[1:] == first.shape, "whichever architectures are encoded together"
+
+
+OF_BLOCKS = {
+    "ofa": ({"unit1/block1/kernel": 5}, {"unit3/block2/ratio": 6}),
+    "vit": ({"embedding": 64}, {"block1/heads": 3}, {"block2/ratio": 400}),
+    "resnet": ({"stage1/block1/bits": "w4a4"}, {"stage4/block2/channels": 100}),
+    "mobile": ({"block/3": "xception"}, {"block/19/channels": 100}),
+    "multibranch": ({"stage1/cell1": ("lb5_t1",)}, {"stage5/cell1": ("lb3_t1", "lb3_t3")}),
+    "macro": ({"block/7": "mb6_k5"},),
+    "cream": ({"stage3/block1": "k7_e4"},),
+    "ensemble": ({"layer2/shared": "mb3_k3"}, {"layer8/member2": "mb6_k5"}),
+}
+OPENED = {name: {"channels": [20, 100]} for name in ("resnet", "mobile")}
+
+
+@pytest.mark.parametrize("name", ["graph", "described", "adjacency"])
+@pytest.mark.parametrize("of", OF_BLOCKS)
+def test_one_number_of_one_block_shows(of, name):
+    space = small(of, opened=True)
+    base = space.decide(lambda d: d.values[-1] if d.name.endswith("depth") else d.values[int(d.several)])
+    others = [space.decide(lambda d, c=c: c.get(d.name, base.get(d.name, d.values[0]))) for c in OF_BLOCKS[of]]
+    rows = encoded(space, name, base, *others, *others)
+    for i in range(1, len(others) + 1):
+        assert not np.array_equal(rows[0], rows[i])
+        assert np.array_equal(rows[i], rows[i + len(others)])
+
+
+@pytest.mark.parametrize("name", ["graph", "described", "adjacency"])
+@pytest.mark.parametrize(
+    ("of", "one", "other"),
+    [
+        ("ofa", {"unit2/block1/kernel": 7}, {"unit2/block2/kernel": 7}),
+        ("vit", {"block1/heads": 4}, {"block2/heads": 4}),
+        ("mobile", {"block/4": "xception"}, {"block/5": "xception"}),
+        ("macro", {"block/2": "mb3_k3"}, {"block/4": "mb3_k3"}),
+        ("resnet", {"stage2/block1/bits": "w4a4"}, {"stage3/block1/bits": "w4a4"}),
+    ],
+)
+def test_which_block_it_is_of_matters(of, name, one, other):
+    space = small(of)
+
+    def with_(answers):
+        return space.decide(lambda d: answers.get(d.name, d.values[-1 if d.name.endswith("depth") else 0]))
+
+    assert not np.array_equal(*encoded(space, name, with_(one), with_(other)))
+
+
+def test_what_an_open_depth_leaves_out_is_not_there():
+    """Two blocks of one unit fewer: two nodes fewer, and nothing of theirs."""
+    with torch.device("meta"):
+        space = build("ofa", {})
+
+    def deep(depth):
+        return space.decide(lambda d: depth if d.name == "unit2/depth" else d.values[0])
+
+    (short,), (long,) = graphs(deep(2)).values(), graphs(deep(4)).values()
+    assert (len(short.ops), len(long.ops)) == (10, 12)
+    assert short.words == tuple(long.words[i] for i in range(12) if i not in (4, 5))
+    rows = encoded(space, "graph", deep(2), deep(4))
+    assert [int(row[:, rows.shape[1] :].any(1).sum()) for row in rows] == [12, 14]

@@ -210,7 +210,7 @@ def test_a_backbone_of_another_space_is_searched_beside_the_neck():
     draws = random.Random(0)
     arch = next(a for a in iter(lambda: space.decide(uniform(draws)), None) if space.canonical(a))
     assert space.derive(arch).eval()(torch.randn(1, 1, 64, 64)).shape == (1, 4 * 340, 11)
-    assert set(graphs(arch)) == {"neck"}
+    assert set(graphs(arch)) == {"chain", "neck"}
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,25 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-Edge = tuple[int, int, str]  # source, node, operation
+Edge = tuple[int, int, str]  # source, node, operation: an option, or several numbers, "kernel 5, ratio 4"
 NONE = "none"  # an edge that carries nothing
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Edges lead to higher nodes. Several `outputs` are concatenated, edges into one node are added."""
+    """Edges lead to higher nodes. Several `outputs` are concatenated, edges into one node are added.
+
+    `words`: what each edge does, as a sentence ("" where nobody said); () where no edge is described.
+    """
 
     edges: tuple[Edge, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    words: tuple[str, ...] = ()
+
+    @property
+    def ops(self) -> tuple[str, ...]:
+        return tuple(op for _, _, op in self.edges)
 
     def live(self) -> tuple[Edge, ...]:
         """The edges on a path from an input to an output; `none` is no edge."""
@@ -57,7 +65,7 @@ class Graph:
 
     def on_nodes(self) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
         """The same with operations on nodes: their names (inputs first, "output" last) and who feeds whom."""
-        names = ("input",) * len(self.inputs) + tuple(op for _, _, op in self.edges) + ("output",)
+        names = ("input",) * len(self.inputs) + self.ops + ("output",)
         starts = [(node, i) for i, node in enumerate(self.inputs)]
         ends = starts + [(node, i) for i, (_, node, _) in enumerate(self.edges, len(self.inputs))]
         feeds = [
@@ -72,11 +80,15 @@ class Graph:
 
 @dataclass(frozen=True)
 class NodeGraph:
-    """A cell with operations on nodes; the first is the input, the last the output. `room`: the most in its space."""
+    """A cell with operations on nodes; the first is the input, the last the output. `room`: the most in its space.
+
+    `words` as of `Graph`, of each node between.
+    """
 
     ops: tuple[str, ...]  # of the nodes between
     feeds: tuple[tuple[int, int], ...]  # who feeds whom, sorted; all nodes are on a way from input to output
     room: int
+    words: tuple[str, ...] = ()
 
     inputs = (0,)
 

@@ -6,12 +6,14 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from torch import Tensor, nn
 
 from winnow.core.architecture import Architecture
 from winnow.core.decision import Decision, Option, Value
 from winnow.core.example import Example
+from winnow.core.graph import Graph, NodeGraph
 from winnow.core.holes import Asking, Board, Hole, Setting, Weights
 
 
@@ -34,7 +36,8 @@ class Space(nn.Module):
     built for, or its shape. Who builds a space sets them (train.building). `original` is the architecture that is the
     network it was made of, where it was made of one and keeps all of it as options (core.replace). `table`: what of it
     became open, in rows (path, what, range or reason) (spaces.auto). `represent(arch)`: which one stands for all that
-    are one network; None of a network that computes nothing.
+    are one network; None of a network that computes nothing. `graphs(arch)`: its cells by type, where their names are
+    not enough to draw them; `descriptions`: in words what an option computes (spaces.descriptions), by option.
     """
 
     again: Callable[[], "Space"] | None = None
@@ -42,6 +45,8 @@ class Space(nn.Module):
     original: Architecture | None = None
     table: Sequence[tuple[str, str, str]] = ()
     represent: Callable[[Architecture], Architecture | None] = staticmethod(lambda arch: arch)
+    graphs: Callable[[Mapping[str, Value]], Mapping[str, Graph | NodeGraph]] | None = None
+    descriptions: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, model: nn.Module, *, fixed: bool = False):
         super().__init__()

@@ -15,6 +15,7 @@ from winnow.predictors.gcn import gcn
 from winnow.predictors.mlp import mlp
 from winnow.predictors.protocol import Fit
 from winnow.predictors.scale import on_normal_scores
+from winnow.predictors.tg_nas import tg_nas
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,9 @@ PREDICTORS = {
     "trees": Predictor(on_normal_scores(trees), "one_hot"),
     "mlp": Predictor(on_normal_scores(mlp), "one_hot"),
     "gcn": Predictor(on_normal_scores(gcn), "graph"),
+    "tg_nas": Predictor(on_normal_scores(tg_nas), "described"),
 }
+OF_GRAPHS = ("graph", "described")
 
 
 def predictor(name: str) -> Predictor:
@@ -42,6 +45,9 @@ def predictor(name: str) -> Predictor:
             meant = f"; did you mean {near[0]!r}?" if near else ""
             raise Refused(f"no {what} {word!r}{meant} (known: {', '.join(known)})")
     found = PREDICTORS[base]
-    if encoding and (encoding == "graph") != (found.encoding == "graph"):
-        raise Refused(f"predictor {base!r} reads {found.encoding!r}, not {encoding!r}: graphs are for gcn alone")
+    if encoding and encoding != found.encoding and {encoding, found.encoding} & {*OF_GRAPHS}:
+        raise Refused(
+            f"predictor {base!r} reads {found.encoding!r}, not {encoding!r}: "
+            "graphs are for gcn alone, descriptions for tg_nas"
+        )
     return Predictor(found.fit, encoding or found.encoding)

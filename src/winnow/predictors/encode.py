@@ -5,7 +5,7 @@ White et al. 2020 (arXiv:2007.04965) compare one-hot, adjacency and path encodin
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from winnow.core.architecture import Architecture
 from winnow.core.decision import Decision, Value
 from winnow.core.errors import Refused
 from winnow.core.graph import NONE, Graph, NodeGraph
+from winnow.predictors.tg_nas import tensors
 
 Decisions = Mapping[str, Decision]
 Cells = Mapping[str, Graph | NodeGraph]
@@ -40,20 +41,21 @@ def adjacency(decisions: Decisions, graphs: Graphs) -> Encode:
     """(n, cells x node pairs x operations): 1 where an operation leads from one node to the other.
 
     Where operations are on nodes (n, node pairs + nodes x operations); the output is the last node of the largest cell.
+    Several numbers of one block, "kernel 5, ratio 4", are an operation each.
     """
-    ops = operations(decisions)
+    ops, largest = _named(decisions, graphs), graphs(_answers(decisions, -1))
+    sizes = {kind: max(n for _, n, _ in c.edges) + 1 for kind, c in largest.items() if isinstance(c, Graph)}
 
     def one(arch: Architecture) -> np.ndarray:
         cells = []
-        for _, cell in sorted(graphs(arch).items()):
+        for kind, cell in sorted(graphs(arch).items()):
             if isinstance(cell, NodeGraph):
                 cells.append(_of_nodes(cell, ops))
                 continue
-            size = max(node for _, node, _ in cell.edges) + 1
-            table = np.zeros((size, size, len(ops)))
+            table = np.zeros((sizes[kind], sizes[kind], len(ops)))
             for source, node, op in cell.edges:
-                table[source, node, ops.index(op)] = 1
-            cells.append(table[np.triu_indices(size, 1)].ravel())
+                table[source, node, _columns(op, ops)] = 1
+            cells.append(table[np.triu_indices(sizes[kind], 1)].ravel())
         return np.concatenate(cells)
 
     return lambda archs: np.stack([one(arch) for arch in archs])
@@ -62,7 +64,8 @@ def adjacency(decisions: Decisions, graphs: Graphs) -> Encode:
 def path(decisions: Decisions, graphs: Graphs) -> Encode:
     """(n, possible paths): 1 where some way through a cell from this input has this sequence of operations.
 
-    Equal for cells that differ in dead edges only. Refused where there are more than 20,000 possible paths.
+    Equal for cells that differ in dead edges only. Refused where there are more than 20,000 possible paths, and where
+    a step is several numbers or one of several operations at once.
     """
     ops = tuple(op for op in operations(decisions) if op != NONE)
     columns: dict[tuple, int] = {}
@@ -74,6 +77,7 @@ def path(decisions: Decisions, graphs: Graphs) -> Encode:
 
     def encode(archs: Sequence[Architecture]) -> np.ndarray:
         if not columns:
+            _single(graphs(archs[0]), operations(decisions))
             columns.update((key, i) for i, key in enumerate(_possible(graphs(archs[0]), ops)))
         out = np.zeros((len(archs), len(columns)))
         for row, arch in zip(out, archs, strict=True):
@@ -89,16 +93,16 @@ def graph(decisions: Decisions, graphs: Graphs) -> Encode:
     Operations sit on nodes; several cells are one graph of separate parts, whose kind is a feature, too. Cells of fewer
     nodes than others of their space have rows of zeros.
     """
-    names = ("input", "output", *operations(decisions))
+    names, largest = ("input", "output", *_named(decisions, graphs)), graphs(_answers(decisions, -1))
+    size = sum(cell.room for cell in largest.values())
 
     def one(arch: Architecture) -> np.ndarray:
         cells = sorted(graphs(arch).items())
         parts = [cell.on_nodes() for _, cell in cells]
-        size = sum(cell.room for _, cell in cells)
         out, start = np.zeros((size, size + len(names) + len(cells))), 0
         for kind, (nodes, feeds) in enumerate(parts):
             for i, name in enumerate(nodes, start):
-                out[i, size + names.index(name)] = out[i, size + len(names) + kind] = 1
+                out[i, [size + column for column in _columns(name, names)]] = out[i, size + len(names) + kind] = 1
             for i, j in feeds:
                 out[start + i, start + j] = 1
             start += len(nodes)
@@ -107,10 +111,46 @@ def graph(decisions: Decisions, graphs: Graphs) -> Encode:
     return lambda archs: np.stack([one(arch) for arch in archs])
 
 
+def described(decisions: Decisions, graphs: Graphs) -> Encode:
+    """(n, nodes, nodes + features): who hears whom beside what each node is described as: `tg_nas.tensors`, as wide as
+    the largest graph of the space.
+    """
+    size = sum(cell.room for cell in graphs(_answers(decisions, -1)).values())
+    return lambda archs: tensors([graphs(arch) for arch in archs], size).numpy()
+
+
 def operations(decisions: Decisions) -> tuple[str, ...]:
     """The options of single decisions that are text, each once."""
     options = (o for d in decisions.values() if not d.several for o in d.options)
     return tuple(dict.fromkeys(o for o in options if isinstance(o, str)))
+
+
+def _named(decisions: Decisions, graphs: Graphs) -> tuple[str, ...]:
+    """All that a node may be called: the options, and what graphs make of numbers and of operations side by side."""
+    names = dict.fromkeys(operations(decisions))
+    for place in range(max((len(d.options) for d in decisions.values()), default=0) + 1):
+        for cell in graphs(_answers(decisions, place)).values():
+            names.update(dict.fromkeys(name for op in cell.ops for name in _parts(op, names)))
+    return tuple(names)
+
+
+def _answers(decisions: Decisions, place: int) -> dict[str, Value]:
+    """To all decisions, reached or not, the value at `place`, else the last; -1: the last, which is the largest."""
+    return {name: d.values[min(place, len(d.values) - 1)] for name, d in decisions.items()}
+
+
+def _parts(op: str, names: Collection[str]) -> list[str]:
+    return [op] if op in names else op.split(", ")
+
+
+def _columns(op: str, names: Sequence[str]) -> list[int]:
+    return [names.index(part) for part in _parts(op, names)]
+
+
+def _single(cells: Cells, ops: Collection[str]) -> None:
+    for cell in cells.values():
+        if several := [op for op in cell.ops if op not in ops]:
+            raise Refused(f"path encoding takes one operation a step, and a block here is {several[0]!r}: take one_hot")
 
 
 def _of_nodes(cell: NodeGraph, ops: Sequence[str]) -> np.ndarray:
@@ -137,4 +177,5 @@ ENCODINGS: dict[str, Callable[[Decisions, Graphs], Encode]] = {
     "adjacency": adjacency,
     "path": path,
     "graph": graph,
+    "described": described,
 }

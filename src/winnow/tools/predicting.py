@@ -15,7 +15,7 @@ from winnow.predictors import predictor
 from winnow.predictors.encode import ENCODINGS
 from winnow.predictors.protocol import Prediction
 from winnow.proxies.sizes import sizes_of
-from winnow.spaces.graphs import graphs
+from winnow.spaces.graphs import graphs_of
 from winnow.train.seeds import derived, rng
 from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import read_table
@@ -54,7 +54,9 @@ def predict_table(
     chosen = set(rng(seed, "predict", "train").sample(range(len(archs)), train))
     training = np.array([i in chosen for i in range(len(archs))])
     values = np.array([truth[arch] for arch in archs])
-    encodings = {e: ENCODINGS[e](space.decisions, graphs)(archs) for e in {p.encoding for p in found.values()}}
+    encodings = {
+        e: ENCODINGS[e](space.decisions, graphs_of(space))(archs) for e in {p.encoding for p in found.values()}
+    }
     sizes = sizes_of(space, shape)
     predictions = {BASELINE: Prediction(np.array([sizes(arch)["params"] for arch in archs]))}
     seconds = {BASELINE: 0.0}

@@ -77,8 +77,8 @@ def _verdict(params: Params, folder: Path, keys: list[str]) -> str:
     ran = [name for name in runs_of(params) if record_of(folder, name)]
     touched = {name: changed for name in ran if (changed := stale(params, folder, name))}
     if touched:
-        changed = ", ".join(dict.fromkeys(key for keys in touched.values() for key in keys))
-        return f"inputs: {changed} changed since {', '.join(touched)}, which `dvc repro` runs again with what follows"
+        named = ", ".join(dict.fromkeys(key for keys in touched.values() for key in keys))
+        return f"inputs: {named} changed since {', '.join(touched)}, which `dvc repro` runs again with what follows"
     if not keys:
         return "inputs: params.yaml names nothing outside winnow: up to date"
     if not ran:

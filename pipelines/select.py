@@ -69,7 +69,7 @@ def _select(benches: Benches, menu: list[Limits]) -> tuple[dict[str, dict[str, A
     evidence: list[dict[str, Any]] = []
     known: dict[str, float] = {}  # of the first
     select, first = benches.params.select, benches.params.select.methods[0]
-    runs = [(method, method, None) for method in select.methods]
+    runs: list[tuple[str, str, Limits | None]] = [(method, method, None) for method in select.methods]
     runs += [(_named(benches.params, i), first, limits) for i, limits in enumerate(menu)]
     for number in benches.keeper.rounds(len(runs), "method", choices=choices, evidence=evidence, known=known):
         name, method, limits = runs[number]
@@ -124,7 +124,7 @@ def _table(work: Work, arch: Architecture) -> dict[str, float] | None:
 def _write(work: Work, benches: Benches, found: dict[str, Architecture], evidence: list[dict[str, Any]]) -> None:
     folder, params = work.folder, work.params
     chosen, bench, metric = params.select.methods[0], benches.bench(params.seed), work.task.first
-    methods = {}
+    methods: dict[str, dict[str, Any]] = {}
     for method, arch in found.items():
         size = benches.cost(arch)
         benches.limits.refuse(f"{method} chose {arch.digest}, which", size, arch)

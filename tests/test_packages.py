@@ -6,8 +6,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
 def setuptools():
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    return project()["tool"]["setuptools"]
 
 
 def test_every_package_is_listed():
@@ -28,3 +32,13 @@ def test_every_file_beside_the_code_is_packed():
     beside = {p for p in (ROOT / "src/winnow").rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
     assert {path.name for path in beside} >= {"omniglot.parquet", "omniglot.LICENSE"}
     assert sorted(beside - packed) == []
+
+
+def test_types_are_told_to_who_installs_it():
+    """py.typed is in the package, and what is checked of it is checked strictly."""
+    assert (ROOT / "src/winnow/py.typed").is_file()
+    assert "py.typed" in setuptools()["package-data"]["winnow"]
+    assert "Typing :: Typed" in project()["project"]["classifiers"]
+    mypy = project()["tool"]["mypy"]
+    assert mypy["strict"]
+    assert not [each for each in mypy["overrides"] if "ignore_errors" in each]

@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +24,9 @@ from winnow.system import disk, launched
 from winnow.system.addresses import redact, redacted_traceback
 from winnow.system.stop import stoppable
 from winnow.system.streams import loosen
+
+if TYPE_CHECKING:
+    from winnow.core.space import Space
 
 INPUTS = """Look at what params.yaml names outside winnow, and say whether it is what the stages saw.
 
@@ -240,7 +243,7 @@ def list_spaces() -> None:
 
     for name, build in SPACES.items():
         click.echo(f"{name}{inspect.signature(build)}".replace(" -> winnow.core.space.Space", ""))
-        click.echo(f"  {inspect.getdoc(build).splitlines()[0]}")
+        click.echo(f"  {(inspect.getdoc(build) or '').splitlines()[0]}")
     click.echo("auto\n  a network of your own, made elastic: space.model in params.yaml, docs/your-network.md")
     click.echo("my_package.my_module:build\n  a space of your own: docs/add-a-space.md")
 
@@ -299,7 +302,7 @@ def draw(name: str | None, architecture: Path | None, out: Path) -> None:
     click.echo(f"wrote {out}")
 
 
-def _space(name: str | None):
+def _space(name: str | None) -> tuple[str, "Space"]:
     """The named space at its default size, or that of params.yaml."""
     from winnow.config.reading import read_params
     from winnow.run.networks import shown

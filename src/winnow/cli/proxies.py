@@ -2,8 +2,13 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from winnow.core.space import Space
+    from winnow.proxies.common import Batch
 
 _path = click.Path(path_type=Path)
 _batch = click.option("--batch", type=click.IntRange(2), default=64, show_default=True, help="Images looked at.")
@@ -156,7 +161,9 @@ def score(
         click.echo(f"{row['proxy']:<16}{row['score']:>16,.6g}{share:>14}  {row['reason']}".rstrip())
 
 
-def _batch_of(data: Path | None, shape: tuple[int, ...] | None, batch: int, seed: int):
+def _batch_of(
+    data: Path | None, shape: tuple[int, ...] | None, batch: int, seed: int
+) -> tuple["Batch", dict[str, Any] | None]:
     """A batch of the split `weights` and what builders are told of its data, or noise without either."""
     from winnow.core.errors import Refused
     from winnow.tools.ranking import noise_batch
@@ -175,7 +182,7 @@ def _batch_of(data: Path | None, shape: tuple[int, ...] | None, batch: int, seed
     return next(iter(Batches(split, batch, generator=generator(seed, "score")))), task.facts(split.facts)
 
 
-def _space(name: str, seed: int, given, facts: dict | None):
+def _space(name: str, seed: int, given: "Batch", facts: dict[str, Any] | None) -> "Space":
     """The space for these images; for noise, of as many classes as it has by itself."""
     from functools import partial
 
@@ -189,7 +196,7 @@ def _space(name: str, seed: int, given, facts: dict | None):
     return built(partial(build, name, {}, **known, final=True), shape, seed)
 
 
-def _chosen(proxies: str | None, given) -> list[str]:
+def _chosen(proxies: str | None, given: "Batch") -> list[str]:
     from winnow.proxies import PROXIES, proxy
     from winnow.proxies.scorer import ANY_INPUT
 

@@ -34,9 +34,11 @@ def recipe_of_trials(params: Params) -> Recipe:
     search = params.search
     if strategy(search.strategy).tries is None:
         return replace(params.retrain.recipe(), epochs=search.trials.training.epochs)
-    shared = {name: getattr(search, name) for name in Recipe.__dataclass_fields__ if hasattr(search, name)}
+    shared: dict[str, Any] = {
+        name: getattr(search, name) for name in Recipe.__dataclass_fields__ if hasattr(search, name)
+    }
     shared["schedule"] = search.schedule or "cosine"
-    plain = dict.fromkeys(("warmup_epochs", "label_smoothing", "drop_path", "cutout", "auxiliary"), 0)
+    plain: dict[str, Any] = dict.fromkeys(("warmup_epochs", "label_smoothing", "drop_path", "cutout", "auxiliary"), 0)
     return Recipe(**shared, **plain, ema=None, loss=params.retrain.loss)
 
 
@@ -84,7 +86,12 @@ def check_tried(params: Params) -> None:
         ("search.trials", tried(params) if tries else None, tries),
         ("tune", params.tune, params.tune.trials),
     ):
-        if count and params.trials.executor != "inline" and params.trials.workers > section.look_back:
+        if (
+            section is not None
+            and count
+            and params.trials.executor != "inline"
+            and params.trials.workers > section.look_back
+        ):
             raise ValueError(
                 f"{key}.look_back: {params.trials.workers} workers (trials.workers) need as many or more, not "
                 f"{section.look_back}: a trial cannot know the results of those beside it"

@@ -7,7 +7,7 @@ and `None` do too.
 """
 
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -51,7 +51,7 @@ def takes(function: Callable[..., Any], name: str) -> bool:
     return name in given or any(each.kind is each.VAR_KEYWORD for each in given.values())
 
 
-def taken(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+def taken(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Those of `options` that `function` takes by keyword alone."""
     names = options_of([function])
     return {name: value for name, value in options.items() if name in names}

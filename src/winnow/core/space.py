@@ -72,7 +72,7 @@ class Space(nn.Module):
             self.board.clear()
         for part in output if isinstance(output, tuple | list) else (output,):
             if isinstance(part, Tensor) and part.grad_fn is not None:
-                part.register_hook(functools.partial(self.board.recall, setting))  # type: ignore[no-untyped-call]
+                part.register_hook(functools.partial(self.board.recall, setting))
         return output
 
     def decide(self, choose: Callable[[Decision], Value]) -> Architecture:

@@ -1,6 +1,7 @@
 """Images with a label each: what the sources of them share."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,9 @@ def labelled(images: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = N
     return Part({"image": images, "label": labels}, rows)
 
 
-def classified(train: Part, test: Part | None, classes: Sequence[str], *, symmetric: bool = True, **rest) -> Source:
+def classified(
+    train: Part, test: Part | None, classes: Sequence[str], *, symmetric: bool = True, **rest: Any
+) -> Source:
     """A source of labelled images. `symmetric`: a mirrored image keeps its label, so flips are a fair augmentation."""
     return Source(train, test, {"classes": list(classes), "symmetric": symmetric}, **rest)
 

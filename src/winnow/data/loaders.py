@@ -208,7 +208,8 @@ class Cursor:
     """
 
     def __init__(self, batches: Iterable[tuple[Any, Tensor]]):
-        self.batches, self.taken, self.began = batches, 0, None
+        self.batches, self.taken = batches, 0
+        self.began: dict[str, Any] | None = None
         self.rest: Iterator[tuple[Any, Tensor]] | None = None
 
     def epoch(self) -> Iterator[tuple[Any, Tensor]]:
@@ -237,6 +238,7 @@ class Cursor:
     def _again(self) -> Iterator[tuple[Any, Tensor]]:
         if not isinstance(self.batches, Batches):
             return itertools.islice(self.batches, self.taken, None)
+        assert self.began is not None
         self.batches.restore(self.began)
         return self.batches.epoch(self.taken)
 

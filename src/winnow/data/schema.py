@@ -147,7 +147,7 @@ def _column_digest(column: pa.ChunkedArray) -> bytes:
     if pa.types.is_fixed_size_binary(kind):
         digest.update(f"bytes[{kind.byte_width}]".encode())
         for chunk in column.chunks:
-            digest.update(_chunk_bytes(chunk))
+            digest.update(_chunk_bytes(chunk).data)
     elif pa.types.is_integer(kind):
         digest.update(f"int[{kind.bit_width}]".encode())
         for chunk in column.chunks:
@@ -155,7 +155,7 @@ def _column_digest(column: pa.ChunkedArray) -> bytes:
     elif pa.types.is_floating(kind):
         digest.update(f"float[{kind.bit_width}]".encode())
         for chunk in column.chunks:
-            digest.update(np.ascontiguousarray(chunk.to_numpy(zero_copy_only=False)))
+            digest.update(np.ascontiguousarray(chunk.to_numpy(zero_copy_only=False)).data)
     else:
         digest.update(b"text")
         for chunk in column.chunks:

@@ -68,9 +68,9 @@ class Source:
         return replace(self, train=parts["train"], test=parts.get("test"))
 
 
-def sides(size: int | Sequence[int]) -> tuple[int, ...]:
+def sides(size: int | Sequence[int]) -> tuple[int, int]:
     """Height and width of an image size."""
-    return (size, size) if isinstance(size, int) else tuple(size)
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def checked(source: Source) -> Source:

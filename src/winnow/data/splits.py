@@ -145,6 +145,7 @@ def _contradicted(source: Source, keys: np.ndarray, target: str) -> int:
 
 def _table(source: Source, origin: str, chosen: np.ndarray, hashes: np.ndarray) -> pa.Table:
     part: Part = source.parts()[origin]
+    assert part.rows is not None  # `checked` numbers them
     columns = [
         *(stored(values[chosen]) for values in part.columns.values()),
         pa.array(part.rows[chosen], pa.int64()),

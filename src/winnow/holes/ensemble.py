@@ -33,7 +33,7 @@ def branched(x: Tensor, branches: Iterable[nn.Module], training: bool) -> Tensor
     """
     branches = tuple(branches)
     if training and x.requires_grad and len(branches) > 1:
-        x.register_hook(lambda gradient: gradient / len(branches))  # type: ignore[no-untyped-call]
+        x.register_hook(lambda gradient: gradient / len(branches))
     outputs = [branch(x) for branch in branches]
     return Members(outputs) if training else together(outputs)
 

@@ -30,7 +30,9 @@ class Block(NamedTuple):
 def cell_block(cell: Cell, colours: Mapping[str, str], highlight: frozenset[str] = frozenset()) -> Block:
     """The cell's graph, left to right: circles are sums of what comes in, boxes the operations on the way."""
     names = _node_names(cell)
-    nodes = {node: (max(NODE, text_width(name) + 12), NODE) for node, name in names.items()}
+    nodes: dict[int, tuple[float, float]] = {
+        node: (max(NODE, text_width(name) + 12), NODE) for node, name in names.items()
+    }
     links = [_link(edge) for edge in cell.edges]
     if cell.joins:
         links += [Link(node, max(names)) for node in cell.nodes]
@@ -149,7 +151,7 @@ def _paint_graph(
         axes.add_patch(PathPatch(_curve(route), fill=False, zorder=1, **looks))
         if op:
             box = route[-2]
-            line = 2.4 if edge.decision in highlight else 1.2
+            line = 2.4 if edge and edge.decision in highlight else 1.2
             pill(axes, box.x, box.y, box.width, op, colour, kept=op != "none", style=style, line=line)
     for node, place in layout.nodes.items():
         outside = node in cell.inputs or node == max(names)

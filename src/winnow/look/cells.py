@@ -47,7 +47,7 @@ def find_cells(
         elif match := _SUBSET.fullmatch(name):
             inner = {source: decisions.get(f"{name}/{source}") for source in d.options}
             if all(isinstance(source, int) and source < int(match["node"]) for source in inner) and all(inner.values()):
-                edges = [(source, int(match["node"]), each) for source, each in inner.items()]
+                edges = [(int(source), int(match["node"]), each) for source, each in inner.items() if each]
                 kinds.setdefault((match["kind"], True), []).extend(edges)
                 picks.add(name)
     used = picks | {d.name for edges in kinds.values() for _, _, d in edges}

@@ -103,7 +103,7 @@ def confusion(rows: Rows) -> Figure:
             for j, count in enumerate(line):
                 if count:
                     axes.text(
-                        j, i, count, ha="center", va="center", color="white" if shares[i][j] > 0.6 else INK, size=8
+                        j, i, str(count), ha="center", va="center", color="white" if shares[i][j] > 0.6 else INK, size=8
                     )
     return figure
 
@@ -158,7 +158,11 @@ def boxes_drawn(rows: Rows) -> Figure:
             axes.set_title(f"test image {row['image']}", fontsize=7)
             continue
         x1, y1, x2, y2 = (float(row[name]) for name in ("x1", "y1", "x2", "y2"))
-        style = {"edgecolor": colours[kind], "linestyle": "--" if kind == "missed" else "-", "linewidth": 1.1}
+        style: dict[str, Any] = {
+            "edgecolor": colours[kind],
+            "linestyle": "--" if kind == "missed" else "-",
+            "linewidth": 1.1,
+        }
         axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, **style))
         score = "" if row["score"] in (None, "", "None") else f" {float(row['score']):.2f}"
         axes.text(
@@ -245,5 +249,5 @@ def evaluated(rows: Rows) -> Figure:
     return figure
 
 
-def _panels(figure: Figure, lines: int, columns: int, **shared: bool) -> list:
+def _panels(figure: Figure, lines: int, columns: int, **shared: Any) -> list[Any]:
     return list(figure.subplots(lines, columns, squeeze=False, **shared).flat)

@@ -23,7 +23,8 @@ def standings(rows: Sequence[Mapping[str, Any]], ranks: Mapping[str, float], blo
         lines.setdefault(f"{row['method']}, {row['selection']}", []).append(row)
     heights = [max(len(lines), 2) for lines in panels.values()]
     figure = sheet(1000, 60 + 60 * len(panels) + 26 * max(sum(heights), len(ranks)))
-    left, right = figure.subfigures(1, 2, width_ratios=(3, 2))
+    halves: Any = figure.subfigures(1, 2, width_ratios=(3, 2))
+    left, right = halves
     axes = left.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
     for axis, (name, lines) in zip(axes, panels.items(), strict=True):
         _scores(axis, name, lines)

@@ -41,7 +41,7 @@ def tradeoff(points: Rows, metric: str, cost: str) -> Figure:
             continue
         x, y = [row["cost"] / unit for row in rows], [row["score"] for row in rows]
         plain = kind == "random"
-        looks = {"markersize": 5 if plain else 8, "alpha": 0.6 if plain else 1.0, "color": colour}
+        looks: dict[str, Any] = {"markersize": 5 if plain else 8, "alpha": 0.6 if plain else 1.0, "color": colour}
         axes.plot(x, y, marker, label=f"{label} (n = {len(rows)})" if plain else label, zorder=2 + (not plain), **looks)
         bars = [row for row in rows if row["low"] is not None]
         axes.vlines([r["cost"] / unit for r in bars], [r["low"] for r in bars], [r["high"] for r in bars], color=colour)
@@ -58,7 +58,7 @@ def _several(axes: Axes, points: Rows, unit: float) -> None:
     heaps = Counter((row["cost"], row["score"]) for row in points)
     for (cost, score), count in heaps.items():
         if count > 1:
-            where = {"xytext": (0, -10), "textcoords": "offset points", "ha": "center", "va": "center"}
+            where: dict[str, Any] = {"xytext": (0, -10), "textcoords": "offset points", "ha": "center", "va": "center"}
             axes.annotate(f"×{count}", (cost / unit, score), color=QUIET, size=8, zorder=4, **where)
 
 
@@ -96,7 +96,7 @@ def _labels(axes: Axes, rows: Rows, unit: float) -> None:
         axes.annotate(
             text,
             (row["cost"] / unit, row["score"]),
-            xytext=tuple(72 / DPI * pixels for pixels in shift),
+            xytext=(72 / DPI * shift[0], 72 / DPI * shift[1]),
             textcoords="offset points",
             ha="left" if after else "right",
             va="center",

@@ -41,8 +41,8 @@ def bits_of(module: nn.Module) -> int:
 
 
 def _bits(module: nn.Module) -> tuple[int, int] | None:
-    told = [getattr(module, name, None) for name in ("weight_bits", "activation_bits")]
-    return (told[0], told[1]) if all(isinstance(n, int) for n in told) else None
+    weight, activation = (getattr(module, name, None) for name in ("weight_bits", "activation_bits"))
+    return (weight, activation) if isinstance(weight, int) and isinstance(activation, int) else None
 
 
 def bitops(model: nn.Module, example: Example) -> int:
@@ -68,11 +68,11 @@ def _counted(model: nn.Module, example: Example, each: Callable[[nn.Module], int
     """The sum over all calls of multiplications, times what `each` of the module is."""
     total = 0
 
-    def told(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+    def told(module: Any, inputs: tuple, output: torch.Tensor) -> None:
         nonlocal total
         total += module.multiplications(*inputs) * each(module)
 
-    def count(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+    def count(module: Any, inputs: tuple, output: torch.Tensor) -> None:
         nonlocal total
         weight = module.weight
         per_output = weight[0].numel()  # fan-in of one output element, groups included

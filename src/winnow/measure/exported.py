@@ -93,8 +93,9 @@ def _values(path: Path, name: str, shape: Sequence[int | str | None], kind: str,
     """Noise for an input of floats, zeros for whole numbers; only the batch may be open."""
     import numpy as np
 
-    sizes = [batch if i == 0 and not isinstance(size, int) else size for i, size in enumerate(shape)]
-    if not all(isinstance(size, int) for size in sizes):
+    filled = [batch if i == 0 and not isinstance(size, int) else size for i, size in enumerate(shape)]
+    sizes = [size for size in filled if isinstance(size, int)]
+    if len(sizes) < len(filled):
         raise Refused(f"{path}: input {name!r} has sizes {list(shape)}, of which only the first may be open")
     if sizes and sizes[0] != batch:
         raise Refused(f"{path}: input {name!r} takes a batch of {sizes[0]}, not {batch}")

@@ -6,6 +6,7 @@ All can be differentiated as often as wanted.
 """
 
 import functools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ def depthwise(x: Tensor, weight: Tensor, stride: int = 1, padding: int = 0, dila
     if torch.is_autocast_enabled(x.device.type):  # as a library's convolution: the function below is hidden from it
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight = x.to(dtype), weight.to(dtype)
-    return _Depthwise.apply(x, weight, stride, padding, dilation)
+    return _Depthwise.apply(x, weight, stride, padding, dilation)  # type: ignore[no-untyped-call]
 
 
 def average_pool(x: Tensor, stride: int) -> Tensor:
@@ -42,13 +43,13 @@ def _inside(shape: torch.Size, stride: int, dtype: torch.dtype) -> tuple[Tensor,
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int) -> Tensor:
         ctx.geometry, ctx.shape = (stride, padding, dilation), x.shape
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
         return F.conv2d(x, weight, None, stride, padding, dilation, weight.shape[0])
 
     @staticmethod
-    def backward(ctx, g: Tensor):
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         g = g.contiguous(memory_format=torch.channels_last)
         for_x = input_gradient(ctx.shape, weight, g, *ctx.geometry) if ctx.needs_input_grad[0] else None

@@ -9,6 +9,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -56,7 +57,7 @@ def features_of(
             f"a {type(network).__name__} gives one answer and no maps between: it takes an nn.Sequential, whose stages "
             "come one after another"
         )
-    part: nn.Sequential = network[:end]
+    part = cast(nn.Sequential, network[:end])
     chain = nn.Sequential(*_flat(part)) if type(part) is nn.Sequential else part
     found: dict[int, tuple[int, int]] = {}  # by stride: the last position, its channels
     for number, size in enumerate(_sizes(chain, shape)):
@@ -69,7 +70,7 @@ def features_of(
         what = f"stride {missing[0]}" if wanted else "any stride"
         raise Refused(f"the network has no map at {what} for images of {shape[1]} x {shape[2]}: there are {there}")
     taps, channels = zip(*(found[stride] for stride in wanted), strict=True)
-    return Features(chain[: max(taps) + 1], taps, channels, wanted)
+    return Features(cast(nn.Sequential, chain[: max(taps) + 1]), taps, channels, wanted)
 
 
 def _flat(network: nn.Module) -> list[nn.Module]:

@@ -1,6 +1,8 @@
 """A normalising flow under a condition: an invertible map whose change of volume is known at every point."""
 
 import itertools
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +37,8 @@ class Flow(nn.Module):
 
     def inverse(self, z: Tensor, condition: Tensor) -> Tensor:
         """The x whose z this is."""
-        for block, coupling in reversed(list(enumerate(self.couplings))):
+        couplings = cast(Sequence[Coupling], self.couplings)
+        for block, coupling in reversed(list(enumerate(couplings))):
             z = coupling.inverse(z, condition)[:, getattr(self, f"order{block}").argsort()]
         return z
 
@@ -71,4 +74,4 @@ def _affine(network: nn.Module, half: Tensor, condition: Tensor) -> tuple[Tensor
 def _layers(given: int, returned: int, depth: int, width: int) -> nn.Sequential:
     sizes = [given, *[width] * (depth - 1), returned]
     layers = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
-    return nn.Sequential(*(m for layer in layers for m in (layer, nn.ReLU())))[:-1]
+    return cast(nn.Sequential, nn.Sequential(*(m for layer in layers for m in (layer, nn.ReLU())))[:-1])

@@ -19,6 +19,8 @@ NEAR_ZERO = 0.01  # deviation of kernels from that of a plain product, as they b
 class Products(nn.Module):
     """Of every pair i < j of fields, in lexicographic order, or of the `pairs` given, what `of` makes: (b, pairs)."""
 
+    places: Tensor
+
     def __init__(self, fields: int, pairs: Sequence[tuple[int, int]] | None = None):
         super().__init__()
         every = [(i, j) for i in range(fields) for j in range(i + 1, fields)]
@@ -86,7 +88,7 @@ class Matrix(Products):
     def reset_parameters(self) -> None:
         super().reset_parameters()
         nn.init.normal_(self.weight, 0, NEAR_ZERO)
-        self.weight += torch.eye(self.weight.shape[1])
+        self.weight.add_(torch.eye(self.weight.shape[1]))
 
     def forward(self, e: Tensor) -> Tensor:
         one, other = self.both(e)

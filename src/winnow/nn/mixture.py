@@ -7,6 +7,7 @@ place; depthwise convolutions bring their own gradients. Everything can be diffe
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Any, TypeGuard, cast
 
 import torch
 import torch.nn.functional as F
@@ -37,17 +38,19 @@ def add_edges(totals: Sequence[Tensor | None], x: Tensor, edges: Sequence[Edge])
             same_for_all = state.shared(candidate)
             if same_for_all is None:
                 y = state.weighted(candidate, weight)
-                sums[i] = y if sums[i] is None else sums[i].add_(y)
+                sums[i] = y if (before := sums[i]) is None else before.add_(y)
             else:
                 _, indices, factors = shared.setdefault(id(same_for_all), (same_for_all, [], []))
                 indices.append(i)
                 factors.append(weight)
     for y, indices, factors in shared.values():
-        starts = [torch.zeros_like(y) if sums[i] is None else sums[i] for i in indices]
+        starts = [torch.zeros_like(y) if (before := sums[i]) is None else before for i in indices]
         for i, total in zip(indices, add_scaled(starts, y, factors), strict=True):
             sums[i] = total
     for i, number in numbers:
-        sums[i].add_(number)
+        before = sums[i]
+        assert before is not None  # a number counts beside candidates
+        before.add_(number)
     return sums
 
 
@@ -105,10 +108,10 @@ class State:
         key = (type(pool), pool.kernel_size, pool.stride)
         if key not in self.maps:
             average = isinstance(pool, nn.AvgPool2d) and pool.kernel_size == 3
-            self.maps[key] = (average_pool(self.x, pool.stride) if average else pool(self.x),)
+            self.maps[key] = (average_pool(self.x, cast(int, pool.stride)) if average else pool(self.x),)
         if not norms:
             return self.maps[key][0]
-        norm = norms[0]
+        norm = cast(nn.BatchNorm2d, norms[0])
         if not uses_batch(norm) or norm.affine:
             return norm(self.maps[key][0])
         share = _count(norm)
@@ -118,7 +121,7 @@ class State:
             y = F.batch_norm(pooled, mean, variance, None, None, True, 1.0, norm.eps)  # 1.0: of this batch alone
             self.maps[*key, "norm"] = y, mean, variance
         y, mean, variance = self.maps[*key, "norm"]
-        if share:
+        if share and norm.running_mean is not None and norm.running_var is not None:
             norm.running_mean.lerp_(mean, share)
             norm.running_var.lerp_(variance, share)
         return y
@@ -142,7 +145,7 @@ class State:
         return scaled_norm(x, layers[-1], weight)
 
     def _depthwise(self, x: Tensor, layer: nn.Conv2d) -> Tensor:
-        stride, padding, dilation = layer.stride[0], layer.padding[0], layer.dilation[0]
+        stride, padding, dilation = layer.stride[0], int(layer.padding[0]), layer.dilation[0]
         if x is self.relu and stride == dilation == 2:  # all its taps fall on every second pixel
             return depthwise(self.halves[0], layer.weight, 1, padding // 2, 1)
         return depthwise(x, layer.weight, stride, padding, dilation)
@@ -172,18 +175,19 @@ def _count(norm: nn.BatchNorm2d) -> float:
     """Count one more batch, where `norm` keeps count; the share of its running statistics that the batch becomes."""
     if not (norm.training and norm.track_running_stats and norm.running_mean is not None):
         return 0.0
+    assert norm.num_batches_tracked is not None
     norm.num_batches_tracked.add_(1)
     return 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
 
 
 def add_scaled(totals: Sequence[Tensor], x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """total + weight * x for each of `totals`, in place; the gradient of x is summed in place too."""
-    return _AddScaled.apply(x, len(weights), *weights, *totals)
+    return _AddScaled.apply(x, len(weights), *weights, *totals)  # type: ignore[no-untyped-call]
 
 
 class _AddScaled(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, count: int, *rest: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, x: Tensor, count: int, *rest: Tensor) -> tuple[Tensor, ...]:
         weights, totals = rest[:count], rest[count:]
         ctx.save_for_backward(x if any(ctx.needs_input_grad[2 : 2 + count]) else None, *weights)
         ctx.mark_dirty(*totals)
@@ -192,7 +196,7 @@ class _AddScaled(torch.autograd.Function):
         return totals
 
     @staticmethod
-    def backward(ctx, *of_totals: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *of_totals: Tensor) -> tuple[Tensor | None, ...]:
         x, *weights = ctx.saved_tensors
         of_totals = tuple(g.contiguous(memory_format=torch.channels_last) for g in of_totals)
         of_x = None
@@ -218,5 +222,5 @@ def _layers(module: nn.Module) -> list[nn.Module]:
     return [layer for child in module for layer in _layers(child)]
 
 
-def _is_depthwise(layer: nn.Module) -> bool:
+def _is_depthwise(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels == layer.out_channels > 1

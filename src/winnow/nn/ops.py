@@ -3,6 +3,8 @@
 Sources: Liu et al. 2019 (arXiv:1806.09055) and Dong & Yang 2020 (arXiv:2001.00326), with their public code's layouts.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -94,7 +96,7 @@ def darts_op(name: str, channels: int, stride: int, final: bool) -> nn.Module:
     def skip() -> nn.Module:
         return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, final)
 
-    op = {
+    ops: dict[str, Callable[[], nn.Module]] = {
         "none": lambda: Zero(stride),
         "noise": lambda: Noise(stride),
         "max_pool_3x3": lambda: pooled("max"),
@@ -105,16 +107,18 @@ def darts_op(name: str, channels: int, stride: int, final: bool) -> nn.Module:
         "sep_conv_7x7": lambda: sep_conv(channels, 7, stride, final),
         "dil_conv_3x3": lambda: separable(channels, 3, stride, 2, final),
         "dil_conv_5x5": lambda: separable(channels, 5, stride, 2, final),
-    }[name]()
+    }
+    op = ops[name]()
     return nn.Sequential(op, DropPath()) if final and not isinstance(op, nn.Identity) else op
 
 
 def nb201_op(name: str, channels: int, affine: bool) -> nn.Module:
     """One candidate of a NAS-Bench-201 edge; its pool has no BatchNorm."""
-    return {
+    ops: dict[str, Callable[[], nn.Module]] = {
         "none": lambda: Zero(1),
         "skip_connect": nn.Identity,
         "nor_conv_1x1": lambda: relu_conv_bn(channels, channels, 1, 1, affine),
         "nor_conv_3x3": lambda: relu_conv_bn(channels, channels, 3, 1, affine),
         "avg_pool_3x3": lambda: pool("avg", 1),
-    }[name]()
+    }
+    return ops[name]()

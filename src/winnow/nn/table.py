@@ -19,6 +19,7 @@ class Embeddings(nn.Module):
     `sizes` are how many ids each field has, of which the first two, unseen and missing, begin as zeros.
     """
 
+    starts: Tensor
     narrow: ClassVar = {"weight": (1,), "numbers": (1,)}
 
     def __init__(self, sizes: Sequence[int], numbers: int, k: int, deviation: float = NEAR_ZERO):

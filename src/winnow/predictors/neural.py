@@ -1,6 +1,7 @@
 """How the networks among the predictors are trained: several at once from different starts; their mean and spread."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from winnow.predictors.protocol import Numbers, Predict, Prediction
 
+Built = TypeVar("Built", bound=nn.Module)
 MEMBERS, STEPS, BATCH, DECAY = 5, 800, 64, 1e-2
 
 
@@ -46,7 +48,7 @@ def ensemble(build: Callable[[], nn.Module], x: np.ndarray, y: Numbers, seed: in
     return predict
 
 
-def fresh(build: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:
+def fresh(build: Callable[[], Built], generator: torch.Generator) -> Built:
     """`build()` with Kaiming-normal weights, norms at one and everything else at zero."""
     with torch.device("meta"):
         model = build()

@@ -1,5 +1,7 @@
 """Values on a scale that suits learning: accuracies crowd at the top and trail off below, and order is asked for."""
 
+from typing import Any
+
 import numpy as np
 
 from winnow.predictors.protocol import Fit, Numbers, Predict, Prediction
@@ -34,7 +36,7 @@ def normal_scores(y: Numbers) -> Numbers:
     return ndtri((rankdata(y) - 0.5) / len(y))
 
 
-def inverse(z: Numbers, y: Numbers):
+def inverse(z: Numbers, y: Numbers) -> Any:
     """The increasing function through the points (z, y), which are in the same order."""
     values, first = np.unique(y, return_index=True)
     places = z[first]

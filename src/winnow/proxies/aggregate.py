@@ -1,7 +1,8 @@
 """Several scores of a pool as one: ranks within the pool, put together. Scores alone have no common scale."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -58,8 +59,10 @@ def vote(columns: Sequence[ArrayLike], directions: Sequence[int]) -> NDArray[np.
     return np.array([np.sign(sum(np.sign(r[i] - r) for r in ranks)).sum() for i in range(len(ranks[0]))])
 
 
-def _aggregate(columns: Mapping[str, ArrayLike], directions: Mapping[str, int], term) -> Aggregate:
+def _aggregate(
+    columns: Mapping[str, ArrayLike], directions: Mapping[str, int], term: Callable[[NDArray[np.float64]], Any]
+) -> Aggregate:
     if not columns:
         raise ValueError("an aggregate takes one proxy or more")
-    score = sum(term(oriented_ranks(values, directions[name])) for name, values in columns.items())
+    score: Any = sum(term(oriented_ranks(values, directions[name])) for name, values in columns.items())
     return Aggregate(score, {name: int(np.isnan(np.asarray(v, float)).sum()) for name, v in columns.items()})

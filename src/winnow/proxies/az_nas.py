@@ -12,6 +12,7 @@ does nothing is passed over: the authors' second code, for AutoFormer, whose sco
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -168,7 +169,9 @@ def _places(feature: Tensor) -> Tensor:
     return feature.movedim(1, -1).flatten(1, 2) if feature.dim() == 4 else feature
 
 
-def _features(model, batch: Batch, generator: torch.Generator, init: Initialise | None, grad: bool) -> list[Tensor]:
+def _features(
+    model: nn.Module, batch: Batch, generator: torch.Generator, init: Initialise | None, grad: bool
+) -> list[Tensor]:
     x, model = several(batch), working_copy(model).requires_grad_(False)
     if init is not None:
         init(model, generator)
@@ -177,10 +180,10 @@ def _features(model, batch: Batch, generator: torch.Generator, init: Initialise 
         return block_features(model, x)
 
 
-def composite(module: nn.Module):
+def composite(module: nn.Module) -> Iterator[nn.Module]:
     for child in module.children():
         chain = isinstance(child, nn.Sequential) or type(child) is nn.ModuleList  # others hold what runs side by side
-        listed = chain and any(nested(c) for c in child)
+        listed = chain and any(nested(c) for c in child.children())
         if listed:
             yield from composite(child)
         elif nested(child):

@@ -3,9 +3,12 @@
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
+from types import UnionType
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from winnow.core.errors import Refused
 from winnow.holes.ensemble import counting
@@ -19,9 +22,11 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 WORST = 1e8  # the finite score of a network that computes nothing: -WORST, or +WORST where small is good
 BatchNorm = nn.modules.batchnorm._BatchNorm
 Prunable = nn.Conv2d | nn.Linear
+Kinds = type | tuple[type, ...] | UnionType
+Copied = TypeVar("Copied", bound=nn.Module)
 
 
-def working_copy(model: nn.Module) -> nn.Module:
+def working_copy(model: Copied) -> Copied:
     """A copy in training mode without gradients, whose layers write nothing in place; dropout and drop-path are off.
 
     Proxies change weights, buffers and modes of this copy only, so the caller's model stays as it was.
@@ -33,7 +38,7 @@ def working_copy(model: nn.Module) -> nn.Module:
         if isinstance(module, nn.modules.dropout._DropoutNd | DropPath):
             module.eval()
         if getattr(module, "inplace", False):
-            module.inplace = False
+            module.inplace = False  # type: ignore[assignment]
     return model
 
 
@@ -66,7 +71,7 @@ def misfit(shape: tuple[int, ...], error: Exception) -> Refused:
     return Refused(f"the network does not take images of shape {shape}: {str(error).splitlines()[0]}")
 
 
-def gradients(of: Tensor, inputs: Sequence[Tensor], **options: object) -> list[Tensor]:
+def gradients(of: Tensor, inputs: Sequence[Tensor], **options: Any) -> list[Tensor]:
     """d of / d inputs; zeros where nothing arrives. Refused where `of` has no gradient, or not the one asked for."""
     if not of.requires_grad:
         raise Refused("the network is not differentiable: no gradient leads from its output to weights or images")
@@ -115,7 +120,9 @@ def settled(value: Tensor | float, direction: int = 1) -> float:
     return math.nan if math.isinf(value) else value
 
 
-def each_output(model: nn.Module, kinds: type | tuple[type, ...], keep: Callable[[nn.Module, Tensor, Tensor], None]):
+def each_output(
+    model: nn.Module, kinds: Kinds, keep: Callable[[nn.Module, Tensor, Tensor], None]
+) -> list[RemovableHandle]:
     """Call `keep(module, input, output)` at each call of a module of `kinds`; give the handles to `remove()`."""
 
     def hook(module: nn.Module, inputs: tuple, output: object) -> None:
@@ -158,7 +165,7 @@ def as_built(model: nn.Module, generator: torch.Generator) -> None:
     initialise(model, lambda weight: uniform(weight, weight), uniform)
 
 
-def kaiming(mode: str) -> Initialise:
+def kaiming(mode: Literal["fan_in", "fan_out"]) -> Initialise:
     """Kaiming-normal weights for ReLU networks, by `mode` "fan_in" or "fan_out"."""
 
     def draw_all(model: nn.Module, generator: torch.Generator) -> None:
@@ -185,7 +192,7 @@ def noise(shape: torch.Size | tuple[int, ...], generator: torch.Generator, like:
     return torch.randn(tuple(shape), generator=generator).to(like)
 
 
-def walk(root: object) -> Iterator[object]:
+def walk(root: Any) -> Iterator[Any]:
     """Every autograd node from which gradients come to `root`, itself included."""
     seen, queue = {root}, [root]
     while queue:

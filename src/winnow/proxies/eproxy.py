@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -170,7 +171,8 @@ def fit(regression: Regression, x: Tensor, wanted: Sequence[Tensor], lr: float) 
         terms = [F.mse_loss(o, t) for o, t in zip(regression(x), wanted, strict=False)]
         yield evaluation_loss([float(term.detach()) for term in terms])
         optimiser.zero_grad()
-        sum(terms).backward()
+        loss: Any = sum(terms)
+        loss.backward()
         optimiser.step()
 
 

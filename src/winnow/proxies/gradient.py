@@ -6,6 +6,7 @@ ones), sum over layers without averaging, and count weights of convolutions and 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +33,7 @@ from winnow.proxies.common import (
 class Twice(TorchFunctionMode):
     """Inside, a hard sigmoid is written as a cut line, since torch knows its first derivative only."""
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is F.hardsigmoid:
             return F.relu6((args[0] if args else kwargs["input"]) + 3) / 6
         return function(*args, **(kwargs or {}))
@@ -90,7 +91,8 @@ def first_order(model: nn.Module, batch: Batch, names: Sequence[str], loss: Loss
 
 def _run(model: nn.Module, batch: Batch, loss: Loss, outputs: bool) -> Pass:
     """One pass of a working copy; with the `outputs` of its layers, where they are asked for."""
-    (x, y), held, seen = labelled(batch), layers(model), []
+    (x, y), held = labelled(batch), layers(model)
+    seen: list[tuple[Any, Tensor]] = []
     if outputs:
         each_output(model, Prunable, lambda layer, _, output: seen.append((layer, output)))
     found = gradients(loss_of(loss, logits(model, x), y), [layer.weight for layer in held] + [a for _, a in seen])
@@ -108,10 +110,11 @@ def grasp(model: nn.Module, batch: Batch, loss: Loss = F.cross_entropy) -> float
     with Twice():
         output = logits(model, x)
     first = gradients(loss_of(loss, output, y), weights, create_graph=True)
-    products = sum((g.detach() * g).sum() for g in first)
-    return settled(
-        -sum((w * hg).sum(dtype=torch.float64) for w, hg in zip(weights, gradients(products, weights), strict=True))
+    products: Any = sum((g.detach() * g).sum() for g in first)
+    moved: Any = sum(
+        (w * hg).sum(dtype=torch.float64) for w, hg in zip(weights, gradients(products, weights), strict=True)
     )
+    return settled(-moved)
 
 
 def _fisher(run: Pass) -> float:

@@ -87,7 +87,7 @@ def az_nas_of(space: Space, batch: Batch, generator: torch.Generator) -> Scorer 
     state = generator.get_state()
     drawn: dict[tuple, list[Tensor]] = {}
 
-    def one(arch: Architecture) -> dict[str, float]:
+    def one(arch: Architecture) -> dict[str, float | str]:
         with Once():
             features = az_nas.block_features(_Answered(model, arch), x, az_nas.blocks(model.model))
         shapes = tuple(f.shape for f in features)
@@ -158,7 +158,7 @@ def _naswot(output: Tensor, calls: list[tuple[object, Tensor]], images: int) -> 
 
 def _inside(space: Space) -> Space:
     """A working copy whose BatchNorms keep no running statistics, so that children do not see each other."""
-    space = working_copy(space).requires_grad_(False).to(memory_format=torch.channels_last)
+    space = working_copy(space).requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for module in space.modules():
         if isinstance(module, BatchNorm):
             module.track_running_stats, module.running_mean, module.running_var = False, None, None

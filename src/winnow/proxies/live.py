@@ -5,6 +5,7 @@ makes a score depend on operations without any influence; here a part lives if i
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ class Relus(TorchFunctionMode):
         super().__init__()
         self.seen = seen
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = function(*args, **(kwargs or {}))
         if function in RELUS:
             self.seen(args[0] if args else kwargs["input"], output)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,7 @@ class Once(TorchFunctionMode):
         super().__init__()
         self.relu, self.made, self.zeros = relu, WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if function in RELUS:
             x = args[0] if args else kwargs["input"]
@@ -45,7 +46,7 @@ class Once(TorchFunctionMode):
             self.zeros[output] = True
         return output
 
-    def _once(self, function, args, kwargs) -> Tensor:
+    def _once(self, function: Any, args: Any, kwargs: Any) -> Tensor:
         x = args[0]
         key = (function, args[1:], tuple(sorted(kwargs.items())), x._version)
         made = self.made.setdefault(x, {})
@@ -57,18 +58,18 @@ class Once(TorchFunctionMode):
 
 def average(x: Tensor) -> Tensor:
     """F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), three times sooner on a CPU in channels-last layout."""
-    return _Average.apply(x)
+    return _Average.apply(x)  # type: ignore[no-untyped-call]
 
 
 class _Average(torch.autograd.Function):
     """A sum over 3 x 3 pixels as a depthwise convolution; its gradient is the same sum, of the gradient over counts."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         return _box(x).mul_(_shares(tuple(x.shape[2:]), x.dtype))
 
     @staticmethod
-    def backward(ctx, g: Tensor) -> Tensor:
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         return _box(g * _shares(tuple(g.shape[2:]), g.dtype))
 
 

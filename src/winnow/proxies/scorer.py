@@ -33,7 +33,7 @@ def check_names(names: Sequence[str], batch: Batch) -> None:
             )
         if proxy(name).needs == "labels" and batch[1] is None:
             raise Refused(f"proxy {name!r} needs labels, and the batch has none")
-        if proxy(name).needs == "labels" and batch[1].dim() > 2:
+        if proxy(name).needs == "labels" and batch[1] is not None and batch[1].dim() > 2:
             raise Refused(
                 f"proxy {name!r} needs a label a row, and an answer here has shape {tuple(batch[1].shape[1:])}: "
                 "take one that needs no labels, or a search that trains"
@@ -51,15 +51,15 @@ def scorer_of(
     images, slopes = (tuple(name for name in those if name in names) for those in (IMAGES, FIRST_ORDER))
     drawn = working_copy(space)
     az_nas.drawn(drawn, streams("weights"))
-    shared: list[tuple[tuple[str, ...], Scorer | None]] = [
+    offered: list[tuple[tuple[str, ...], Scorer | None]] = [
         (("synflow",), synflow_of(space, batch) if "synflow" in names else None),
         (images, images_of(space, batch, images) if images else None),
         (("live_params",), live_params_of(space, batch) if "live_params" in names else None),
-        (slopes, (lambda archs: [first_order(space.derive(a), batch, slopes) for a in archs]) if slopes else None),
+        (slopes, (lambda archs: [{**first_order(space.derive(a), batch, slopes)} for a in archs]) if slopes else None),
         (("meco",), meco_of(space, batch, streams("meco")) if "meco" in names else None),
         (DRAWN, az_nas_of(drawn, batch, streams("az_nas")) if set(names) & set(DRAWN) else None),
     ]
-    shared = [(those, scorer) for those, scorer in shared if scorer is not None]
+    shared = [(those, scorer) for those, scorer in offered if scorer is not None]
     plain = [name for name in names if not any(name in those for those, _ in shared)]
 
     def one_by_one(arch: Architecture) -> Iterator[tuple[str, float | str]]:

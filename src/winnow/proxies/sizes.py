@@ -4,7 +4,7 @@ import copy
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -98,7 +98,7 @@ def _walking(space: Space, example: Example) -> Sizes:
 
     def sizes(arch: Architecture) -> dict[str, float]:
         places = list(_reached(space.model, arch))
-        reached = {module: plain(module, arch) for module in places}
+        reached: dict[nn.Module, Any] = {module: plain(module, arch) for module in places}
         if any(hasattr(module, "multiplications") for module in reached.values()):
             raise ValueError("a module says itself what it costs, for inputs that only a child has")
         layers = [module for module in places if isinstance(reached[module], Prunable)]

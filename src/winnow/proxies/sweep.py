@@ -91,7 +91,9 @@ def sweep(
             _write(_table(parts[number], children, whole), paths[number], mark)
             done[number] = whole
         progress(ready, len(distinct))
-    found = {arch: row for archs, rows in zip(parts, done, strict=True) for arch, row in zip(archs, rows, strict=True)}
+    found = {
+        arch: row for archs, rows in zip(parts, done, strict=True) for arch, row in zip(archs, rows or (), strict=True)
+    }
     sizes = sizes_of(space, tuple(batch[0].shape[1:])) if set(names) & set(SIZES) else None
     rows = [found[rep] | (sizes(arch) if sizes else {}) for arch, rep in zip(architectures, scored, strict=True)]
     table = _table(architectures, names, rows).add_column(1, "scored", [[rep.to_json() for rep in scored]])

@@ -1,5 +1,7 @@
 """SynFlow: how much flows through a network of absolute weights (Tanaka et al. 2020, arXiv:2006.05467)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,8 @@ def synflow(model: nn.Module, batch: Batch) -> float:
     ones = torch.ones(1, *batch[0].shape[1:], dtype=torch.float64, device=batch[0].device)
     weights = [layer.weight for layer in layers(model)]
     flows = gradients(logits(model, ones).sum(), weights)
-    return settled(torch.log(sum((w * g).abs().sum() for w, g in zip(weights, flows, strict=True))))
+    flow: Any = sum((w * g).abs().sum() for w, g in zip(weights, flows, strict=True))
+    return settled(torch.log(flow))
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ pass share it. Every path is held against the plain function of the derived chil
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,8 @@ class Routed(nn.Module):
         self.decision, self.candidates, self.rows = choice.decision, choice.candidates, rows
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        children, total = self.rows.children, None
+        children = self.rows.children
+        total: Tensor | None = None
         for option, candidate in zip(self.decision.options, self.candidates.values(), strict=True):
             taken = [i for i, child in enumerate(children) if self._takes(child, option)]
             if not taken:
@@ -71,6 +73,7 @@ class Routed(nn.Module):
                     total = term.new_zeros(len(children), *term.shape[1:])
                 total = total.index_add(0, at, term)
             self.rows.children = children
+        assert total is not None  # a batch has rows
         return total
 
     def _takes(self, child: int, option: str | int) -> bool:
@@ -92,7 +95,7 @@ def synflow_of(space: Space, batch: Batch) -> Scorer | None:
     score = _flows_of(space, batch)
     probes = [space.decide(lambda d, i=i: d.values[i]) for i in (0, -1)]
     plain = [synflow(space.derive(arch), batch) for arch in probes]
-    differs = any(abs(row["synflow"] - p) > 1e-4 for row, p in zip(score(probes), plain, strict=True))
+    differs = any(abs(float(row["synflow"]) - p) > 1e-4 for row, p in zip(score(probes), plain, strict=True))
     return None if differs else score  # a module's own forward may do anything
 
 
@@ -102,11 +105,11 @@ def _flows_of(space: Space, batch: Batch) -> Scorer:
     for layer in layers(model):
         if layer.bias is not None:
             layer.bias *= SMALL
-    model = guarded(model.float()).to(memory_format=torch.channels_last)
+    model = guarded(model.float()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     shape, device = tuple(batch[0].shape[1:]), batch[0].device
     seen: list[tuple[list[int], Prunable, Tensor]] = []
 
-    def keep(layer: nn.Module, inputs: tuple, output: Tensor) -> None:
+    def keep(layer: Any, inputs: tuple, output: Tensor) -> None:
         seen.append((rows.children, layer, output))
 
     for layer in model.modules():

@@ -38,9 +38,10 @@ def scored_by(
     workers = min(workers, len(lists))
     if workers <= 1:
         with one_thread():
-            score = make() if lists else None
-            for index, archs in enumerate(lists):
-                yield index, score(archs)
+            if lists:
+                score = make()
+                for index, archs in enumerate(lists):
+                    yield index, score(archs)
         return
     if reason := unsendable(make):
         raise Refused(f"this cannot be sent to other processes, score with one worker: {reason}")

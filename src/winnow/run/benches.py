@@ -189,5 +189,6 @@ class Benches:
     def cost(self, arch: Architecture) -> dict[str, int]:
         """`cost.sizes` of the network that would be retrained, which is built for it."""
         if arch.digest not in self.costs:
+            assert self.final.example is not None
             self.costs[arch.digest] = cost.sizes(self.final.derive(arch).eval(), self.final.example)
         return self.costs[arch.digest]

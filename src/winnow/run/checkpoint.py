@@ -123,7 +123,8 @@ def newest(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
         left.unlink()
     for path in reversed(generations(folder)):
         data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() == NAME.fullmatch(path.name)[2]:
+        named = NAME.fullmatch(path.name)
+        if named and hashlib.sha256(data).hexdigest() == named[2]:
             state = from_bytes(data)
             say(f"  going on with {folder.name} from checkpoint {_number(path)}: {reached(state)}")
             return state

@@ -44,6 +44,7 @@ class Network:
         """`space` is `final_space(params, folder)`."""
         options = {**params.space.chosen(), **params.retrain.space}
         options.pop("weights", None)  # with which training begins: no other layers
+        assert space.example is not None
         sizes = sizes_of(space, space.example)
         last = space.decide(lambda d: d.values[-1])
         fact = _plain(facts(params, folder))

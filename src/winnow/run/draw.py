@@ -89,9 +89,9 @@ def _assemble(rows: list[list[Block]]) -> Figure:
     widths = [sum(block.width for block in row) + BETWEEN * (len(row) - 1) for row in rows]
     heights = [max(block.height for block in row) for row in rows]
     figure, axes = canvas(max(widths) + 2 * MARGIN, sum(heights) + 14 * (len(rows) - 1) + 2 * MARGIN)
-    y = MARGIN
+    y: float = MARGIN
     for row, height in zip(rows, heights, strict=True):
-        x = MARGIN
+        x: float = MARGIN
         for block in row:
             block.paint(axes, x, y)
             x += block.width + BETWEEN

@@ -239,7 +239,7 @@ def _save_and_load(child: nn.Module, final: Space, arch: Architecture, x: Tensor
         for network in (child, loaded):
             with seeded(0), traced(network, f"{what}, in evaluation mode"):
                 answers.append(network.eval()(x))
-    if not torch.allclose(*answers, equal_nan=True):
+    if not torch.allclose(answers[0], answers[1], equal_nan=True):
         raise Refused(
             f"{what}: saved and loaded it answers otherwise: training changes something that is no parameter and no "
             "persistent buffer; register it as a buffer"

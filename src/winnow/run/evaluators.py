@@ -77,7 +77,8 @@ def reduction(folder: str, params: dict[str, Any], device: str, networks: list[s
     Its metrics are also `work`: MACs of the trained form times the images that it sees.
     """
     bench, form = _Bench(folder, params, device, "search", SEARCH_SPLITS), Reduction.of(setting)
-    settings = TrialTraining(epochs=form.epochs, **form.steps())
+    steps: dict[str, Any] = form.steps()
+    settings = TrialTraining(epochs=form.epochs, **steps)
     recipe = replace(recipe_of_trials(bench.params), epochs=form.epochs)
     training = bench.shortened(settings, recipe, None, Plan({bench.task.metric: bench.task.first.goal}))
     example = example_of({**bench.fact, **bench.task.facts(training.train.facts)})

@@ -48,7 +48,7 @@ def _beside(result: Mapping[str, Any], metric: Metric) -> str:
     rows, threads = [], result["latency_threads"]
     for row in (found, *result["front"], *result["against"]):
         gap = None if row is found else row.get("difference")
-        ends = [row[f"difference_ci_{end}"] for end in ("low", "high")] if gap is not None else [None]
+        ends: list[Any] = [row[f"difference_ci_{end}"] for end in ("low", "high")] if gap is not None else [None]
         interval = "" if None in ends else " [{}, {}]".format(*(metric.gap(e).removesuffix(" points") for e in ends))
         alone = row["latency_one_thread_ms"]
         one = [] if threads == 1 else ["–" if alone is None else f"{alone:.2f}"]

@@ -101,11 +101,13 @@ def _tests(
     work: Work, networks: Sequence[Network], kept: Sequence[Network]
 ) -> tuple[dict[Network, Tested], Split, dict[Network, nn.Module]]:
     """All of `networks`, each trained once; the test split; and the models of those in `kept`."""
-    trained, tests, models = list(dict.fromkeys(networks)), {}, {}
+    trained, tests = list(dict.fromkeys(networks)), {}
+    models: dict[Network, nn.Module] = {}
     with compared(work, trained) as paths:
         test = work.split("test")
         for network, path in zip(trained, paths, strict=True):
             space = final_space(network.params(work.params), work.folder)
+            assert space.example is not None
             model = fresh(space, network.arch, work.device, initial(network.seed))
             files.load_state(model, files.read_tensors(path, "evaluate")[0], path)
             model = laid(model).eval()
@@ -162,8 +164,8 @@ def _of_front(work: Work, row: Mapping[str, Any], tests: Sequence[Tested]) -> di
 
 def _pair(work: Work, found: Sequence[Tested], other: Sequence[Tested]) -> Pair:
     sides = _stacked(found), _stacked(other)
-    scores = ([each.score for each in side] for side in (found, other))
-    return Pair(*scores, None if sides[0] is None else sides, work.task.first)
+    here, there = ([each.score for each in side] for side in (found, other))
+    return Pair(here, there, None if sides[0] is None else sides, work.task.first)
 
 
 def _stacked(tests: Sequence[Tested]) -> Any:

@@ -85,11 +85,13 @@ def here(params: Params, folder: Path, space: Space, limit: float) -> Device:
     device, seconds = device_of(params), params.select.latency_seconds
     known, name = _Known.of(params, folder, space, device), f"this machine ({fingerprint(device)})"
     asked: dict[str, Measured] = {}
+    example = space.example
+    assert example is not None
 
     def read(arch: Architecture) -> Reading:
         before = known.found.get(arch.digest)
         if before is None or not before.tells(limit):
-            seen = latency_within(timed(space, arch, device), space.example, limit, device=device, seconds=seconds)
+            seen = latency_within(timed(space, arch, device), example, limit, device=device, seconds=seconds)
             before = known.add(arch.digest, Measured(seen.median, seen.low, seen.high, limit))
         asked[arch.digest] = before
         last = [seen for _, seen in zip(range(PATIENCE), reversed(asked.values()), strict=False)]

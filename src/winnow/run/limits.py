@@ -93,6 +93,7 @@ class Limits:
         Refused where no splits were prepared.
         """
         space = final_space(params, folder) if space is None else space
+        assert space.example is not None
         sizes = sizes_of(space, space.example)
         bounds = []
         for metric in SIZES:

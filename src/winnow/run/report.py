@@ -296,10 +296,10 @@ def _lineage(folder: Path, params: Params) -> str:
     rows = [[name, r.get("run_id") or "not tracked", r.get("tracking_uri") or ""] for name, r in records.items() if r]
     outside = {key: digest for record in records.values() for key, digest in record.get("outside", {}).items()}
     brought = page.table(["from outside", "digest of the content"], [[k, d[:12]] for k, d in outside.items()])
-    params = folder / "params.yaml"
+    written = folder / "params.yaml"
     text = (
-        yaml.safe_dump(yaml.safe_load(params.read_text(encoding="utf-8")), sort_keys=False)
-        if params.is_file()
+        yaml.safe_dump(yaml.safe_load(written.read_text(encoding="utf-8")), sort_keys=False)
+        if written.is_file()
         else "no params.yaml"
     )
     folded = f"<details><summary>Parameters</summary><pre>{page.text(text)}</pre></details>"

@@ -53,7 +53,7 @@ class Start:
         if wanted == "scratch":
             return cls()
         rows, batch = about.get("rows"), about.get("batch")
-        if not all(type(each) is int and each > 1 for each in (rows, batch)):
+        if not (type(rows) is int and type(batch) is int and min(rows, batch) > 1):
             raise Refused(f"{files.START} does not say how it is calibrated: run `winnow select` again")
         space = search_space(params, folder, device)
         files.load_state(space, tensors, folder / files.START)
@@ -61,7 +61,7 @@ class Start:
 
     def given(self, model: nn.Module, arch: Architecture) -> nn.Module:
         """`model` itself, a fresh child for `arch`, with what the search trained for it; unchanged from scratch."""
-        if self.space is None:
+        if self.space is None or self.weights is None:
             return model
         child = derived_child(self.space, arch)
         return filled(model, calibrated(child, self.weights, self.rows, self.batch))
@@ -105,8 +105,8 @@ def check_start(params: Params, folder: Path) -> None:
     for arch in (each for each in covering(space) if isinstance(each, Architecture)):
         child, model = derived_child(space, arch).eval(), fresh(final, arch, "cpu", 1)
         with torch.no_grad(), seeded(0):
-            answers = [filled(model, child).eval()(x), child(x)]
-        if not torch.allclose(*answers, rtol=1e-4, atol=1e-5, equal_nan=True):
+            here, there = filled(model, child).eval()(x), child(x)
+        if not torch.allclose(here, there, rtol=1e-4, atol=1e-5, equal_nan=True):
             raise Refused(
                 f"retrain.from: with the weights of the search the network that is retrained answers otherwise, as it "
                 f"is built otherwise: {REMEDY}, or retrain what was searched"

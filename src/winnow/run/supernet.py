@@ -1,8 +1,8 @@
 """Training the supernet of a space by the strategy that params.yaml names."""
 
 import contextlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sized
+from typing import Any, cast
 
 import torch
 
@@ -37,14 +37,16 @@ def trained(work: Work, shown: Shown, keeper: Keeper) -> tuple[Found, CollapseWa
     seed = derived(params.seed, "search")
     watches: list[CollapseWatch | None] = []
 
-    def step(settings: Step, name: str, record: Strategy, options: Mapping[str, Any], number: int | None = None):
+    def step(
+        settings: Step, name: str, record: Strategy, options: Mapping[str, Any], number: int | None = None
+    ) -> Callable[[Space], Found]:
         def run(space: Space) -> Found:
             own = seed if number is None else derived(seed, "step", number)
             told = shown if number is None else Shown(work.run, f"step{number}_")
             bench, watch = _bench(work, space, settings, record, own, told, keeper, f"search.{name}")
             watches.append(watch)
             with told if number is not None else contextlib.nullcontext(), seeded(derived(own, "train")):
-                told.start(f"search ({name})", settings.epochs * len(bench.train))
+                told.start(f"search ({name})", settings.epochs * len(cast(Sized, bench.train)))
                 return record.run(bench, settings.recipe(), options)
 
         return run

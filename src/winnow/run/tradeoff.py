@@ -28,7 +28,8 @@ def points(result: Mapping[str, Any], cost: str, metric: Metric) -> list[dict[st
     rows += [_row("front", row["name"], row[cost], row["scores"], metric) for row in result["front"]]
     for row in result["against"]:
         yours = row["name"] == ORIGINAL
-        rows.append(_row(*(("original", YOURS) if yours else ("rival", row["name"])), row[cost], row["scores"], metric))
+        kind, name = ("original", YOURS) if yours else ("rival", row["name"])
+        rows.append(_row(kind, name, row[cost], row["scores"], metric))
     scores = result.get("found_scores") or result["scores"]
     return [*rows, _row("found", "found", result[cost], scores, metric)]
 

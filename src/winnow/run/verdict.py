@@ -94,10 +94,11 @@ def _difference(alike: Alike) -> Estimate | None:
     """Turned so that more is better."""
     metric, rows = alike.metric, 0.0
     if alike.answers is not None:
-        answers, first = list(alike.answers), len(alike.found)  # type: ignore[arg-type]
+        answers: list[Any] = list(alike.answers)  # type: ignore[arg-type]
+        first = len(alike.found)
         last = first + len(alike.others)
-        group = [answers[0], *answers[first:last]] if alike.others else answers[:first]
-        rows = judgement.row_variance(group, answers[last:], metric.shown(1.0))
+        right = [answers[0], *answers[first:last]] if alike.others else answers[:first]
+        rows = judgement.row_variance(right, answers[last:], metric.shown(1.0))
     group, controls = (turned(metric, values) for values in (_group(alike), alike.controls))
     return judgement.difference(group, controls, rows=rows, bounds=metric.bounds)
 

@@ -186,7 +186,8 @@ class Sums:
 
     def total(self, answers: Mapping[str, Value]) -> Numbers:
         """Of an architecture, or of answers that hold more than are asked."""
-        found, places = self.first.copy(), {}
+        found = self.first.copy()
+        places: dict[str, int] = {}
         for part, adds in zip(self.parts, self.each, strict=True):
             if not part.after or any(places.get(outer) == place for outer, place in part.after):
                 place = part.answers.index(tuple(answers[name] for name in part.decisions))

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -136,7 +136,7 @@ class Bench:
     def weights(self) -> dict[str, Tensor]:
         """The mixture weights of the search, or how far its gates are open: above one half where their logit is > 0."""
         with torch.no_grad():
-            return self.relax(self.needed("logits"))
+            return cast(dict[str, Tensor], self.relax(self.needed("logits")))
 
     def judge(self, predict: Callable[[Any], Tensor], batches: Iterable[Batch]) -> tuple[float, float]:
         """The score of `predict`, the task's first metric turned so that more is better, and its loss."""
@@ -147,7 +147,7 @@ class Bench:
     def score(self, arch: Architecture) -> float:
         """That of a child with the supernet's weights and BatchNorm statistics of its own."""
         child = calibrated(self.space.derive(arch), self.splits["weights"], self.calibration_images, self.batch)
-        return self.judge(child, in_order(self.judged, self.batch))[0]
+        return self.judge(child, in_order(self.needed("judged"), self.batch))[0]
 
     def known_score(self, arch: Architecture, scores: dict[str, float]) -> float:
         """The same, read from `scores` by its digest where it is there: the memory of a selection that was stopped."""

@@ -43,7 +43,9 @@ def largest_eigenvalue(
     where a product is not finite.
     """
     start = torch.randn(size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    basis, diagonal, beside = [start / start.norm()], [], []
+    basis = [start / start.norm()]
+    diagonal: list[float] = []
+    beside: list[float] = []
     while True:
         away = product(basis[-1])
         if not away.isfinite().all():

@@ -87,4 +87,7 @@ def evolution(
 
 
 def _two(top: list[Genes], rng: random.Random) -> tuple[Genes, Genes]:
-    return (rng.choice(top), rng.choice(top)) if len(top) < 2 else tuple(rng.sample(top, 2))
+    if len(top) < 2:
+        return rng.choice(top), rng.choice(top)
+    one, other = rng.sample(top, 2)
+    return one, other

@@ -71,7 +71,9 @@ def _solved(
     starts = dict(zip((g.name for g in groups), np.cumsum([0, *(len(g.options) for g in groups)]), strict=False))
     by_name = {g.name: g for g in groups}
     scores = np.concatenate([g.scores for g in groups])
-    rows, low, high = [], [], []
+    rows: list[Numbers] = []
+    low: list[float] = []
+    high: list[float] = []
     for group in groups:  # one option, or none where no option that opens the group is taken
         row = np.zeros(len(scores))
         row[starts[group.name] : starts[group.name] + len(group.options)] = 1

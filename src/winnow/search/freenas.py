@@ -122,7 +122,7 @@ class Flow:
         if not self.scale:
             with torch.no_grad():
                 self.scale = 2.0 ** round(-math.log2(self._run(keys, alphas, self.ones)) / 2)
-            self.model = self.model.to(self.dtype, memory_format=torch.channels_last)
+            self.model = self.model.to(self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         ones = (self.ones * self.scale).to(self.dtype, memory_format=torch.channels_last)
         alphas = alphas.to(self.dtype).requires_grad_()
         total = self._run(keys, alphas, ones)
@@ -208,8 +208,8 @@ def _within(space: Space, load: Callable[[Architecture], float]) -> Callable[[Al
     cost: dict[tuple[str, str | int], float] = {}
     for d in decisions:
         if not d.several:
-            loads = {o: load(space.decide(_reaching(under, d, o))) for o in d.values}
-            cost.update({(d.name, o): value - loads[d.values[0]] for o, value in loads.items()})
+            loads = {o: load(space.decide(_reaching(under, d, o))) for o in d.options}
+            cost.update({(d.name, o): value - loads[d.options[0]] for o, value in loads.items()})
 
     def price(alive: Alive, d: Decision, option: str | int) -> float:
         inside = sum(min(price(alive, inner, o) for o in alive[inner.name]) for inner in below[d.name, option])

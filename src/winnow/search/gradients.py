@@ -89,7 +89,7 @@ def second_order(
             with torch.no_grad():
                 for w, grad in zip(weights, grads, strict=True):
                     if grad is not None:
-                        w -= groups[w]["lr"] * _move(w, grad, groups[w], weights_optimiser)
+                        w.sub_(groups[w]["lr"] * _move(w, grad, groups[w], weights_optimiser))
             loss = objective(valid, relax(logits))
             answers = torch.autograd.grad(loss, [*logits.values(), *weights], allow_unused=True)
         finally:
@@ -144,7 +144,7 @@ def finite_difference(
         for sign in (1.0, -1.0):
             _put_back(weights, before)
             with torch.no_grad():
-                torch._foreach_add_(weights, vector, alpha=sign * eps)
+                torch._foreach_add_(tuple(weights), vector, alpha=sign * eps)
             with frozen(space):
                 loss = objective(train, relax(logits))
                 sides.append(torch.autograd.grad(loss, list(logits.values()), allow_unused=True))
@@ -165,7 +165,7 @@ def exact(
     grads = torch.autograd.grad(
         objective(train, relax(logits)), weights_of(space), create_graph=True, allow_unused=True
     )
-    product = sum((g * v).sum() for g, v in zip(grads, vector, strict=True) if g is not None)
+    product: Any = sum((g * v).sum() for g, v in zip(grads, vector, strict=True) if g is not None)
     terms = torch.autograd.grad(product, list(logits.values()), allow_unused=True)
     return [_zero(term, parameter) for term, parameter in zip(terms, logits.values(), strict=True)]
 
@@ -176,4 +176,4 @@ def _zero(grad: Tensor | None, like: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _put_back(weights: list[nn.Parameter], before: list[Tensor]) -> None:
-    torch._foreach_copy_(weights, before)
+    torch._foreach_copy_(tuple(weights), before)

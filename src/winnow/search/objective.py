@@ -78,7 +78,7 @@ class Learning:
         if getattr(self.fixed(), "reduction", None) != "mean":
             kind = type(self.criterion).__name__
             raise Refused(f"{kind} tells the loss of a batch and not of each row (`reduction`), which the search asks")
-        by_row = copy.copy(self.criterion)
+        by_row: Any = copy.copy(self.criterion)
         by_row.reduction = "none"
         x, y = batch
         loss = outputs_and_loss(self._through(x, setting), y, by_row)[1]

@@ -1,6 +1,7 @@
 """Terms added to the validation loss for the logits step, and what may become of the loss of the weights step."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,8 @@ def beta_decay(space: Space, strength: float) -> Penalty:
         types: dict[str, list[Tensor]] = {}
         for name, vector in logits.items():
             types.setdefault(space.decisions[name].group, []).append(vector.logsumexp(0))
-        return strength * sum(torch.stack(sums).mean() for sums in types.values())
+        total: Any = sum(torch.stack(sums).mean() for sums in types.values())
+        return strength * total
 
     return penalty
 
@@ -31,7 +33,8 @@ def expected_cost(relax: Relax, costs: Mapping[str, Tensor], strength: float, bu
     """strength x what the weights of `relax` cost above `budget`; `costs[name]` (options,) are shares of a whole."""
 
     def penalty(logits: Mapping[str, Tensor]) -> Tensor:
-        spent = sum((costs[name] * weights).sum() for name, weights in relax(logits).items() if name in costs)
+        relaxed: Mapping[str, Any] = relax(logits)
+        spent: Any = sum((costs[name] * weights).sum() for name, weights in relaxed.items() if name in costs)
         return strength * (spent - budget).relu()
 
     return penalty

@@ -45,7 +45,7 @@ class Problem:
 
     sizes: Sequence[int]
     score: Callable[[Point], float]
-    costs: Callable[[Point], Sequence[float]]
+    costs: Callable[[Point], Sequence[float] | Numbers]
     answers: Callable[[Point], Mapping[str, Value]]
     weights: Callable[[int, int], Sequence[float]]  # of the run and the iteration
     free: int  # so many variables, the first ones, start anywhere; the others at their least

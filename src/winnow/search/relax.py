@@ -1,7 +1,7 @@
 """Logits and their relaxation: from logits to a setting of mixture weights."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,17 @@ from winnow.core.holes import NUMBER, Setting, key_of
 from winnow.core.space import Space
 
 Relax = Callable[[Mapping[str, Tensor]], Setting]
+Soft = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]  # to mixture weights alone
+
+if TYPE_CHECKING:  # nn.ParameterDict reads as a mapping and does not say so
+
+    class _Vectors(nn.ParameterDict, Mapping[str, nn.Parameter]): ...  # type: ignore[misc]
+
+else:
+    _Vectors = nn.ParameterDict
 
 
-class Logits(nn.ParameterDict):
+class Logits(_Vectors):
     """One vector (options,) per decision that takes a single option; they live beside the network.
 
     With `subsets`, also one per decision that takes several. Starts as scale x N(0, 1) from `generator`, in the order
@@ -67,7 +75,7 @@ def deciding(relax: Relax, decided: Mapping[str, Value]) -> Relax:
     return some_decided
 
 
-def gumbel(temperature: float, generator: torch.Generator) -> Relax:
+def gumbel(temperature: float, generator: torch.Generator) -> Soft:
     """Weights drawn anew at each call: softmax((log p + Gumbel noise) / temperature) (Jang et al. 2017)."""
     check_temperature(temperature)
 
@@ -80,7 +88,7 @@ def gumbel(temperature: float, generator: torch.Generator) -> Relax:
     return relax
 
 
-def straight_through(temperature: float, generator: torch.Generator) -> Relax:
+def straight_through(temperature: float, generator: torch.Generator) -> Soft:
     """One-hot weights at the largest of `gumbel`'s, with the gradient of `gumbel`'s: all candidates are computed."""
     soft = gumbel(temperature, generator)
 
@@ -99,7 +107,7 @@ def sampled(space: Space, temperature: float, generator: torch.Generator, undraw
     soft = gumbel(temperature, generator)
 
     def relax(logits: Mapping[str, Tensor]) -> Setting:
-        drawn: dict[str, dict[str | int, Tensor]] = {}
+        drawn: dict[str, dict[Value, Tensor]] = {}
         for name, weights in soft(logits).items():
             position = int(weights.argmax())
             weight, others = weights[position], weights.sum() - weights[position]
@@ -118,18 +126,22 @@ def gates(cold: float, warm: float) -> Relax:
     """
     check_temperature(cold)
     check_temperature(warm)
-    return lambda logits: {name: Gate.apply(vector, cold, warm) for name, vector in logits.items()}
+
+    def gate(vector: Tensor) -> Tensor:
+        return Gate.apply(vector, cold, warm)  # type: ignore[no-untyped-call]
+
+    return lambda logits: {name: gate(vector) for name, vector in logits.items()}
 
 
 class Gate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits: Tensor, cold: float, warm: float) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, cold: float, warm: float) -> Tensor:
         ctx.save_for_backward(logits)
         ctx.warm = warm
         return torch.sigmoid(cold * logits)
 
     @staticmethod
-    def backward(ctx, of_gates: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, of_gates: Tensor) -> tuple[Tensor, None, None]:
         (logits,) = ctx.saved_tensors
         soft = torch.sigmoid(ctx.warm * logits)
         return of_gates * ctx.warm * soft * (1 - soft), None, None

@@ -74,7 +74,7 @@ def auto(
             _PLANS[key] = plan
     space = Space(plan.built(net))
     space.original = space.decide(lambda d: d.values[-1])
-    space.table, space.plan = plan.table(), plan
+    space.table, space.plan = plan.table(), plan  # type: ignore[assignment]
     return space
 
 
@@ -149,7 +149,7 @@ def _counted(
     Of several plans in which something did not prove right, that which leaves most open.
     """
     graphs, written = _graphs(net, traced, x)
-    found = []
+    found: list[Plan] = []
     if written:
         second, again = plan_of(graphs)
         why = again.seen.units.why

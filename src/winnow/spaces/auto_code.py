@@ -36,7 +36,8 @@ class Alone(fx.Tracer):
         if node.target in PIECES:
             said = node.args[1] if len(node.args) > 1 else next(iter(node.kwargs.values()))
             if isinstance(said, list | tuple) or node.target in ("chunk", torch.chunk):
-                return iter([obj[i] for i in range(said if isinstance(said, int) else len(said))])  # type: ignore[arg-type]
+                count = said if isinstance(said, int) else len(said)  # type: ignore[arg-type]
+                return iter([obj[i] for i in range(count)])  # type: ignore[index]
         return super().iter(obj)
 
 
@@ -206,7 +207,7 @@ def _replace(node: fx.Node, asked: Mapping[int, Any]) -> None:
         node.args, node.kwargs = (node.args[0], [asked[i] for i in sorted(asked)], d), {}
     else:
         x, index = node.args
-        parts = list(index) if isinstance(index, tuple) else [index]
+        parts: list[Any] = list(index) if isinstance(index, tuple) else [index]
         for d, part in enumerate(parts):
             if 2 * d in asked or 2 * d + 1 in asked:
                 start = asked.get(2 * d, part.start)

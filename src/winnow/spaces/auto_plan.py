@@ -163,23 +163,23 @@ def _widths(
     for unit, places in where.items():
         alike.setdefault(tuple(places.items()), []).append(unit)
     used: Counter[str] = Counter()
-    for signature, units in alike.items():
+    for signature, members in alike.items():
         (path, _), channels = next((key, count) for key, count in signature if key[1] == "out")
         makers = [key[0] for key, _ in signature if key[1] == "out"]
-        reasons = [why[unit] for unit in units if unit in why]
-        options = _options(len(units), channels, widths, divisor)
+        reasons = [why[unit] for unit in members if unit in why]
+        options = _options(len(members), channels, widths, divisor)
         if reasons:
             plan.fixed.setdefault(path, reasons[0])
         elif not all(allowed(maker) for maker in makers):
             plan.fixed.setdefault(path, "left out by only and except")
-        elif len(units) < 2:
+        elif len(members) < 2:
             plan.fixed.setdefault(path, "all its channels hang together")
         elif len(options) < 2:
-            plan.fixed.setdefault(path, f"{len(units) * channels} channels are too few for steps of {divisor}")
+            plan.fixed.setdefault(path, f"{len(members) * channels} channels are too few for steps of {divisor}")
         else:
             used[path] += 1
             name = f"{path.replace('.', '/')}/width" + (str(used[path]) if used[path] > 1 else "")
-            ordered = _ordered(plan, units, signature, importance)
+            ordered = _ordered(plan, members, signature, importance)
             plan.groups.append(Group(Decision(name, options), path, ordered, channels))
 
 

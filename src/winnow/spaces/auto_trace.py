@@ -49,7 +49,7 @@ class Tracer(TorchDispatchMode):
     """Labels beside tensors while `net` runs; `with Tracer(net) as t: net(x)`, then `t.seen`."""
 
     def __init__(self, net: nn.Module, seen: Seen):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.net, self.seen = net, seen
         self.labels: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self.stack: list[str] = []
@@ -117,7 +117,7 @@ class Tracer(TorchDispatchMode):
             hooks.append(module.register_forward_pre_hook(self._enters(path, module), with_kwargs=True))
             hooks.append(module.register_forward_hook(self._leaves(path, module)))
             if isinstance(module, fx.GraphModule):
-                module.forward = Reader(module, path, self.of, self.numbers).run  # type: ignore[method-assign]
+                module.forward = Reader(module, path, self.of, self.numbers).run
         try:
             with self, torch.no_grad():
                 yield self

@@ -1,7 +1,7 @@
 """The DARTS space: a normal and a reduction cell (Liu et al. 2019, arXiv:1806.09055), and S1-S4 of Zela et al. 2020."""
 
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal, cast
 
 import torch
 import torch.nn as nn
@@ -108,7 +108,7 @@ class Cell(nn.Module):
 
     def _mixed(self, *inputs: Tensor) -> list[Tensor]:
         """The same nodes for a mixture, source by source: see `winnow.nn.mixture`."""
-        kept = [counting(node, inputs[0].device) for node in self.nodes]
+        kept = [counting(node, inputs[0].device) for node in cast(Iterable[Choice], self.nodes)]
 
         def edge(i: int, source: int) -> mixture.Edge | None:
             return self._edge(i, source, kept[i][str(source)]) if str(source) in kept[i] else None
@@ -116,9 +116,10 @@ class Cell(nn.Module):
         return mixture.mixed_nodes(inputs, NODES, edge, self._zeros)
 
     def _edge(self, i: int, source: int, share: Tensor) -> tuple[nn.ModuleDict, dict[str, Tensor]]:
-        choice = self.nodes[i].candidates[str(source)].op
+        node: Any = self.nodes[i]
+        choice = node.candidates[str(source)].op
         weights = counting(choice, share.device)
-        if not isinstance(self.nodes[i].posted(self.nodes[i].decision), tuple):  # mixed nodes of mixed edges
+        if not isinstance(node.posted(node.decision), tuple):  # mixed nodes of mixed edges
             weights = {option: share * weight for option, weight in weights.items()}
         return choice.candidates, weights
 
@@ -134,7 +135,7 @@ class Network(nn.Module):
         self,
         stem: nn.Module,
         deeper: nn.Module,  # makes the second input of the first cell of the first
-        cells: list[Cell],
+        cells: list[nn.Module],
         head: nn.Module,
         auxiliary: nn.Module | None,
         at: int,
@@ -144,7 +145,8 @@ class Network(nn.Module):
         self.auxiliary, self.auxiliary_at = auxiliary, at
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        if mixing(self.cells[0].nodes):
+        first: Any = self.cells[0]
+        if mixing(first.nodes):
             x = x.contiguous(memory_format=torch.channels_last)
         before = self.stem(x)
         last, second = self.deeper(before), None
@@ -215,7 +217,7 @@ def darts(
 
 
 def network(
-    cell: Callable[[int, int, int, str, bool], "Cell"],
+    cell: Callable[[int, int, int, str, bool], nn.Module],
     channels: int,
     layers: int,
     classes: int,
@@ -237,7 +239,7 @@ def network(
         raise ValueError(f"layers takes 3 or more, so that both reductions have a place, not {layers}")
     first, deeper, c_before = stem_of(stem, image_channels, channels)
     c_last = c_before
-    cells: list[Cell] = []
+    cells: list[nn.Module] = []
     reductions = (layers // 3, 2 * layers // 3)
     before_larger = stem == "imagenet"
     for i in range(layers):

@@ -1,7 +1,7 @@
 """The cells of UNAS: a node chooses two (input, operation) pairs (Vahdat et al. 2020, arXiv:1912.07651)."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn as nn
@@ -93,7 +93,8 @@ class Cell(nn.Module):
     def _shares(self, i: int, device: torch.device) -> Shares:
         """W[source, option] = the sum over pairs of input weight x operation weight; numbers where they are added."""
         found: Shares = {}
-        for pair in self.nodes[2 * i : 2 * i + 2]:
+        pairs: Any = self.nodes[2 * i : 2 * i + 2]
+        for pair in pairs:
             inputs = counting(pair, device)
             number = inputs.pop(NUMBER, None)
             for source, share in inputs.items():
@@ -106,7 +107,8 @@ class Cell(nn.Module):
         return found
 
     def _candidates(self, i: int, source: int) -> nn.ModuleDict:
-        candidates: nn.ModuleDict = self.nodes[2 * i].candidates[str(source)].op.candidates
+        pair: Any = self.nodes[2 * i]
+        candidates: nn.ModuleDict = pair.candidates[str(source)].op.candidates
         return candidates
 
     def _zeros(self, x: Tensor) -> Tensor:

@@ -115,7 +115,7 @@ def _cells(arch: Mapping[str, Value]) -> dict[str, Graph]:
         raise Refused(_why_not(arch))
     found: dict[str, list] = {}
     for match in pairs:
-        found.setdefault(match[2], []).append((int(arch[match[0]]), int(match[3]), str(arch[f"{match[1]}/op"])))
+        found.setdefault(match[2], []).append((int(str(arch[match[0]])), int(match[3]), str(arch[f"{match[1]}/op"])))
     for match in nodes:
         kind, node = match[1], int(match[2])
         kept = arch[match[0]]

@@ -117,7 +117,9 @@ def _branches(shape: _Shape, outputs: int, *, joined: bool = True) -> nn.Module:
     That is a linear layer on what they return side by side. Not `joined`: each has a bias, and products are not normed.
     """
 
-    def ended(body: Sequence[nn.Module], axes: Sequence[int], of_k: Sequence[int] = (), *, product: bool = False):
+    def ended(
+        body: Sequence[nn.Module], axes: Sequence[int], of_k: Sequence[int] = (), *, product: bool = False
+    ) -> nn.Sequential:
         def sized(k: int) -> list[int]:
             return [k if axis in of_k else length for axis, length in enumerate(axes)]
 

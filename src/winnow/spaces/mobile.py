@@ -53,8 +53,8 @@ def mobile(
     c_last = _even(STEM * width)
     stem = [nn.Conv2d(image_channels, c_last, 3, strides[0], 1, bias=False), nn.BatchNorm2d(c_last, affine=final)]
     blocks: list[nn.Module] = []
-    for (repeats, channels), first_stride in zip(STAGES, strides[1:], strict=True):
-        c_out = _even(channels * width)
+    for (repeats, plain), first_stride in zip(STAGES, strides[1:], strict=True):
+        c_out = _even(plain * width)
         for i in range(repeats):
             stride = first_stride if i == 0 else 1
             name = f"block/{len(blocks)}"

@@ -4,7 +4,7 @@ import copy
 import functools
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ class Parts(nn.Module):
             for node in cell.followers(0)
         }
         ops = [
-            nn.MaxPool2d(3, 1, 1) if op not in KERNELS else _first(self.ops[i][op], c, c)
+            nn.MaxPool2d(3, 1, 1) if op not in KERNELS else _first(cast(nn.ModuleDict, self.ops[i])[op], c, c)
             for i, (op, c) in enumerate(zip(cell.ops, width[1:last], strict=True))
         ]
         return Module(cell, width, projections, ops)

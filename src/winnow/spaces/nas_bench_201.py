@@ -1,7 +1,8 @@
 """The NAS-Bench-201 space: one cell of four nodes, repeated (Dong & Yang 2020, arXiv:2001.00326)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 import torch
 import torch.nn as nn
@@ -49,7 +50,11 @@ class Cell(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)
         sums: dict[int, Tensor | None] = dict.fromkeys((1, 2, 3))
         for source in (0, 1, 2):
-            leaving = {node: edge for (s, node), edge in zip(EDGES, self.edges, strict=True) if s == source}
+            leaving = {
+                node: edge
+                for (s, node), edge in zip(EDGES, cast(Iterable[Choice], self.edges), strict=True)
+                if s == source
+            }
             edges = [(edge.candidates, counting(edge, x.device)) for edge in leaving.values()]
             sums.update(zip(leaving, add_edges([sums[node] for node in leaving], x, edges), strict=True))
             found = sums[source + 1]
@@ -62,7 +67,8 @@ class Network(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         cell = next(layer for layer in self if isinstance(layer, Cell))
-        return super().forward(x.contiguous(memory_format=torch.channels_last) if mixing(cell.edges) else x)
+        x = x.contiguous(memory_format=torch.channels_last) if mixing(cell.edges) else x
+        return super().forward(x)  # type: ignore[no-untyped-call]
 
 
 def nas_bench_201(

@@ -121,7 +121,7 @@ def confusion(outputs: Sequence[Tensor], labels: Tensor, facts: Facts) -> Rows:
     """Counts over all models, one row a pair of true and predicted class."""
     classes = facts["classes"]
     size, labels = len(classes), labels.long()
-    counts = sum(torch.bincount(labels * size + each.argmax(1), minlength=size * size) for each in outputs)
+    counts: Any = sum(torch.bincount(labels * size + each.argmax(1), minlength=size * size) for each in outputs)
     return [
         {"actual": classes[i], "predicted": classes[j], "count": int(counts[i * size + j])}
         for i in range(size)

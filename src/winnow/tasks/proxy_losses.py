@@ -1,7 +1,7 @@
 """Losses of embeddings that learn a point (a proxy) of every class, and non-isotropy regularisation on top of them."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,7 @@ class ProxyLoss(nn.Module):
         self.register_buffer("places", places, persistent=False)
 
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        x, places = F.normalize(outputs), self.places[labels]
+        x, places = F.normalize(outputs), cast(Tensor, self.places)[labels]
         loss: Tensor = self.proxies(x, places)
         if self.flow is None:
             return loss

@@ -173,7 +173,8 @@ def _leaves(record: Strategy) -> None:
 def _finds(record: Strategy) -> None:
     found = _found(record, planted(), replace(RECIPE, epochs=25))
     if found.logits is not None and LOGITS in record.leaves:
-        chosen = magnitude(found.space, record.read(found.logits))
+        weights: Any = record.read(found.logits)
+        chosen = magnitude(found.space, weights)
         if set(chosen.values()) != {SEES}:
             raise Broken(f"its logits prefer {dict(chosen)}")
 
@@ -252,7 +253,10 @@ def _chooses_what_sees(record: Selection) -> None:
 def _keeps(record: Selection) -> None:
     for allowed in ("noise", "blind"):
         bench = _selecting(planted(), record.needs, batches(seed=1), Keeper())
-        within = lambda arch, only=allowed: arch["e0"] == only  # noqa: E731
+
+        def within(arch: Architecture, only: str = allowed) -> bool:
+            return bool(arch["e0"] == only)
+
         try:
             arch, _ = record.run(replace(bench, allowed=within, limits="at most what is allowed"), {})
         except Refused:

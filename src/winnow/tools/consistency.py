@@ -106,7 +106,8 @@ def compared(
     full, *others = scores
     truth, whole = scores[full], spent[full]
     draws = np.random.default_rng(derived(seed, "consistency", "bootstrap"))
-    rows, pairs = [], []
+    rows = []
+    pairs: list[dict[str, float | str]] = []
     for name in others:
         row: dict[str, float | str] = {"setting": name, "n": float(len(truth))}
         for measure, function in MEASURES.items():

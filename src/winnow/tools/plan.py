@@ -18,8 +18,9 @@ from winnow.config.plans import tried
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
+from winnow.core.holes import Setting
 from winnow.core.space import Space
-from winnow.data.loaders import Batches, in_order, open_split
+from winnow.data.loaders import Batches, Split, in_order, open_split
 from winnow.measure.memory import FOOTPRINT, footprint
 from winnow.proxies import score
 from winnow.proxies.sizes import Sizes, later, sizes_of
@@ -45,6 +46,8 @@ from winnow.train.watch import Watch
 
 TRACED = 20  # of them whose memory is traced
 SAMPLE = 100  # architectures behind the quantiles of params and MACs
+
+Splits = Mapping[str, Split]
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,8 @@ class _Stopwatch(Watch):
     """Seconds between steps; ends the work after `most` of them."""
 
     def __init__(self, device: torch.device, most: float = math.inf):
-        self.device, self.most, self.times = device, most, []
+        self.device, self.most = device, most
+        self.times: list[float] = []
         self.step()
 
     def step(self, steps: int = 1) -> None:
@@ -183,11 +187,13 @@ def _few(batches: Batches, count: int) -> list[Batch]:
     return [next(stream) for _ in range(min(count, len(batches)))]
 
 
-def _training_rows(splits, *besides: str) -> int:
+def _training_rows(splits: Splits, *besides: str) -> int:
     return sum(len(splits[name]) for name in ("weights", *besides))
 
 
-def _search(params: Params, space: Space, child, splits, row: float, device) -> tuple[str, float, int, float]:
+def _search(
+    params: Params, space: Space, child: torch.nn.Module, splits: Splits, row: float, device: torch.device
+) -> tuple[str, float, int, float]:
     """What is counted, the seconds of one, how many there are, and the seconds of what comes before."""
     search, rows = params.search, _training_rows(splits)
     name, training, options = trainer(params)
@@ -213,7 +219,7 @@ def _search(params: Params, space: Space, child, splits, row: float, device) -> 
     return "trials", judged * _seconds_a_row(params, space, splits, arch), trials.count, steps * step
 
 
-def _score_seconds(names: Sequence[str], child: torch.nn.Module, splits, batch: int) -> float:
+def _score_seconds(names: Sequence[str], child: torch.nn.Module, splits: Splits, batch: int) -> float:
     """Of all proxies together, of one network."""
     model = copy.deepcopy(child)
     given = next(iter(in_order(splits["weights"], batch)))
@@ -223,7 +229,7 @@ def _score_seconds(names: Sequence[str], child: torch.nn.Module, splits, batch: 
     return time.perf_counter() - began
 
 
-def _seconds_a_row(params: Params, space: Space, splits, setting) -> float:
+def _seconds_a_row(params: Params, space: Space, splits: Splits, setting: Setting) -> float:
     batch = next(iter(Batches(splits["select"], params.select.batch, generator=generator(0), drop_last=False)))
     space.eval()
     measured(task_named(params.task), lambda x: space(x, setting), [batch])
@@ -232,7 +238,7 @@ def _seconds_a_row(params: Params, space: Space, splits, setting) -> float:
     return (time.perf_counter() - began) / len(batch[1])
 
 
-def _search_step(params: Params, space: Space, split, device: torch.device) -> float:
+def _search_step(params: Params, space: Space, split: Split, device: torch.device) -> float:
     batches = _few(
         Batches(
             split,
@@ -247,14 +253,16 @@ def _search_step(params: Params, space: Space, split, device: torch.device) -> f
     _, strategy, options = trainer(params)
     task = task_named(params.task)
     loss = objective(space, criterion_of(task, split.facts, 0), params.search.precision, params.search.recompute)
-    sizes = later(lambda: sizes_of(space, space.example))
+    example = space.example
+    assert example is not None
+    sizes = later(lambda: sizes_of(space, example))
     bench = Bench(space, 0, task, objective=loss, train=batches, valid=batches, watch=watch, sizes=sizes)
     with contextlib.suppress(_Enough):  # its schedule is that of the whole search
         strategy.run(bench, params.search.recipe(), {**options, **strategy.short})
     return watch.median()
 
 
-def _select_seconds(params: Params, space: Space, splits, step: float) -> float:
+def _select_seconds(params: Params, space: Space, splits: Splits, step: float) -> float:
     """As each selection expects it; `step` is one of the search's, or a score where nothing is trained."""
     singles = [d for d in space.decisions.values() if not d.several]
     device = splits["select"].device
@@ -275,7 +283,7 @@ def _select_seconds(params: Params, space: Space, splits, step: float) -> float:
     return sum(selection(method).expected(costs, select.chosen(method)) for method in runs)
 
 
-def _row_seconds(params: Params, child: torch.nn.Module, splits, device: torch.device) -> float:
+def _row_seconds(params: Params, child: torch.nn.Module, splits: Splits, device: torch.device) -> float:
     """Seconds that an image takes in an epoch of retraining."""
     recipe = params.retrain.recipe()
     model = laid(copy.deepcopy(child).to(device))

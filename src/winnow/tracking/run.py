@@ -123,6 +123,7 @@ class Run:
     def _keep(self, path: Path) -> str:
         if not path.is_file():
             raise FileNotFoundError(f"no file to track at {path}")
+        assert self._spool is not None
         with _spool_errors():
             return self._spool.keep(path)
 

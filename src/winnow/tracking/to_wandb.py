@@ -64,7 +64,7 @@ def _server() -> str:
     return os.environ.get("WANDB_BASE_URL", "").strip() or "https://api.wandb.ai"
 
 
-def _replay(reader: Reader, run_id: str, parent_id: str, mode: str) -> None:
+def _replay(reader: Reader, run_id: str, parent_id: str, mode: Any) -> None:
     import wandb
 
     start = reader.start()

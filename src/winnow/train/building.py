@@ -145,7 +145,7 @@ def covering(space: Space) -> Iterator[Setting]:
 
         def choose(d: Decision, turn: int = turn) -> Value:
             option = d.options[turn % len(d.options)]
-            return next((v for v in d.values if option in (v if d.several else (v,))), d.values[-1])
+            return next((v for v in d.values if option in (v if isinstance(v, tuple) else (v,))), d.values[-1])
 
         yield space.decide(choose)
     if all(hole.mixes for hole in space.holes):

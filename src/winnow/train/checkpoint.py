@@ -80,6 +80,7 @@ class Keeper:
             if depth < len(self.found):
                 first = self.found[depth]["at"]
                 if depth == len(self.found) - 1:  # the loop that was left
+                    assert self.streams is not None
                     put_streams_back(self.streams)
             for level.at in range(first, count):
                 yield level.at
@@ -101,7 +102,7 @@ class Keeper:
     @contextlib.contextmanager
     def piece(self, **parts: Any) -> Iterator[None]:
         """Work that is no loop: run again, it finds in `parts` what it knew."""
-        yield from self.rounds(1, "", **parts)
+        yield from self.rounds(1, "", **parts)  # type: ignore[misc]
 
     def given(self) -> dict[str, Any]:
         """What it was given to begin with and nobody has taken yet, for the `found` of another keeper."""
@@ -166,7 +167,8 @@ def put_back(part: Any, state: Any) -> None:
     elif hasattr(part, "load_state_dict"):
         part.load_state_dict(state)
         if isinstance(part, torch.optim.Optimizer):
-            part._opt_called = True  # it has made steps: a scheduler warns of those that it takes before any
+            # it has made steps: a scheduler warns of those that it takes before any
+            part._opt_called = True  # type: ignore[attr-defined]
     else:
         part.restore(state)
 

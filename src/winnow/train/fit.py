@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from winnow.data.loaders import Batches
 from winnow.nn.drop_path import set_drop_path
 from winnow.tasks.task import Facts, Task
 from winnow.train import ranks
@@ -33,7 +34,7 @@ def autocast(device: torch.device | str, precision: str) -> contextlib.AbstractC
 
 def fit(
     model: nn.Module,
-    batches: Collection[Batch],
+    batches: Collection[Batch] | Batches,
     recipe: Recipe,
     task: Task,
     *,
@@ -118,7 +119,7 @@ def optimiser_of(model: nn.Module, recipe: Recipe, besides: Iterable[nn.Paramete
     """
     every = list(model.parameters())
     spared = [*(p for p in every if p.dim() == 0), *besides]
-    groups = [{"params": [p for p in every if p.dim()]}, {"params": spared, "weight_decay": 0.0}]
+    groups: list[Any] = [{"params": [p for p in every if p.dim()]}, {"params": spared, "weight_decay": 0.0}]
     return descent(
         recipe.optimiser,
         groups if spared else every,

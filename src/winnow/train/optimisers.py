@@ -43,10 +43,10 @@ def sgd(
     Make it after the weights are on their device. Momentum starts at zero rather than with the first gradient, which
     comes to the same: the fused kernel cannot start it for one path's weights and go on with another's.
     """
-    weights = list(weights)
-    every = [p for w in weights for p in (w["params"] if isinstance(w, dict) else [w])]
+    groups: list[Any] = list(weights)
+    every = [p for w in groups for p in (w["params"] if isinstance(w, dict) else [w])]
     optimiser = SGD(
-        weights, lr, momentum, weight_decay=weight_decay, nesterov=nesterov and momentum > 0, fused=fused(every)
+        groups, lr, momentum, weight_decay=weight_decay, nesterov=nesterov and momentum > 0, fused=fused(every)
     )
     for group in optimiser.param_groups:
         for weight in group["params"] if momentum else ():
@@ -64,9 +64,9 @@ def descent(
     weight_decay: float,
 ) -> torch.optim.Optimizer:
     """Of `kind` sgd, adam (decay is added to the gradient) or adamw (it is not); momentum is SGD's alone."""
-    weights = list(weights)
+    groups: list[Any] = list(weights)
     if kind == "sgd":
-        return sgd(weights, lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
-    every = [p for w in weights for p in (w["params"] if isinstance(w, dict) else [w])]
+        return sgd(groups, lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+    every = [p for w in groups for p in (w["params"] if isinstance(w, dict) else [w])]
     make = {"adam": Adam, "adamw": AdamW}[kind]
-    return make(weights, lr, weight_decay=weight_decay, fused=fused(every))
+    return make(groups, lr, weight_decay=weight_decay, fused=fused(every))

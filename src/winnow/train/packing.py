@@ -47,7 +47,8 @@ def apart(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, A
     where something is no tensor.
     """
     plain: dict[str, Tensor] = {}
-    alike, pairs, known, storages = {}, [], {}, set()
+    known: dict[Any, Any] = {}
+    alike, pairs, storages = {}, [], set()
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
             kind = type(tensor).__name__

@@ -1,5 +1,7 @@
 """How a learning rate falls, after a rise if there is one."""
 
+from collections.abc import Callable
+
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, LRScheduler, SequentialLR
 
@@ -21,11 +23,12 @@ def falling(
     """
     left, lr = max(1, total - warmup), optimiser.param_groups[0]["lr"]
     down = (lr - lr_min) / lr
-    fall: LRScheduler = {
+    falls: dict[str, Callable[[], LRScheduler]] = {
         "cosine": lambda: CosineAnnealingLR(optimiser, left, lr_min),
         "linear": lambda: LambdaLR(optimiser, lambda step: 1 - down * min(step, left) / left),
         "steps": lambda: LambdaLR(optimiser, lambda step: max(1 - down, decay ** (step // every))),
-    }[kind]()
+    }
+    fall = falls[kind]()
     if not warmup:
         return fall
     rise = LinearLR(optimiser, 1 / (warmup + 1), 1.0, warmup)

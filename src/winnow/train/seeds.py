@@ -99,6 +99,7 @@ def materialise(model: nn.Module, device: str | torch.device, seed: int) -> nn.M
             setattr(module, other, getattr(first, key))
     with seeded(seed):
         for module in reversed(list(model.modules())):
-            if callable(getattr(module, "reset_parameters", None)):
-                module.reset_parameters()
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
     return model.to(device)

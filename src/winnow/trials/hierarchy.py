@@ -100,7 +100,7 @@ class Hierarchy(OwnSampler):
         cycle, found = cycle_of(ended, known.sign, self.settings)
         slot = found[trial.number - len(ended)]
         level = 1 if slot.network is None else slot.network.level + 1
-        notes = {CYCLE: cycle, FIDELITY: {"epochs": float(level * self.settings.segment)}}
+        notes: dict[str, Any] = {CYCLE: cycle, FIDELITY: {"epochs": float(level * self.settings.segment)}}
         if slot.network is not None:
             notes[PARENT] = slot.network.number
         for name, value in notes.items():

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class Journal(JournalFileBackend):
                 with contextlib.suppress(RuntimeError):  # its lock was removed as well
                     self._file_lock.release()
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         with self._refusals():
             yield from super().read_logs(log_number_from)
 

@@ -57,7 +57,7 @@ class Plan:
             raise Refused(f"look_back takes a whole number of 1 or more, not {self.look_back}")
 
     @property
-    def directions(self) -> list[str]:
+    def directions(self) -> list[Any]:
         return list(self.objectives.values())
 
     def described(self) -> dict[str, Any]:

@@ -23,7 +23,8 @@ Identity = Callable[[Architecture], str]  # equal texts for architectures that n
 class Search(Protocol):
     """What samplers draw from; `distributions` never change within a study."""
 
-    distributions: Mapping[str, BaseDistribution]
+    @property
+    def distributions(self) -> Mapping[str, BaseDistribution]: ...
 
     def suggest(self, trial: BaseTrial, whole: bool = True) -> Architecture | None: ...
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -70,7 +71,11 @@ def as_table(rows: Sequence[Row]) -> pa.Table:
 
 
 def as_rows(table: pa.Table) -> list[Row]:
-    return [Row(**{k: dict(v) if isinstance(v, list) else v for k, v in row.items()}) for row in table.to_pylist()]
+    def row_of(given: dict[str, Any]) -> Row:
+        columns: dict[str, Any] = {k: dict(v) if isinstance(v, list) else v for k, v in given.items()}
+        return Row(**columns)
+
+    return [row_of(given) for given in table.to_pylist()]
 
 
 def write_table(path: Path, table: pa.Table) -> None:

@@ -40,7 +40,8 @@ def import_nas_bench_201(paths: Sequence[Path], out: Path) -> tuple[int, list[st
             if name in columns and not np.array_equal(columns[name], values):
                 raise Refused(f"{path} has another {name} than a file before it: leave one of the two out")
             columns[name] = values
-    rows, costs = [], [_cost(cell) for cell in cells]
+    rows: list[Row] = []
+    costs = [_cost(cell) for cell in cells]
     for epochs in sorted({name.rpartition("_")[2] for name in columns}, key=int):
         fidelity = {"epochs": float(epochs)}
         of_these = {name.rpartition("_")[0]: values for name, values in columns.items() if name.endswith(f"_{epochs}")}

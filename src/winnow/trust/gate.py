@@ -191,11 +191,11 @@ def _over_seeds(
     if metric == SCORE:
         sides = (new, old) if better == HIGHER else (old, new)
         return judgement.difference(*sides, bounds=(-math.inf, math.inf)), source
-    answers = [unpacked(side.get("right"), side.get("test_images")) for side in (after, before)]
-    if answers[0] is None or answers[1] is None or answers[0].shape[1] != answers[1].shape[1]:
+    now, then = (unpacked(side.get("right"), side.get("test_images")) for side in (after, before))
+    if now is None or then is None or now.shape[1] != then.shape[1]:
         return judgement.difference(new, old), f"{source}, not over test images: one side does not say which it told"
-    rows = judgement.row_variance(*answers)
-    return judgement.difference(new, old, rows=rows), f"{source} and {answers[0].shape[1]} test images"
+    rows = judgement.row_variance(now, then)
+    return judgement.difference(new, old, rows=rows), f"{source} and {now.shape[1]} test images"
 
 
 def _latency(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Estimate | None, str]:

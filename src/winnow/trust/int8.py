@@ -46,7 +46,7 @@ def quantise(source: Path, x: Tensor, path: Path) -> None:
     shape_inference = needed("onnxruntime.quantization.shape_inference")
     name = needed("onnx").load(str(source), load_external_data=False).graph.input[0].name
 
-    class Rows(tools.CalibrationDataReader):
+    class Rows(tools.CalibrationDataReader):  # type: ignore[name-defined]
         def __init__(self) -> None:
             self.batches: Iterator[Tensor] = iter(x.split(BATCH))
 

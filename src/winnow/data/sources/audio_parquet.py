@@ -45,7 +45,7 @@ def audio_parquet(
     notes = [*sets.notes, *clips.notes]
     if dropped:
         left_out["clip of the test files, by a group of training"] = dropped
-    if groups is not None and test_groups:
+    if test is not None and groups is not None and test_groups:
         notes.append(f"the test set is group(s) {', '.join(map(str, test_groups))}: {len(test)} clips")
     facts = {"classes": list(sets.classes), "rate": clips.rate}
     facts |= {"mels": mels, "window_ms": window_ms, "hop_ms": hop_ms}

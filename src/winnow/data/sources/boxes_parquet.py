@@ -59,7 +59,7 @@ def boxes_parquet(
     sets = []
     for files, each, limit in zip(groups, objects, (options.limit_train, options.limit_test), strict=False):
         rows = some(len(each), limit, options.seed)
-        boxes = [_boxes(*told, names=names, given=corners_given) for told in (each[row] for row in rows)]
+        boxes = [_boxes(place, four, kinds, names, corners_given) for place, four, kinds in map(each.__getitem__, rows)]
         one = Sets([Set(files, np.zeros(len(each), np.int32), rows)], image, (), {}, ())
         sets.append(Annotated(encoded(one, "image", SUPPORTED, IMAGE_COLUMN), boxes, rows))
     digest = files_digest([file for files in groups for file in files])

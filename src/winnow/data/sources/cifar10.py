@@ -4,6 +4,7 @@ import gzip
 import tarfile
 import zlib
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def read_members(
         with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in tar:
                 if member.name in names and member.isfile() and member.size <= largest:
-                    found[member.name] = tar.extractfile(member).read()
+                    found[member.name] = cast(IO[bytes], tar.extractfile(member)).read()
             while stream.read(BLOCK):  # to the end, where gzip keeps its checksum
                 pass
     except FileNotFoundError as error:

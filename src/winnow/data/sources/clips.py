@@ -56,7 +56,8 @@ def decode_clips(encoded: Iterable[Encoded], seconds: float | None) -> Clips:
     Several channels become their mean. Silent clips, whose samples are all equal, are left out. Refused, naming all
     such places, on what cannot be read, lasts over LONGEST seconds, or has another sampling rate than the first clip.
     """
-    pile, read, bad = Pile(), [], {}
+    pile, read = Pile(), []
+    bad: dict[str, list[str]] = {}
     for number, (place, data) in enumerate(encoded):
         try:
             read.append((number, place, _heard(place, data, pile)))

@@ -52,8 +52,8 @@ def coco(options: Options) -> Source:
 def _sets(files: Files) -> dict[str, tuple[Path, Mapping[str, Any]]]:
     """By role, the file and what it holds. Refused where two files are of one role, and where none is training."""
     found: dict[str, tuple[Path, Mapping[str, Any]]] = {}
-    read = [(path, _read(files, path)) for path in files.ending(".json")]
-    read = [(path, told) for path, told in read if told is not None]
+    every = ((path, _read(files, path)) for path in files.ending(".json"))
+    read = [(path, told) for path, told in every if told is not None]
     for path, told in read:
         role = _role(path, files.root) or ("train" if len(read) == 1 else None)
         if role is None:

@@ -46,7 +46,8 @@ def decode_sized(
     encoded: Iterable[Encoded], count: int, size: ImageSize, fit: Fit
 ) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
     """The same, brought to `size` by `fit`; and (count, 2) the heights and widths that the images had before."""
-    pile, bad, threads = _Pile(count), {}, min(8, usable_cores())
+    pile, threads = _Pile(count), min(8, usable_cores())
+    bad: dict[str, list[str]] = {}
     with ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, on tags that are not read
         for block in _blocks(encoded):
@@ -76,7 +77,8 @@ class _Pile:
     """The images so far, in one array; `deep` marks those of 16 bits, which share one scale in the end."""
 
     def __init__(self, count: int):
-        self.count, self.done, self.first, self.seen, self.largest = count, 0, "", Counter(), 0
+        self.count, self.done, self.first, self.largest = count, 0, "", 0
+        self.seen: Counter[str] = Counter()
         self.images: np.ndarray | None = None
         self.wholes: list[tuple[int, int]] = []
         self.deep = np.zeros(count, bool)

@@ -25,7 +25,7 @@ def fetch(url: str, checksum: str, folder: Path | None = None, *, attempts: int 
     name = url.rsplit("/", 1)[-1]
     part = folder / f"{name}.part"
 
-    def downloader(address: str, target: str, _pooch) -> None:
+    def downloader(address: str, target: str, _pooch: object) -> None:
         _download(address, part, attempts, wait)
         os.replace(part, target)  # checked there; a wrong file is deleted, so that no resume builds on it
 

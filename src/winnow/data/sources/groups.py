@@ -51,5 +51,5 @@ def check_apart(train: np.ndarray, test: np.ndarray) -> None:
         )
 
 
-def _some(names: Sequence[str]) -> str:
+def _some(names: Sequence[str] | np.ndarray) -> str:
     return ", ".join(map(str, names[:NAMED])) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

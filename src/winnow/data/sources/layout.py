@@ -74,11 +74,11 @@ def _with_splits(
         )
     test = _one(root, held_out[role], role) if role else None
     used = [train, *([test] if test else [])]
-    left, notes = Counter(loose), [f"{shown(test)}/ is taken for the test set"] if role == "validation" else []
+    left, notes = Counter(loose), [f"{shown(test)}/ is taken for the test set"] if test and role == "validation" else []
     for name in sorted(set(tops) - set(used)):
         left[f"in {shown(name)}/"] = len(tops[name])
         if roles.get(name) in TESTS:
-            why = f"{shown(test)}/ is the test set" if name in split else "its images have no class folders"
+            why = f"{shown(test)}/ is the test set" if test and name in split else "its images have no class folders"
             notes.append(f"{shown(name)}/ is left out: {why}")
     stray = {name: sum(len(parts) == 2 for parts in tops[name]) for name in used}
     left["image beside the class folders"] += sum(stray.values())

@@ -28,12 +28,10 @@ def parquet(options: Options, *, group_column: str | None = None, new_classes: b
         for one, pixels in zip(found.sets, (images[:count], images[count:]), strict=False)
     ]
     if group_column is not None:
-        parts = [
-            replace(part, groups=read_groups(one.files, group_column)[one.rows])
-            for part, one in zip(parts, found.sets, strict=True)
-        ]
-        if len(parts) > 1:
-            check_apart(parts[0].groups, parts[1].groups)
+        groups = [read_groups(one.files, group_column)[one.rows] for one in found.sets]
+        parts = [replace(part, groups=held) for part, held in zip(parts, groups, strict=True)]
+        if len(groups) > 1:
+            check_apart(groups[0], groups[1])
     digest = files_digest([file for one in found.sets for file in one.files])
     test = parts[1] if len(parts) > 1 else None
     notes = (*found.notes, *said)

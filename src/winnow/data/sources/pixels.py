@@ -5,6 +5,7 @@ import io
 import re
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -54,8 +55,9 @@ def read_picture(data: bytes) -> tuple[Image.Image, frozenset[str]]:
 
 def _read(data: bytes) -> tuple[Image.Image, frozenset[str]]:
     seen = set()
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
-    if re.search(r";16[BLNS]", str(image.tile)) and not image.mode.startswith("I"):
+    opened = Image.open(io.BytesIO(data), formats=FORMATS)
+    image: Image.Image = opened
+    if re.search(r";16[BLNS]", str(opened.tile)) and not image.mode.startswith("I"):
         seen.add(UPPER)
     image.load()
     if _has_frames(image, data):
@@ -82,8 +84,8 @@ def orientation(info: dict) -> int:
     for key in ("XML:com.adobe.xmp", "xmp"):
         text = info.get(key) or ""
         text = text.decode("latin-1") if isinstance(text, bytes) else str(text)
-        if found := re.search(r"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([1-8])", text):
-            return int(found[1])
+        if told := re.search(r"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([1-8])", text):
+            return int(told[1])
     return 1
 
 
@@ -122,7 +124,8 @@ def _opaque(image: Image.Image) -> tuple[Image.Image, bool]:
 def _has_frames(image: Image.Image, data: bytes) -> bool:
     if image.format == "GIF":  # asking moves to the second frame, so not the one that is read
         with contextlib.suppress(Exception):  # damage behind the first frame
-            return Image.open(io.BytesIO(data), formats=("GIF",)).is_animated
+            opened: Any = Image.open(io.BytesIO(data), formats=("GIF",))
+            return bool(opened.is_animated)
         return True
     return bool(getattr(image, "is_animated", False))
 
@@ -131,5 +134,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "no known image format"
     if isinstance(error, Image.DecompressionBombError):
-        return f"it has more than {2 * Image.MAX_IMAGE_PIXELS // 10**6} million pixels; shrink it beforehand"
+        return f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels; shrink it beforehand"
     return (str(error).splitlines() or [type(error).__name__])[0]

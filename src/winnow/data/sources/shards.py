@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def _role(parts: Sequence[str]) -> str | None:
     return next((role for part in reversed(parts) if (role := role_of(part))), None)
 
 
-def _one_set(root: str, sets: dict[str, list[Sequence[str]]]) -> None:
+def _one_set(root: str, sets: Mapping[str, Sequence[Sequence[str]]]) -> None:
     """Refuse several configurations side by side: the same pictures at two sizes would be in training and in test."""
     above = {parts[: _depth(parts)] for parts in sets["train"]}
     if len(above) == 1:  # or all below train/: the configurations' folders come again below test/

@@ -78,7 +78,7 @@ def angle_based(
     sizes = None if max_macs is None else sizes_of(space, tuple(batch().shape[1:]))
 
     def allowed(arch: Architecture) -> bool:
-        return sizes is None or sizes(arch)["macs"] <= max_macs
+        return sizes is None or max_macs is None or sizes(arch)["macs"] <= max_macs
 
     def score(view: Space, done: int) -> Scores:
         found = pools(view, layers, children, rng(bench.seed, "children", done), allowed)

@@ -4,12 +4,12 @@ from typing import Literal
 
 from winnow.search.bench import Bench, Found
 from winnow.search.bilevel import bilevel
-from winnow.search.gradients import first_order, second_order
+from winnow.search.gradients import Gradient, first_order, second_order
 from winnow.search.mixture import Parts
 from winnow.search.recipe import Recipe
 from winnow.search.strategy import Run, strategy
 
-ORDERS = {"first": first_order, "second": second_order}
+ORDERS: dict[str, Gradient] = {"first": first_order, "second": second_order}
 
 
 def unfit(run: Run, *, order: str = "first") -> str | None:

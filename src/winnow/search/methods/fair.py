@@ -1,7 +1,7 @@
 """FairNAS: every candidate is trained as often as every other, at every moment (Chu et al. 2021, arXiv:1907.01845)."""
 
 import random
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -37,7 +37,8 @@ def fair(bench: Bench, recipe: Recipe, *, gradient: Literal["sum", "mean"] = "su
 
     def step(batch: Batch) -> Tensor:
         losses = [backward(share * bench.objective(batch, turns.path())) for _ in range(turns.paths)]
-        return sum(losses) / (share * len(losses))
+        total: Any = sum(losses)
+        return total / (share * len(losses))
 
     ends = {"first": space.decide(smallest), "last": space.decide(largest)}
     judged = ends if judge else {}

@@ -68,8 +68,8 @@ def neas(
     pace.check(space, layers, recipe.epochs, "neas")
     draws = rng(bench.seed, "paths")
     bench.keeper.add(draws=draws)
-    held = [next(iter(bench.valid), None) for _ in range(batches)]
-    if None in held:
+    held = [batch for _ in range(batches) if (batch := next(iter(bench.valid), None)) is not None]
+    if len(held) < batches:
         raise Refused("strategy neas scores options on batches that are held out, and this bench has none")
     check_room(space, held[0][0], recipe)
     loss = partial(apart, learning(bench), bench.task, beta) if beta else bench.objective

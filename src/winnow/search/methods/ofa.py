@@ -2,9 +2,10 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -96,14 +97,17 @@ def ofa(bench: Bench, recipe: Recipe, *, kd: Weight = 1.0, sort: bool = True, ju
             for _ in range(phase.children):
                 said, loss = learn.first_and_loss(batch, views[phase.name].decide(uniform(draws)))
                 losses.append(backward(loss + kd * bench.task.imitate(said, told)))
-            return sum(losses) / len(losses)
+            total: Any = sum(losses)
+            return total / len(losses)
 
         return alone if phase is phases[0] else taught
 
     def judged(epoch: int) -> dict[str, Architecture]:
         return corners(views[at(epoch).name]) if judge else {}
 
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(rate, phases, recipe, len(bench.train)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, partial(rate, phases, recipe, len(cast(Sized, bench.train)))
+    )
     train_children(bench, recipe, lesson, judged, optimiser=optimiser, schedule=schedule, begin=begin)
     return Found(space)
 
@@ -180,6 +184,6 @@ def corners(view: Space) -> dict[str, Architecture]:
     for ends in itertools.product((-1, 0), repeat=len(kinds)):
         at = dict(zip(kinds, ends, strict=True))
         words = [f"{k}_{'largest' if end else 'smallest'}" for k, end in at.items()]
-        name = {1: "largest", 0: "smallest"}.get(-sum(ends) / len(kinds), "_".join(words))
+        name = {1.0: "largest", 0.0: "smallest"}.get(-sum(ends) / len(kinds), "_".join(words))
         found[name] = view.decide(lambda d, at=at: d.values[at[kind(d.name)]])
     return found

@@ -4,6 +4,8 @@ Yu and Huang 2019 (arXiv:1903.05134), Yu et al. 2020 (BigNAS, arXiv:2003.11142);
 AttentiveNAS (Wang et al. 2021), which trains this way.
 """
 
+from typing import Any
+
 from torch import Tensor
 
 from winnow.core.choosers import uniform
@@ -45,7 +47,8 @@ def sandwich(
             for arch in [*(space.decide(uniform(draws)) for _ in range(between)), bottom]:
                 said = learn.first(batch[0], lambda x, arch=arch: space(x, arch))
                 losses.append(backward(bench.task.imitate(said, taught)))
-        return sum(losses) / len(losses)
+        total: Any = sum(losses)
+        return total / len(losses)
 
     curve = on_one_curve(bench, recipe, warmup)
     train_children(bench, recipe, lambda epoch: step, lambda epoch: judged if judge else {}, **curve)

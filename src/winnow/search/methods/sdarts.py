@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 
 from winnow.core.decision import Value
+from winnow.core.holes import Setting
 from winnow.core.options import Weight
 from winnow.core.space import Space
 from winnow.search.bench import Bench, Found
@@ -13,9 +14,10 @@ from winnow.search.bilevel import bilevel
 from winnow.search.gradients import Objective
 from winnow.search.mixture import Between, Parts
 from winnow.search.recipe import Recipe
-from winnow.search.relax import deciding, softmax
+from winnow.search.relax import Logits, deciding, softmax
 from winnow.search.smooth import GRADIENTS, adversarial_noise, random_noise
 from winnow.search.strategy import strategy
+from winnow.train.evaluate import Batch
 from winnow.train.seeds import generator
 
 Noise = Literal["random", "adversarial"]
@@ -30,7 +32,7 @@ def disturbed(
     disturb = random_noise(epsilon, draws) if noise == "random" else adversarial_noise(space, objective, epsilon, draws)
 
     def parts(decided: Mapping[str, Value]) -> Parts:
-        def attach(logits, batch):
+        def attach(logits: Logits, batch: Batch) -> Setting:
             still_open = {name: row for name, row in softmax(logits).items() if name not in decided}
             return {**disturb(still_open, batch, decided), **decided}
 

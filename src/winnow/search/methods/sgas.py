@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from winnow.core.decision import Decision
 from winnow.core.errors import Refused
 from winnow.core.holes import Setting
 from winnow.core.options import NotNegative, Positive
@@ -47,7 +48,8 @@ def sgas(
     warmup = 9 * epochs // 50 if warmup is None else warmup
     interval = max(1, 5 * epochs // 50) if interval is None else interval
     logits = Logits(space, generator(bench.seed, "logits")).to(next(space.parameters()).device)
-    edges, past = Edges(space), []
+    edges = Edges(space)
+    past: list[dict[str, Tensor]] = []
     bench.keeper.add(edges=edges, past=past)
     last = warmup + interval * (edges.turns() - 1)
     if last + 2 > epochs:
@@ -70,7 +72,7 @@ def sgas(
     def parts(epoch: int) -> Parts:
         return Parts(relax=deciding(softmax, edges.decided), learn_logits=bool(edges.open))
 
-    def _decide(members, weights: dict[str, Tensor]) -> None:
+    def _decide(members: list[Decision], weights: dict[str, Tensor]) -> None:
         scores = edge_scores(members, weights, past, criterion).tolist()
         candidates = [i for i, d in enumerate(members) if d.name in edges.open]
         if candidates:

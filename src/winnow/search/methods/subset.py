@@ -7,16 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from winnow.core.errors import Refused
+from winnow.core.holes import Asking, Setting
 from winnow.core.options import Positive, Rate, Weight
 from winnow.core.space import Space
 from winnow.data.loaders import Cursor
 from winnow.search.bench import Bench, Found
 from winnow.search.bilevel import bilevel
-from winnow.search.gradients import first_order
+from winnow.search.gradients import Objective, first_order
 from winnow.search.mixture import Parts
 from winnow.search.penalties import expected_cost
 from winnow.search.recipe import Recipe
-from winnow.search.relax import Logits, gates
+from winnow.search.relax import Logits, Relax, gates
 from winnow.search.strategy import strategy
 from winnow.train.evaluate import Batch, batch_statistics
 from winnow.train.seeds import derived, generator, seeded
@@ -111,6 +112,7 @@ def unit_costs(space: Space) -> dict[str, Tensor]:
     """Per decision (options,), the share of each candidate in parameters + 1: what has none is not free."""
     counts = {d.name: torch.zeros(len(d.options)) for d in space.decisions.values() if not d.several}
     for hole in space.holes:
+        assert isinstance(hole, Asking)
         d = hole.decision
         if d.name in counts:
             for i, option in enumerate(d.options):
@@ -141,7 +143,16 @@ class Hung:
             with seeded(derived(self.seed, "weights", which, self.step if self.policy == "resampled" else 0)):
                 initialise(self.space)
 
-    def gradient(self, space, logits, relax, objective, train, valid, weights_optimiser) -> Tensor:
+    def gradient(
+        self,
+        space: Space,
+        logits: Logits,
+        relax: Relax,
+        objective: Objective,
+        train: Batch,
+        valid: Batch,
+        weights_optimiser: torch.optim.Optimizer,
+    ) -> Tensor:
         """`first_order`, averaged over the draws."""
         losses = []
         for which in range(self.draws):
@@ -154,7 +165,7 @@ class Hung:
         return torch.stack(losses).mean()
 
     @torch.no_grad()
-    def mean_loss(self, objective, batches: list[Batch], setting) -> float:
+    def mean_loss(self, objective: Objective, batches: list[Batch], setting: Setting) -> float:
         losses = []
         for which in range(self.draws):
             self.attach(which)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ from winnow.search.mixture import Parts
 from winnow.search.objective import Learning
 from winnow.search.paths import uniform_paths
 from winnow.search.recipe import Recipe
-from winnow.search.relax import Logits, check_temperature, softmax
+from winnow.search.relax import Logits, Relax, check_temperature, softmax
 from winnow.search.strategy import Run, strategy
 from winnow.spaces.factorised import twins
 from winnow.train.evaluate import Batch, batch_statistics
@@ -75,9 +75,9 @@ def unas(
     """
     reward, enough = (None, math.inf) if latency_ms is None else (_latency(bench), -latency_ms)
     begin = (15 * recipe.epochs + 50) // 100 if warmup is None else warmup
-    rewarded = {"enough": enough, "weight": reward_weight, "samples": reward_samples}
-    drawing = {"draws": draws, "temperature": temperature, "softening": softening}
-    prices = {"gap": gap, "twice": twice, "logits_fall": logits_fall}
+    rewarded: dict[str, Any] = {"enough": enough, "weight": reward_weight, "samples": reward_samples}
+    drawing: dict[str, Any] = {"draws": draws, "temperature": temperature, "softening": softening}
+    prices: dict[str, Any] = {"gap": gap, "twice": twice, "logits_fall": logits_fall}
     return unbiased(bench, recipe, reward, warmup=begin, **drawing, **prices, **rewarded)
 
 
@@ -124,7 +124,15 @@ def unbiased(
     def parts(epoch: int) -> Parts:
         counts = weight * min((epoch - warmup + 1) / max(epochs - warmup, 1), 1.0)
 
-        def gradient(space, logits, relax, objective, train, valid, weights_optimiser) -> Tensor:
+        def gradient(
+            space: Space,
+            logits: Logits,
+            relax: Relax,
+            objective: Any,  # a `Learning`: what the bench of this strategy has
+            train: Batch,
+            valid: Batch,
+            weights_optimiser: torch.optim.Optimizer,
+        ) -> Tensor:
             now = drawn(logits, len(train[1]) if own else None)
             with frozen(space), batch_statistics(space):
                 soft = generalisation(objective, train, valid, now.relaxed, gap)
@@ -133,7 +141,7 @@ def unbiased(
                     hard = generalisation(objective, train, valid, chosen, gap)
             spent, expected = (twice * doubled(pairs, weights) for weights in (now.hot, now.relaxed))
             loss = estimate(now, hard + spent, soft + expected)
-            if reward is not None:
+            if reward is not None and surrogate is not None:
                 fresh = drawn(logits, None)
                 earned = min(checked(reward, architecture(space, fresh)), enough)
                 loss = loss + estimate(fresh, -counts * earned, -counts * surrogate(fresh.relaxed).clamp(max=enough))
@@ -141,7 +149,7 @@ def unbiased(
             relaxed.update({name: weights.detach() for name, weights in now.relaxed.items()})
             return hard.mean()
 
-        def attach(logits: Logits, batch: Batch):
+        def attach(logits: Logits, batch: Batch) -> Setting:
             return relaxed if epoch >= warmup else drawn(logits, len(batch[1]) if own else None).relaxed
 
         return Parts(gradient=gradient, attach=attach, learn_logits=epoch >= warmup, told=softmax)

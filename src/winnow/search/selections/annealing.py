@@ -6,7 +6,7 @@ Accuracy is learnt from networks that are judged with inherited weights; params 
 import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -59,7 +59,8 @@ def by_annealing(
     `temperature`, in the unit of the score, losses are taken by chance. Refused where sizes do
     not add up over decisions, and where the model has as many coefficients as there are samples.
     """
-    space, known = bench.space, {}
+    space = bench.space
+    known: dict[str, Any] = {}
     with bench.shown() as watch, bench.keeper.piece(known=known):
         watch.start("select (annealing)", samples + candidates)
         seen = measured.measured(bench, samples, watch, known)

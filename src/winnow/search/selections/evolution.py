@@ -42,7 +42,12 @@ def by_evolution(
     See `winnow.search.evolve`; published: 50 and 20. `calibration_images` replace those of
     the bench (published: 20,000).
     """
-    sizes = {"population": population, "generations": generations, "parents": parents, "mutation": mutation}
+    sizes: dict[str, Any] = {
+        "population": population,
+        "generations": generations,
+        "parents": parents,
+        "mutation": mutation,
+    }
     known: dict[str, Any] = {}
     with bench.keeper.piece(known=known):
         ranked, rows = ranking(bench, known, calibration_images=calibration_images, **sizes)

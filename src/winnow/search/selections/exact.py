@@ -1,5 +1,7 @@
 """Selection exact: the best sum over options that keeps all limits at once, by mixed-integer programming."""
 
+from typing import Any
+
 from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
@@ -62,7 +64,8 @@ def by_optimum(
         return float((encoded(parts, [arch]) @ weights)[0])
 
     try:
-        draws, sizes = rng(bench.seed, "evolution"), {"population": population, "generations": generations}
+        draws = rng(bench.seed, "evolution")
+        sizes: dict[str, Any] = {"population": population, "generations": generations}
         evolved = evolution(space, said, rng=draws, allowed=bench.allowed, **sizes)[0].score
         beside = f"evolution under the same sum stays {said(best) - evolved:.3g} below"
     except Refused:

@@ -20,7 +20,11 @@ def expected(
     calibration_images: int | None = None,
 ) -> float:
     """Seconds of evolution, and of training: a step of one child costs about three passes of its images."""
-    sizes = {"population": population, "generations": generations, "calibration_images": calibration_images}
+    sizes: dict[str, Any] = {
+        "population": population,
+        "generations": generations,
+        "calibration_images": calibration_images,
+    }
     return evolution.expected(costs, **sizes) + count * epochs * costs.rows * 3 * costs.child_row()
 
 
@@ -48,7 +52,7 @@ def by_finalists(bench: Bench, *, count: Several = 4, epochs: Positive = 5, **op
             for place, arch in enumerate(finalists, 1):
                 if arch.digest not in scores:
                     child = bench.trained(arch, epochs, watch, f"finalist {place} of {len(finalists)}")
-                    scores[arch.digest] = bench.judge(child, in_order(bench.judged, bench.batch))[0]
+                    scores[arch.digest] = bench.judge(child, in_order(bench.needed("judged"), bench.batch))[0]
     best = max(finalists, key=lambda arch: scores[arch.digest])  # of equals the one that evolution prefers
     last = 1 + max(row["event"] for row in rows)
     after = [evaluated(last, arch.digest, scores[arch.digest], arch is best) for arch in finalists]

@@ -88,7 +88,7 @@ def _some(found: Iterable[Architecture], tries: int) -> list[Architecture]:
     )
 
 
-def _best_products(space: Space, numbers: Mapping[str, list[float]], count: int) -> Iterator[dict[str, str | int]]:
+def _best_products(space: Space, numbers: Mapping[str, list[float]], count: int) -> Iterator[dict[str, Value]]:
     """The first `count`, best first: from a choice of ranks, the next ones are those with one rank more."""
     ranked = {
         d.name: sorted(((numbers[d.name][d.options.index(o)], o) for o in d.values), key=lambda pair: -pair[0])

@@ -55,7 +55,7 @@ def by_perturbation(
     """
     space, further, keeper = bench.space, bench.needed("further"), bench.keeper
     _check(bench, tune_epochs)
-    prepared = list(in_order(bench.judged, bench.batch))  # the same pixels for every mask: normalised once
+    prepared = list(in_order(bench.needed("judged"), bench.batch))  # the same pixels for every mask: normalised once
 
     def evaluate(setting: Setting) -> tuple[float, float]:
         space.eval()

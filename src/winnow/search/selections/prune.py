@@ -1,5 +1,7 @@
 """Selection prune: what is left of a supernet pruned at initialisation (FreeNAS); see `winnow.search.freenas`."""
 
+from typing import cast
+
 from winnow.core.errors import Refused
 from winnow.search.bench import Bench, Chosen, scored
 from winnow.search.freenas import freenas
@@ -20,7 +22,7 @@ def by_pruning(bench: Bench, *, random_alpha: bool = False) -> Chosen:
         watch.start("select (prune)", sum(len(d.options) - d.pick for d in space.decisions.values()))
         arch, rows = freenas(
             space,
-            space.example,
+            cast(tuple[int, ...], space.example),  # of images: what it multiplies has channels
             generator(bench.seed, "prune"),
             random_alpha=random_alpha,
             load=bench.load,

@@ -9,7 +9,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: setup dev repro test slow fuzz audit ui bench docs lint lock clean chaos
+.PHONY: setup dev repro test slow fuzz audit ui bench docs lint lock release mutants clean chaos
 
 setup: $(if $(filter .venv/bin,$(BIN)),.venv/ready)
 
@@ -44,6 +44,12 @@ chaos: dev # 100 kills at random moments of all stages; counts what went on and 
 fuzz: dev # every reader of files against 10,000 damaged inputs: about ten minutes
 	$(BIN)/python -m tests.fuzz --count 10000
 
+COUNT ?= 200
+mutants: dev # COUNT small changes of the code of the lower floors: which of them does no test see? Hours; nice
+	@test -x .venv-mutants/bin/python || $(PYTHON) -m venv .venv-mutants
+	.venv-mutants/bin/python -m pip install --quiet --disable-pip-version-check cosmic-ray==8.7.0
+	nice -n 19 .venv-mutants/bin/python -m tests.mutants --python $(BIN)/python --count $(COUNT)
+
 audit: # known weaknesses of the locked packages, in a .venv of its own; asks a service on the network
 	$(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet pip-audit==2.10.1 && \
 	.venv-audit/bin/pip-audit --strict --requirement requirements.lock --requirement requirements-dev.lock --no-deps --disable-pip; status=$$?; rm -rf .venv-audit; exit $$status
@@ -69,6 +75,9 @@ lock: # after a change of pyproject.toml: what is installed becomes the locks, o
 	.venv-lock/bin/python -m pip install --quiet . setuptools && $(FREEZE) > requirements.lock && \
 	.venv-lock/bin/python -m pip install --quiet --constraint requirements.lock ".[dev]" && \
 	$(FREEZE) | grep --invert-match --line-regexp --fixed-strings --file requirements.lock > requirements-dev.lock; rm -rf .venv-lock
+
+release: dev # lint, test, build, try the wheel in another folder, tag; .ci/release --dry-run says what stands against it
+	$(BIN)/python .ci/release
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

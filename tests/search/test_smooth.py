@@ -83,3 +83,56 @@ def test_the_logits_step_before_an_attack_moves_running_statistics_and_no_other_
         names = changed(space, before)
         assert bool(names) is moves
         assert all("running" in name or "num_batches" in name for name in names)
+
+
+def attacked(objective, weights, *, epsilon=0.1, steps=8, seed=0, decided=None):
+    """What the attack returns, and the settings that it asked `objective` about: the clean one, then one a step."""
+    seen = []
+
+    def asked(batch, setting):
+        seen.append({name: row.detach().clone() for name, row in setting.items() if isinstance(row, torch.Tensor)})
+        return objective(setting)
+
+    return adversarial_noise(cells(), asked, epsilon, generator(seed), steps)(weights, BATCH, decided or {}), seen
+
+
+UP = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)  # sums to zero: what goes along it stays on the simplex
+EVEN = {"a": torch.full((4,), 0.25, dtype=torch.float64)}
+
+
+def test_each_step_of_the_attack_is_two_radii_over_the_steps_along_the_sign():
+    """Chen & Hsieh 2020, algorithm 1 with PGD: a step of 2 epsilon / 7 for 7 steps crosses the ball once."""
+    for seed in range(5):
+        _, (clean, start, second, *_) = attacked(lambda setting: 5 * (UP * setting["a"]).sum(), EVEN, seed=seed)
+        assert torch.equal(clean["a"], EVEN["a"])
+        far = start["a"] - 0.25 + 0.025 * UP
+        inside = far.abs() < 0.1
+        expected = 0.25 + far.clamp(-0.1, 0.1)
+        torch.testing.assert_close(second["a"], expected / expected.sum(), rtol=0, atol=1e-12)
+        assert inside.any()
+
+
+def test_the_attack_ends_on_the_side_of_the_ball_that_hurts_most():
+    moved, seen = attacked(lambda setting: (UP * setting["a"]).sum(), EVEN, steps=20)
+    torch.testing.assert_close(moved["a"], 0.25 + 0.1 * UP, rtol=0, atol=1e-12)
+    assert len(seen) == 1 + 20 + 1
+    assert all(float((row["a"] - 0.25).abs().max()) <= 0.1 + 0.02 for row in seen)  # normalised after it was clamped
+
+
+def test_an_attack_that_only_helps_is_thrown_away():
+    """A loss that is highest where nothing is disturbed: what comes back are the weights as they were."""
+    moved, _ = attacked(lambda setting: -((setting["a"] - 0.25) ** 2).sum(), EVEN, steps=3)
+    assert torch.equal(moved["a"], EVEN["a"])
+
+
+def test_what_the_loss_does_not_see_stays_where_it_began():
+    both = {**EVEN, "b": EVEN["a"]}
+    moved, (_, start, *_) = attacked(lambda setting: (UP * setting["a"]).sum(), both)
+    torch.testing.assert_close(moved["b"], start["b"], rtol=0, atol=1e-12)
+    assert not torch.equal(moved["b"], EVEN["a"])
+
+
+def test_an_attack_on_an_untrained_mode_leaves_it():
+    space = cells().eval()
+    adversarial_noise(space, loss_of(space), 0.3, generator())(mixed(space, logits_of(space)), BATCH, {})
+    assert not space.training

@@ -160,6 +160,7 @@ def plan(what: str, folder: Path) -> None:
         kept = f"; {size.within} of {SAMPLE} sampled children keep {them}" if counted else ""
         later = "; children are measured, or looked up, when they are asked for" if size.measured else ""
         click.echo(f"  limits: {size.limits}{kept}{later}")
+        click.echo(f"splits: {size.data}")
 
     found = plan(params, folder, lambda text: click.echo(f"  {text} …", err=True), show)
     steps = f"{found.search_steps} {found.unit} of {found.step_seconds:.3g} s"

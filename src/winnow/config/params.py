@@ -60,6 +60,7 @@ class Data(Section):
     image_size: ImageSize = None
     limit_train: Positive | None = None
     limit_test: Positive | None = None
+    memory_gib: Weight = 2.0
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     fractions: Fractions = Fractions()
     options: dict[str, Any] = {}  # of the source's own

@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from winnow.core.errors import Refused
+from winnow.data.decoded import Limit, decoded, size_of
 from winnow.data.inputs import Inputs
+from winnow.data.rows import OnDisk, RowFile, joined
 from winnow.data.schema import SPLITS, columns_of
 from winnow.data.storage import read_manifest, read_split
 
@@ -31,11 +34,12 @@ READERS = {
 class Split:
     """Columns of n rows on one device; a network is given what `inputs` makes of them and is to tell `target`.
 
-    `facts` are those of the data, whichever split this is; `digest` is the content's.
+    Columns that are too large for memory are on disk (`data.rows`). `facts` are those of the data, whichever split this
+    is; `digest` is the content's.
     """
 
     name: str
-    columns: Mapping[str, Tensor]
+    columns: Mapping[str, Tensor | OnDisk]
     target: str
     inputs: Inputs
     facts: Mapping[str, Any]
@@ -47,7 +51,27 @@ class Split:
     @property
     def answers(self) -> Tensor:
         """(n, ...): what a network is to tell."""
-        return self.columns[self.target]
+        return self.held(self.target)
+
+    @property
+    def on_disk(self) -> list[str]:
+        """The columns that are not in memory."""
+        return [name for name, values in self.columns.items() if isinstance(values, OnDisk)]
+
+    def held(self, name: str, what: str = "this") -> Tensor:
+        """A column as a tensor. Refused, saying `what` would need it in memory, where it is on disk."""
+        values = self.columns[name]
+        if isinstance(values, OnDisk):
+            raise Refused(
+                f"{what} takes all of column {name!r} in memory, and the splits are over data.memory_gib: raise that"
+            )
+        return values
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """(n,): a random order of the rows; by block where some are on disk."""
+        if name := next(iter(self.on_disk), None):
+            return self.columns[name].order(generator)  # type: ignore[operator]
+        return torch.randperm(len(self), generator=generator)
 
     @property
     def device(self) -> torch.device:
@@ -66,28 +90,55 @@ class Reading(Protocol):
 
 
 def open_split(
-    folder: str | Path, name: str, task: Reading, *, stage: str, device: torch.device | str = "cpu"
+    folder: str | Path,
+    name: str,
+    task: Reading,
+    *,
+    stage: str,
+    device: torch.device | str = "cpu",
+    limit: Limit | None = None,
 ) -> Split:
     """One split of a folder that prepare wrote for `task`, checked against the manifest, on `device`.
 
-    Whole numbers that are to be told are int64. Raises Refused where the stage may not read the split, where it was
-    prepared for another task, and where a file is missing, damaged or another than the manifest describes.
+    Whole numbers that are to be told are int64. Where all splits together are over the `limit`, what networks are given
+    stays on disk, decoded, and the rows have an order of their own (`data.decoded`). Raises Refused where the stage may
+    not read the split, where it was prepared for another task, and where a file is missing, damaged or another than the
+    manifest describes.
     """
     _check_reader(stage, name)
     folder = Path(folder)
     manifest = manifest_for(folder, task)
-    arrays = columns_of(read_split(folder, name, manifest))
-    columns = {key: torch.from_numpy(values.copy()) for key, values in arrays.items()}  # Arrow's are read-only
+    inputs = task.inputs(manifest["facts"])
+    arrays, files = _read(folder, name, manifest, reads_of(task, manifest), limit)
+    columns = {key: torch.from_numpy(values) for key, values in arrays.items()}
     if not columns[task.target].is_floating_point():
         columns[task.target] = columns[task.target].long()
     return Split(
         name,
-        {key: values.to(device) for key, values in columns.items()},
+        {
+            **{key: values.to(device) for key, values in columns.items()},
+            **{key: OnDisk([file], device, limit.most) for key, file in files.items() if limit},
+        },
         task.target,
-        task.inputs(manifest["facts"]),
+        inputs,
         manifest["facts"],
         manifest["splits"][name]["digest"],
     )
+
+
+def _read(
+    folder: Path, name: str, manifest: dict[str, Any], reads: Sequence[str], limit: Limit | None
+) -> tuple[dict[str, np.ndarray], dict[str, RowFile]]:
+    """The columns of a split: those in memory, and those of `reads` that are to stay on disk."""
+    if limit is not None and size_of(folder, manifest, reads) > limit.most:
+        return decoded(folder, name, manifest, reads, limit)
+    arrays = columns_of(read_split(folder, name, manifest))
+    return {key: values.copy() for key, values in arrays.items()}, {}  # Arrow's are read-only
+
+
+def reads_of(task: Reading, manifest: Mapping[str, Any]) -> list[str]:
+    """The columns that networks are given, which may be large."""
+    return [name for name in task.inputs(manifest["facts"]).reads if name != task.target]
 
 
 def manifest_for(folder: Path, task: Reading) -> dict[str, Any]:
@@ -109,7 +160,7 @@ def join(splits: Sequence[Split]) -> Split:
     return replace(
         first,
         name="+".join(split.name for split in splits),
-        columns={name: torch.cat([split.columns[name] for split in splits]) for name in first.columns},
+        columns={name: joined([split.columns[name] for split in splits]) for name in first.columns},
         digest=hashlib.blake2b("+".join(split.digest for split in splits).encode(), digest_size=16).hexdigest(),
     )
 
@@ -174,8 +225,8 @@ class Batches:
     def epoch(self, skip: int = 0) -> Iterator[tuple[Any, Tensor]]:
         """A new epoch, drawn here and now, without its first `skip` batches."""
         count, device, batch = len(self.split), self.split.device, self.batch
-        order = torch.randperm(count, generator=self.generator) if self.shuffle else torch.arange(count)
-        order = order.to(device)
+        order = self.split.order(self.generator) if self.shuffle else torch.arange(count)
+        order = order if self.split.on_disk else order.to(device)
         draws = {name: each.to(device) for name, each in self.inputs.draw(count, self.generator).items()}
         which, share = self.part[0], batch // self.part[1]
         first = range(skip * batch + which * share, len(self) * batch, batch)
@@ -187,7 +238,10 @@ class Batches:
         x = self.inputs.make(columns, draws)
         if isinstance(x, Tensor):  # last: one pass here is a third of all steps in that layout
             x = x.contiguous(memory_format=self.layout if x.dim() == 4 else torch.contiguous_format)
-        answers, turned = self.split.answers.index_select(0, rows), getattr(self.inputs, "turned", None)
+        answers, turned = (
+            self.split.answers.index_select(0, rows.to(self.split.device)),
+            getattr(self.inputs, "turned", None),
+        )
         return x, answers if turned is None else turned(answers, draws)
 
     def state(self) -> dict[str, Any]:

@@ -52,9 +52,11 @@ def stored(values: np.ndarray) -> pa.Array:
 
 
 def columns_of(table: pa.Table) -> dict[str, np.ndarray]:
-    """The columns of a split, as its source gave them; read-only where nothing had to be copied."""
+    """The columns of a split that are in `table`, as its source gave them; read-only where nothing had to be copied."""
     found = {}
-    for name, (dtype, shape) in _kinds(table.schema).items():
+    for name, (dtype, shape) in kinds_in(table.schema).items():
+        if name not in table.column_names:
+            continue
         column = table[name]
         if shape:
             found[name] = fixed_numpy(column).view(np.dtype(dtype).newbyteorder("<")).reshape(-1, *shape)
@@ -68,7 +70,7 @@ def _arrow_type(kind: Kind) -> pa.DataType:
     return pa.binary(dtype.itemsize * math.prod(shape)) if shape else pa.from_numpy_dtype(dtype)
 
 
-def _kinds(schema: pa.Schema) -> dict[str, Kind]:
+def kinds_in(schema: pa.Schema) -> dict[str, Kind]:
     """What the schema's metadata say of the columns. Refused where that is damaged."""
     try:
         told = json.loads((schema.metadata or {})[b"winnow.columns"])
@@ -118,7 +120,7 @@ def check_schema(schema: pa.Schema, name: str) -> None:
     if metadata.get(b"winnow.format") != str(FORMAT).encode():
         found = metadata.get(b"winnow.format", b"none").decode(errors="replace")
         raise Refused(f"{name} is not a split of format {FORMAT} (format found: {found}); run the prepare stage again")
-    expected = split_schema(_kinds(schema), {})
+    expected = split_schema(kinds_in(schema), {})
     for field in expected:
         found = schema.field(field.name).type if field.name in schema.names else "nothing"
         if found != field.type:
@@ -130,37 +132,53 @@ def content_digest(table: pa.Table) -> str:
 
     The same for any chunking, compression, encoding or pyarrow version. Raises Refused on a null.
     """
-    whole = hashlib.blake2b(digest_size=HASH_BYTES)
-    for key, value in sorted((table.schema.metadata or {}).items()):
-        if key.startswith(b"winnow."):
-            whole.update(_framed(key) + _framed(value))
-    for field in table.schema:
-        column = table[field.name]
-        if column.null_count:
-            raise Refused(f"column {field.name!r} has {column.null_count} null values; a split has none")
-        whole.update(_framed(field.name.encode()) + _column_digest(column))
+    whole = ContentDigest(table.schema)
+    whole.update(table)
     return whole.hexdigest()
 
 
-def _column_digest(column: pa.ChunkedArray) -> bytes:
-    kind, digest = column.type, hashlib.blake2b(digest_size=HASH_BYTES)
+class ContentDigest:
+    """The same of a table that comes in pieces, one after another."""
+
+    def __init__(self, schema: pa.Schema):
+        self.whole = hashlib.blake2b(digest_size=HASH_BYTES)
+        for key, value in sorted((schema.metadata or {}).items()):
+            if key.startswith(b"winnow."):
+                self.whole.update(_framed(key) + _framed(value))
+        self.columns = {field.name: hashlib.blake2b(_named(field.type), digest_size=HASH_BYTES) for field in schema}
+
+    def update(self, piece: pa.Table) -> None:
+        for name, digest in self.columns.items():
+            column = piece[name]
+            if column.null_count:
+                raise Refused(f"column {name!r} has {column.null_count} null values; a split has none")
+            for chunk in column.chunks:
+                _digested(chunk, digest)
+
+    def hexdigest(self) -> str:
+        whole = self.whole.copy()
+        for name, digest in self.columns.items():
+            whole.update(_framed(name.encode()) + digest.digest())
+        return whole.hexdigest()
+
+
+def _named(kind: pa.DataType) -> bytes:
     if pa.types.is_fixed_size_binary(kind):
-        digest.update(f"bytes[{kind.byte_width}]".encode())
-        for chunk in column.chunks:
-            digest.update(_chunk_bytes(chunk).data)
-    elif pa.types.is_integer(kind):
-        digest.update(f"int[{kind.bit_width}]".encode())
-        for chunk in column.chunks:
-            digest.update(chunk.to_numpy().astype("<i8", copy=False))
-    elif pa.types.is_floating(kind):
-        digest.update(f"float[{kind.bit_width}]".encode())
-        for chunk in column.chunks:
-            digest.update(np.ascontiguousarray(chunk.to_numpy(zero_copy_only=False)).data)
+        return f"bytes[{kind.byte_width}]".encode()
+    if pa.types.is_integer(kind):
+        return f"int[{kind.bit_width}]".encode()
+    return f"float[{kind.bit_width}]".encode() if pa.types.is_floating(kind) else b"text"
+
+
+def _digested(chunk: pa.Array, digest: "hashlib._Hash") -> None:
+    if pa.types.is_fixed_size_binary(chunk.type):
+        digest.update(_chunk_bytes(chunk).data)
+    elif pa.types.is_integer(chunk.type):
+        digest.update(chunk.to_numpy().astype("<i8", copy=False))
+    elif pa.types.is_floating(chunk.type):
+        digest.update(np.ascontiguousarray(chunk.to_numpy(zero_copy_only=False)).data)
     else:
-        digest.update(b"text")
-        for chunk in column.chunks:
-            digest.update(b"".join(_framed(value.encode()) for value in chunk.to_pylist()))
-    return digest.digest()
+        digest.update(b"".join(_framed(value.encode()) for value in chunk.to_pylist()))
 
 
 def _framed(value: bytes) -> bytes:

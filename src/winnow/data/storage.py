@@ -1,9 +1,10 @@
 """A folder of splits on disk: four Parquet files and `manifest.json`, each written whole or not at all."""
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,18 +83,25 @@ def _digest(manifest: Mapping[str, Any]) -> str:
 def read_split(folder: Path, name: str, manifest: dict) -> pa.Table:
     """The table of one split, its schema, row count and content checked against the manifest."""
     path, expected = folder / f"{name}.parquet", manifest["splits"][name]
-    try:
+    with reading(path):
         table = pq.read_table(path.absolute())
-    except FileNotFoundError as error:
-        raise Refused(f"{path} is missing; run the prepare stage again") from error
-    except (pa.ArrowException, OSError) as error:
-        raise Refused(f"{path} is no whole Parquet file ({_reason(error)}); run the prepare stage again") from error
     check_schema(table.schema, path.name)
     if len(table) != expected["rows"]:
         raise Refused(f"{path} has {len(table)} rows, its manifest says {expected['rows']}; run prepare again")
     if content_digest(table) != expected["digest"]:
         raise Refused(f"{path} is not the file its manifest describes (other content); run the prepare stage again")
     return table
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what a reader of the split `path` raises into a sentence."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Refused(f"{path} is missing; run the prepare stage again") from error
+    except (pa.ArrowException, OSError) as error:
+        raise Refused(f"{path} is no whole Parquet file ({_reason(error)}); run the prepare stage again") from error
 
 
 def build_manifest(tables: Mapping[str, pa.Table], facts: Mapping[str, Any], **more: object) -> dict:

@@ -20,7 +20,7 @@ from winnow.config.trial_params import TrialTraining
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.data.inputs import Inputs
-from winnow.data.loaders import Split, in_order, join, open_split
+from winnow.data.loaders import Split, in_order, join
 from winnow.measure import cost
 from winnow.run import files
 from winnow.run.federation import clients_of, local_of
@@ -28,7 +28,7 @@ from winnow.run.networks import example_of, outlined
 from winnow.run.outside import resolved
 from winnow.run.pool import visitor
 from winnow.run.start import Start
-from winnow.run.work import about_model, augmentation, facts, final_space, promise, search_space
+from winnow.run.work import about_model, augmentation, facts, final_space, opened, promise, search_space
 from winnow.tasks import task_named
 from winnow.train.building import fresh, laid
 from winnow.train.federation import Local
@@ -100,8 +100,8 @@ def client(folder: str, params: dict[str, Any], device: str, recipe: dict[str, A
     federation = checked.retrain.federation
     assert federation is not None
     promise(federation.threads)
-    task, final = task_named(checked.task), final_space(checked, place)
-    splits = [open_split(place / files.SPLITS, n, task, stage="retrain", device=device) for n in checked.retrain.splits]
+    final = final_space(checked, place)
+    splits = [opened(checked, place, n, stage="retrain", device=device) for n in checked.retrain.splits]
     clients = clients_of(federation, join(splits))
 
     @cache
@@ -223,7 +223,7 @@ class _Bench:
         return self.task.reduced(split, resolution, samples, draws)
 
     def _split(self, name: str, stage: str) -> Split:
-        return open_split(self.folder / files.SPLITS, name, self.task, stage=stage, device=self.device)
+        return opened(self.params, self.folder, name, stage=stage, device=self.device)
 
 
 def _morphing(evaluate: Training, weights: Path) -> Training:

@@ -45,6 +45,8 @@ def check_clients(params: Params, open_split: Callable[[str], Split]) -> None:
 
 def clients_of(settings: FederationParams, split: Split) -> list[Client]:
     """The rows of `split`, dealt as `settings` say. Refused where they cannot be."""
+    for name in split.on_disk:
+        split.held(name, "federated training")
     owned = _owned(settings, split)
     draws = np.random.default_rng(derived(settings.seed, "federation", "held out"))
     parts = held_out(owned, settings.held_out, draws)

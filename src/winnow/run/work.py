@@ -4,7 +4,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused, passed_users, told
 from winnow.core.options import takes
 from winnow.core.space import Space
+from winnow.data.decoded import Limit, size_of
 from winnow.data.inputs import Inputs
-from winnow.data.loaders import Split, manifest_for, open_split
+from winnow.data.loaders import Split, manifest_for, open_split, reads_of
 from winnow.run import files, lineage
 from winnow.run.imports import on_path
 from winnow.run.networks import outlined, searched
@@ -28,7 +29,7 @@ from winnow.spaces import AUTO, SPACES
 from winnow.system import disk, machine
 from winnow.tasks import task_named
 from winnow.tasks.task import Task
-from winnow.tracking import Dataset, Run, track
+from winnow.tracking import Dataset, Run, state_folder, track
 from winnow.train.building import laid
 from winnow.train.recipes import Recipe
 from winnow.train.seeds import derived
@@ -50,7 +51,7 @@ class Work:
         return task_named(self.params.task)
 
     def split(self, name: str) -> Split:
-        return open_split(self.folder / files.SPLITS, name, self.task, stage=self.stage, device=self.device)
+        return opened(self.params, self.folder, name, stage=self.stage, device=self.device, say=self.say)
 
     def picture(self, name: str, chart: str, *arguments: Any) -> None:
         """A chart of `look` (bounds, charts, tradeoff, trials) for the run alone, as `name`; the report draws its own.
@@ -118,6 +119,37 @@ def working(
         yield Work(stage, params, folder, device, run, outside)
         told["wrote"] = lineage.written_by(folder, name or stage)
     console.print(f"[dim]{name or stage} took {time.monotonic() - began:.0f} s[/dim]")
+
+
+def opened(
+    params: Params,
+    folder: Path,
+    name: str,
+    *,
+    stage: str,
+    device: torch.device | str,
+    say: Callable[[str], None] = lambda text: None,
+) -> Split:
+    """A split as every stage opens it: in memory, or on disk where all together are over data.memory_gib."""
+    task = task_named(params.task)
+    return open_split(
+        folder / files.SPLITS, name, task, stage=stage, device=device, limit=limit_of(params, folder, say)
+    )
+
+
+def limit_of(params: Params, folder: Path, say: Callable[[str], None] = lambda text: None) -> Limit:
+    return Limit(int(params.data.memory_gib * 2**30), state_folder(folder) / "decoded", say)
+
+
+def where(params: Params, folder: Path) -> str:
+    """How large the splits are as arrays, and where they are read from."""
+    task, place = task_named(params.task), folder / files.SPLITS
+    manifest = manifest_for(place, task)
+    size, most = size_of(place, manifest, reads_of(task, manifest)), limit_of(params, folder).most
+    told = f"{size / 2**30:.2f} GiB decoded"
+    if size <= most:
+        return f"{told}, held in memory (data.memory_gib: {params.data.memory_gib:g})"
+    return f"{told}, over data.memory_gib: {params.data.memory_gib:g}, so read from disk and shuffled by block"
 
 
 def facts(params: Params, folder: Path) -> dict[str, Any]:

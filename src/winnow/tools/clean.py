@@ -1,5 +1,5 @@
 """What work has left in .winnow to go on with: checkpoints, compared networks, studies, cells of `winnow study`,
-milliseconds of children.
+milliseconds of children, decoded splits.
 
 Nothing in it is a result. Without it, work that was stopped begins anew, and a study of trials cannot be extended.
 """
@@ -20,7 +20,7 @@ STUDY = re.compile(r"(.+-[0-9a-f]{12}(?:-\d+)?)(?:\.done|\.log.*)?")  # of trial
 class Left:
     """One piece of it; `busy` where a process works in it now."""
 
-    kind: str  # checkpoints, compared, trials, study or latency: the folder in .winnow
+    kind: str  # checkpoints, compared, trials, study, latency or decoded: the folder in .winnow
     name: str
     paths: tuple[Path, ...]
     size: int  # bytes
@@ -31,7 +31,7 @@ class Left:
 def left(state: Path) -> list[Left]:
     """All of it below `state`, a `.winnow` folder; by kind and name."""
     groups: dict[tuple[str, str], list[Path]] = {}
-    for kind in ("checkpoints", "compared", "trials", "study", "latency"):
+    for kind in ("checkpoints", "compared", "trials", "study", "latency", "decoded"):
         for path in sorted((state / kind).iterdir()) if (state / kind).is_dir() else ():
             named = STUDY.fullmatch(path.name) if kind == "trials" else None
             groups.setdefault((kind, named[1] if named else path.name), []).append(path)

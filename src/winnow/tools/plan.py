@@ -20,17 +20,16 @@ from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.core.holes import Setting
 from winnow.core.space import Space
-from winnow.data.loaders import Batches, Split, in_order, open_split
+from winnow.data.loaders import Batches, Split, in_order
 from winnow.measure.memory import FOOTPRINT, footprint
 from winnow.proxies import score
 from winnow.proxies.sizes import Sizes, later, sizes_of
-from winnow.run import files
 from winnow.run.controls import check_comparison
 from winnow.run.dry import try_search
 from winnow.run.federation import check_clients
 from winnow.run.limits import Limits
 from winnow.run.networks import outlined
-from winnow.run.work import augmentation, choose_device, facts, final_space, search_space
+from winnow.run.work import augmentation, choose_device, facts, final_space, opened, search_space, where
 from winnow.search.bench import Bench
 from winnow.search.costs import Costs
 from winnow.search.extremes import cheapest, dearest
@@ -62,6 +61,7 @@ class Size:
     limits: str  # as `Limits` describes them
     within: int  # of `SAMPLE` random children, those that keep them, but for `measured`
     measured: str  # those of them that whole networks are measured or looked up for, in words; "" without any
+    data: str  # how large the splits are, and where they are read from
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,14 @@ def plan(
         limits=str(limits),
         within=sum(map(limits.counted.allows, drawn)),
         measured=limits.whole,
+        data=where(params, folder),
     )
     show(size)
     limits.check(params.select.methods)
     check_comparison(params, folder, say)
     say("timing a few steps")
     splits = {
-        name: open_split(folder / files.SPLITS, name, task_named(params.task), stage="select", device=device)
+        name: opened(params, folder, name, stage="select", device=device, say=say)
         for name in ("weights", "arch", "select")
     }
     check_clients(params, splits.__getitem__)

@@ -200,7 +200,7 @@ def cutout(x: Tensor, side: int, centres: Tensor) -> Tensor:
 def smaller(split: Split, steps: int) -> Split:
     """The images of `split` after `steps` halvings of their square: 32 pixels are 8 after four."""
     height, width = (max(1, round(side * 2 ** (-steps / 2))) for side in split.facts["shape"][1:])
-    pixels = functional.interpolate(split.columns[IMAGE].float(), (height, width), mode="area")
+    pixels = functional.interpolate(split.held(IMAGE, "a smaller resolution").float(), (height, width), mode="area")
     whole = subset(split, slice(None), **{IMAGE: pixels.round().clamp(0, 255).to(torch.uint8)})
     facts = {**split.facts, "shape": [split.facts["shape"][0], height, width]}
     return replace(whole, facts=facts, inputs=Images(facts))

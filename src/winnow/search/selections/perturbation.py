@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, replace
 from typing import Literal
 
@@ -15,7 +15,7 @@ from winnow.core.errors import Refused
 from winnow.core.holes import Setting
 from winnow.core.options import NotNegative, Rate
 from winnow.core.space import Space
-from winnow.data.loaders import in_order
+from winnow.data.loaders import Split, in_order
 from winnow.search.bench import Bench, Chosen
 from winnow.search.bilevel import adam
 from winnow.search.costs import Costs
@@ -25,7 +25,7 @@ from winnow.search.relax import Logits
 from winnow.search.selection import selection
 from winnow.search.selections.magnitude import heaviest, selectable
 from winnow.train.checkpoint import Keeper
-from winnow.train.evaluate import batch_statistics
+from winnow.train.evaluate import Batch, batch_statistics
 from winnow.train.seeds import derived, generator, rng, seeded
 
 
@@ -55,7 +55,10 @@ def by_perturbation(
     """
     space, further, keeper = bench.space, bench.needed("further"), bench.keeper
     _check(bench, tune_epochs)
-    prepared = list(in_order(bench.needed("judged"), bench.batch))  # the same pixels for every mask: normalised once
+    judged: Split = bench.needed("judged")
+    prepared: Iterable[Batch] = in_order(judged, bench.batch)
+    if not judged.on_disk:
+        prepared = list(prepared)  # the same pixels for every mask: normalised once
 
     def evaluate(setting: Setting) -> tuple[float, float]:
         space.eval()

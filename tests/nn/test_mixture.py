@@ -4,7 +4,9 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from winnow.nn.mixture import State, add_edges, add_scaled, scaled_norm
 from winnow.nn.ops import darts_op, nb201_op
@@ -84,3 +86,65 @@ def test_candidates_it_has_never_seen_are_called():
     (total,) = add_edges([None], x, [(candidates, {"mine": weight, "none": weight})])
     torch.testing.assert_close(total, weight * candidates["mine"](x))
     assert add_edges([None], x, [(candidates, {"none": weight})]) == [None]
+
+
+class Casts(TorchDispatchMode):
+    """Counts what is made bfloat16 and what is made float32, of maps and of kernels."""
+
+    def __init__(self):
+        super().__init__()
+        self.of = {"maps": [], "kernels": []}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten._to_copy.default:
+            self.of["maps" if args[0].shape[2] > 3 else "kernels"].append(kwargs["dtype"])
+        return function(*args, **(kwargs or {}))
+
+
+def weighed(ops, x, make):
+    """`x` through candidates of 16 channels that leave it, added up by halves."""
+    edges = [(nn.ModuleDict({op: make(op)}), {op: torch.tensor(0.5)}) for op in ops]
+    return sum(add_edges([None] * len(edges), x, edges))
+
+
+def test_under_autocast_dense_convolutions_alone_leave_float32(monkeypatch):
+    seen, real = set(), F.conv2d
+
+    def conv2d(x, weight, *more, **named):
+        seen.add((x.dtype, *weight.shape[1:]))
+        return real(x, weight, *more, **named)
+
+    monkeypatch.setattr(F, "conv2d", conv2d)
+    x = images(2, 16, 8, 8).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = weighed(["avg_pool_3x3", "sep_conv_3x3", "dil_conv_5x5"], x, lambda op: darts_op(op, 16, 1, False))
+        assert seen == {(torch.float32, 1, 3, 3), (torch.float32, 1, 5, 5), (torch.float32, 16, 1, 1)}
+        seen.clear()
+        found = found + weighed(["nor_conv_3x3", "nor_conv_1x1"], x.bfloat16(), lambda op: nb201_op(op, 16, False))
+        assert seen == {(torch.bfloat16, 16, 3, 3), (torch.float32, 16, 1, 1)}  # 16 products are not worth a cast
+        assert torch.is_autocast_enabled("cpu")
+    assert found.dtype == torch.float32
+
+
+def test_under_autocast_a_state_is_cast_once():
+    x = images(2, 16, 8, 8).float()
+    with torch.autocast("cpu", torch.bfloat16), Casts() as casts:
+        weighed(["nor_conv_3x3"] * 3, x, lambda op: nb201_op(op, 16, False))
+    assert casts.of["maps"] == [torch.bfloat16, *[torch.float32] * 3]  # the ReLU, and each sum for its norm
+    assert casts.of["kernels"] == [torch.bfloat16] * 3
+
+
+def test_under_autocast_sums_and_gradients_are_near_those_of_float32():
+    torch.manual_seed(0)
+    candidates = [nb201_op("nor_conv_3x3", 16, False) for _ in range(3)]
+    found = []
+    for low in (False, True):
+        x, made = images(4, 16, 8, 8).float().requires_grad_(), iter(candidates)
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            total = weighed(["nor_conv_3x3"] * 3, x, lambda op, made=made: next(made))
+        total.square().sum().backward()
+        found.append((total.detach(), x.grad, candidates[0][1].weight.grad.clone()))
+        candidates[0].zero_grad()
+    for exact, near in zip(*found, strict=True):
+        assert near.dtype == torch.float32
+        assert 0 < (exact - near).norm() < 0.03 * exact.norm()

@@ -38,8 +38,9 @@ def _of_examples(value: Weights) -> bool:
 def counting(hole: Asking, device: torch.device) -> dict[str, Tensor]:
     """The options of `hole` that count in the posted setting, each with its weight ().
 
-    An option answered is one of weight 1. Weights that are zero and ask for no gradient are left out: masked or decided
-    options cost nothing, and nothing of theirs is trained.
+    An option answered is one of weight 1. On the CPU, weights that are zero and ask for no gradient are left out: such
+    options cost nothing, and nothing of theirs is trained. Elsewhere a look at a weight would wait for the device, edge
+    by edge: sums are the same, and what weighs nothing has gradients of zero.
     """
     value = hole.posted(hole.decision)
     if isinstance(value, Mapping):
@@ -47,6 +48,7 @@ def counting(hole: Asking, device: torch.device) -> dict[str, Tensor]:
     if not isinstance(value, Tensor):
         one = torch.ones((), device=device)
         return {str(option): one for option in (value if isinstance(value, tuple) else (value,))}
-    counts = [True] * len(value) if value.requires_grad else [weight != 0 for weight in value.tolist()]
+    looks = value.is_cpu and not value.requires_grad
+    counts = [weight != 0 for weight in value.tolist()] if looks else [True] * len(value)
     options = zip(hole.decision.options, value.unbind(), counts, strict=True)
     return {str(option): weight for option, weight, count in options if count}

@@ -18,8 +18,10 @@ QUICK_COLUMNS = 3  # the widest kernel whose weight gradient the CPU library vec
 
 def depthwise(x: Tensor, weight: Tensor, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
     """F.conv2d with as many groups as channels; x is (batch, channels, h, w), weight (channels, 1, k, k)."""
-    if torch.is_autocast_enabled(x.device.type):  # as a library's convolution: the function below is hidden from it
-        dtype = torch.get_autocast_dtype(x.device.type)
+    kind = x.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        # as a library's convolution: the function below is hidden from it
+        dtype = torch.get_autocast_dtype(kind)
         x, weight = x.to(dtype), weight.to(dtype)
     return _Depthwise.apply(x, weight, stride, padding, dilation)  # type: ignore[no-untyped-call]
 

@@ -3,6 +3,9 @@
 What makes the difference: everything is channels last; what depends on the input alone (ReLU, pools and their norms) is
 computed once for all edges that leave it; the weight of a convolution is the scale of its last BatchNorm; sums grow in
 place; depthwise convolutions bring their own gradients. Everything can be differentiated as often as wanted.
+
+Under autocast on a CPU, dense convolutions alone leave float32: sums, norms and pools wait for memory and not for
+arithmetic, and depthwise convolutions have no quick kernel in bfloat16 there. Other devices do as autocast does.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +20,8 @@ from winnow.core.holes import NUMBER
 from winnow.nn.depthwise import average_pool, depthwise
 from winnow.nn.ops import FactorizedReduce, Zero
 
+WORTH = 64  # multiplications a number, from which a convolution gains more in bfloat16 than its casts cost
+
 Edge = tuple[nn.ModuleDict, Mapping[str, Tensor]]  # candidates by option; weights () of those that count, `NUMBER`
 
 
@@ -25,7 +30,16 @@ def add_edges(totals: Sequence[Tensor | None], x: Tensor, edges: Sequence[Edge])
 
     x is (batch, channels, h, w), channels last. A total of None is a sum without terms.
     """
-    state, sums, numbers = State(x), list(totals), []
+    kind = x.device.type
+    if not x.is_cpu or not torch.is_autocast_enabled(kind):
+        return _added(totals, State(x), edges)
+    low = torch.get_autocast_dtype(kind)
+    with torch.autocast(kind, enabled=False):
+        return _added([None if total is None else total.float() for total in totals], State(x.float(), low), edges)
+
+
+def _added(totals: Sequence[Tensor | None], state: "State", edges: Sequence[Edge]) -> list[Tensor | None]:
+    sums, numbers = list(totals), []
     shared: dict[int, tuple[Tensor, list[int], list[Tensor]]] = {}
     for i, (candidates, weights) in enumerate(edges):
         for option, weight in weights.items():
@@ -79,15 +93,23 @@ def mixed_nodes(
 
 
 class State:
-    """A feature map with all that several candidates need of it, each computed at most once."""
+    """A feature map with all that several candidates need of it, each computed at most once.
 
-    def __init__(self, x: Tensor):
-        self.x = x
+    `low` is the type that dense convolutions compute in, where it is another than that of the map.
+    """
+
+    def __init__(self, x: Tensor, low: torch.dtype | None = None):
+        self.x, self.low = x, low
         self.maps: dict[tuple, tuple[Tensor, ...]] = {}
 
     @cached_property
     def relu(self) -> Tensor:
         return F.relu(self.x)
+
+    @cached_property
+    def relu_low(self) -> Tensor:
+        assert self.low is not None
+        return self.relu.to(self.low)
 
     @cached_property
     def halves(self) -> tuple[Tensor, Tensor]:
@@ -140,9 +162,17 @@ class State:
                 x = F.relu_(x)  # of a norm, which does not need its own output
             elif _is_depthwise(layer):
                 x = self._depthwise(x, layer)
+            elif self.low is not None and _is_dense(layer):
+                x = self._dense(x, layer)
             else:
                 x = layer(x)
         return scaled_norm(x, layers[-1], weight)
+
+    def _dense(self, x: Tensor, layer: nn.Conv2d) -> Tensor:
+        """The convolution in `low`; its sum, which the norm reads, in float32."""
+        assert self.low is not None
+        x = self.relu_low if x is self.relu else x.to(self.low)
+        return F.conv2d(x, layer.weight.to(self.low), None, layer.stride, layer.padding, layer.dilation).float()
 
     def _depthwise(self, x: Tensor, layer: nn.Conv2d) -> Tensor:
         stride, padding, dilation = layer.stride[0], int(layer.padding[0]), layer.dilation[0]
@@ -220,6 +250,13 @@ def _layers(module: nn.Module) -> list[nn.Module]:
     if not isinstance(module, nn.Sequential):
         return [module]
     return [layer for child in module for layer in _layers(child)]
+
+
+def _is_dense(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether it is a plain convolution of one group that does enough for each number."""
+    if type(layer) is not nn.Conv2d or layer.groups > 1 or layer.bias is not None or layer.padding_mode != "zeros":
+        return False
+    return layer.weight[0].numel() >= WORTH
 
 
 def _is_depthwise(layer: nn.Module) -> TypeGuard[nn.Conv2d]:

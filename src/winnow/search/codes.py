@@ -15,6 +15,8 @@ from winnow.core.architecture import Architecture
 from winnow.core.decision import Decision, Option, Value
 from winnow.core.holes import Setting
 from winnow.core.space import Space
+from winnow.search.looks import looked_at
+from winnow.search.relax import laid
 
 LISTED = 32  # codes of a cell up to which they are listed: those of five operations; of others some are tried
 TRIES = 1000  # draws for a code that a cell may have, or for one that differs
@@ -32,8 +34,8 @@ def fire(theta: Tensor) -> Tensor:
 def chances_of(view: Space, theta: Mapping[str, Tensor]) -> dict[str, dict[Option, float]]:
     """Of the options of `view` that have a fire parameter; `theta` has one for each option of the whole space."""
     found = {}
-    for name, vector in theta.items():
-        chance = dict(zip(view.whole[name].options, fire(vector.detach()).tolist(), strict=True))
+    for name, numbers in looked_at({name: fire(vector) for name, vector in theta.items()}).items():
+        chance = dict(zip(view.whole[name].options, numbers, strict=True))
         found[name] = {option: chance[option] for option in view.decisions[name].options}
     return found
 
@@ -121,5 +123,5 @@ def expected_cost(
         if name in first:
             answers = {**first, name: other}
             moved = cost(view.decide(lambda d, given=answers: given[d.name] if d.name in given else d.values[0]))
-            total = total.to(share) + share[1] * (moved - at)
+            total = laid(total, share) + share[1] * (moved - at)
     return total

@@ -9,6 +9,8 @@ from torch import Tensor
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.core.space import Space
+from winnow.search.looks import looked_at
+from winnow.search.relax import laid
 
 Reward = Callable[[Architecture], float]  # larger is better
 
@@ -39,14 +41,15 @@ def draw(
     One for all, or one for each of `examples`. `softening` is added to each probability before they are normalised.
     Source: Vahdat et al. 2020, arXiv:1912.07651, public code; Tucker et al. 2017.
     """
-    index, relaxed, log_probability = {}, {}, torch.zeros(())
+    index, relaxed, log_probability = {}, {}, torch.zeros((), device=next(iter(logits.values())).device)
     for name, vector in logits.items():
         theta = vector.log_softmax(0)
         if softening:
             theta = (theta.exp() + softening).log().log_softmax(0)
         shape = (len(vector),) if examples is None else (len(vector), examples)
         theta = theta.view(-1, *(1,) * (len(shape) - 1))
-        u = torch.rand(shape, generator=generator, dtype=torch.float64).to(vector).clamp(1e-3, 1 - 1e-3)
+        u = torch.rand(shape, generator=generator, dtype=torch.float64)
+        u = laid(u, vector).clamp(1e-3, 1 - 1e-3)
         k, soft, conditional = pair(theta, u, temperature)
         index[name], relaxed[name] = k, soft - conditional + conditional.detach()
         log_probability = log_probability.to(theta) + (one_hot(k, theta.expand_as(u)) * theta).sum(0)
@@ -86,7 +89,7 @@ def estimate(draw: Draw, hard: float | Tensor, soft: Tensor) -> Tensor:
 
 def answers(space: Space, draw: Draw) -> dict[str, str | int]:
     """The drawn options as a setting; subsets, which have no logits, stay whole."""
-    return {name: space.decisions[name].options[int(i)] for name, i in draw.index.items()}
+    return {name: space.decisions[name].options[i] for name, (i,) in looked_at(draw.index).items()}
 
 
 def check_rewardable(space: Space) -> None:

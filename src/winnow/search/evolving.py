@@ -15,6 +15,7 @@ from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.search.codes import one_code
 from winnow.search.fronts import front
+from winnow.search.looks import looked_at
 
 CLOSED = -2.0  # a fire parameter below which an operation goes: it is on in 12 of 100 codes
 TRIES = 20  # draws for each network that is wanted
@@ -82,8 +83,8 @@ class Cells:
         needs one.
         """
         gone = 0
-        for name, vector in theta.items():
-            at = dict(zip(self.space.decisions[name].options, vector.tolist(), strict=True))
+        for name, numbers in looked_at(theta).items():
+            at = dict(zip(self.space.decisions[name].options, numbers, strict=True))
             least = 2 * self._least(name)
             for option in sorted(self.active[name], key=lambda option, at=at: at[option]):
                 if at[option] < CLOSED and option not in self.inherited[name] and len(self.active[name]) > least:

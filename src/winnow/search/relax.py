@@ -10,6 +10,7 @@ from winnow.core.decision import Value
 from winnow.core.errors import Refused
 from winnow.core.holes import NUMBER, Setting, key_of
 from winnow.core.space import Space
+from winnow.search.looks import looked_at
 
 Relax = Callable[[Mapping[str, Tensor]], Setting]
 Soft = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]  # to mixture weights alone
@@ -103,13 +104,16 @@ def sampled(space: Space, temperature: float, generator: torch.Generator, undraw
 
     `undrawn`: the weights of the others, which are zero, are added to the feature map as one number (`NUMBER`), so that
     each of them gets the sum of the upstream gradient, as in the authors' code. Without, they get none.
+    Who is drawn decides what is computed: one look for all decisions at each call (`looked_at`).
     """
     soft = gumbel(temperature, generator)
 
     def relax(logits: Mapping[str, Tensor]) -> Setting:
         drawn: dict[str, dict[Value, Tensor]] = {}
-        for name, weights in soft(logits).items():
-            position = int(weights.argmax())
+        mixtures = soft(logits)
+        positions = looked_at({name: weights.argmax() for name, weights in mixtures.items()})
+        for name, weights in mixtures.items():
+            (position,) = positions[name]
             weight, others = weights[position], weights.sum() - weights[position]
             drawn[name] = {space.decisions[name].options[position]: 1 - weight.detach() + weight}
             if undrawn and torch.is_grad_enabled():  # zero: nothing where nobody asks for the gradient
@@ -150,7 +154,12 @@ class Gate(torch.autograd.Function):
 def _noise(vector: Tensor, generator: torch.Generator) -> Tensor:
     """Standard Gumbel noise, drawn on the CPU so that devices agree."""
     exponential = torch.empty(vector.shape, dtype=torch.float64).exponential_(generator=generator)
-    return -exponential.log().to(vector)
+    return -laid(exponential.log(), vector)
+
+
+def laid(drawn: Tensor, like: Tensor) -> Tensor:
+    """What was drawn on the CPU, in the type of `like` and where it is; nobody waits for the copy."""
+    return drawn.to(like.device, like.dtype, non_blocking=True)
 
 
 def _one_hot(weights: Tensor) -> Tensor:

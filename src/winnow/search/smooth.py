@@ -8,7 +8,9 @@ from torch import Tensor
 
 from winnow.core.decision import Value
 from winnow.core.space import Space
+from winnow.search.estimators import one_hot
 from winnow.search.gradients import Gradient, Objective, first_order, frozen
+from winnow.search.relax import laid
 from winnow.train.evaluate import Batch
 
 Weights = Mapping[str, Tensor]
@@ -22,8 +24,7 @@ GRADIENTS: dict[str, Gradient] = {  # of the logits, by kind of noise: an attack
 def simplex(row: Tensor) -> Tensor:
     """`row` (options,) clamped to [0, 1] and divided by its sum; its largest entry alone where nothing is left."""
     kept = row.clamp(0, 1)
-    if kept.sum() == 0:
-        kept[row.argmax()] = 1
+    kept = torch.where(kept.sum() == 0, one_hot(row.argmax(), kept), kept)
     return kept / kept.sum()
 
 
@@ -49,7 +50,7 @@ def adversarial_noise(
         training = space.training
         space.eval()
         with frozen(space):
-            clean = float(objective(batch, {**weights, **decided}))
+            clean = objective(batch, {**weights, **decided})
             moved = {name: simplex(row + _uniform(row, epsilon, generator)) for name, row in weights.items()}
             for _ in range(steps):
                 asked = {name: row.detach().requires_grad_() for name, row in moved.items()}
@@ -60,12 +61,12 @@ def adversarial_noise(
                     step = torch.zeros_like(row) if up is None else 2 * epsilon / steps * up.sign()
                     away = (row.detach() + step - weights[name]).clamp(-epsilon, epsilon)
                     moved[name] = simplex(weights[name] + away)
-            worse = float(objective(batch, {**moved, **decided})) >= clean
+            worse = objective(batch, {**moved, **decided}) >= clean
         space.train(training)
-        return moved if worse else dict(weights)
+        return {name: torch.where(worse, moved[name], row) for name, row in weights.items()}
 
     return disturb
 
 
 def _uniform(row: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
-    return (epsilon * (2 * torch.rand(row.shape, generator=generator, dtype=torch.float64) - 1)).to(row)
+    return laid(epsilon * (2 * torch.rand(row.shape, generator=generator, dtype=torch.float64) - 1), row)

@@ -45,33 +45,33 @@ def focal(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def centreness(points: Tensor, boxes: Tensor) -> Tensor:
-    """1 in the middle of a box, 0 at its sides (n,): points (n, 2) inside of boxes (n, 4)."""
-    low, high = points - boxes[:, :2], boxes[:, 2:4] - points
+    """1 in the middle of a box, 0 at its sides (...): points (..., 2) inside of boxes (..., 4)."""
+    low, high = points - boxes[..., :2], boxes[..., 2:4] - points
     ratios = torch.minimum(low, high) / torch.maximum(low, high)
-    return ratios.clamp(min=0).prod(1).sqrt()
+    return ratios.clamp(min=0).prod(-1).sqrt()
 
 
 class BoxLoss(nn.Module):
     """Outputs (b, locations, 8 + classes) and boxes (b, most, 5), rows of -1 being none, to one number.
 
     Focal loss of all classes and cross-entropy of centre-ness over the locations that take a box, and 1 - GIoU weighed
-    by how central they are; each counts once.
+    by how central they are; each counts once. All locations are computed, and those without a box weigh nothing: to
+    pick the others would ask the device how many there are.
     """
 
     def forward(self, outputs: Tensor, boxes: Tensor) -> Tensor:
         points, strides = outputs[..., POINT].detach(), outputs[..., STRIDE].detach()
         which = taken(points, strides, boxes)
         there = which >= 0
-        true = boxes.gather(1, which.clamp(min=0)[..., None].expand(-1, -1, 5))[there]
-        logits = outputs[..., SCORES:]
-        truth = torch.zeros_like(logits)
-        truth[there] = F.one_hot(true[:, 4].long(), logits.shape[2]).to(truth.dtype)
-        count = max(len(true), 1)
+        true = boxes.gather(1, which.clamp(min=0)[..., None].expand(-1, -1, 5))
+        logits, here = outputs[..., SCORES:], there.to(outputs.dtype)
+        truth = F.one_hot(true[..., 4].long().clamp(min=0), logits.shape[2]) * here[..., None]
+        count = here.sum().clamp(min=1)
         loss: Tensor = focal(logits, truth).sum() / count
-        central = centreness(points[there], true[:, :4])
-        told = outputs[..., CENTRE][there]
-        loss = loss + F.binary_cross_entropy_with_logits(told, central, reduction="sum") / count
-        apart = (1 - giou(outputs[..., BOX][there], true[:, :4])) * central
+        central = torch.where(there, centreness(points, true[..., :4]), 0.0)
+        told = F.binary_cross_entropy_with_logits(outputs[..., CENTRE], central, here, reduction="sum")
+        loss = loss + told / count
+        apart = (1 - giou(outputs[..., BOX], true[..., :4])) * central
         return loss + apart.sum() / central.sum().clamp(min=1e-6)
 
 

@@ -14,7 +14,7 @@ ITEM, COPY = torch.ops.aten._local_scalar_dense.default, torch.ops.aten._to_copy
 
 
 class Looks(TorchDispatchMode):
-    """Inside, a question for a value of a meta tensor is answered, by 1 (of many by halves); who asked is counted.
+    """Inside, a question for a value of a meta tensor is answered: yes, 1.0, 0; who asked is counted.
 
     `in_steps` are those inside of a training step, `elsewhere` the others, by file and function. What a device cannot
     compute without a look, such as the places of what is not zero, still raises: shapes would hang on values.
@@ -30,7 +30,7 @@ class Looks(TorchDispatchMode):
         of_meta = bool(args) and isinstance(args[0], torch.Tensor) and args[0].is_meta
         if of_meta and function is ITEM:
             self._count()
-            return {torch.bool: True}.get(args[0].dtype, 1.0 if args[0].is_floating_point() else 1)
+            return True if args[0].dtype == torch.bool else 1.0 if args[0].is_floating_point() else 0
         if of_meta and function is COPY and str(kwargs.get("device")) == "cpu":
             self._count()
             return torch.full(args[0].shape, 0.5).to(kwargs.get("dtype") or args[0].dtype)

@@ -7,6 +7,7 @@ import torch
 
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
+from winnow.look import page
 from winnow.look.stacks import Stack, stacks_of
 from winnow.look.style import to_bytes
 from winnow.run.draw import draw_architecture, draw_space, save
@@ -99,3 +100,26 @@ def test_an_ensemble_branches_where_it_splits():
     drawn = svg(draw_architecture(space, whole))
     assert "members share all layers" in drawn
     assert drawn.count(">skip<") == 15
+
+
+def test_where_an_ensemble_parts_lines_are_seen_and_run_from_box_to_box():
+    """The only slanted lines: one to each member, from the last shared box to its first, and no box lies over them."""
+    space = space_of("ensemble")
+    arch = space.decide(lambda d: d.values[len(d.values) // 2])
+    figure = draw_architecture(space, arch)
+    (axes,) = figure.axes
+    slanted = [line.get_xydata() for line in axes.lines if len(set(line.get_ydata())) == 2]
+    assert len(slanted) == 2
+    boxes = [patch.get_path().get_extents(patch.get_patch_transform()) for patch in axes.patches]
+    for (x0, y0), (x1, y1) in slanted:
+        assert x1 - x0 >= 20
+        places = [(x0 + at * (x1 - x0), y0 + at * (y1 - y0)) for at in (0.2, 0.5, 0.8)]
+        assert not any(box.contains(*place) for box in boxes for place in places)
+
+
+def test_a_drawing_in_a_page_says_what_it_shows_and_keeps_its_labels_legible():
+    drawing = '<svg xmlns="a" width="1200pt" height="80pt"><text>mb3</text></svg>'
+    told = page.inline(f"<?xml?>{drawing}", "layer1 'mb3'")
+    assert told.startswith("<div class='figure' role='group' tabindex='0' aria-label='layer1 &#x27;mb3&#x27;'>")
+    assert "min-width: 1200px" in told  # three quarters of 1600 pixels
+    assert page.inline(drawing) == f"<div class='figure'>{drawing}</div>"

@@ -10,7 +10,7 @@ from winnow.core.decision import Value
 from winnow.look.blocks import TITLE, Block
 from winnow.look.style import FAINT, INK, QUIET, pill, text_width
 
-ROW, GAP = 34, 6
+ROW, GAP, FORK = 34, 6, 22
 SKIPS = ("skip", "identity", "skip_connect")
 _LAYER = re.compile(r"layer(\d+)/(shared|member\d+)")
 
@@ -39,8 +39,11 @@ def branches_block(
     if any(op in skips for part in parts.values() for op, _ in part.values()):
         note += "; dashed layers are left out"
 
+    forks = bool(shared) and bool(members)
+    apart = min((min(own) for own in members.values()), default=max(layers) + 1)
+
     def middle(layer: int) -> float:
-        return names + (layers.index(layer) + 0.5) * (wide + GAP)
+        return names + (layers.index(layer) + 0.5) * (wide + GAP) + (FORK if forks and layer >= apart else 0)
 
     def row_of(axes: Axes, x: float, y: float, own: Mapping[int, tuple[str, str]]) -> None:
         for a, b in pairwise(sorted(own)):
@@ -56,7 +59,7 @@ def branches_block(
         for number, (part, own) in enumerate(members.items()):
             at = top + number * ROW
             if shared:
-                ends = [x + middle(max(shared)), x + middle(min(own))]
+                ends = [x + middle(max(shared)) + wide / 2, x + middle(min(own)) - wide / 2]
                 axes.plot(ends, [trunk, at], color=FAINT, linewidth=1.2, zorder=1)
             row_of(axes, x, at, own)
             axes.text(x + middle(max(own)) + wide / 2 + GAP, at, part, size=8, color=QUIET, va="center_baseline")
@@ -64,5 +67,5 @@ def branches_block(
         axes.text(x, trunk, "shared", size=9, color=INK, va="center_baseline")
         axes.text(x, top + rows * ROW, note, size=8, color=QUIET, va="center")
 
-    width = names + len(layers) * (wide + GAP) + text_width("member1", 8) + 2 * GAP
+    width = names + len(layers) * (wide + GAP) + forks * FORK + text_width("member1", 8) + 2 * GAP
     return Block(max(width, text_width(note, 8)), TITLE + rows * ROW + 30, paint)

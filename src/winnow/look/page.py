@@ -1,12 +1,15 @@
 """Pieces of a page of HTML that needs no network and no script: text, tables, figures."""
 
 import html
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from winnow.look.style import to_bytes
+
+LEAST = 0.75  # of its own size: labels of 8.5 points are still read
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2933; --quiet: #5f6b7a; --rule: #e1e6eb; --ground: #fff; --raised: #f4f6f8;
@@ -53,9 +56,18 @@ def svg(figure: Figure) -> str:
     return inline(to_bytes(figure, "svg").decode())
 
 
-def inline(svg: str) -> str:
-    """In a frame of its own, which scrolls where a screen is narrower than can be read."""
-    return f"<div class='figure'>{svg[svg.index('<svg') :]}</div>"
+def inline(svg: str, told: str = "") -> str:
+    """In a frame of its own, which scrolls where a screen is narrower than can be read.
+
+    `told` is a drawing's text alternative: that of one with many labels, which shrinks to three quarters at most.
+    """
+    drawn = svg[svg.index("<svg") :]
+    if not told:
+        return f"<div class='figure'>{drawn}</div>"
+    if width := re.match(r"<svg[^>]*? width=\"([\d.]+)pt\"", drawn):
+        least = float(width[1]) * 4 / 3 * LEAST
+        drawn = drawn.replace("<svg", f"<svg style='min-width: {least:.0f}px'", 1)
+    return f"<div class='figure' role='group' tabindex='0' aria-label='{text(told)}'>{drawn}</div>"
 
 
 def text(value: object) -> str:

@@ -43,7 +43,7 @@ def write_report(params: Params, folder: Path, drawing: str, picture: str, out: 
         return lambda: f"<p class='quiet'>{page.text(why)}.</p>" if why else build(folder)
 
     sections: list[tuple[str, Callable[[], str]]] = [
-        ("What was found", lambda: page.inline(drawing) + _collapse(folder, result)),
+        ("What was found", lambda: page.inline(drawing, _told(folder)) + _collapse(folder, result)),
         ("Did the search help?", lambda: _help(result, task)),
         ("Selection", of("select", _selection)),
         ("Evidence", of("select", _evidence)),
@@ -56,6 +56,13 @@ def write_report(params: Params, folder: Path, drawing: str, picture: str, out: 
     ]
     body = "".join(f"<h2>{title}</h2>\n{_or_missing(build)}\n" for title, build in sections)
     files.write_text(out, page.document("winnow report", f"{headline(result, task, picture)}\n{body}"))
+
+
+def _told(folder: Path) -> str:
+    """The found architecture in words, for those who do not see its drawing."""
+    choices = _json(folder / files.ARCHITECTURE)["choices"]
+    kept = ((name, " + ".join(map(str, v)) if isinstance(v, list) else v) for name, v in choices.items())
+    return "Drawing of the found architecture: " + "; ".join(f"{name} {value}" for name, value in kept)
 
 
 def collapsed(choices: Mapping[str, Any]) -> float | None:

@@ -153,3 +153,19 @@ def test_the_published_start_is_that_of_the_authors(space):
     assert torch.equal(biases, torch.full_like(biases, 1e-4))
     with pytest.raises(ValueError, match="start takes torch or published, not 'best'"):
         mobile(start="best")
+
+
+def test_blocks_of_one_candidate_leave_the_widths_open():
+    """The paper's search of channels on choice_3: the same networks, counted alike, and 8^20 of them."""
+    with torch.device("meta"):
+        alone, all_four = (mobile(final=True, channels=WIDTHS, **each) for each in ({"candidates": ["shuffle_3"]}, {}))
+    assert alone.count() == len(WIDTHS) ** 20
+    arch = alone.decide(lambda d: 140 if len(d.values) > 1 else d.values[0])
+    assert macs(alone.derive(arch), (3, 224, 224)) == macs(all_four.derive(arch), (3, 224, 224))
+    assert {arch[f"block/{i}"] for i in range(20)} == {"shuffle_3"}
+
+
+@pytest.mark.parametrize("wrong", [[], ["shuffle_9"], ["shuffle_3", "shuffle_3"]])
+def test_candidates_are_some_of_the_four(wrong):
+    with pytest.raises(ValueError, match=r"candidates takes some of shuffle_3, .*, xception, each once, not"):
+        mobile(0.1, 8, 10, candidates=wrong)

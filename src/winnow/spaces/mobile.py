@@ -29,6 +29,7 @@ def mobile(
     *,
     start: Literal["torch", "published"] = "torch",
     channels: Sequence[int] | None = None,
+    candidates: Sequence[str] = tuple(KERNELS),
 ) -> Space:
     """Stem, twenty decisions "block/0" ... "block/19", head; x is (batch, image_channels, height, width).
 
@@ -40,7 +41,13 @@ def mobile(
     `channels`, percent of half a block's output, opens the width of its inner maps: "block/0/channels" ..., whichever
     candidate it is. Published: 20, 40, ..., 160, which makes 32^20 architectures. All share the weights of the widest,
     of which a width takes the first channels; it is rounded down, to one at least.
+
+    `candidates` are those of each block: all four, or some. With [shuffle_3] widths alone are open, the paper's search
+    of channels "choice_3". ValueError where one is unknown or named twice.
     """
+    unknown = [name for name in candidates if name not in KERNELS]
+    if unknown or not candidates or len(set(candidates)) < len(candidates):
+        raise ValueError(f"candidates takes some of {', '.join(KERNELS)}, each once, not {list(candidates)}")
     side = min(image_size) if isinstance(image_size, tuple | list) else image_size
     positive(classes=classes, image_channels=image_channels, image_size=side)
     if side < 8:
@@ -62,8 +69,8 @@ def mobile(
             if percents is not None:
                 middle = Number.open(f"{name}/channels", percents).map(part_of(c_out // 2))
                 layers = {"middle": middle, "conv": _conv, "norm": _norm}
-            candidates = {key: ShuffleUnit(c_last, c_out, stride, ks, final, **layers) for key, ks in KERNELS.items()}
-            blocks.append(Choice(name, candidates))
+            units = {key: ShuffleUnit(c_last, c_out, stride, KERNELS[key], final, **layers) for key in candidates}
+            blocks.append(Choice(name, units))
             c_last = c_out
     head = [
         nn.Conv2d(c_last, HEAD, 1, bias=False),

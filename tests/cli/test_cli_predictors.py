@@ -9,8 +9,10 @@ import torch
 from winnow.cli import main as cli
 from winnow.core.choosers import uniform
 from winnow.predictors import neural
+from winnow.spaces import build
 from winnow.spaces.darts import darts
 from winnow.spaces.nas_bench_201 import OPS, from_string
+from winnow.tools.predicting import shape_for
 from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import Row, as_table, write_table
 
@@ -34,6 +36,23 @@ def made(path: Path, count: int = 120) -> Path:
 def _elsewhere(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(neural, "STEPS", 10)
+
+
+def test_transformers_and_chains_are_predicted_at_their_own_size(tmp_path, capsys):
+    for name, shape in (("vit", (3, 224, 224)), ("macro", (3, 32, 32))):
+        assert shape_for(name) == shape
+        with torch.device("meta"):
+            space = build(name, {})
+        rows, rng = [], random.Random(0)
+        for i in range(8):
+            arch = space.decide(uniform(rng))
+            text, value = arch.to_json(), {"accuracy": float(len(set(arch.values())) + i % 2)}
+            rows.append(Row(i, text, arch.digest, text, {}, {}, value, COMPLETE, None, 0, {}, 0.0, "", ""))
+        write_table(tmp_path / f"{name}.parquet", as_table(rows))
+        options = ["--table", f"{name}.parquet", "--space", name, "--train", "4", "--metric", "accuracy"]
+        assert cli.run(["predict", *options, "--predictors", "tg_nas,gcn"]) == 0
+        found = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:-1]]
+        assert set(found) == {"tg_nas", "gcn", "params"}
 
 
 def test_predictions_are_written_and_shown_beside_the_size(tmp_path, capsys):

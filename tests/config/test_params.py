@@ -252,6 +252,11 @@ def test_a_file_that_is_no_params_is_refused(tmp_path, text):
         ({"objectives": {}}, "search.trials.objectives: "),
         ({"constraints": {"params": {}}}, "constraint 'params' takes max, min or both"),
         ({"constraints": {"params": {"max": 1, "min": 2}}}, "constraint 'params' is upside down"),
+        ({"evaluator": "predictor"}, "search.trials.predictor.table: evaluator predictor is fitted to a trials table"),
+        (
+            {"evaluator": "predictor", "predictor": {"name": "tgnas", "table": "t.parquet"}},
+            "search.trials.predictor.name: no predictor 'tgnas'; did you mean 'tg_nas'",
+        ),
         ({"evaluator": "table"}, "search.trials.table.path: evaluator table takes the path of a trials table"),
         ({"evaluator": "proxy", "ranges": {"lr": {"choices": [0.1]}}}, "hyper-parameters need evaluator training"),
         ({"ranges": {"epochs": {"choices": [1, 2]}}}, "search.trials.training.epochs sets those of every trial"),

@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 
+from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.look import page
@@ -54,6 +55,18 @@ def test_each_edge_of_a_cell_is_labelled_once():
     in_legend = 1
     assert drawn.count(">none<") == 2 + in_legend
     assert drawn.count(">nor_conv_1x1<") == 1 + in_legend
+
+
+def test_a_cell_of_nas_bench_101_has_a_box_a_node_and_says_what_is_left_out():
+    space, drawn = space_of("nas_bench_101"), []
+    for last, ops in (("0", 2), ("3", 3)):
+        answers = {"cell/nodes": 5, "cell/1/op": "conv1x1", "cell/2/op": "maxpool3x3", "cell/3/op": "conv3x3"}
+        answers |= {"cell/2/input": 1, "cell/3/input": 0, "cell/4/input": int(last), "cell/5/edges": ("2>4",)}
+        drawn.append(svg(draw_architecture(space, Architecture.of(answers))))
+        shown = [drawn[-1].count(f">{name}<") for name in ("input", "conv1x1", "maxpool3x3", "conv3x3", "output")]
+        assert shown == [1, 1, 1, ops - 2, 1]
+    assert "1 node that leads nowhere left out" in drawn[0]
+    assert "left out" not in drawn[1]
 
 
 def test_an_architecture_of_another_space_is_not_drawn():

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -24,12 +25,13 @@ from winnow.pipelines import select as selecting
 from winnow.run import evaluators, files
 from winnow.run.work import final_space, recipe_of
 from winnow.spaces import nb101_cells
+from winnow.spaces.macro import OPS
 from winnow.spaces.nb201_classes import wired
 from winnow.train.fit import schedule_of
 from winnow.trials.lookup import Table
 from winnow.trials.outcome import Infeasible, Job
 from winnow.trials.reduce import reduced
-from winnow.trials.table import as_rows, read_table
+from winnow.trials.table import Row, as_rows, as_table, read_table, write_table
 
 MEASURED = ["seconds", "device"]
 
@@ -145,6 +147,23 @@ def test_a_finished_study_is_a_benchmark_for_the_next(folder):
     row = first[0]
     at = table.row(Architecture.from_json(row.architecture))
     assert table.column("accuracy", {"epochs": 1.0})[at] == pytest.approx(row.metrics["accuracy"])
+
+
+def test_a_predictor_that_is_fitted_to_another_table_scores_architectures(folder):
+    """Descriptions read the table of another space; numbers of decisions do not, and it is said so."""
+    rng, rows = random.Random(0), []
+    for number in range(12):
+        arch = Architecture.of({f"block/{i}": rng.choice(OPS) for i in range(8)})
+        text, worth = arch.to_json(), {"worth": float(number)}
+        rows.append(Row(number, text, arch.digest, text, {}, {}, worth, "complete", None, 0, {}, 0.0, "", ""))
+    write_table(folder / "other.parquet", as_table(rows))
+    given = {"predictor__table": "other.parquet", "predictor__metric": "worth", "objectives": {"predicted": "maximize"}}
+    found, arch = searched(trying(evaluator="predictor", **given), folder)
+    assert {"predicted", "params", "macs"} == set(found[0].metrics)
+    assert len({row.metrics["predicted"] for row in found}) > 1
+    assert max(found, key=lambda row: row.metrics["predicted"]).digest == arch.digest
+    with pytest.raises(Refused, match="take tg_nas, which reads descriptions"):
+        search.main(trying(evaluator="predictor", **given, predictor__name="ridge"), folder)
 
 
 def test_limits_that_nothing_meets_end_in_a_sentence(folder):

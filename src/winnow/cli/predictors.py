@@ -37,12 +37,20 @@ def predict(
     import pyarrow.parquet as pq
 
     from winnow.run.files import atomic, write_rows
-    from winnow.tools.predicting import open_space, predict_table, truth_in
+    from winnow.tools.predicting import open_space, predict_table, shape_for, truth_in
 
     space = open_space(name)
     truth, at = truth_in(path, space, metric, fidelity, sample, seed)
     names = [each.strip() for each in predictors.split(",") if each.strip()]
-    found = predict_table(space, truth, names, train, seed=seed, progress=lambda t: click.echo(f"  {t} …", err=True))
+    found = predict_table(
+        space,
+        truth,
+        names,
+        train,
+        seed=seed,
+        shape=shape_for(name),
+        progress=lambda text: click.echo(f"  {text} …", err=True),
+    )
     write_rows(out / "predict.csv", found.rows)
     with atomic(out / "predictions.parquet") as temporary:
         pq.write_table(pa.table(found.table), temporary.absolute(), compression="zstd")

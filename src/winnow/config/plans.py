@@ -11,6 +11,7 @@ from winnow.config.section import nearest
 from winnow.config.trial_params import SearchTrials, TrialTraining
 from winnow.core.errors import Refused
 from winnow.core.options import taken
+from winnow.predictors import predictor
 from winnow.search.strategy import TRIALS
 from winnow.tasks import task_named
 from winnow.train.recipes import Recipe
@@ -130,6 +131,8 @@ def _check_search(params: Params) -> None:
         _check_own(params)
     if search.evaluator == "table" and search.table.path is None:
         raise ValueError("search.trials.table.path: evaluator table takes the path of a trials table")
+    if search.evaluator == "predictor":
+        _check_predictor(search)
     if search.evaluator == "federated" and params.retrain.federation is None:
         raise ValueError("search.trials.evaluator: federated trains by the clients of retrain.federation: give those")
     known_of = "nas_bench_101" if search.identity == "cell" else "nas_bench_201"
@@ -145,6 +148,15 @@ def _check_search(params: Params) -> None:
         plan_of_search(params)
     except Refused as refusal:
         raise ValueError(f"search.trials: {refusal}") from refusal
+
+
+def _check_predictor(search: SearchTrials) -> None:
+    if search.predictor.table is None:
+        raise ValueError("search.trials.predictor.table: evaluator predictor is fitted to a trials table: say which")
+    try:
+        predictor(search.predictor.name)
+    except Refused as refusal:
+        raise ValueError(f"search.trials.predictor.name: {refusal}") from refusal
 
 
 def _check_own(params: Params) -> None:

@@ -82,6 +82,13 @@ class TrialTable(Section):
     fidelity: dict[str, float | int] = {}
 
 
+class TrialPredictor(Section):
+    name: str = "tg_nas"
+    table: str | None = None
+    metric: str = "accuracy"
+    fidelity: dict[str, float | int] = {}
+
+
 class SearchTrials(Section):
     count: Positive = 24
     seconds: Rate | None = None
@@ -95,12 +102,13 @@ class SearchTrials(Section):
     constraints: dict[str, Limits] = {}
     identity: Literal["digest", "wired", "contracted", "unique", "effective", "canonical", "cell"] = "digest"
     ranges: Ranges = {}
-    evaluator: Literal["training", "federated", "inherited", "proxy", "table"] = "training"
+    evaluator: Literal["training", "federated", "inherited", "proxy", "table", "predictor"] = "training"
     training: TrialTraining = TrialTraining()
     federated: TrialFederated = TrialFederated()
     inherited: TrialInherited = TrialInherited()
     proxy: TrialProxy = TrialProxy()
     table: TrialTable = TrialTable()
+    predictor: TrialPredictor = TrialPredictor()
 
     def fidelity(self) -> dict[str, float]:
         """What the evaluations are shortened to, as the trials table has it."""

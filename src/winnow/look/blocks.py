@@ -148,7 +148,7 @@ def _paint_graph(
         colour = colours[op] if op else (FAINT if edge else RULE)
         style = (0, (4, 3)) if op == "none" else "-"
         looks = {"edgecolor": colour, "linewidth": 1.6 if op else 1.2, "linestyle": style}
-        axes.add_patch(PathPatch(_curve(route), fill=False, zorder=1, **looks))
+        axes.add_patch(PathPatch(curve(route), fill=False, zorder=1, **looks))
         if op:
             box = route[-2]
             line = 2.4 if edge and edge.decision in highlight else 1.2
@@ -160,7 +160,7 @@ def _paint_graph(
         axes.text(place.x, place.y, names[node], ha="center", va="center_baseline", size=9, weight="bold", zorder=4)
 
 
-def _curve(route: Sequence[Place]) -> Curve:
+def curve(route: Sequence[Place]) -> Curve:
     """Straight past every stop, and a level start and end in between."""
     points, codes = [(route[0].x, route[0].y)], [Curve.MOVETO]
     for a, b in pairwise(route):

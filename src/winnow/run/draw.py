@@ -11,16 +11,18 @@ from winnow.core.space import Space
 from winnow.look.blocks import WIDEST, Block, cell_block, legend_block, rows_block
 from winnow.look.branches import branches_block, members_of
 from winnow.look.cells import Cell, find_cells
+from winnow.look.nodes import nodes_block
 from winnow.look.stacks import stacks_block, stacks_of
 from winnow.look.style import canvas, palette, styled, to_bytes
 from winnow.run.files import atomic
+from winnow.spaces.nb101_cells import NODES, cell_of
 
 MARGIN, BETWEEN = 16, 40
 
 
 def draw_architecture(space: Space, arch: Mapping[str, Value]) -> Figure:
     """What was found: cells as graphs where the names of the decisions are those of cells, ensembles as branches,
-    multi-branch cells as stacks, the rest as rows.
+    multi-branch cells as stacks, cells of NAS-Bench-101 as boxes, the rest as rows.
 
     Decisions "3<-1" (or "normal/3<-1") are edges of a cell whose nodes sum; "normal/2" choosing among "normal/2/0",
     "normal/2/1", ... is a node that keeps some of its edges. ValueError where `arch` is of another space.
@@ -58,6 +60,9 @@ def draw_choices(
         uneven = [cell for cell in cells if len({edge.options for edge in cell.edges}) > 1]
         others = [decisions[edge.decision] for cell in uneven for edge in cell.edges] + others
     others = [d for d in others if choices is None or d.name in choices]
+    if choices is not None and NODES in choices:
+        rows.append([_boxes(choices, colours)])
+        others = [d for d in others if not d.name.startswith("cell/")]
     if parts := members_of(choices or {}):
         drawn = {name for part in parts.values() for _, name in part.values()}
         rows.append([branches_block(parts, colours)])
@@ -69,6 +74,15 @@ def draw_choices(
     if others:
         rows.append([rows_block(others, choices, colours, "other decisions" if cells else "decisions")])
     return _assemble(rows)
+
+
+def _boxes(choices: Mapping[str, Value], colours: Mapping[str, str]) -> Block:
+    live = cell_of(choices)
+    gone = int(str(choices[NODES])) - live.nodes
+    note = "a box takes the sum of what comes in; the output joins it, and the input is projected wherever it leads"
+    if gone:
+        note += f"; {gone} {'node that leads' if gone == 1 else 'nodes that lead'} nowhere left out"
+    return nodes_block(live.ops, live.edges, colours, note)
 
 
 def _side_by_side(blocks: list[Block]) -> list[list[Block]]:

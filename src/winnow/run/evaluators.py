@@ -35,7 +35,7 @@ from winnow.train.federation import Local
 from winnow.train.recipes import Recipe
 from winnow.train.seeds import derived, generator
 from winnow.trials import morphism
-from winnow.trials.evaluators import ByProxy, ByTable, Cost, Inherited, Training
+from winnow.trials.evaluators import ByPredictor, ByProxy, ByTable, Cost, Inherited, Training, fitted
 from winnow.trials.federated import Federated
 from winnow.trials.lookup import Table
 from winnow.trials.outcome import Evaluate, Job
@@ -210,6 +210,14 @@ class _Bench:
         settings = self.params.search.trials.table
         table = Table.read(resolved(self.folder, str(settings.path), "search.trials.table.path"))
         return ByTable(table, settings.fidelity, self.cost(plan_of_search(self.params)))
+
+    def by_predictor(self, models: str | None) -> Evaluate:
+        settings = self.params.search.trials.predictor
+        table = Table.read(resolved(self.folder, str(settings.table), "search.trials.predictor.table"))
+        space = outlined(self.params.space.name, self.params.space.chosen(), self.fact)
+        seed = derived(self.params.seed, "search", "predictor") % 2**31
+        of = fitted(settings.name, space, table, settings.metric, settings.fidelity, seed)
+        return ByPredictor(of, self.cost(plan_of_search(self.params)))
 
     def _reduced(self, split: Split, resolution: int, samples: float, draws: torch.Generator) -> Split:
         """Fewer rows, at less resolution. Refused where the task knows no such thing."""

@@ -54,6 +54,7 @@ OUTSIDE = (
     Outside("search.options", ANY, "search"),
     Outside("search.RUNS", ANY, "search"),
     Outside("search.trials.table.path", PATH, "search", lambda p: p.search.trials.evaluator == "table"),
+    Outside("search.trials.predictor.table", PATH, "search", lambda p: p.search.trials.evaluator == "predictor"),
     Outside("search.trials.sampler_options", ANY, "search"),
     Outside("search.trials.stopper_options", ANY, "search"),
     Outside("select.methods", MODULE, "select"),

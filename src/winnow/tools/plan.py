@@ -213,7 +213,7 @@ def _search(
         return "trials", _passes(params, 0, trials.federated.rounds) * row * rows, trials.count, 0.0
     if trials.evaluator == "proxy":
         return "trials", _score_seconds(trials.proxy.names, child, splits, trials.proxy.batch), trials.count, 0.0
-    if trials.evaluator == "table":
+    if trials.evaluator in ("table", "predictor"):
         return "trials", 0.0, trials.count, 0.0
     judged = len(splits["arch"]) + trials.inherited.calibration_images
     arch = space.decide(lambda d: d.values[-1])

@@ -1,5 +1,6 @@
 """How well predictors, fitted to some architectures of a table, order the others."""
 
+import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from winnow.predictors import predictor
 from winnow.predictors.encode import ENCODINGS
 from winnow.predictors.protocol import Prediction
 from winnow.proxies.sizes import sizes_of
+from winnow.spaces import SPACES, builder
 from winnow.spaces.graphs import graphs_of
 from winnow.train.seeds import derived, rng
 from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import read_table
 
 TOP = 0.05  # the share of the held-out architectures that top_precision and ndcg_top look at
+SIDES = ("height", "width")
 BASELINE = "params"  # what needs no training is shown beside
 
 
@@ -135,6 +138,16 @@ def _row(
         "ndcg_top": rank.ndcg(scores, truth, k),
         "best_truth": float(truth[int(np.argmax(scores))]),
     }
+
+
+def shape_for(name: str) -> tuple[int, int, int]:
+    """Of one image that space `name` is built for where nothing is said: (channels, height, width)."""
+    from winnow.run.networks import USUAL
+
+    taken = inspect.signature(builder(name)).parameters if name in SPACES else {}
+    sides = [[taken[key].default for key in (f"image_{side}", "image_size") if key in taken] for side in SIDES]
+    height, width = ((known or [USUAL["image_size"]])[0] for known in sides)
+    return USUAL["image_channels"], height, width
 
 
 def open_space(name: str) -> Space:

@@ -1,4 +1,4 @@
-"""What a trial is worth: by a short training, by a supernet's weights, by a proxy, by a table.
+"""What a trial is worth: by a short training, by a supernet's weights, by a proxy, by a table, by a predictor.
 
 Each is made once a process and called with one `Job`; what it returns are the metrics of the trials table. Those that
 have a space always return params and macs of the network that would be retrained, and ram_kib, flash_kib and latency_ms
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from winnow.core.architecture import Architecture
+from winnow.core.errors import Refused
 from winnow.core.example import Example
 from winnow.core.space import Space
 from winnow.data.inputs import Inputs
@@ -21,9 +22,13 @@ from winnow.data.loaders import Batches, Split, in_order
 from winnow.measure import cost
 from winnow.measure.latency import latency_ms
 from winnow.measure.memory import FOOTPRINT, footprint
+from winnow.predictors import predictor
+from winnow.predictors.encode import ENCODINGS
+from winnow.predictors.tg_nas import tensors
 from winnow.proxies import score
 from winnow.proxies.common import Batch
 from winnow.proxies.scorer import check_names
+from winnow.spaces.graphs import graphs, graphs_of
 from winnow.tasks.task import Task
 from winnow.train.building import fresh, laid
 from winnow.train.evaluate import calibrated, measured
@@ -189,6 +194,40 @@ class ByTable:
         at = tuple(sorted(self.fidelity.items()))
         said = {m: float(self.table.column(m, self.fidelity)[row]) for m, f in self.table.columns if f == at}
         return {**known, **{name: value for name, value in said.items() if math.isfinite(value)}}
+
+
+@dataclass
+class ByPredictor:
+    """What a predictor says of an architecture, as metric `predicted`; `of` answers for a list of them."""
+
+    of: Callable[[Sequence[Architecture]], Sequence[float]]
+    cost: Cost
+
+    def __call__(self, job: Job) -> dict[str, float]:
+        assert job.architecture is not None
+        return {**self.cost(job.architecture), "predicted": float(self.of([job.architecture])[0])}
+
+
+def fitted(
+    name: str, space: Space, table: Table, metric: str, fidelity: Mapping[str, float], seed: int
+) -> Callable[[Sequence[Architecture]], Sequence[float]]:
+    """Predictor `name`, fitted to a column of `table`, of architectures of `space`.
+
+    Descriptions may be of another space's architectures, whose graphs are then drawn by the names of its decisions;
+    else Refused where the table is not of this space.
+    """
+    chosen, values = predictor(name), table.column(metric, fidelity)
+    archs = [Architecture(choices) for choices, value in zip(table.rows, values, strict=True) if value == value]
+    encode = ENCODINGS[chosen.encoding](space.decisions, graphs_of(space))
+    foreign = not set(table.names) <= set(space.decisions)
+    if foreign and chosen.encoding != "described":
+        raise Refused(
+            f"predictor {name!r} is fitted to architectures of the space that it scores, and the table's answer "
+            f"{', '.join(table.names[:3])}…: take tg_nas, which reads descriptions, or another table"
+        )
+    source = tensors([graphs(arch) for arch in archs]).numpy() if foreign else encode(archs)
+    predict = chosen.fit(source, values[values == values], seed)
+    return lambda others: predict(encode(others)).mean.tolist()
 
 
 def blind(model: nn.Module, x: Tensor) -> bool:

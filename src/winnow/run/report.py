@@ -45,7 +45,7 @@ def write_report(params: Params, folder: Path, drawing: str, picture: str, out: 
     sections: list[tuple[str, Callable[[], str]]] = [
         ("What was found", lambda: page.inline(drawing, _told(folder)) + _collapse(folder, result)),
         ("Did the search help?", lambda: _help(result, task)),
-        ("Selection", of("select", _selection)),
+        ("Selection", of("select", lambda folder: _selection(folder, task))),
         ("Evidence", of("select", _evidence)),
         ("Search", of("search", _search)),
         ("Tuning", of("tune", lambda folder: _tuning(folder, params))),
@@ -121,7 +121,7 @@ def _bounds(result: Mapping[str, Any], task: Task) -> str:
     return page.svg(bounds(*bounds_drawn(result, task.first, task.metric)))
 
 
-def _selection(folder: Path) -> str:
+def _selection(folder: Path, task: Task) -> str:
     selections = _json(folder / files.SELECTIONS)
     methods = selections["methods"]
     tables = {name: row.get("table") or {} for name, row in methods.items()}
@@ -130,14 +130,14 @@ def _selection(folder: Path) -> str:
         [
             f"{name} (decides)" if name == selections["chosen"] else name,
             row["digest"],
-            "–" if row["inherited_accuracy"] is None else f"{row['inherited_accuracy']:.2f}",
+            "–" if row["inherited_accuracy"] is None else task.first.text(row["inherited_accuracy"]),
             f"{row['params']:,}",
             f"{row['macs'] / 1e6:.2f}",
             *(f"{tables[name][column]:.2f}" for column in columns),
         ]
         for name, row in methods.items()
     ]
-    heads = ["method", "architecture", "inherited accuracy", "params", "M MACs", *columns]
+    heads = ["method", "architecture", f"inherited {task.metric}", "params", "M MACs", *columns]
     decisions = selections["disagreements"]
     differ = [not row["agree"] for row in decisions]
     answers = [[row["decision"], *(row[name] for name in methods)] for row in decisions]
@@ -293,7 +293,7 @@ def _data(folder: Path) -> str:
     if left_out := manifest.get("left_out"):
         what += f" Left out: {', '.join(f'{count} {reason}' for reason, count in left_out.items())}."
     what = " ".join([what, *(f"{note}." for note in manifest.get("notes", []))])
-    return f"<p>{page.text(what)}</p>" + page.table(["split", "images", "digest of the content"], rows)
+    return f"<p>{page.text(what)}</p>" + page.table(["split", "rows", "digest of the content"], rows)
 
 
 def _lineage(folder: Path, params: Params) -> str:

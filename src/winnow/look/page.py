@@ -23,7 +23,8 @@ h2 { font-size: 1.15rem; margin: 2.2rem 0
   .5rem; border-top: 1px solid var(--rule); padding-top: 1.2rem } svg { max-width: 100%; height: auto; display: block }
 .figure { overflow-x: auto; margin: .6rem 0 } .quiet { color: var(--quiet) } .numbers { display: flex; flex-wrap: wrap;
   gap: .8rem 2.4rem; margin: 1rem 0 } .numbers b { display: block; font-size: 1.25rem }
-.verdict { font-size: 1.1rem; padding: .7rem 1rem; border-left: 4px solid #8a94a0; background: var(--raised) }
+.verdict { font-size: 1.1rem; padding: .7rem 1rem; border-left: 4px solid #8a94a0; background: var(--raised);
+  overflow-wrap: anywhere }
 .verdict.yes { border-color: #009e73 } .verdict.no { border-color: #d55e00 } .verdict.open { border-color: #e69f00 }
 .alarm { color: var(--alarm); font-weight: 600 } table { border-collapse: collapse; font-size: .9rem; margin: .6rem 0;
   display: block; overflow-x: auto } td, th { padding: .25rem .8rem .25rem 0; text-align: left; border-bottom: 1px solid

@@ -112,6 +112,33 @@ RETRIEVAL = {
 }
 
 
+BOXES = {
+    **{key: NECKS[key] for key in NECKS if not key.startswith("space.")},
+    "space.name": "detector",
+    "space.detector": {"backbone": "mobile", "options": {"width": 0.1}, "strides": [4, 8], "width": 8},
+}
+SPEECH = {
+    "task": "audio_classification",
+    "data.source": "tests.data.sounds:heard",
+    "data.limit_train": None,
+    "search.batch": 16,
+    "retrain.batch": 16,
+}
+VIT = {
+    "space.name": "vit",
+    "space.vit": {"size": "micro", "embeddings": [16, 32], "heads": [1, 2], "depths": [1, 2], "patch": 2},
+    "search.optimiser": "adamw",
+    "search.lr": 1e-3,
+}
+CLIENTS = {
+    "search.strategy": "trials",
+    "search.trials": {"count": 3, "evaluator": "federated", "federated": {"rounds": 1}},
+    "select.methods": ["best"],
+    "tune.trials": 0,
+    "retrain.federation": {"clients": 3, "ks": 0.5, "rounds": 3, "held_out": 0.2},
+}
+
+
 @dataclass(frozen=True)
 class Case:
     """A stage of a tiny pipeline; `before` are the stages it stands on."""
@@ -182,6 +209,18 @@ CASES = [
     Case("clicks search", "search", ("prepare",), {**CLICKS, "search.epochs": 3}),
     Case("clicks select", "select", ("prepare", "search"), CLICKS),
     Case("clicks retrain", "retrain", TO_RETRAIN, {**CLICKS, **ONE, "retrain.epochs": 6}),
+    Case("boxes search", "search", ("prepare",), {**BOXES, **SPOS}),
+    Case("boxes retrain", "retrain", TO_RETRAIN, {**BOXES, **SPOS, **ONE, "retrain.epochs": 4}),
+    Case("speech search", "search", ("prepare",), {**SPEECH, **SPOS}),
+    Case("vit search", "search", ("prepare",), {**VIT, **SPOS}),
+    Case("federated search", "search", ("prepare",), CLIENTS),
+    Case("federated retrain", "retrain", TO_RETRAIN, {**CLIENTS, **ONE}),
+    Case(
+        "clicks search by trials",
+        "search",
+        ("prepare",),
+        {**CLICKS, **TRIALS, "search.trials.objectives": {"auc": "maximize"}, "select.methods": ["best"]},
+    ),
     Case("clicks evaluate", "evaluate", (*TO_RETRAIN, "retrain"), {**CLICKS, **ONE, "retrain.epochs": 3}),
 ]
 
@@ -307,13 +346,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="cases whose name begins so, as in search or retrain")
+    parser.add_argument("--only", default="", help="cases whose name begins so, as in search or vit,speech")
     asked = parser.parse_args()
     draw, total = random.Random(asked.seed), Counter()
     with tempfile.TemporaryDirectory() as root:
         arena = Arena(Path(root))
         print(f"{'':<22}{'steps':>6}" + "".join(f"{name:>11}" for name in COUNTS), flush=True)
-        cases = [case for case in CASES if case.name.startswith(asked.only)]
+        cases = [case for case in CASES if case.name.startswith(tuple(asked.only.split(",")))]
         for number, case in enumerate(cases, 1):
             ready, whole, steps = arena.prepared(case)
             found: Counter = Counter()

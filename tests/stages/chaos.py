@@ -112,11 +112,6 @@ RETRIEVAL = {
 }
 
 
-BOXES = {
-    **{key: NECKS[key] for key in NECKS if not key.startswith("space.")},
-    "space.name": "detector",
-    "space.detector": {"backbone": "mobile", "options": {"width": 0.1}, "strides": [4, 8], "width": 8},
-}
 SPEECH = {
     "task": "audio_classification",
     "data.source": "tests.data.sounds:heard",
@@ -209,8 +204,6 @@ CASES = [
     Case("clicks search", "search", ("prepare",), {**CLICKS, "search.epochs": 3}),
     Case("clicks select", "select", ("prepare", "search"), CLICKS),
     Case("clicks retrain", "retrain", TO_RETRAIN, {**CLICKS, **ONE, "retrain.epochs": 6}),
-    Case("boxes search", "search", ("prepare",), {**BOXES, **SPOS}),
-    Case("boxes retrain", "retrain", TO_RETRAIN, {**BOXES, **SPOS, **ONE, "retrain.epochs": 4}),
     Case("speech search", "search", ("prepare",), {**SPEECH, **SPOS}),
     Case("vit search", "search", ("prepare",), {**VIT, **SPOS}),
     Case("federated search", "search", ("prepare",), CLIENTS),

@@ -7,6 +7,7 @@ its own first; one that survives is printed with its change.
 
 import argparse
 import difflib
+import itertools
 import json
 import os
 import random
@@ -90,7 +91,17 @@ def sample(paths: list[str], count: int, seed: int) -> list[tuple[Path, str, int
     )
     every = [(path, *place) for path in files for place in places(path)]
     print(f"{len(every)} changes in {len(files)} files; {min(count, len(every))} of them by seed {seed}", flush=True)
-    return random.Random(seed).sample(every, min(count, len(every)))
+    random.Random(seed).shuffle(every)
+    return list(itertools.islice((place for place in every if compiles(*place)), count))
+
+
+def compiles(path: Path, operator: str, occurrence: int) -> bool:
+    """`**options` read as a power, made a product, is no Python: nobody would have to kill it."""
+    try:
+        compile(mutated(path.read_text(encoding="utf-8"), operator, occurrence), str(path), "exec")
+    except SyntaxError:
+        return False
+    return True
 
 
 def main() -> int:

@@ -202,7 +202,7 @@ def _fill(source: Path, expected: Mapping[str, Any], large: Mapping[str, int], f
             break
         columns = columns_of(piece)
         for key, width in large.items():
-            rows = memoryview(np.ascontiguousarray(columns.pop(key))).cast("B")
+            rows = memoryview(np.ascontiguousarray(columns.pop(key)).data).cast("B")
             for i, at in enumerate(place[done : done + len(piece)].tolist()):
                 os.pwrite(files[key].fileno(), rows[i * width : (i + 1) * width], at * width)
         small.append({key: values.copy() for key, values in columns.items()})

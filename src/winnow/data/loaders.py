@@ -69,8 +69,9 @@ class Split:
 
     def order(self, generator: torch.Generator) -> Tensor:
         """(n,): a random order of the rows; by block where some are on disk."""
-        if name := next(iter(self.on_disk), None):
-            return self.columns[name].order(generator)  # type: ignore[operator]
+        for values in self.columns.values():
+            if isinstance(values, OnDisk):
+                return values.order(generator)
         return torch.randperm(len(self), generator=generator)
 
     @property

@@ -85,7 +85,7 @@ class RowFile:
 
     def _read(self, block: int, slot: int) -> None:
         count = min(self.block, self.rows - block * self.block)
-        into = memoryview(self._room()[slot * self.block : slot * self.block + count].numpy()).cast("B")
+        into = memoryview(self._room()[slot * self.block : slot * self.block + count].numpy().data).cast("B")
         done, begin = 0, block * self.block * self.width
         while done < len(into):
             got = os.preadv(self.file, [into[done:]], begin + done)

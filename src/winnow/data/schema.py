@@ -170,7 +170,7 @@ def _named(kind: pa.DataType) -> bytes:
     return f"float[{kind.bit_width}]".encode() if pa.types.is_floating(kind) else b"text"
 
 
-def _digested(chunk: pa.Array, digest: "hashlib._Hash") -> None:
+def _digested(chunk: pa.Array, digest: Any) -> None:
     if pa.types.is_fixed_size_binary(chunk.type):
         digest.update(_chunk_bytes(chunk).data)
     elif pa.types.is_integer(chunk.type):

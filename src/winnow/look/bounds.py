@@ -59,7 +59,7 @@ def _gap(axes: Axes, y: float, row: Mapping[str, Any]) -> None:
     axes.plot([row["gap"]], [y], "o", color=colour, markersize=7)
     if row["margin"] is not None:
         axes.plot([row["margin"]] * 2, [y - 0.3, y + 0.3], color=QUIET, linestyle="--", linewidth=1)
-    where = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center", "va": "bottom", "size": 8}
+    where: dict[str, Any] = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center", "va": "bottom", "size": 8}
     axes.annotate(row["outcome"], (row["gap"], y), color=QUIET, **where)
 
 

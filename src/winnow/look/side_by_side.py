@@ -41,7 +41,11 @@ def _panel(axes: Axes, points: Points, names: Sequence[str], unit: float) -> Non
     means = {}
     for name, rows in points.items():
         place = names.index(name)
-        looks = {"color": SERIES[place % len(SERIES)], "marker": MARKS[place % len(MARKS)], "linestyle": "none"}
+        looks: dict[str, Any] = {
+            "color": SERIES[place % len(SERIES)],
+            "marker": MARKS[place % len(MARKS)],
+            "linestyle": "none",
+        }
         x, y = [row["cost"] / unit for row in rows], [row["score"] for row in rows]
         means[name] = sum(x) / len(x), sum(y) / len(y)
         axes.plot(x, y, markersize=4, alpha=0.5, **looks)
@@ -54,7 +58,7 @@ def _panel(axes: Axes, points: Points, names: Sequence[str], unit: float) -> Non
     heaps = Counter((row["cost"] / unit, row["score"]) for rows in points.values() for row in rows)
     for where, count in heaps.items():
         if count > 1:
-            at = {"xytext": (0, -10), "textcoords": "offset points", "ha": "center", "va": "center"}
+            at: dict[str, Any] = {"xytext": (0, -10), "textcoords": "offset points", "ha": "center", "va": "center"}
             axes.annotate(f"×{count}", where, color=QUIET, size=8, zorder=4, **at)
 
 

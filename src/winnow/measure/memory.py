@@ -66,11 +66,11 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
     return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
 
 
-class _Trace(TorchDispatchMode):  # type: ignore[misc]
+class _Trace(TorchDispatchMode):
     """Which operation made which memory, and which read it last; memory has a number, its bytes and two times."""
 
     def __init__(self, constant: list[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.held: list[Tensor] = list(constant)  # so that no address is used twice
         self.constant = {_place(tensor) for tensor in constant}
         self.made: dict[int, list[int]] = {}  # number: bytes, first, last

@@ -12,6 +12,7 @@ what it says no to.
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -134,7 +135,7 @@ def initial(generator: torch.Generator, said: Tensor | None = None) -> Described
         elif isinstance(module, nn.BatchNorm1d):
             module.reset_parameters()
     if said is not None:
-        model.layers[0].weight[:, ~said] = 0
+        cast(nn.Linear, model.layers[0]).weight[:, ~said] = 0
     return model
 
 

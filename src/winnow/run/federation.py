@@ -70,12 +70,12 @@ def clients_of(settings: FederationParams, split: Split) -> list[Client]:
 def _owned(settings: FederationParams, split: Split) -> list[np.ndarray]:
     if settings.column is not None:
         if settings.column not in split.columns:
-            there = ", ".join(name for name, values in split.columns.items() if values.dim() == 1)
+            there = ", ".join(name for name, values in split.columns.items() if len(values.shape) == 1)
             raise Refused(
                 f"retrain.federation.column: the splits have no column {settings.column!r} that says whose a row is "
                 f"(there are {there}); 'group' is there where data.options.group_column is given"
             )
-        return members(split.columns[settings.column].cpu().numpy())
+        return members(split.held(settings.column, "retrain.federation.column").cpu().numpy())
     answers = _answers(split)
     count = settings.clients or CLIENTS
     draws = np.random.default_rng(derived(settings.seed, "federation", "clients"))

@@ -266,10 +266,12 @@ def _ms(told: Reading) -> str:
 def footprints(space: Space) -> Callable[[Architecture], dict[str, float]]:
     """What each architecture takes, traced once."""
     known: dict[str, dict[str, float]] = {}
+    example = space.example
+    assert example is not None
 
     def of(arch: Architecture) -> dict[str, float]:
         if arch.digest not in known:
-            known[arch.digest] = footprint(space.derive(arch), space.example)
+            known[arch.digest] = footprint(space.derive(arch), example)
         return known[arch.digest]
 
     return of

@@ -208,8 +208,9 @@ def _within(space: Space, load: Callable[[Architecture], float]) -> Callable[[Al
     cost: dict[tuple[str, str | int], float] = {}
     for d in decisions:
         if not d.several:
-            loads = {o: load(space.decide(_reaching(under, d, o))) for o in d.options}
-            cost.update({(d.name, o): value - loads[d.options[0]] for o, value in loads.items()})
+            loads = {o: load(space.decide(_reaching(under, d, o))) for o in d.values if not isinstance(o, tuple)}
+            least = next(iter(loads.values()))
+            cost.update({(d.name, o): value - least for o, value in loads.items()})
 
     def price(alive: Alive, d: Decision, option: str | int) -> float:
         inside = sum(min(price(alive, inner, o) for o in alive[inner.name]) for inner in below[d.name, option])

@@ -5,7 +5,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from winnow.core.decision import Value
 from winnow.core.graph import Edge, Graph
@@ -95,7 +95,7 @@ def of_macro(arch: Answers) -> Iterator[Block]:
 
 @drawn
 def of_cream(arch: Answers) -> Iterator[Block]:
-    where = places(*zip(*CREAM, strict=True))
+    where = places(*cast(Any, zip(*CREAM, strict=True)))
     for name in _blocks(arch):
         op, stage = str(arch[name]), _numbers(name)[0]
         yield Block(op, f"{bottleneck(*CANDIDATES[op], SQUEEZED)}, {where[stage - 1]}")
@@ -103,7 +103,7 @@ def of_cream(arch: Answers) -> Iterator[Block]:
 
 @drawn
 def of_ofa(arch: Answers) -> Iterator[Block]:
-    channels, strides, _, excite = zip(*UNITS, strict=True)
+    channels, strides, _, excite = cast(Any, zip(*UNITS, strict=True))
     where = places(channels, strides)
     for unit, there in enumerate(where, 1):
         for number in range(1, int(str(arch[f"unit{unit}/depth"])) + 1):
@@ -172,7 +172,7 @@ def of_mnas(arch: Answers) -> Iterator[Block]:
 def of_ensemble(arch: Answers) -> dict[str, Graph]:
     """What members share, then a chain a member; their outputs are concatenated."""
     of_blocks = any(str(op) in CANDIDATES for op in arch.values())
-    where = _each(places(*zip(*NEAS, strict=True)), (LAYERS,) * len(NEAS)) if of_blocks else _of_macro()
+    where = _each(places(*cast(Any, zip(*NEAS, strict=True))), (LAYERS,) * len(NEAS)) if of_blocks else _of_macro()
     edges, words, ends = list[Edge](), [], {0: 0}  # ends: of each member, 0 what they share
     layers = sorted((name for name in arch if name != "split"), key=lambda name: ("member" in name, _numbers(name)))
     for name in layers:

@@ -76,7 +76,8 @@ def deepfm(space: Space) -> Architecture:
     """
 
     def choose(d: Decision) -> Value:
-        return {"fusion": "sum", "branches": ("inner", "mlp")}.get(d.name, d.values[len(d.values) // 2])
+        made: dict[str, Value] = {"fusion": "sum", "branches": ("inner", "mlp")}
+        return made.get(d.name, d.values[len(d.values) // 2])
 
     return space.decide(choose)
 

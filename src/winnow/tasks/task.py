@@ -64,7 +64,7 @@ class Picture:
 
     def of(self, outputs: Sequence[Tensor], split: Split) -> Rows:
         """The rows of what models answered to all of `split`."""
-        more = (split.columns[name].cpu() for name in self.columns)
+        more = (split.held(name, "this chart").cpu() for name in self.columns)
         return self.rows(outputs, split.answers.cpu(), split.facts, *more)
 
 

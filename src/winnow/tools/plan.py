@@ -93,6 +93,7 @@ def plan(
     say(f"counting, and sampling {SAMPLE} architectures")
     limits, draw = Limits.of(params, folder, final), rng(params.seed, "plan")
     drawn = [space.decide(uniform(draw)) for _ in range(SAMPLE)]
+    assert final.example is not None
     sizes = sizes_of(final, final.example)
     size = Size(
         architectures=space.count(),
@@ -308,6 +309,7 @@ def _range(space: Space, sizes: Sizes, metric: str, drawn: Sequence[Architecture
 
 def _memory(space: Space, drawn: Sequence[Architecture]) -> dict[str, tuple[float, float, float]]:
     """The least, median and most of those drawn; nothing of networks that the meta device does not run."""
+    assert space.example is not None
     try:
         rows = [footprint(space.derive(arch), space.example) for arch in drawn]
     except Refused:

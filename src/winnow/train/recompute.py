@@ -105,7 +105,7 @@ class _AsItWas(contextlib.AbstractContextManager[None]):
             held = module._buffers if buffers is None else buffers
             module._buffers.update({name: each if each is None else each.clone() for name, each in held.items()})
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.board.setting, self.board.plain = self.posted
         for p, asks in self.asked:
             p.requires_grad_(asks)

@@ -263,7 +263,11 @@ def _inputs(folder: Path, about: Mapping[str, Any]) -> tuple[Tensor, Tensor | No
     if (splits / "manifest.json").is_file() and read_manifest(splits)["task"] == task:
         test = open_split(splits, "test", task_named(task), stage="evaluate")  # of a network that is finished
         if told in (None, test.digest) and test.facts["shape"] == about["shape"]:
-            return prepared(test.columns[test.inputs.reads[0]], about), test.answers, f"test split {test.digest}"
+            return (
+                prepared(test.held(test.inputs.reads[0], "winnow export"), about),
+                test.answers,
+                f"test split {test.digest}",
+            )
     made = noise(_example(about), torch.Generator().manual_seed(0), SAMPLE).contiguous()
     return made, None, f"{SAMPLE} images of noise: the model's test split is not here"
 

@@ -78,7 +78,7 @@ def cream(
             said = None if told is None else school.said(x, told.architecture)
             score = school.score(student)  # both before the path's own pass, whose maps stay in memory until backward
             outputs, loss = school.learn.first_and_loss(batch, student)
-            if told is not None:
+            if told is not None and said is not None:
                 loss = (told.weight * bench.task.imitate(outputs, said) + (2 - told.weight) * loss) / 2
             school.offer(batch, student, score, outputs)
             return backward(loss)

@@ -20,7 +20,7 @@ A retrained network: `model, about = winnow.load_model("artifacts/model.safetens
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _WHERE = {
     "winnow.core.architecture": ("Architecture",),

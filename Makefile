@@ -58,7 +58,7 @@ ui: setup
 	winnow ui
 
 bench: setup
-	$(BIN)/python benchmarks/run.py --suite search --device cpu --out benchmarks/results/search-cpu.json
+	$(BIN)/python benchmarks/suites.py
 
 docs: dev # reference pages from the code, then site/, which opens from a disk (docs/offline.js: nothing is fetched)
 	$(BIN)/python benchmarks/reference.py

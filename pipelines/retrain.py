@@ -10,15 +10,18 @@ from typing import Any
 
 from winnow.config.params import Params
 from winnow.run import files
+from winnow.run.by_workers import Evaluate, done, in_worker, seeded
 from winnow.run.checkpoint import checkpoints
 from winnow.run.children import initial, train_child, training_split
 from winnow.run.federation import ROUNDS, clients_of, told
+from winnow.run.imports import on_path
 from winnow.run.pool import pool
 from winnow.run.processes import together
 from winnow.run.progress import Shown
 from winnow.run.revision import md5_of
-from winnow.run.work import about_model, facts, final_space, recipe_of, working
+from winnow.run.work import Work, about_model, choose_device, facts, final_space, recipe_of, working
 from winnow.system.launched import Launch
+from winnow.tracking import Run
 from winnow.trust.provenance import provenance, tags, trained_by
 
 
@@ -57,6 +60,24 @@ def main(params: Params, folder: Path, seed: int, launch: Launch | None = None) 
         text = work.task.texts({name.removeprefix("train_"): value for name, value in last.items()})
         work.say(f"retrained {arch.digest} from {params.begins}, seed {seed}: training {text}")
         work.say(f"  wrote {path}; next: winnow evaluate (after all of retrain.seeds)")
+
+
+def every(params: Params, folder: Path, launch: Launch | None = None) -> None:
+    """Stage retrain by each of retrain.seeds, `runtime.workers` at a time."""
+    seeds = params.retrain.seeds
+    if params.runtime.workers == 1 or len(seeds) == 1:
+        for seed in seeds:
+            main(params, folder, seed, launch)
+        return
+    on_path(folder)
+    work = Work("retrain", params, folder, choose_device(params), Run("retrain", None))
+    for job in done(work, "winnow.pipelines.retrain:worker", seeded("retrain", seeds)):
+        work.say(f"  {job.parameters['name']} is done")
+
+
+def worker(folder: str, params: dict[str, Any], device: str) -> Evaluate:
+    """What a worker makes once: retrains by the seed of a job."""
+    return in_worker(lambda checked, place, job: main(checked, place, job.seed), folder, params)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import torch
 
 from winnow.config.params import Params
 from winnow.core.decision import Decision
@@ -21,13 +22,17 @@ from winnow.core.errors import Refused
 from winnow.look.standings import standings
 from winnow.pipelines import search, select
 from winnow.run import files
+from winnow.run.by_workers import in_worker
+from winnow.run.cells import cells_in_worker, rows_of
 from winnow.run.combinations import INHERITED, TRAINED, Cell, check_columns, combinations, counted
 from winnow.run.comparisons import baseline_of, gains, power, ranks, summary, verdict
 from winnow.run.draw import save
 from winnow.run.progress import duration
-from winnow.run.study_cell import SPLITS, is_there, result
+from winnow.run.study_cell import SPLITS, is_there
 from winnow.run.study_page import study_page
 from winnow.run.work import Work, final_space, working
+from winnow.tracking import Run
+from winnow.trials.outcome import Evaluate, Job
 
 TABLE, PICTURE, PAGE = Path("artifacts/study.parquet"), Path("reports/study.svg"), Path("reports/study.html")
 SCHEMA = pa.schema(
@@ -69,14 +74,13 @@ def main(params: Params, folder: Path) -> None:
 
 def _all(work: Work, cells: list[Cell]) -> list[dict[str, Any]]:
     """The rows of all cells, told one by one with the time that is left, from those computed now."""
-    there = sum(is_there(work.folder, cell) for cell in cells)
+    before = [is_there(work.folder, cell) for cell in cells]
+    there = sum(before)
     if there:
         work.say(f"  {there} of {len(cells)} cells are there from before")
-    rows, began, computed = [], time.monotonic(), 0
-    for number, cell in enumerate(cells, 1):
-        new = not is_there(work.folder, cell)
-        row = result(work, cell, search.main, select.main)
-        rows.append(row)
+    rows, began, computed = dict[int, dict[str, Any]](), time.monotonic(), 0
+    for number, (place, row) in enumerate(rows_of(work, cells, search.main, select.main), 1):
+        rows[place], cell, new = row, cells[place], not before[place]
         computed += new
         left = ""
         if new and number < len(cells):
@@ -85,7 +89,17 @@ def _all(work: Work, cells: list[Cell]) -> list[dict[str, Any]]:
         told = f"failed: {row['error']}" if row["error"] else f"{row['score']:.2f}"
         work.say(f"[{number}/{len(cells)}] {cell.name}: {told}{left}")
         _tell(work, cell, row)
-    return rows
+    return [rows[place] for place in range(len(cells))]
+
+
+def worker(folder: str, params: dict[str, Any], device: str) -> Evaluate:
+    """What a worker makes once: computes cells, here as well as for stage evaluate."""
+
+    def compute(checked: Params, place: Path, job: Job) -> None:
+        work = Work("study", checked, place, torch.device(device), Run("study", None))
+        cells_in_worker(work, job, search.main, select.main)
+
+    return in_worker(compute, folder, params)
 
 
 def _tell(work: Work, cell: Cell, row: dict[str, Any]) -> None:

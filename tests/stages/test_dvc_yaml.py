@@ -34,7 +34,7 @@ QUIET_FILES = {
             "modules",
             "outside",
         ),
-        *("pool", "progress", "report", "revision", "trials", "work"),
+        *("by_workers", "cells", "pool", "progress", "report", "revision", "trials", "work"),
     )
 }
 SEARCHES, CHOOSES = ("search", "evaluate"), ("select", "evaluate")  # by functions that are imported by their paths

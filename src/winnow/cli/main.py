@@ -88,10 +88,10 @@ def _launched(params: Any, launch: launched.Launch) -> Any:
     return adjusted(params, launch)
 
 
-def _beside(*arguments: Any, **more: Any) -> None:
+def _beside(*arguments: Any) -> None:
     from winnow.run.along import beside
 
-    beside(*arguments, **more)
+    beside(*arguments)
 
 
 def _stage_command(name: str, text: str) -> None:
@@ -105,20 +105,19 @@ def _stage_command(name: str, text: str) -> None:
         params = read_params(folder / "params.yaml", methods=name != "inputs")
         if launch is not None and name != "inputs":
             params = _launched(params, launch)
-        main = importlib.import_module(f"winnow.pipelines.{name}").main
-        seed = options.get("seed")
-        seeds: list[dict[str, Any]] = [{}]
-        if name == "retrain":
-            seeds = [{"seed": each} for each in (params.retrain.seeds if seed is None else [seed])]
+        stage, seed = importlib.import_module(f"winnow.pipelines.{name}"), options.get("seed")
         together = {"launch": launch} if launch is not None and name in TOGETHER else {}
-        for each in seeds:
-            if launch is None or not launch.which:
-                main(params, folder, **each, **together)
-            elif together:
-                _beside(name, params, folder, launch, **each)
+        if launch is not None and launch.which:
+            seeds = [seed] if name != "retrain" or seed is not None else params.retrain.seeds
+            for each in seeds if together else ():
+                _beside(name, params, folder, launch, each)
+        elif name == "retrain" and seed is None:
+            stage.every(params, folder, **together)
+        else:
+            stage.main(params, folder, **({} if seed is None else {"seed": seed}), **together)
 
     if name == "retrain":
-        seed = click.Option(["--seed"], type=int, help="One of retrain.seeds [default: all, one after another]")
+        seed = click.Option(["--seed"], type=int, help="One of retrain.seeds [default: all, runtime.workers at a time]")
         command.params.insert(0, seed)
 
 

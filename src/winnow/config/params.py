@@ -32,11 +32,12 @@ class Runtime(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     threads: Threads | None = None
     processes: Annotated[int, Field(ge=1, le=1024)] = 1
+    workers: Annotated[int, Field(ge=1, le=1024)] = 1
     checkpoint_seconds: Weight = 30.0
 
     def arithmetic(self) -> dict[str, Any]:
         """The fields that a result may depend on."""
-        return self.model_dump(exclude={"checkpoint_seconds"})
+        return self.model_dump(exclude={"checkpoint_seconds", "workers"})
 
 
 class Fractions(Section):
@@ -414,6 +415,18 @@ class Params(Section):
             raise ValueError(f"no task {name!r}{nearest(name, TASKS)}: {', '.join(TASKS)}, or your own module:TASK")
         return name
 
+    def _no_workers(self) -> str | None:
+        """What to set, where whole stages cannot run side by side."""
+        if self.runtime.workers == 1:
+            return None
+        if self.trials.executor == "inline":
+            return "trials.executor inline has none; set it to processes or ray"
+        if self.runtime.processes > 1:
+            return "each would train in processes of its own; set runtime.processes to 1"
+        if ":" in self.runtime.device:
+            return f"each gets a GPU of its own, and runtime.device names {self.runtime.device}; set it to cuda"
+        return None
+
     @model_validator(mode="after")
     def meaningful(self) -> Self:
         recipe = self.retrain.recipe()
@@ -423,6 +436,8 @@ class Params(Section):
             )
         if recipe.schedule != "steps" and self.retrain.decay is not None:
             raise ValueError(f"retrain.decay: only schedule steps reads it, not {recipe.schedule}; set decay to null")
+        if told := self._no_workers():
+            raise ValueError(f"runtime.workers: {told}, or runtime.workers to 1")
         if self.retrain.federation is not None and self.runtime.processes > 1:
             raise ValueError("runtime.processes: retrain.federation has workers of its own for clients: set it to 1")
         if self.retrain.federation is not None and self.tune.trials:

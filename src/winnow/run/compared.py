@@ -8,7 +8,6 @@ stage ends well, so that the same command goes on after a kill.
 import contextlib
 import functools
 import hashlib
-import itertools
 import json
 import shutil
 import tempfile
@@ -37,7 +36,7 @@ from winnow.run.work import Work, promise
 from winnow.tracking import Run, state_folder
 from winnow.train.checkpoint import Keeper
 from winnow.train.watch import Watch
-from winnow.trials.executors import Executor
+from winnow.trials.executors import Executor, side_by_side
 from winnow.trials.outcome import COMPLETE, Evaluate, Job
 
 
@@ -98,30 +97,24 @@ def _train(work: Work, networks: Sequence[Network], folder: Path) -> None:
     settings = {"folder": str(work.folder.resolve()), "params": worker_params(work.params), "place": str(folder)}
     threads = torch.get_num_threads()
     try:
-        _side_by_side(work, networks, missing, executor(work, "winnow.run.compared:trainer", settings))
+        _trained(work, networks, missing, executor(work, "winnow.run.compared:trainer", settings))
     finally:
         torch.set_num_threads(threads)
 
 
-def _side_by_side(work: Work, networks: Sequence[Network], missing: list[int], runs: Executor) -> None:
+def _trained(work: Work, networks: Sequence[Network], missing: list[int], runs: Executor) -> None:
     with contextlib.closing(runs), Shown() as watch:
         watch.start(f"networks to compare, {runs.workers} at a time", len(missing))
-        waiting = iter(missing)
-        for number in itertools.islice(waiting, runs.workers):
-            runs.submit(number, _job(number, networks[number]))
-        for _ in missing:
-            number, outcome = runs.next(lambda *report: False, lambda number: None)
+        for job, outcome in side_by_side(runs, [_job(number, networks[number]) for number in missing]):
             if outcome.state != COMPLETE:
-                arch, seed = networks[number].arch, networks[number].seed
+                arch, seed = networks[job.number].arch, networks[job.number].seed
                 raise Refused(f"network {arch.digest} (seed {seed}) could not be trained: {outcome.error}")
             watch.step()
-            for following in itertools.islice(waiting, 1):
-                runs.submit(following, _job(following, networks[following]))
     work.say(f"  {len(missing)} networks trained, {runs.workers} at a time")
 
 
-def _job(number: int, network: Network) -> dict[str, Any]:
-    return Job(number, network.seed, {"space": network.space}, network.arch, {}).payload()
+def _job(number: int, network: Network) -> Job:
+    return Job(number, network.seed, {"space": network.space}, network.arch, {})
 
 
 def trainer(folder: str, params: dict[str, Any], device: str, place: str) -> Evaluate:

@@ -20,7 +20,7 @@ from winnow.run.work import Work
 from winnow.tracking import state_folder
 from winnow.train.packing import from_bytes, to_bytes
 from winnow.train.recipes import Recipe
-from winnow.trials.executors import Executor
+from winnow.trials.executors import Executor, side_by_side
 from winnow.trials.outcome import COMPLETE, Job
 
 State = dict[str, Any]
@@ -38,26 +38,22 @@ class Pool:
 
     def __call__(self, orders: Sequence[State]) -> list[State]:
         numbers = list(itertools.islice(self._numbers, len(orders)))
-        waiting = iter(zip(numbers, orders, strict=True))
-        for number, order in itertools.islice(waiting, self.workers.workers):
-            self._submit(number, order)
+        jobs = (self._job(number, order) for number, order in zip(numbers, orders, strict=True))
         found: dict[int, State] = {}
-        for _ in orders:
-            number, outcome = self.workers.next(lambda *report: False, lambda number: None)
+        for job, outcome in side_by_side(self.workers, jobs):
+            number = job.number
             if outcome.state != COMPLETE:
                 client = orders[numbers.index(number)]["client"]
                 raise Refused(f"client {client} could not train: {outcome.error}")
             found[number] = from_bytes(self._answer(number).read_bytes())
             for path in (self._order(number), self._answer(number)):
                 path.unlink()
-            for following, order in itertools.islice(waiting, 1):
-                self._submit(following, order)
         return [found[number] for number in numbers]
 
-    def _submit(self, number: int, order: State) -> None:
+    def _job(self, number: int, order: State) -> Job:
         self._order(number).write_bytes(to_bytes(order))
         files = {"order": str(self._order(number)), "answer": str(self._answer(number))}
-        self.workers.submit(number, Job(number, self.seed, files, self.arch, {}).payload())
+        return Job(number, self.seed, files, self.arch, {})
 
     def _order(self, number: int) -> Path:
         return self.folder / f"{number}.order"

@@ -8,6 +8,7 @@ from typing import Any
 
 from winnow.core.architecture import Architecture
 from winnow.run import files
+from winnow.run.cells import rows_of
 from winnow.run.combinations import Cell
 from winnow.run.controls import rival_changes, searched_again
 from winnow.run.study_cell import Stage, selected
@@ -24,9 +25,15 @@ def other_finds(work: Work, arch: Architecture, *stages: Stage) -> list[Architec
     """
     found: dict[str, Architecture] = {}
     searches = work.params.evaluate.searches
-    for number in range(1, searches):
-        seed = work.params.seed + number
-        find = _find(work, {"seed": seed}, f"search {number + 1} of {searches}, seed {seed}", stages)
+    cells = [
+        _cell(work, {"seed": seed}, f"search {seed - work.params.seed + 1} of {searches}, seed {seed}")
+        for seed in range(work.params.seed + 1, work.params.seed + searches)
+    ]
+    if work.params.runtime.workers > 1:
+        for place, _ in rows_of(work, cells, *stages):
+            work.say(f"  {cells[place].method} is there")
+    for cell in cells:  # one that failed is run again here, and says why
+        find = _find(work, cell, stages)
         if find.digest != arch.digest:
             found.setdefault(find.digest, find)
     return list(found.values())
@@ -35,11 +42,15 @@ def other_finds(work: Work, arch: Architecture, *stages: Stage) -> list[Architec
 def random_find(work: Work, *stages: Stage) -> Architecture | None:
     """The best of `evaluate.random_search` random architectures within the same limits; None where it is 0."""
     count = work.params.evaluate.random_search
-    return _find(work, rival_changes(work.params), f"random search of {count}", stages) if count else None
+    return _find(work, _cell(work, rival_changes(work.params), f"random search of {count}"), stages) if count else None
 
 
-def _find(work: Work, changes: dict[str, Any], what: str, stages: tuple[Stage, ...]) -> Architecture:
+def _cell(work: Work, changes: dict[str, Any], what: str) -> Cell:
     params = searched_again(work.params, work.folder, changes)
-    work.say(f"  {what}:")
-    folder = selected(work, Cell("", what, "", params.seed, params), *stages)
+    return Cell("", what, "", params.seed, params)
+
+
+def _find(work: Work, cell: Cell, stages: tuple[Stage, ...]) -> Architecture:
+    work.say(f"  {cell.method}:")
+    folder, params = selected(work, cell, *stages), cell.params
     return files.read_architecture(folder / files.ARCHITECTURE, final_space(params, work.folder), params.space.name)

@@ -180,9 +180,10 @@ def worker_params(params: Params) -> dict[str, Any]:
     return dump
 
 
-def executor(work: Work, factory: str, settings: Mapping[str, Any]) -> Executor:
-    """What runs the evaluators that `factory(**settings)` makes, as section trials says."""
+def executor(work: Work, factory: str, settings: Mapping[str, Any], count: int | None = None) -> Executor:
+    """What runs the evaluators that `factory(**settings)` makes, as section trials says; `count` of them, if given."""
     trials = work.params.trials
+    workers = count or trials.workers
     if trials.executor == "inline":
         made = evaluator(factory, {**settings, "device": str(work.device)})
         return Inline(made, str(work.device))
@@ -190,12 +191,12 @@ def executor(work: Work, factory: str, settings: Mapping[str, Any]) -> Executor:
         from winnow.trials.ray_executor import Ray
 
         settings = {**settings, "device": "cuda" if trials.resources.get("gpu", 0) > 0 else "cpu"}
-        return Ray(factory, settings, trials.workers, trials.resources, trials.address)
+        return Ray(factory, settings, workers, trials.resources, trials.address)
     settings = {**settings, "device": work.device.type}
     devices = leases() if work.device.type == "cuda" else []
     if work.device.index is not None:
         devices = devices[work.device.index : work.device.index + 1]
-    return Processes(factory, settings, trials.workers, devices=devices)
+    return Processes(factory, settings, workers, devices=devices)
 
 
 class _Teller:

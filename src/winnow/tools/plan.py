@@ -128,6 +128,7 @@ def plan(
         "retrain": _passes(params, recipe.epochs) * row * rows * len(params.retrain.seeds),
     }
     seconds["evaluate"] = _evaluate_seconds(params, seconds)
+    seconds["retrain"] *= share(len(params.retrain.seeds), params.runtime.workers)
     return Bill(
         **vars(size),
         unit=unit,
@@ -146,6 +147,14 @@ def _passes(params: Params, epochs: int, rounds: int | None = None) -> float:
     return (rounds or federation.rounds) * federation.local_epochs * federation.participation
 
 
+def share(jobs: int, workers: int) -> float:
+    """The time that equal jobs take by `workers`, of what they take one after another; as if each ran as fast as alone.
+
+    Rounds are whole: three jobs by two workers take as long as two jobs.
+    """
+    return math.ceil(jobs / workers) / jobs if jobs else 1.0
+
+
 def _evaluate_seconds(params: Params, seconds: Mapping[str, float]) -> float:
     """Found and random networks and rivals, trained once more alike, and further searches; without random search.
 
@@ -157,6 +166,7 @@ def _evaluate_seconds(params: Params, seconds: Mapping[str, float]) -> float:
         return 0.0
     networks = settings.randoms + seeds * (1 + others) + settings.searches - 1
     again = (settings.searches - 1) * (seconds["search"] + seconds["select"])
+    again *= share(settings.searches - 1, params.runtime.workers)
     return again + networks * seconds["retrain"] / seeds
 
 

@@ -8,7 +8,7 @@ from winnow.config.params import Params
 from winnow.run.combinations import check_columns, combinations, counted
 from winnow.run.comparisons import power
 from winnow.run.study_cell import is_there, places
-from winnow.tools.plan import plan
+from winnow.tools.plan import plan, share
 
 
 @dataclass(frozen=True)
@@ -40,5 +40,7 @@ def plan_study(params: Params, folder: Path, say: Callable[[str], None] = lambda
         trained = supernet in supernets or (supernet / "done").is_file()
         supernets |= set() if trained else {supernet}
         seconds[name] = seconds.get(name, 0.0) + costs[key]["select"] + (0.0 if trained else costs[key]["search"])
+    shared = share(len({places(folder, cell)[0] for cell in missing}), params.runtime.workers)  # a supernet is a job
+    seconds = {name: value * shared for name, value in seconds.items()}
     seen = power(*counted(cells))
     return StudyPlan(len(cells), len(cells) - len(missing), len(supernets), seconds, left_out, seen)

@@ -1,8 +1,9 @@
 """Where trials run. An executor takes jobs and gives outcomes back in any order; the engine does all the rest."""
 
+import itertools
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from winnow.trials.outcome import Evaluate, Job, Outcome, attempt
@@ -43,6 +44,26 @@ class Inline:
 
     def close(self) -> None:
         self._waiting.clear()
+
+
+def side_by_side(runs: Executor, jobs: Iterable[Job]) -> Iterator[tuple[Job, Outcome]]:
+    """Each of `jobs`, whose numbers differ, with how it ended, in the order in which they end.
+
+    As many as there are workers are taken from `jobs` beforehand, no more.
+    """
+    waiting, pending = iter(jobs), dict[int, Job]()
+
+    def submit(count: int) -> None:
+        for job in itertools.islice(waiting, count):
+            pending[job.number] = job
+            runs.submit(job.number, job.payload())
+
+    submit(runs.workers)
+    while pending:
+        number, outcome = runs.next(lambda *report: False, lambda number: None)
+        job = pending.pop(number)
+        submit(1)
+        yield job, outcome
 
 
 def leases() -> list[str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 def looked_at(vectors: Mapping[str, Tensor]) -> dict[str, list]:
     """The numbers in each of `vectors`, (n,) or (), all of one type on one device: one look for all of them.
 
-    Steps that compute only what was drawn cannot do without one (GDAS, NSE, UNAS by the batch); no other step looks.
+    Steps that compute only what was drawn cannot do without one (GDAS, NSE, UNAS by the batch).
     """
     if not vectors:
         return {}

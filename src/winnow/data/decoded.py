@@ -28,7 +28,6 @@ from winnow.system import locks
 from winnow.system.whole import atomic
 
 FORMAT = 1
-AT_ONCE = 16 << 20  # bytes of rows that are decoded at a time
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ def _fill(source: Path, expected: Mapping[str, Any], large: Mapping[str, int], f
     place, done = np.argsort(_order(expected)), 0
     content: ContentDigest | None = None
     small: list[dict[str, np.ndarray]] = []
-    for piece in _pieces(source, max(1, AT_ONCE // max(sum(large.values()), 1))):
+    for piece in _pieces(source):
         content = content or ContentDigest(piece.schema)
         content.update(piece)
         if done + len(piece) > len(place):
@@ -212,10 +211,11 @@ def _fill(source: Path, expected: Mapping[str, Any], large: Mapping[str, int], f
     return _digest({key: np.concatenate([each[key] for each in small]) for key in small[0]})
 
 
-def _pieces(source: Path, rows: int) -> Iterator[pa.Table]:
+def _pieces(source: Path) -> Iterator[pa.Table]:
+    """Row groups, about 64 MiB each: a reader of batches keeps all that it has read."""
     with reading(source), pq.ParquetFile(source.absolute()) as parquet:
-        for batch in parquet.iter_batches(rows):
-            yield pa.Table.from_batches([batch])
+        for group in range(parquet.num_row_groups):
+            yield parquet.read_row_group(group)
 
 
 def _sums(file: IO[bytes], width: int, rows: int) -> list[int]:

@@ -54,11 +54,12 @@ class RowFile:
     def take(self, rows: Tensor) -> Tensor:
         """(len(rows), ...): the rows of these numbers (n,) on the CPU."""
         blocks, found = rows // self.block, torch.empty(len(rows), self.width, dtype=torch.uint8)
+        every = torch.unique(blocks)
         with self.lock:
-            for some in torch.unique(blocks).split(2 * WINDOW):
-                slots = torch.tensor(self._slots(some.tolist()))
-                at = slots[torch.searchsorted(some, blocks).clamp_(max=len(some) - 1)] * self.block + rows % self.block
-                if len(some) == len(torch.unique(blocks)):
+            for some in every.split(2 * WINDOW):
+                at = torch.searchsorted(some, blocks).clamp_(max=len(some) - 1)
+                at = torch.tensor(self._slots(some.tolist()))[at] * self.block + rows % self.block
+                if len(some) == len(every):
                     torch.index_select(self._room(), 0, at, out=found)
                 else:
                     here = torch.isin(blocks, some)

@@ -19,10 +19,7 @@ ROW_GROUP_BYTES = 64 << 20
 
 
 def write_splits(tables: Mapping[str, pa.Table], manifest: dict, folder: Path) -> None:
-    """Write every split and then the manifest; until all are on disk, what was there before stays as it was.
-
-    The manifest is written with a digest of its own.
-    """
+    """Write every split and then the manifest; until all are on disk, what was there before stays as it was."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -32,8 +29,7 @@ def write_splits(tables: Mapping[str, pa.Table], manifest: dict, folder: Path) -
     try:
         for table, part in zip(tables.values(), waiting.values(), strict=False):
             write_table(table, part)
-        whole = manifest | {"digest": _digest(manifest)}
-        waiting[folder / MANIFEST].write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+        write_manifest(manifest, waiting[folder / MANIFEST])
         for final, part in waiting.items():
             os.replace(part, final)
     except OSError as error:
@@ -44,6 +40,12 @@ def write_splits(tables: Mapping[str, pa.Table], manifest: dict, folder: Path) -
     finally:
         for part in waiting.values():
             part.unlink(missing_ok=True)
+
+
+def write_manifest(manifest: Mapping[str, Any], path: Path) -> None:
+    """With a digest of its own."""
+    whole = {**manifest, "digest": _digest(manifest)}
+    path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
 
 
 def write_table(table: pa.Table, path: Path) -> None:

@@ -28,7 +28,7 @@ from winnow.train.seeds import derived, generator, seeded
 
 WEIGHTS = ("epoch", "decision", "option", "weight")  # the columns of weights.csv
 JUDGED = 2000  # rows of split arch that tell how children fare meanwhile
-WATCHED = 32  # images of split arch that the collapse watch measures on
+WATCHED = 32  # images of split arch that the collapse watch measures on; half where memory counts: it keeps them whole
 
 
 def trained(work: Work, shown: Shown, keeper: Keeper) -> tuple[Found, CollapseWatch | None]:
@@ -66,7 +66,8 @@ def _bench(
     loss = objective(space, criterion, settings.precision, settings.recompute)
     watch: CollapseWatch | None = None
     if settings.collapse != "off" and record.watched:
-        held = next(iter(in_order(valid.split, min(WATCHED, len(valid.split)))))
+        watched = WATCHED // 2 if settings.recompute else WATCHED
+        held = next(iter(in_order(valid.split, min(watched, len(valid.split)))))
         watch = CollapseWatch(shown, space, loss, held, on_alarm=settings.collapse)
     some = torch.randperm(len(valid.split), generator=generator(seed, "judged"))[:JUDGED]
     bench = Bench(

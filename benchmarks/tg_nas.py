@@ -8,7 +8,8 @@ TABLE is a trials table of NAS-Bench-201: fitted to cells without one operation,
 
 Fitted to the architectures of another table, of any space that `spaces.graphs` draws (NAS-Bench-101 in the paper), it
 orders all architectures of TABLE; params and macs beside it where TABLE has them, and random numbers. `--cells N` takes
-so many of the source, 0 all of them. Five seeds; intervals are 95 % of the bootstrap over the target's architectures.
+so many of the source, 0 all of them, `--target N` so many of TABLE. Where both are one file, `--cells` of it are fitted
+and the others ordered. Five seeds; intervals are 95 % of the bootstrap over the target's architectures.
 """
 
 import argparse
@@ -40,8 +41,15 @@ def column(table: Table, metric: str) -> np.ndarray:
     return table.column(metric, dict((table.fidelities(metric) or [()])[-1]))
 
 
-def some(told: Told, count: int) -> Told:
-    rows = sorted(random.Random(0).sample(range(len(told[0])), min(count or len(told[0]), len(told[0]))))
+def some(told: Told, count: int, seed: int = 0) -> Told:
+    return those(told, sorted(drawn(len(told[0]), count, seed)))
+
+
+def drawn(of: int, count: int, seed: int) -> list[int]:
+    return random.Random(seed).sample(range(of), min(count or of, of))
+
+
+def those(told: Told, rows: list[int]) -> Told:
     return [told[0][row] for row in rows], told[1][rows]
 
 
@@ -63,16 +71,20 @@ def say(what: str, source: Told, target: Told) -> None:
     )
 
 
-def between(path: Path, source: Path, metric: str, source_metric: str, count: int) -> None:
+def between(path: Path, source: Path, metric: str, source_metric: str, count: int, most: int) -> None:
     table = Table.read(path)
-    target = told(table, metric)
-    say("from the other table", some(told(Table.read(source), source_metric), count), target)
-    known = {name for name, _ in table.columns}
-    values = column(table, metric)
-    for size in ("params", "macs"):
-        if size in known:
-            print(f"{size:<22} {shown(column(table, size)[values == values], target[1])}")
-    print(f"{'random':<22} {shown(np.random.default_rng(0).random(len(target[1])), target[1])}")
+    known, all_of_it = column(table, metric), told(table, metric)
+    rows = sorted(drawn(len(all_of_it[0]), most, seed=1))
+    if path == source:
+        order = drawn(len(all_of_it[0]), 0, seed=0)
+        given, rows = those(all_of_it, order[:count]), order[count:][: most or None]
+        say("from others of it", given, those(all_of_it, rows))
+    else:
+        say("from the other table", some(told(Table.read(source), source_metric), count), those(all_of_it, rows))
+    truth = all_of_it[1][rows]
+    for size in {name for name, _ in table.columns} & {"params", "macs"}:
+        print(f"{size:<22} {shown(column(table, size)[known == known][rows], truth)}")
+    print(f"{'random':<22} {shown(np.random.default_rng(0).random(len(truth)), truth)}")
 
 
 def without_one(path: Path, metric: str, count: int) -> None:
@@ -94,8 +106,9 @@ if __name__ == "__main__":
     parser.add_argument("--metric", default="cifar10_valid")
     parser.add_argument("--source-metric", default="cifar10_test")
     parser.add_argument("--cells", type=int, default=0)
+    parser.add_argument("--target", type=int, default=0)
     given = parser.parse_args()
     if given.source:
-        between(given.table, given.source, given.metric, given.source_metric, given.cells)
+        between(given.table, given.source, given.metric, given.source_metric, given.cells, given.target)
     else:
         without_one(given.table, given.metric, given.cells)

@@ -12,11 +12,11 @@ from winnow.core.errors import Refused
 from winnow.data.loaders import open_split
 from winnow.run import files
 from winnow.run.exporting import as_onnx, refuse_bits
+from winnow.run.int8 import winners
 from winnow.run.model import load_model, prepared
 from winnow.spaces import build
 from winnow.tasks.classify import IMAGES
 from winnow.trust import export as exporting
-from winnow.trust.int8 import winners
 from winnow.trust.targets import in_onnxruntime
 from winnow.trust.why import FILE, why
 

@@ -144,6 +144,8 @@ def _check_search(params: Params) -> None:
         raise ValueError("search.trials.ranges: hyper-parameters need evaluator training")
     if search.sampler == "network_morphism" and search.evaluator != "training":
         raise ValueError("search.trials.sampler: network_morphism hands weights on; take evaluator training")
+    if search.eight_bits:
+        _check_int8(params)
     try:
         plan_of_search(params)
     except Refused as refusal:
@@ -157,6 +159,25 @@ def _check_predictor(search: SearchTrials) -> None:
         predictor(search.predictor.name)
     except Refused as refusal:
         raise ValueError(f"search.trials.predictor.name: {refusal}") from refusal
+
+
+def _check_int8(params: Params) -> None:
+    """Eight bits are of a network that is trained whole, and a metric is one of the task's."""
+    search, known = params.search.trials, [f"int8_{name}" for name in task_named(params.task).metrics]
+    place = "search.trials.int8" if search.int8 else f"search.trials: {search.in_eight_bits[0]}"
+    if search.evaluator not in ("training", "inherited"):
+        raise ValueError(
+            f"{place}: evaluator {search.evaluator} leaves no network to quantise: take training or inherited"
+        )
+    if foreign := next((name for name in search.in_eight_bits if name not in known), None):
+        raise ValueError(
+            f"search.trials: there is no metric {foreign!r}{nearest(foreign, known)}, but {', '.join(known)}"
+        )
+    if search.stopper != "none" and any(name in search.objectives for name in known):
+        raise ValueError(
+            f"search.trials.stopper: {search.stopper} ends trials by what they report while they train, and eight bits "
+            "come after it: take none, or limit the metric in search.trials.constraints"
+        )
 
 
 def _check_own(params: Params) -> None:

@@ -109,6 +109,17 @@ class SearchTrials(Section):
     proxy: TrialProxy = TrialProxy()
     table: TrialTable = TrialTable()
     predictor: TrialPredictor = TrialPredictor()
+    int8: bool = False
+
+    @property
+    def eight_bits(self) -> bool:
+        """Whether trials are judged in eight bits too: where that is asked for, or an objective or a limit is of it."""
+        return self.int8 or bool(self.in_eight_bits)
+
+    @property
+    def in_eight_bits(self) -> list[str]:
+        """The objectives and limits that are metrics in eight bits."""
+        return [name for name in (*self.objectives, *self.constraints) if name.startswith("int8_")]
 
     def fidelity(self) -> dict[str, float]:
         """What the evaluations are shortened to, as the trials table has it."""

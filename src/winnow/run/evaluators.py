@@ -24,6 +24,7 @@ from winnow.data.loaders import Split, in_order, join
 from winnow.measure import cost
 from winnow.run import files
 from winnow.run.federation import clients_of, local_of
+from winnow.run.int8 import judge_in_eight_bits
 from winnow.run.networks import example_of, outlined
 from winnow.run.outside import resolved
 from winnow.run.pool import visitor
@@ -64,6 +65,10 @@ def search(folder: str, params: dict[str, Any], device: str, models: str | None,
     """Scores the trial's architecture as search.trials.evaluator says."""
     bench = _Bench(folder, params, device, "search", SEARCH_SPLITS)
     evaluate = getattr(bench, f"by_{tried(bench.params).evaluator}")(models)
+    if tried(bench.params).eight_bits:
+        example = example_of({**bench.fact, **bench.task.facts(bench.train.facts)})
+        judge = judge_in_eight_bits(bench.task, example, bench.train, bench.valid, bench.params.select.batch)
+        evaluate = replace(evaluate, besides=judge)
     if weights is None:
         return evaluate
     if evaluate.cost.plan.sampler == HIERARCHY:

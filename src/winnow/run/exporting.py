@@ -5,7 +5,8 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 from winnow.core.errors import Refused, told
 from winnow.core.example import Example, zeros
 from winnow.measure.cost import quantised
+from winnow.system.extra import needed
 
 OUTPUT = "logits"
+Answer = Callable[[Tensor], Tensor]
 
 
 def as_onnx(model: nn.Module, example: Example) -> Any:
@@ -34,6 +37,24 @@ def as_onnx(model: nn.Module, example: Example) -> Any:
             )
     except torch.onnx.OnnxExporterError as error:
         raise Refused(f"not exported: {_reason(error)}") from error
+
+
+def in_onnxruntime(path: Path) -> Answer:
+    """Refused where it does not take the model, or that takes batches of one size only."""
+    runtime = needed("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of onnxruntime, which has a dozen kinds without a common one
+        raise Refused(f"not exported: ONNX Runtime does not take the model: {told(error)}") from error
+    given = session.get_inputs()[0]
+    if isinstance(given.shape[0], int):
+        raise Refused(
+            f"not exported: the ONNX model takes batches of {given.shape[0]} only, as something in forward makes a "
+            "number of the batch size (len(x), affine_grid, ...); write it with x.shape[0], or take another layer"
+        )
+    return lambda batch: torch.from_numpy(session.run([OUTPUT], {given.name: batch.numpy()})[0])
 
 
 def as_program(model: nn.Module, example: Example, *, fixed: bool = False) -> torch.export.ExportedProgram:

@@ -18,6 +18,7 @@ from winnow.measure.judgement import NO, YES
 from winnow.run import files
 from winnow.run.bounds import bounds_drawn
 from winnow.run.headline import headline
+from winnow.run.int8 import winner_in_eight_bits
 from winnow.run.lineage import of_this_run, record_of, runs_of
 from winnow.search.problems import SCORES, TIMES
 from winnow.tasks import task_named
@@ -47,7 +48,7 @@ def write_report(params: Params, folder: Path, drawing: str, picture: str, out: 
         ("Did the search help?", lambda: _help(result, task)),
         ("Selection", of("select", lambda folder: _selection(folder, task))),
         ("Evidence", of("select", _evidence)),
-        ("Search", of("search", _search)),
+        ("Search", of("search", lambda folder: _search(folder, task))),
         ("Tuning", of("tune", lambda folder: _tuning(folder, params))),
         ("Retraining", lambda: _retraining(folder, params)),
         ("Where it errs", lambda: _errors(folder, result, task)),
@@ -178,8 +179,8 @@ def _drawn(method: str) -> str:
         return ""
 
 
-def _search(folder: Path) -> str:
-    tried = _trials(folder)
+def _search(folder: Path, task: Task) -> str:
+    tried = _trials(folder, task)
     rows = _csv(folder / "reports/search.csv")
     if not rows:
         return tried
@@ -192,7 +193,7 @@ def _search(folder: Path) -> str:
     return tried + alarm + page.svg(charts.curves({"search": rows}, metrics)) + "<h3>Mixture weights</h3>" + shown
 
 
-def _trials(folder: Path) -> str:
+def _trials(folder: Path, task: Task) -> str:
     """The study of strategy trials: its history, its front, its best; nothing where there was none."""
     if not (folder / files.TRIALS).is_file():
         return ""
@@ -222,6 +223,8 @@ def _trials(folder: Path) -> str:
         f"<p>{len(rows)} trials, {sum(row.copy_of is not None for row in rows)} of them repeats, not evaluated "
         f"again, {beyond} beyond a limit; {seconds:,.0f} s of evaluation.</p>"
     )
+    if changed := winner_in_eight_bits(task, rows):
+        note += f"<p class='alarm'>{page.text(changed)}.</p>"
     pareto = page.svg(trials.pareto(points, objectives)) if len(objectives) > 1 else ""
     return note + page.svg(trials.history(curve, objectives[0])) + pareto + page.table(heads, cells)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from winnow.config.plans import plan_of_search, recipe_of_trials, tried
 from winnow.run import files
+from winnow.run.int8 import ROWS, winner_in_eight_bits
 from winnow.run.trials import CURVE, Request, curve, record, study, worker_params
 from winnow.run.work import Work, final_space
 from winnow.spaces import nb101_cells
@@ -35,6 +36,8 @@ def search_by_trials(work: Work) -> dict[str, float]:
         work.picture("trials", "history", curve(task.plan, rows), metric)
         if len(task.plan.objectives) > 1:
             work.picture("pareto", "pareto", *pareto_points(task.plan, rows, leaders))
+    if changed := winner_in_eight_bits(work.task, rows):
+        work.say(f"  [bold yellow]{changed}[/]")
     for row in leaders:
         told = ", ".join(f"{name} {value:,.6g}" for name, value in row.objectives.items())
         work.say(f"{'→' if row is winner else ' '} trial {row.number:<5} {row.digest}  {told}")
@@ -72,6 +75,8 @@ def _task(work: Work) -> Request:
         "space": dump["space"],
         "runtime": params.runtime.arithmetic(),
     }
+    if settings.eight_bits:
+        basis["int8"] = ROWS
     if settings.evaluator == "federated":
         basis["federation"] = dump["retrain"]["federation"]
     if settings.evaluator == "inherited":

@@ -98,6 +98,7 @@ class Training:
     inherit: Callable[[nn.Module, Job], nn.Module] = lambda model, job: model
     keep: Callable[[int, Architecture, nn.Module, int], None] = lambda number, arch, model, seed: None
     segments: Segments | None = None
+    besides: Callable[[nn.Module], dict[str, float]] = lambda model: {}  # more metrics, of what was trained
 
     def __call__(self, job: Job) -> dict[str, float]:
         arch = job.architecture or self.architecture
@@ -118,7 +119,8 @@ class Training:
             known.update(measured(self.task, kept.eval(), judged))
             if epoch == 0 and self.segments is not None and blind(kept, next(iter(judged))[0]):
                 raise Infeasible(known)
-            job.report(epoch, *self.cost.plan.values(known))
+            if known.keys() >= self.cost.plan.objectives.keys():  # else one is told at the end alone
+                job.report(epoch, *self.cost.plan.values(known))
 
         try:
             trained = fit(
@@ -136,7 +138,7 @@ class Training:
         except Diverged as diverged:  # this trial's parameters, not the study
             raise FloatingPointError(str(diverged)) from diverged
         self.keep(job.number, arch, trained, job.seed)
-        return known
+        return known | self.besides(trained)
 
 
 @dataclass
@@ -150,12 +152,13 @@ class Inherited:
     rows: int  # of `calibration`
     valid: Split
     batch: int
+    besides: Callable[[nn.Module], dict[str, float]] = lambda model: {}  # more metrics, of the child
 
     def __call__(self, job: Job) -> dict[str, float]:
         assert job.architecture is not None
         known = self.cost(job.architecture)
         child = calibrated(self.supernet.derive(job.architecture), self.calibration, self.rows, self.batch)
-        return {**known, **measured(self.task, child, in_order(self.valid, self.batch))}
+        return {**known, **measured(self.task, child, in_order(self.valid, self.batch)), **self.besides(child)}
 
 
 @dataclass

@@ -27,12 +27,13 @@ from winnow.data.loaders import open_split
 from winnow.data.storage import read_manifest
 from winnow.measure.exported import in_pytorch, readings
 from winnow.run import files
+from winnow.run.int8 import quantise, winners
 from winnow.run.model import load_model, prepared
 from winnow.run.networks import example_of
 from winnow.run.revision import commit_of, md5_of
 from winnow.system.extra import needed
 from winnow.tasks import USUAL, task_named
-from winnow.trust.int8 import calibration, quantise, winners
+from winnow.trust.int8 import calibration
 from winnow.trust.targets import TARGETS, Answer, there
 from winnow.trust.why import why
 

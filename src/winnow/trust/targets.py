@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from winnow.core.errors import Refused, told
+from winnow.core.errors import Refused
 from winnow.core.example import Example
-from winnow.run.exporting import OUTPUT, as_onnx, as_program, quiet
+from winnow.run.exporting import Answer, as_onnx, as_program, in_onnxruntime, quiet
 from winnow.system.extra import needed
 from winnow.trust.origin import METADATA
-
-Answer = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,24 +47,6 @@ def onnx(model: nn.Module, example: Example, origin: Mapping[str, Any], path: Pa
     onnx.checker.check_model(made, full_check=True)
     onnx.save(made, str(path))
     return {}
-
-
-def in_onnxruntime(path: Path) -> Answer:
-    """Refused where it does not take the model, or that takes batches of one size only."""
-    runtime = needed("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
-    try:
-        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # of onnxruntime, which has a dozen kinds without a common one
-        raise Refused(f"not exported: ONNX Runtime does not take the model: {told(error)}") from error
-    given = session.get_inputs()[0]
-    if isinstance(given.shape[0], int):
-        raise Refused(
-            f"not exported: the ONNX model takes batches of {given.shape[0]} only, as something in forward makes a "
-            "number of the batch size (len(x), affine_grid, ...); write it with x.shape[0], or take another layer"
-        )
-    return lambda batch: torch.from_numpy(session.run([OUTPUT], {given.name: batch.numpy()})[0])
 
 
 def pt2(model: nn.Module, example: Example, origin: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -25,11 +25,12 @@ from winnow.run import files
 from winnow.run.by_workers import in_worker
 from winnow.run.cells import cells_in_worker, rows_of
 from winnow.run.combinations import INHERITED, TRAINED, Cell, check_columns, combinations, counted
-from winnow.run.comparisons import baseline_of, gains, power, ranks, summary, verdict
+from winnow.run.combinations import TABLE as TABLE_OF
+from winnow.run.comparisons import ANY, baseline_of, gains, leaders, power, ranks, summary, verdict
 from winnow.run.draw import save
 from winnow.run.progress import duration
 from winnow.run.study_cell import SPLITS, is_there
-from winnow.run.study_page import study_page
+from winnow.run.study_page import Study, study_page
 from winnow.run.work import Work, final_space, working
 from winnow.tracking import Run
 from winnow.trials.outcome import Evaluate, Job
@@ -134,9 +135,11 @@ def _write(work: Work, rows: list[dict[str, Any]], cells: list[Cell]) -> None:
     }
     files.write_json(folder / files.REPORTS / "study.json", content)
     save(standings(rows, mean_ranks, blocks, difference), folder / PICTURE)
-    ranked, names = (mean_ranks, blocks, difference), ", ".join(baseline)
-    page = study_page(rows, table, compared, told, names, ranked, decisions_of(cells, folder), notes(cells))
-    files.write_text(folder / PAGE, page)
+    ranked, space = (mean_ranks, blocks, difference), decisions_of(cells, folder)
+    by_table = any(cell.judged_by == TABLE_OF for cell in cells)  # whose columns may have any unit
+    bounds = ANY if by_table else (work.task.first.low, work.task.first.high)
+    shown = Study(rows, table, compared, leaders(rows), baseline, ranked, space, notes(cells), bounds)
+    files.write_text(folder / PAGE, study_page(shown))
     for path in (TABLE, files.REPORTS / "study.csv", files.REPORTS / "study.json", PICTURE, PAGE):
         work.run.artifact(folder / path)
     plain = {re.sub(r"[^\w\-. :/]", "", name): value["mean"] for name, value in scores.items()}  # what MLflow takes

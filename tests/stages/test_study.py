@@ -278,9 +278,8 @@ def test_the_report_says_in_red_that_a_mixture_collapsed(finished, tmp_path):
         os.symlink(path, tmp_path / "reports" / path.name)
     for said in ("", "6 of the 6 heaviest operations have no parameters"):
         (tmp_path / "reports/search.json").write_text(json.dumps({**content, "collapse": said}))
-        assert (
-            "class='alarm'>The mixture collapsed: 6 of" in report._search(tmp_path, task_named("image_classification"))
-        ) == bool(said)
+        shown = report._search(tmp_path, task_named("image_classification"))
+        assert ("class='alarm'>The mixture collapsed: 6 of" in shown) == bool(said)
 
 
 def test_prepare_is_what_the_study_asks_for(tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from winnow.look.style import QUIET, RULE, SERIES, sheet, styled
+from winnow.look.style import FAINT, QUIET, SERIES, sheet, styled
 
 WIDTH, HEIGHT = 960, 360
 MARKS = "osD^vP*Xhp<>"
@@ -28,7 +28,7 @@ def side_by_side(spaces: Mapping[str, Points], costs: tuple[str, float]) -> Figu
     figure = sheet(WIDTH, HEIGHT * len(spaces))
     for axes, (title, points) in zip(figure.subplots(len(spaces), 1, squeeze=False)[:, 0], spaces.items(), strict=True):
         _panel(axes, points, names, unit)
-        axes.set(xlabel=words, ylabel=title)
+        axes.set(xlabel=words, title=title)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     known = dict(zip(labels, handles, strict=True))
     for axes in figure.axes[1:]:
@@ -54,7 +54,7 @@ def _panel(axes: Axes, points: Points, names: Sequence[str], unit: float) -> Non
             axes.vlines(means[name][0], rows[0]["low"], rows[0]["high"], color=looks["color"], zorder=2)
     front = best_first(list(means.values()))
     if len(front) > 1:
-        axes.plot(*zip(*front, strict=True), color=RULE, drawstyle="steps-post", linewidth=2, zorder=1)
+        axes.plot(*zip(*front, strict=True), color=FAINT, drawstyle="steps-post", linewidth=2, zorder=1)
     heaps = Counter((row["cost"] / unit, row["score"]) for rows in points.values() for row in rows)
     for where, count in heaps.items():
         if count > 1:

@@ -1,7 +1,7 @@
 """What a network takes on a small device, told without one: the RAM of its activations, the flash of its weights.
 
-The quick numbers, from one forward pass on the meta device, where nothing is computed. What an exporter plans is a
-little more (docs/trust.md says by how much), since its buffers have places.
+The quick numbers, from one forward pass on the meta device, where nothing is computed: a lower bound. An exporter plans
+more, since its buffers have places and its graph an order of its own; docs/your-network.md says how much more.
 """
 
 import copy

@@ -200,6 +200,15 @@ def power(seeds: int, combinations: int, spaces: int) -> list[str]:
     return told
 
 
+def leaders(rows: Rows) -> str:
+    """The best of each space, ties named."""
+    table, parts = summary(rows), []
+    for space in dict.fromkeys(row["space"] for row in rows):
+        whole = [row for row in table if row["space"] == space and row["n"]]
+        parts.append(_leaders(space, whole, rows) if whole else f"{space}: no cell was finished.")
+    return " ".join(parts)
+
+
 def verdict(rows: Rows, baseline: Name) -> str:
     """The best of each space, ties named; what each gains over the baseline; what failed."""
     parts = []

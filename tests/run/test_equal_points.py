@@ -31,6 +31,7 @@ def test_what_is_compared_has_its_interval_and_its_word_in_the_same_chart():
     assert [tuple(line.get_xdata()) for line in right.get_lines()] == [(1.0, 5.0), (3.0,), (-1.0, -1.0), (0, 0)]
     assert [each.get_text() for each in right.texts] == ["yes"]
     assert all(label.get_window_extent().x0 >= 0 for label in left.get_yticklabels())  # no name is cut
+    assert all(axes.xaxis.label.get_window_extent().x1 <= figure.bbox.x1 for axes in figure.axes)
     assert len(bounds([compared("found", [97.0], "found")], "accuracy").axes) == 1  # nothing to compare: no panel
 
 

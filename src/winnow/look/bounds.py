@@ -35,7 +35,7 @@ def bounds(rows: Rows, metric: str, better: str = "more") -> Figure:
     panels[0].set(ylim=(0.6 - len(rows), 0.6), xlabel=f"test {metric.replace('_', ' ')}; bars: mean, 95 % interval")
     if compared:
         panels[1].axvline(0, color=QUIET, linewidth=1)
-        panels[1].set(xlabel=f"found minus it: {better} is better; 95 % interval")
+        panels[1].set(xlabel=f"found minus it; {better} is better")
     for axes in panels:
         axes.grid(axis="y", visible=False)
     return figure

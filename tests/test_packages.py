@@ -35,10 +35,11 @@ def test_every_file_beside_the_code_is_packed():
 
 
 def test_types_are_told_to_who_installs_it():
-    """py.typed is in the package, and what is checked of it is checked strictly."""
+    """py.typed is in the package, and all rooms are checked for what it promises, strictly."""
     assert (ROOT / "src/winnow/py.typed").is_file()
     assert "py.typed" in setuptools()["package-data"]["winnow"]
     assert "Typing :: Typed" in project()["project"]["classifiers"]
     mypy = project()["tool"]["mypy"]
     assert mypy["strict"]
+    assert "/mypy src/winnow pipelines\n" in (ROOT / "Makefile").read_text()
     assert not [each for each in mypy["overrides"] if "ignore_errors" in each]

@@ -20,7 +20,7 @@ def nodes_block(
     Sources have lower numbers than what they feed; `note` is a line below.
     """
     names = (ENDS[0], *ops, ENDS[1])
-    sizes = {i: (text_width(name, 8.5) + 16, NODE) for i, name in enumerate(names)}
+    sizes: dict[int, tuple[float, float]] = {i: (text_width(name, 8.5) + 16, NODE) for i, name in enumerate(names)}
     layout = layered(sizes, [Link(source, node) for source, node in feeds])
 
     def paint(axes: Axes, x: float, y: float) -> None:

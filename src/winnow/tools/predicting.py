@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -147,7 +148,8 @@ def shape_for(name: str) -> tuple[int, int, int]:
     taken = inspect.signature(builder(name)).parameters if name in SPACES else {}
     sides = [[taken[key].default for key in (f"image_{side}", "image_size") if key in taken] for side in SIDES]
     height, width = ((known or [USUAL["image_size"]])[0] for known in sides)
-    return USUAL["image_channels"], height, width
+    channels: Any = USUAL["image_channels"]
+    return channels, height, width
 
 
 def open_space(name: str) -> Space:

@@ -30,7 +30,7 @@ def done(work: Work, factory: str, jobs: Sequence[Job]) -> Iterator[Job]:
 
     The workers are as section trials says, with `runtime.threads` each. Refused where one cannot be done.
     """
-    settings = {"folder": str(work.folder.resolve()), "params": work.params.model_dump(mode="json")}
+    settings: dict[str, Any] = {"folder": str(work.folder.resolve()), "params": work.params.model_dump(mode="json")}
     settings["params"]["trials"]["storage"] = settings["params"]["trials"]["address"] = None
     with contextlib.closing(executor(work, factory, settings, work.params.runtime.workers)) as runs:
         for job, outcome in side_by_side(runs, jobs):

@@ -66,7 +66,7 @@ docs: dev # reference pages from the code, then site/, which opens from a disk (
 	find site -name '*.html' -exec sed -i '/iframe-worker/d' {} +
 
 lint: dev
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy src/winnow pipelines
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 FREEZE := .venv-lock/bin/python -m pip freeze --all --exclude winnow --exclude pip | sed 's/+cpu$$//'
 

@@ -264,7 +264,7 @@ def test_a_file_that_is_no_params_is_refused(tmp_path, text):
         ({"look_back": 1}, "search.trials.look_back: 2 workers"),
         (
             {"evaluator": "oracle"},
-            "evaluator: input should be 'training', 'federated', 'inherited', 'proxy' or",
+            "evaluator: input should be 'training', 'federated', 'inherited', 'proxy', 'table' or",
         ),
     ],
 )
@@ -312,13 +312,19 @@ def test_a_missing_file_says_where_to_run(tmp_path):
         ({"nesterov": True, "optimiser": "adam"}, "search: nesterov: this is a form of the momentum of sgd"),
         ({"nesterov": True, "momentum": 0.0}, "search: nesterov: this is a form of the momentum of sgd"),
         ({"strategy": "blank", "collapse": "rollback"}, "search.collapse: rollback watches the logits of a mixture"),
-        ({"strategy": "trials", "recompute": True}, "search.recompute: strategy 'trials' trains no supernet, whose"),
     ],
 )
 def test_what_does_not_go_together_is_refused(search, sentence):
     content = changed("select.methods", ["perturbation"])
     content["search"] |= search
     with pytest.raises(Refused, match=sentence):
+        check_params(content)
+
+
+def test_what_trains_no_supernet_computes_nothing_twice():
+    content = changed("select.methods", ["best"])
+    content["search"] |= {"strategy": "trials", "recompute": True}
+    with pytest.raises(Refused, match="search.recompute: strategy 'trials' trains no supernet, whose"):
         check_params(content)
 
 

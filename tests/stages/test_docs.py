@@ -148,7 +148,13 @@ def test_the_task_of_the_docs_is_learnt(tmp_path, monkeypatch, capsys):
     _, _, text = next(block.values for block in blocks("python") if block.id == "add-a-task-1")
     (tmp_path / "my_task.py").write_text(text)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    few = {"data__limit_train": None, "select__methods": ["magnitude"], "tune__trials": 0, "retrain__seeds": [0]}
+    few = {
+        "data__limit_train": None,
+        "select__methods": ["magnitude"],
+        "tune__trials": 0,
+        "retrain__seeds": [0],
+        "retrain__epochs": 6,
+    }
     params = tiny(task="my_task:WIDTH", data__source="my_task:bars", **few, search__epochs=1, evaluate__controls=1)
     content = params.model_dump()
     content["data"]["augment"] = {"pad": 1}  # taken by the task, which is looked for beside params.yaml
@@ -157,7 +163,7 @@ def test_the_task_of_the_docs_is_learnt(tmp_path, monkeypatch, capsys):
     run_all(params, tmp_path)
     told = json.loads((tmp_path / "reports" / "evaluate.json").read_text())
     assert told["metric"] == "error"
-    assert 0 < told["score_mean"] < 3
+    assert 0 < told["score_mean"] < 1.5  # of always saying the mean width
     assert told["outcome"] == "cannot tell"
 
 

@@ -324,7 +324,7 @@ def test_what_does_not_go_together_is_refused(search, sentence):
 def test_what_trains_no_supernet_computes_nothing_twice():
     content = changed("select.methods", ["best"])
     content["search"] |= {"strategy": "trials", "recompute": True}
-    with pytest.raises(Refused, match="search.recompute: strategy 'trials' trains no supernet, whose"):
+    with pytest.raises(Refused, match=r"search\.recompute: strategy 'trials' trains no supernet, whose"):
         check_params(content)
 
 

@@ -328,6 +328,12 @@ def test_what_trains_no_supernet_computes_nothing_twice():
         check_params(content)
 
 
+@pytest.mark.parametrize("held", ["linear", 3, None, ["a"]])
+def test_a_section_of_options_that_is_none_is_one_sentence(held):
+    with pytest.raises(Refused, match=r"search\.darts: "):
+        check_params({"search": {"strategy": "darts", "darts": held}})
+
+
 def test_a_bare_off_and_null_are_taken():
     search = check_params(yaml.safe_load("search: {collapse: off, clip: null}")).search
     assert (search.collapse, search.clip) == ("off", None)

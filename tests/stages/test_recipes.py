@@ -93,7 +93,7 @@ def test_it_takes_a_few_steps(name, tmp_path, monkeypatch):
     How large children are is left out: on twenty layers that alone takes minutes.
     """
     monkeypatch.setattr(planning, "SAMPLE", 2)
-    monkeypatch.setattr(planning, "_range", lambda limits, metric, drawn: (1, 1, 1))
+    monkeypatch.setattr(planning, "_range", lambda *_: (1, 1, 1))
     content = yaml.safe_load(path_of(name).read_text())
     for section, changes in FEW.items():
         content.setdefault(section, {}).update(changes)

@@ -173,7 +173,11 @@ def _filled(
             continue
         try:
             place = f"{key}.{name}" if name in known and not running.get(name) else f"{key}.options"
-            full = options(name).model_validate({**inside.get(name, {}), **running.get(name, {})}).model_dump()
+            given = inside.get(name, {})
+            whole = (
+                {**given, **running.get(name, {})} if isinstance(given, Mapping) else given
+            )  # which is told as wrong
+            full = options(name).model_validate(whole).model_dump()
         except ValidationError as error:
             wrong += [sentence(problem, options(name), place) for problem in error.errors()]
         except Refused as refusal:

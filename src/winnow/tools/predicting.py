@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
 from winnow.core.space import Space
+from winnow.data.inputs.images import shape_of
 from winnow.measure import rank
 from winnow.predictors import predictor
 from winnow.predictors.encode import ENCODINGS
@@ -147,8 +147,8 @@ def shape_for(name: str) -> tuple[int, int, int]:
 
     taken = inspect.signature(builder(name)).parameters if name in SPACES else {}
     sides = [[taken[key].default for key in (f"image_{side}", "image_size") if key in taken] for side in SIDES]
-    height, width = ((known or [USUAL["image_size"]])[0] for known in sides)
-    channels: Any = USUAL["image_channels"]
+    channels, *usual = shape_of(USUAL)
+    height, width = ((known or [side])[0] for known, side in zip(sides, usual, strict=True))
     return channels, height, width
 
 

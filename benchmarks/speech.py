@@ -13,6 +13,7 @@ the training clips of four speakers, so that they are narrower than those of oth
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,11 +22,10 @@ from typing import Any
 import pyarrow.dataset
 import yaml
 
-from winnow.config.params import Params
-from winnow.config.reading import check_params
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.first_run import changed, stages
 from winnow.measure.compare import mean_interval
 from winnow.measure.rounds import processor
-from winnow.pipelines import evaluate, inputs, prepare, retrain, search, select, tune
 from winnow.run import files
 from winnow.tools.recipes import recipes
 
@@ -59,27 +59,6 @@ def run(content: dict[str, Any], speaker: object) -> dict[str, Any]:
         "seconds": round(time.monotonic() - began[0]),
         "cpu_seconds": round(time.process_time() - began[1]),  # of this process: all of it with --threads 1
     }
-
-
-def stages(params: Params, folder: Path) -> None:
-    (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump(by_alias=True)), encoding="utf-8")
-    for stage in (inputs, prepare, search, select, tune):
-        stage.main(params, folder)
-    for seed in params.retrain.seeds:
-        retrain.main(params, folder, seed)
-    evaluate.main(params, folder)
-
-
-def changed(content: dict[str, Any], changes: dict[str, Any]) -> Params:
-    """`changes` by dotted key."""
-    content = json.loads(json.dumps(content))
-    for key, value in changes.items():
-        *sections, last = key.split(".")
-        place = content
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[last] = value
-    return check_params(content)
 
 
 def table(told: dict[str, Any]) -> str:

@@ -10,7 +10,9 @@ import click
 
 from winnow import __version__
 from winnow.cli.clean import clean
+from winnow.cli.compare import compare
 from winnow.cli.devices import calibrate, measure
+from winnow.cli.examples import show_examples
 from winnow.cli.init import init
 from winnow.cli.methods import check, proxies, selections, strategies, tasks
 from winnow.cli.predictors import predict
@@ -167,6 +169,21 @@ def plan(what: str, folder: Path) -> None:
     for name, seconds in found.seconds.items():
         click.echo(f"  {name:<9} about {duration(seconds)}")
     click.echo(f"  together  about {duration(sum(found.seconds.values()))}; start with: dvc repro")
+    _took(folder, params)
+
+
+def _took(folder: Path, params: Any) -> None:
+    """What the runs whose results lie in `folder` took; nothing before there are any."""
+    from winnow.run.lineage import runs_of
+    from winnow.run.spent import COUNTED, spent
+
+    took = spent(folder, runs_of(params))
+    if took:
+        click.echo("the results that lie here took:")
+    for name, each in took.items():
+        click.echo(f"  {name:<9} {each}")
+    if any(each.joules for each in took.values()):
+        click.echo(f"  {COUNTED}")
 
 
 def _plan_study(folder: Path) -> None:
@@ -219,6 +236,7 @@ cli.add_command(predict)
 cli.add_command(verify)
 cli.add_command(gate)
 cli.add_command(why)
+cli.add_command(compare)
 cli.add_command(export)
 cli.add_command(measure)
 cli.add_command(calibrate)
@@ -312,6 +330,9 @@ def _space(name: str | None) -> tuple[str, "Space"]:
         params = read_params(Path("params.yaml"))
         name, options = params.space.name, params.space.chosen()
     return name, shown(name, options, Path())
+
+
+show_examples(cli)
 
 
 def run(arguments: list[str] | None = None) -> int:

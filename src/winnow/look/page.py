@@ -53,8 +53,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Any]], marked: Sequence[
     return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
 
 
-def svg(figure: Figure) -> str:
-    return inline(to_bytes(figure, "svg").decode())
+def svg(figure: Figure, told: str = "") -> str:
+    return inline(to_bytes(figure, "svg").decode(), told)
 
 
 def inline(svg: str, told: str = "") -> str:

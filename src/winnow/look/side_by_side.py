@@ -21,6 +21,7 @@ def side_by_side(spaces: Mapping[str, Points], costs: tuple[str, float]) -> Figu
 
     Points have `cost`, `score`, and the ends of the 95 % interval of the method's mean, `low` and `high`, or None.
     Small ones are its seeds, the large one their mean; the line joins means that no other beats at as little cost.
+    Those that are `random` are hollow and in no mean: networks that nobody chose, which a method is beside.
     `costs` are words, and what a cost is divided by.
     """
     words, unit = costs
@@ -46,6 +47,9 @@ def _panel(axes: Axes, points: Points, names: Sequence[str], unit: float) -> Non
             "marker": MARKS[place % len(MARKS)],
             "linestyle": "none",
         }
+        random, rows = ([row for row in rows if bool(row.get("random")) is kind] for kind in (True, False))
+        x, y = [row["cost"] / unit for row in random], [row["score"] for row in random]
+        axes.plot(x, y, markersize=4, alpha=0.5, fillstyle="none", **looks)
         x, y = [row["cost"] / unit for row in rows], [row["score"] for row in rows]
         means[name] = sum(x) / len(x), sum(y) / len(y)
         axes.plot(x, y, markersize=4, alpha=0.5, **looks)

@@ -20,6 +20,8 @@ from winnow.run.bounds import bounds_drawn
 from winnow.run.headline import headline
 from winnow.run.int8 import winner_in_eight_bits
 from winnow.run.lineage import of_this_run, record_of, runs_of
+from winnow.run.progress import duration
+from winnow.run.spent import COUNTED, spent
 from winnow.search.problems import SCORES, TIMES
 from winnow.tasks import task_named
 from winnow.tasks.task import Task
@@ -53,6 +55,7 @@ def write_report(params: Params, folder: Path, drawing: str, picture: str, out: 
         ("Retraining", lambda: _retraining(folder, params)),
         ("Where it errs", lambda: _errors(folder, result, task)),
         ("Data", of("prepare", _data)),
+        ("Cost", lambda: _cost(folder, params)),
         ("Lineage", lambda: _lineage(folder, params)),
     ]
     body = "".join(f"<h2>{title}</h2>\n{_or_missing(build)}\n" for title, build in sections)
@@ -299,10 +302,24 @@ def _data(folder: Path) -> str:
     return f"<p>{page.text(what)}</p>" + page.table(["split", "rows", "digest of the content"], rows)
 
 
+def _cost(folder: Path, params: Params) -> str:
+    """Energy is a column where any of the runs counted it."""
+    took = spent(folder, _before(params))
+    if not took:
+        return "<p class='quiet'>The stages kept no time.</p>"
+    counted = any(each.joules for each in took.values())
+    rows = [[name, duration(each.seconds), *([each.energy or "–"] if counted else [])] for name, each in took.items()]
+    note = COUNTED if counted else "No counter of energy could be read where they ran."
+    return page.table(["stage", "time", *(["energy"] if counted else [])], rows) + f"<p class='quiet'>{note}</p>"
+
+
+def _before(params: Params) -> list[str]:
+    """The runs of this result but for evaluate, which is still running."""
+    return [name for name in runs_of(params) if name != "evaluate"]
+
+
 def _lineage(folder: Path, params: Params) -> str:
-    records = {
-        name: record_of(folder, name) for name in runs_of(params) if name != "evaluate"
-    }  # which is still running
+    records = {name: record_of(folder, name) for name in _before(params)}
     rows = [[name, r.get("run_id") or "not tracked", r.get("tracking_uri") or ""] for name, r in records.items() if r]
     outside = {key: digest for record in records.values() for key, digest in record.get("outside", {}).items()}
     brought = page.table(["from outside", "digest of the content"], [[k, d[:12]] for k, d in outside.items()])

@@ -26,10 +26,11 @@ from winnow.run.networks import outlined, searched
 from winnow.run.outside import READS, digests
 from winnow.run.progress import console
 from winnow.spaces import AUTO, SPACES
-from winnow.system import disk, machine
+from winnow.system import disk, energy, machine
 from winnow.tasks import task_named
 from winnow.tasks.task import Task
 from winnow.tracking import Dataset, Run, state_folder, track
+from winnow.tracking.facts import flatten
 from winnow.train.building import laid
 from winnow.train.recipes import Recipe
 from winnow.train.seeds import derived
@@ -92,11 +93,13 @@ def working(
 
     The modules in `folder` can be imported from here on. Turns what an operating system or a device refuses into one
     sentence; refuses too where something outside is missing, or has changed since a stage of `upstream` saw it.
+    The record of the run tells its parameters, and what the block took: seconds, and joules where they are counted.
     """
     on_path(folder)
     outside = digests(params, folder, READS[stage])
     lineage.check_upstream(params, folder, upstream)
     told: dict[str, Any] = {"outside": outside, "read": lineage.read_by(folder, upstream)}
+    told["params"] = flatten(params.model_dump(exclude={"tracking"}))
     device = choose_device(params)
     inputs = _inputs(folder, task_named(params.task), splits) if splits else []
     records = [folder / files.RUNS / f"{each}.json" for each in upstream]
@@ -112,12 +115,16 @@ def working(
             upstream=records,
             more=told,
         ) as run,
+        energy.metered(energy.counters(_uuid(device))) as meter,
     ):
         run.tag("winnow.device", str(device))
         for key, digest in outside.items():
             run.tag(f"winnow.input.{key}", digest)
         yield Work(stage, params, folder, device, run, outside)
         told["wrote"] = lineage.written_by(folder, name or stage)
+        told |= {"seconds": round(time.monotonic() - began, 3), "joules": meter.look()}
+        if told["joules"]:
+            run.metrics({f"joules/{counter}": joules for counter, joules in told["joules"].items()})
     console.print(f"[dim]{name or stage} took {time.monotonic() - began:.0f} s[/dim]")
 
 
@@ -241,6 +248,13 @@ def choose_device(params: Params) -> torch.device:
     device = device_of(params)
     promise(params.runtime.threads or machine.threads())
     return device
+
+
+def _uuid(device: torch.device) -> str:
+    """As NVML calls it; "" for what is no GPU of NVIDIA's."""
+    if device.type != "cuda" or torch.version.cuda is None:
+        return ""
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
 
 
 def promise(threads: int) -> None:

@@ -60,7 +60,7 @@ def record_of(folder: Path, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict) or not all(
-        isinstance(record.get(key, {}), dict) for key in ("outside", "read", "wrote")
+        isinstance(record.get(key, {}), dict) for key in ("outside", "read", "wrote", "params", "joules")
     ):
         raise Refused(f"{path} is damaged: run `winnow {_stage(name)}` again")
     return record

@@ -33,4 +33,8 @@ def spent(folder: Path, names: Sequence[str]) -> dict[str, Spent]:
     Of a stage that was stopped and went on, what it took since.
     """
     records = {name: record_of(folder, name) for name in names}
-    return {name: Spent(r["seconds"], r.get("joules") or {}) for name, r in records.items() if "seconds" in r}
+    return {
+        name: Spent(record["seconds"], record.get("joules", {}))
+        for name, record in records.items()
+        if isinstance(record.get("seconds"), int | float)
+    }

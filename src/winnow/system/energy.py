@@ -9,6 +9,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 POWERCAP = Path("/sys/class/powercap")
@@ -30,7 +31,7 @@ def counters(gpu: str = "", root: Path = POWERCAP) -> dict[str, Counter]:
         with contextlib.suppress(OSError, ValueError):  # not root, or no such zone
             name = (zone / "name").read_text(encoding="utf-8").strip()
             if name.startswith("package"):  # core is a part of it; psys has all packages in it once more
-                counter = Counter(lambda zone=zone: _number(zone / "energy_uj"), _number(zone / "max_energy_range_uj"))
+                counter = Counter(partial(_number, zone / "energy_uj"), _number(zone / "max_energy_range_uj"))
                 counter.read()
                 found[name] = counter
     return {**found, **_nvml(gpu)}

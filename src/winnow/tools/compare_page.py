@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from typing import Any
 
 from winnow.look import page
 from winnow.look.side_by_side import side_by_side
@@ -60,7 +61,7 @@ def compare_page(runs: Runs) -> str:
 
 def _picture(runs: Runs) -> str:
     metric, metrics = task_of(runs).first, runs[0].result["metric"].replace("_", " ")
-    panel = {}
+    panel: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         result = run.result
         *_, found = points(result, "macs", metric)

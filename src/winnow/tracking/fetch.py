@@ -63,7 +63,7 @@ def _fetched(client: MlflowClient, experiment: str, name: str, to: Path) -> dict
 
 
 def _pipeline(client: MlflowClient, experiment: str, name: str) -> Run:
-    runs, token = [], None
+    runs, token = list[Run](), None
     while True:
         page = client.search_runs([experiment], PIPELINES, order_by=["start_time DESC"], page_token=token)
         runs += page

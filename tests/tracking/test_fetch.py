@@ -32,10 +32,10 @@ def project(tmp_path_factory):
         "twice": ("evaluate",),
         "twice ": (),
     }.items():
-        parent = client.create_run(experiment, 0, {"winnow.stage": "pipeline"}, name.strip()).info.run_id
+        parent = client.create_run(experiment, 1000, {"winnow.stage": "pipeline"}, name.strip()).info.run_id
         for number, stage in enumerate(stages):
             tags = {"winnow.stage": stage, "mlflow.parentRunId": parent}
-            run = client.create_run(experiment, 1000 * number, tags, stage).info.run_id
+            run = client.create_run(experiment, 1000 * (number + 1), tags, stage).info.run_id
             if stage == "evaluate":
                 client.log_artifact(run, str(ROOT / "reports/evaluate.json"))
                 client.log_text(run, json.dumps({"task": "image_classification", "search.epochs": "3"}), "params.json")
@@ -43,7 +43,7 @@ def project(tmp_path_factory):
                 client.log_inputs(run, [data])
             if stage == "select":
                 client.log_text(run, "<svg></svg>", "drawings/architecture.svg")
-            client.set_terminated(run, "FINISHED", 1000 * number + 2500)
+            client.set_terminated(run, "FINISHED", 1000 * (number + 1) + 2500)
     return root
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.exceptions import MlflowException
 
 from winnow.core.errors import Refused
@@ -33,6 +34,7 @@ def fetched(root: Path, tracking: Tracking, name: str, to: Path) -> dict[str, An
     else:
         with locked(state / "tracking.lock"):
             create_local_store(state)
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     client = MlflowClient(uri)
     try:
         return _fetched(client, tracking.experiment, name, to)

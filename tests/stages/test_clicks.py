@@ -79,7 +79,7 @@ def test_it_is_exported_and_checked_by_its_own_measure(clicked, tmp_path):
     found = export(clicked / files.MODEL, clicked, tmp_path)
     sides = found["measured"]["auc"]
     assert sides["onnx"] == pytest.approx(sides["pytorch"], abs=1e-6) == pytest.approx(told(clicked)["scores"][0])
-    assert "agreeing" not in found
+    assert found["agreeing"] == 1
 
 
 def test_a_proxy_that_needs_images_is_a_sentence(clicked):

@@ -86,7 +86,9 @@ def test_it_is_exported_and_checked_by_its_own_measure(run, tmp_path):
     pytest.importorskip("onnxscript", reason="needs the extra winnow[onnx]")
     from winnow.trust.export import export
 
-    sides = export(run / files.MODEL, run, tmp_path)["measured"]["recall_1"]
+    found = export(run / files.MODEL, run, tmp_path)
+    sides = found["measured"]["recall_1"]
+    assert found["agreeing"] == 1  # the nearest of each
     assert sides["onnx"] == sides["pytorch"] == pytest.approx(told(run)["scores"][0])
 
 

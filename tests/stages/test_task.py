@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.stages.tiny import run_all, tiny
+from winnow.cli import main as cli
 from winnow.core.errors import Refused
 from winnow.data.loaders import open_split
 from winnow.run import files
@@ -57,6 +58,18 @@ def test_the_result_is_told_in_the_tasks_own_metric(finished):
     assert "accuracy, percent" not in page.partition("Selection")[0]
     retrained = (finished / "reports/retrain/0.csv").read_text().splitlines()[0]
     assert retrained == "epoch,loss,error,lr"
+
+
+def test_it_is_handed_over_by_the_task_that_the_project_names(finished, tmp_path, capsys):
+    """Nothing is decided of a row by a brightness, so nothing flips."""
+    model = str(finished / files.MODEL)
+    assert cli.run(["export", model, "--folder", str(finished), "--out", str(tmp_path), "--to", "pt2"]) == 0
+    (_, row) = read(tmp_path / "export.json")["targets"]
+    assert row["flips"] is None
+    assert row["measured"]["error"] == pytest.approx(read(finished / "reports/evaluate.json")["scores"][0], rel=1e-4)
+    assert cli.run(["measure", model, "--seconds", "0"]) == 2
+    assert "name it as `task` (--task) if you trust it" in capsys.readouterr().err
+    assert cli.run(["measure", model, "--seconds", "0", "--task", PLANTED["task"]]) == 0
 
 
 def test_data_of_another_task_are_refused(finished):

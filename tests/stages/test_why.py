@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import yaml
 
 from tests.stages.locked import committed, git, locked_copy
 from winnow.cli import main as cli
@@ -42,6 +43,18 @@ def test_every_link_of_a_model_in_its_project(project):
     assert found["inputs"].facts == {"outside": "nothing but winnow's own"}
     assert found["parameters"].facts["search, by dvc.lock"]["epochs"] == 2
     assert set(found["code"].facts) >= {"src/winnow/core", "pipelines/retrain.py", "present commit"}
+
+
+def test_code_that_the_lock_does_not_name_is_not_told_to_differ(finished, tmp_path):
+    """As in a project of `winnow init`, which depends on the winnow that is installed."""
+    folder = locked_copy(finished, tmp_path / "project")
+    lock = yaml.safe_load((folder / "dvc.lock").read_text())
+    for stage in lock["stages"].values():
+        stage["deps"] = [dep for dep in stage["deps"] if not dep["path"].startswith(("src", "pipelines"))]
+    (folder / "dvc.lock").write_text(yaml.safe_dump(lock))
+    code = chain(folder / files.MODEL)["code"]
+    assert code.vouched == FILE
+    assert "differs from dvc.lock" not in code.facts
 
 
 def test_a_model_alone_still_says_what_it_was_trained_on(project, tmp_path):

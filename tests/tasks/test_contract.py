@@ -190,6 +190,16 @@ def test_metrics_lie_between_their_bounds_and_need_no_whole_set(task, split):
         assert task.first.shown(float(each.double().mean())) == pytest.approx(found[task.metric], rel=1e-5)
 
 
+def test_what_is_decided_of_rows_does_not_depend_on_the_scale_of_outputs(task, split):
+    if task.decided is None:
+        return
+    outputs = outputs_of(task, split, batch(split)[0]).detach()
+    decided = task.decided(outputs)
+    assert decided.shape == (len(outputs),)
+    assert torch.equal(task.decided(3 * outputs), decided)
+    assert not torch.equal(task.decided(-outputs if task.name == "clicks" else outputs.flip(0)), decided)
+
+
 def test_training_by_the_criterion_makes_the_first_metric_better(task, split):
     x, y = (torch.cat(parts) for parts in zip(*Batches(split, 16, generator=torch.Generator()), strict=True))
     layer = layer_of(task, split, x)

@@ -234,12 +234,61 @@ def test_the_command_prints_markdown_and_has_a_status(project, capsys):
     assert "no revision" in capsys.readouterr().err
 
 
+def of_task(metric: str, scores: list[float], goal: str = "maximize", **more) -> dict:
+    told = {"metric": metric, "goal": goal, "score_mean": sum(scores) / len(scores), "scores": scores}
+    return {**dict.fromkeys(("accuracy_mean", "accuracies", "ece", "eces"), "gone"), **told, **more}
+
+
+def committed(project, **changes) -> None:
+    metrics(project, **changes)
+    git(project, "commit", "--all", "--quiet", "--message", "another task")
+
+
+@pytest.mark.parametrize(
+    ("metric", "scores", "margin", "outcome"),
+    [
+        ("ap", [34.2, 34.3, 34.4], None, "yes"),  # of a percentage one point, as of accuracy
+        ("ap", [33.3, 33.4, 33.5], None, "no"),  # and not 5 % of 35, which is 1.75
+        ("ap", [33.3, 33.4, 33.5], 2.5, "yes"),
+        ("auc", [0.76, 0.761, 0.762], None, "yes"),  # 5 % of 0.78
+        ("auc", [0.76, 0.761, 0.762], 0.005, "no"),  # what the user gives is in the metric's own unit
+    ],
+)
+def test_the_margin_is_in_the_unit_of_the_first_metric(project, metric, scores, margin, outcome):
+    before = [34.9, 35.0, 35.1] if metric == "ap" else [0.779, 0.78, 0.781]
+    committed(project, **of_task(metric, before))
+    metrics(project, **of_task(metric, scores))
+    assert gate(project, "main", margin=margin).outcome == outcome
+    options = ["gate", "--against", "main", "--folder", str(project)]
+    assert cli.run([*options, *(["--margin", str(margin)] if margin else [])]) == (outcome != "yes")
+
+
+def test_points_of_calibration_are_no_units_of_auc(project):
+    committed(project, **of_task("auc", [0.779, 0.78, 0.781], ece=2.0, eces=[1.9, 2.0, 2.1]))
+    metrics(project, **of_task("auc", [0.779, 0.78, 0.781], ece=2.5, eces=[2.4, 2.5, 2.6]))
+    assert gate(project, "main", margin=0.005).outcome == "yes"
+
+
+def test_scores_by_another_metric_do_not_compare(project):
+    committed(project, **of_task("ap", [34.9, 35.0, 35.1]))
+    metrics(project, **of_task("recall_1", [79.9, 80.0, 80.1]))
+    (row,) = gate(project, "main").failures
+    assert (row.metric, row.outcome) == ("evaluate.score_mean", "cannot tell")
+    assert row.why == "now recall_1, before ap: the two do not compare"
+
+
+def test_a_tolerance_that_judges_nothing_is_refused(project):
+    with pytest.raises(Refused, match="no metric 'score_mean' is judged by a tolerance; there are accuracy_mean, ece"):
+        gate(project, "main", {"score_mean": 1.0})
+    committed(project, **of_task("ap", [34.9, 35.0, 35.1]))
+    with pytest.raises(Refused, match="no metric 'accuracy_mean' is judged by a tolerance; there are score_mean, ece"):
+        gate(project, "main", {"accuracy_mean": 1.0})
+
+
 @pytest.mark.parametrize(("shift", "outcome"), [(0.0, "yes"), (-10.0, "yes"), (0.3, "yes"), (10.0, "no")])
 def test_a_first_metric_that_is_better_the_lower_it_is_judged_by_its_own_direction(project, shift, outcome):
     def error(by):
-        scores = [29.9 + by, 30.0 + by, 30.1 + by]
-        told = {"metric": "error", "goal": "minimize", "score_mean": 30.0 + by, "scores": scores}
-        return {**dict.fromkeys(("accuracy_mean", "accuracies", "ece", "eces"), "gone"), **told}
+        return of_task("error", [29.9 + by, 30.0 + by, 30.1 + by], "minimize")
 
     metrics(project, **error(0.0))
     git(project, "commit", "--all", "--quiet", "--message", "another task")

@@ -20,6 +20,7 @@ _folder = click.option("--folder", type=_path, default=".", help="Folder with pa
 @click.option("--repeats", type=click.IntRange(1), default=50, show_default=True, help="Calls of each, at most.")
 @click.option("--seconds", type=click.FloatRange(0), default=5.0, show_default=True, help="For each, at most.")
 @click.option("--space", help="A space of your own, whose code a model.safetensors needs.")
+@click.option("--task", help="A task of your own, likewise.")
 def measure(files: tuple[Path, ...], out: Path | None, as_json: bool, name: str | None, **options: Any) -> None:
     """How long exported networks take on this machine: medians and spread, in nine rounds, all of them in turns.
 

@@ -37,18 +37,19 @@ _tolerance = click.option(
 _margin = click.option(
     "--margin",
     type=click.FloatRange(min=0),
-    metavar="POINTS",
-    help="Of accuracy that may be lost, by the 95 % interval [default: gate.margin of params.yaml, 1.0 without one].",
+    metavar="NUMBER",
+    help="Of the task's first metric that may be lost, by the 95 % interval, in its unit [default: gate.margin of "
+    "params.yaml; without one 1 point of a percentage, else 5 % of what it was].",
 )
 
 
 def _judged(folder: Path, against: str, tolerances: dict[str, float], margin: float | None) -> "Verdict":
     from winnow.config.reading import read_params
-    from winnow.trust.gate import MARGIN, gate
+    from winnow.trust.gate import gate
 
     path = folder / "params.yaml"
-    if margin is None:
-        margin = read_params(path, methods=False).gate.margin if path.is_file() else MARGIN
+    if margin is None and path.is_file():
+        margin = read_params(path, methods=False).gate.margin
     return gate(folder, against, tolerances, margin)
 
 
@@ -98,8 +99,9 @@ def why(file: Path, folder: Path | None, as_json: bool) -> None:
 @click.option("--to", default="onnx", show_default=True, help="Of onnx, pt2, executorch and coreml, with commas.")
 @click.option("--int8", is_flag=True, help="The ONNX model in eight bits too, with ranges of split select.")
 @click.option("--space", help="A space of your own, whose code is run [default: that of params.yaml].")
+@click.option("--task", help="A task of your own, likewise [default: that of params.yaml].")
 @_folder
-def export(file: Path, out: Path, to: str, int8: bool, space: str | None, folder: Path) -> None:
+def export(file: Path, out: Path, to: str, int8: bool, space: str | None, task: str | None, folder: Path) -> None:
     """Write a model for other runtimes, checked against PyTorch on the test split, with its weights and origin.
 
     FILE is a model.safetensors [default: artifacts/model.safetensors].
@@ -112,11 +114,10 @@ def export(file: Path, out: Path, to: str, int8: bool, space: str | None, folder
     from winnow.trust.export import export
 
     on_path(folder)
-    if space is None and (folder / "params.yaml").is_file():
-        space = read_params(
-            folder / "params.yaml", methods=False
-        ).space.code  # a project runs the code that its parameters name
-    found = export(file, folder, out, space, [each.strip() for each in to.split(",")], int8)
+    if (folder / "params.yaml").is_file():  # a project runs the code that its parameters name
+        params = read_params(folder / "params.yaml", methods=False)
+        space, task = space or params.space.code, task or params.task
+    found = export(file, folder, out, space, [each.strip() for each in to.split(",")], int8, task)
     click.echo(f"wrote {out}/, checked on {found['images']} rows ({found['checked_on']})")
     metrics = list(found["targets"][0]["measured"])
     lines = [["file", "bytes", "largest difference", "decisions that flip", *metrics, "ms an input", "by"]]

@@ -339,7 +339,7 @@ class Evaluate(Section):
 
 
 class Gate(Section):
-    margin: Weight = 1.0
+    margin: Weight | None = None
 
 
 class TrackingParams(Section):

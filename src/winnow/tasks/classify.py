@@ -184,6 +184,7 @@ def classification(name: str, kind: Any, facts: Any, **rest: Any) -> Task:
         answer=partial(torch.softmax, dim=1),
         measure=measure,
         each=right,
+        decided=lambda outputs: outputs.argmax(1),
         described=lambda told: f"{'x'.join(map(str, told['shape']))}, {len(told['classes'])} classes",
         told=told,
         pictures={

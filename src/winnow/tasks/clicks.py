@@ -204,6 +204,7 @@ CLICKS = Task(
     imitate=imitate,
     answer=lambda outputs: outputs[:, 0].sigmoid(),
     measure=measure,
+    decided=lambda outputs: outputs[:, 0] > 0,
     described=described,
     noted=noted,
     told=told,

@@ -32,6 +32,12 @@ def nearest(outputs: Tensor, labels: Tensor, rows: Tensor, count: int) -> tuple[
     return places, (x[rows][:, None] * x[places]).sum(2)
 
 
+def nearest_of_each(outputs: Tensor) -> Tensor:
+    """(rows,): the nearest other row of each."""
+    rows = torch.arange(len(outputs))
+    return nearest(outputs, rows, rows, 1)[0][:, 0]
+
+
 def _nearest(x: Tensor, rows: Tensor, same: Tensor, count: int) -> Tensor:
     near = x[rows] @ x.T - TIE * same
     near[torch.arange(len(rows)), rows] = -torch.inf  # a row is none of its own neighbours

@@ -22,7 +22,7 @@ from winnow.data.loaders import Split
 from winnow.data.source import Columns, Part, Source
 from winnow.tasks import classify
 from winnow.tasks.classify import LABEL
-from winnow.tasks.neighbours import clusters, hits, map_r, nearest, nmi, recall
+from winnow.tasks.neighbours import clusters, hits, map_r, nearest, nearest_of_each, nmi, recall
 from winnow.tasks.proxy_losses import Proxies, ProxyLoss, Regularised, proxy_loss
 from winnow.tasks.task import PERCENT, Facts, Picture, Returned, Rows, Task
 
@@ -188,6 +188,7 @@ def retrieval(name: str, embedding: int = EMBEDDING) -> Task:
         imitate=imitate,
         answer=F.normalize,
         measure=measure,
+        decided=nearest_of_each,
         described=lambda told: (
             f"{'x'.join(map(str, told['shape']))}, {len(told['classes'])} classes, embeddings of {embedding} numbers"
         ),

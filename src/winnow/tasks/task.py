@@ -109,6 +109,7 @@ class Task:
     answer: Callable[[Tensor], Tensor]  # outputs as people read them: chances, ratings
     measure: Callable[[Sequence[Tensor], Sequence[Tensor]], dict[str, float]]  # outputs and answers, batch by batch
     each: Callable[[Tensor, Tensor], Tensor] | None = None  # by row; its mean is the first metric, percent of one
+    decided: Callable[[Tensor], Tensor] | None = None  # of all outputs what is decided of each row, where something is
     taught: Callable[[Split], Facts] = lambda split: split.facts  # what the criterion is told of the rows of training
     described: Callable[[Facts], str] = lambda facts: ""  # the data in words
     noted: Callable[[Mapping[str, Columns], Facts], Sequence[str]] = lambda tables, facts: ()  # of the splits, by name

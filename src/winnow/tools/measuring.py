@@ -15,7 +15,9 @@ MEMORY = "memory"
 TOLD = ("network", "digest", "choices", "role", "space", "model_md5")  # of what a file says of itself
 
 
-def onnx_or_weights(path: Path, threads: int, batch: int, space: str | None = None) -> Exported:
+def onnx_or_weights(
+    path: Path, threads: int, batch: int, space: str | None = None, task: str | None = None
+) -> Exported:
     """Of a file, by its kind; a model.safetensors sets the threads of this process. Refused for other kinds."""
     if path.suffix == ".onnx":
         return onnx(path, threads, batch)
@@ -30,7 +32,7 @@ def onnx_or_weights(path: Path, threads: int, batch: int, space: str | None = No
     from winnow.run.model import load_model
     from winnow.run.networks import example_of
 
-    model, about = load_model(path, space)
+    model, about = load_model(path, space, task)
     torch.set_num_threads(threads)
     x = noise(example_of(about["facts"]), torch.Generator().manual_seed(0), batch)
     return in_pytorch(path, model, x, {**about, MEMORY: footprint(model, example_of(about["facts"]))})
@@ -45,17 +47,19 @@ def measure(
     seconds: float = 5.0,
     name: str | None = None,
     space: str | None = None,
+    task: str | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Medians, spread and bytes of each file, and what they were measured on. Refused for what is no exported network.
 
     Of weights, `ram_kib` and `flash_kib` too.
 
-    A model.safetensors of a space of one's own takes its name as `space`: a file must not choose which code is run.
+    A model.safetensors of a space or task of one's own takes its name, `space` or `task`: a file must not choose which
+    code is run.
     """
     if not paths:
         raise Refused("measure takes files: model.onnx of `winnow export`, or what `winnow calibrate plan` wrote")
-    networks = [onnx_or_weights(path, threads, batch, space) for path in paths]
+    networks = [onnx_or_weights(path, threads, batch, space, task) for path in paths]
     runtimes = {network.runtime: network.path for network in networks}
     if len(runtimes) > 1:
         pairs = " and ".join(f"{path} in {runtime}" for runtime, path in runtimes.items())

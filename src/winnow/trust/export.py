@@ -37,7 +37,7 @@ from winnow.trust.int8 import calibration
 from winnow.trust.targets import TARGETS, Answer, there
 from winnow.trust.why import why
 
-LARGEST_ERROR = 1e-3  # of a logit; what float32 in another order makes is about 1e-5
+LARGEST_ERROR = 1e-3  # of an output, a share of those above 1; what float32 in another order makes is about 1e-5
 BATCHES = (1, 7, 64)  # sizes that are fed in turn: the batch is dynamic, or the check fails
 SAMPLE = 256  # images of noise where there is no test split, and rows of a target that takes one a call
 CALLS, SECONDS = 45, 1.0  # that latency is measured by
@@ -47,16 +47,22 @@ DATA = ("mean", "std", "classes", "fields", "dense", "vocabulary", "buckets")  #
 
 
 def export(
-    path: Path, folder: Path, out: Path, space: str | None = None, to: Sequence[str] = ("onnx",), int8: bool = False
+    path: Path,
+    folder: Path,
+    out: Path,
+    space: str | None = None,
+    to: Sequence[str] = ("onnx",),
+    int8: bool = False,
+    task: str | None = None,
 ) -> dict[str, Any]:
     """Write the files above into `out` and return what export.json says.
 
-    `space` is as `load_model` takes it, `to` are names of `TARGETS`. Refused where `path` is no model, a package of an
+    `space` and `task` are as `load_model` takes them, `to` are names of `TARGETS`. Refused where `path` is no model, a package of an
     extra is missing, a target lacks an operator, or a file is further from PyTorch than `LARGEST_ERROR`; then `out` is
     as it was.
     """
     _check(to, int8)
-    model, about = load_model(path, space)
+    model, about = load_model(path, space, task)
     x, answers, checked_on = _inputs(folder, about)
     ranges = calibration(folder, about) if int8 else None
     told = _told(path, folder, about)
@@ -86,7 +92,7 @@ def export(
         }
         if ranges is not None:
             result["int8"] = {"calibrated_on": f"{len(ranges)} rows of split select"}
-            result["int8"] |= _menu(folder, space, rows, ranges, x, answers, about)
+            result["int8"] |= _menu(folder, space, task, rows, ranges, x, answers, about)
         for file in asked:
             _put(made / file, out / file)
     _put(path, out / WEIGHTS)
@@ -172,19 +178,12 @@ def _row(
     rows = len(x) if target.most is None else min(len(x), SAMPLE)
     found, wanted = answered(answer, x[:rows], target.most, path.name), expected[:rows]
     error = float((found - wanted).abs().max())
-    if not error <= LARGEST_ERROR and path.name != INT8:
+    if not ((found - wanted).abs() <= LARGEST_ERROR * wanted.abs().clamp(min=1)).all() and path.name != INT8:
         raise Refused(f"{path.name} is {error:.3g} away from PyTorch, more than {LARGEST_ERROR}: not exported")
-    one, other = decisions(wanted), decisions(found)
-    flips = None if one is None or other is None else float((one != other).double().mean())
+    decided = task_named(about.get("task", USUAL)).decided
+    flips = None if decided is None else float((decided(wanted) != decided(found)).double().mean())
     measured = _measured(found, None if answers is None else answers[:rows], about)
     return row | {"rows": rows, "max_error": error, "flips": flips, "measured": measured}
-
-
-def decisions(outputs: Tensor) -> Tensor | None:
-    """What is decided of each row (rows, classes): the first class, or of a single logit its sign; None of others."""
-    if outputs.dim() != 2:
-        return None
-    return outputs.argmax(1) if outputs.shape[1] > 1 else outputs[:, 0] > 0
 
 
 def _measured(outputs: Tensor, answers: Tensor | None, about: Mapping[str, Any]) -> dict[str, float]:
@@ -213,7 +212,7 @@ def _of_onnx(rows: Sequence[Mapping[str, Any]], made: Path, expected: Tensor, x:
         return {}
     path = made / TARGETS["onnx"].file
     told: dict[str, Any] = {"max_error": found["max_error"], "onnx_md5": md5_of(path)}
-    if expected.dim() == 2 and expected.shape[1] > 1:
+    if found["flips"] is not None:
         told["agreeing"] = 1 - found["flips"]
     if found["measured"]:
         told["measured"] = {k: {"pytorch": rows[0]["measured"][k], "onnx": v} for k, v in found["measured"].items()}
@@ -228,6 +227,7 @@ def _versions(to: Sequence[str]) -> dict[str, str]:
 def _menu(
     folder: Path,
     space: str | None,
+    task: str | None,
     rows: Sequence[Mapping[str, Any]],
     ranges: Tensor,
     x: Tensor,
@@ -242,7 +242,7 @@ def _menu(
     int8 = next(row for row in rows if row["file"] == INT8)
     told = [{"name": "the found network", "float": rows[0]["measured"][key], "int8": int8["measured"][key]}]
     for path in menu:
-        model, of = load_model(path, space)
+        model, of = load_model(path, space, task)
         with tempfile.TemporaryDirectory() as passing:
             made = Path(passing)
             _write(model, of, {}, ["onnx"], made)

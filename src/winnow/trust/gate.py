@@ -2,9 +2,9 @@
 
 Every metric that the revision has must still be there. Those of `RULES` must not be worse by more than a margin: where
 they vary, the whole 95 % interval of the change must lie above minus the margin, so that noise never passes for
-equality. Of accuracy and calibration the margin is a parameter, in points, and the interval is over retraining seeds,
-of accuracy over test images too, image by image; of latency over what was measured. Where the first metric of the task
-is another, it may be worse by a share, with its own direction. All others are listed, not judged.
+equality. Of the first metric of the task, in its own direction, and of calibration the margin is a parameter, and the
+interval is over retraining seeds, of accuracy over test images too, image by image; of latency over what was measured.
+All others are listed, not judged.
 """
 
 import json
@@ -24,7 +24,6 @@ from winnow.run.files import REPORTS, SPLITS
 from winnow.run.revision import LOCK, commit_of, files_at, outs_of, read_lock, text_at
 
 EVALUATE = "evaluate"
-MARGIN = judgement.MARGIN  # points of accuracy, and of calibration, where params.yaml says nothing else
 SHARE = 0.05  # by which a network may grow
 SLOWER = 0.2  # the share by which it may be slower: so much lies between two runs of one network on one machine
 HIGHER, LOWER = "higher", "lower"
@@ -83,21 +82,23 @@ class Verdict:
         return [row for each in (NO, CANNOT_TELL) for row in self.rows if row.outcome == each]
 
 
-def gate(folder: Path, against: str, tolerances: Mapping[str, float] | None = None, margin: float = MARGIN) -> Verdict:
+def gate(folder: Path, against: str, tolerances: Mapping[str, float] | None = None, margin: float | None = None) -> Verdict:
     """Compare reports/**/*.json of `folder` with those at revision `against`.
 
-    `margin` is in points of accuracy. `tolerances`, by the metric's name ("params"), say instead how much worse the
+    `margin` is in the unit of the task's first metric: points of a percentage. None: one of these, else `LOSS` of what
+    it was. `tolerances`, by the metric's name ("params"), say instead how much worse the
     measured value itself may be, whatever its spread. Refused where there is no such revision, it has no metrics, or a
     tolerance is for no metric that is judged.
     """
     tolerances = dict(tolerances or {})
-    if unknown := set(tolerances) - {*RULES, SCORE}:
-        raise Refused(f"no metric {min(unknown)!r} is judged by a tolerance; there are {', '.join([*RULES, SCORE])}")
     commit = commit_of(folder, against)
     names = [name for name in files_at(folder, commit, REPORTS.as_posix()) if name.endswith(".json")]
     before = {Path(name).relative_to(REPORTS).with_suffix("").as_posix(): _at(folder, commit, name) for name in names}
     if EVALUATE not in before:
         raise Refused(f"{against} has no {REPORTS}/evaluate.json: compare with a revision whose metrics are committed")
+    rules = _rules(before[EVALUATE])
+    if unknown := set(tolerances) - {*rules}:
+        raise Refused(f"no metric {min(unknown)!r} is judged by a tolerance; there are {', '.join(rules)}")
     rows = [_same_test(folder, commit)]
     for name, metrics in sorted(before.items()):
         after = _here(folder / REPORTS / f"{name}.json")
@@ -106,7 +107,7 @@ def gate(folder: Path, against: str, tolerances: Mapping[str, float] | None = No
 
 
 def _rows(
-    name: str, before: Mapping[str, Any], after: Mapping[str, Any], tolerances: Mapping[str, float], margin: float
+    name: str, before: Mapping[str, Any], after: Mapping[str, Any], tolerances: Mapping[str, float], margin: float | None
 ) -> list[Row]:
     rows: list[Row] = []
     present, rules = dict(flat(after)), _rules(before)
@@ -125,16 +126,20 @@ def _rules(before: Mapping[str, Any]) -> dict[str, str]:
     """What is judged, and which way is better: accuracy by its own name, any other first metric as the score."""
     if before.get("metric") in (None, "accuracy"):
         return RULES
-    return RULES | {SCORE: LOWER if before.get("goal") == "minimize" else HIGHER}
+    others = {name: better for name, better in RULES.items() if name != "accuracy_mean"}
+    return {SCORE: LOWER if before.get("goal") == "minimize" else HIGHER, **others}
 
 
 def _judged(
-    metric: str, better: str, before: Mapping[str, Any], after: Mapping[str, Any], given: float | None, margin: float
+    metric: str, better: str, before: Mapping[str, Any], after: Mapping[str, Any], given: float | None, margin: float | None
 ) -> Row:
     name = f"{EVALUATE}.{metric}"
     old, new = before[metric], after[metric]
     if len(finite([old, new])) < 2:
         return Row(name, old, new, better, None, NO, "not a number")
+    if metric == SCORE and before["metric"] != after.get("metric"):
+        why = f"now {after.get('metric')}, before {before['metric']}: the two do not compare"
+        return Row(name, old, new, better, None, CANNOT_TELL, why)
     if metric == "latency_ms" and before.get("latency_device") != after.get("latency_device"):
         why = f"not judged: measured on {after.get('latency_device')}, before on {before.get('latency_device')}"
         return Row(name, old, new, "", None, YES, why)
@@ -146,9 +151,24 @@ def _judged(
         return Row(name, old, new, better, allowed, YES if passed else NO, why if passed else wrong)
     if metric == "ece" and not finite(before.get("eces")):
         return Row(name, old, new, "", None, YES, "not judged: the revision does not say how it spreads over seeds")
-    allowed = {"accuracy_mean": margin, "ece": margin, SCORE: judgement.LOSS * abs(old)}.get(metric, SLOWER * abs(old))
+    allowed = SLOWER * abs(old) if metric == "latency_ms" else _allowed(metric, before, margin)
     outcome, why = _varying(metric, better, before, after, allowed)
     return Row(name, old, new, better, allowed, outcome, why)
+
+
+def _allowed(metric: str, before: Mapping[str, Any], margin: float | None) -> float:
+    percent = _in_percent(before.get("metric", "accuracy"))
+    if metric == "ece":  # in points, whatever the unit of the first metric
+        return judgement.MARGIN if margin is None or not percent else margin
+    usual = judgement.MARGIN if percent else judgement.LOSS * abs(before[metric])
+    return usual if margin is None else margin
+
+
+def _in_percent(metric: str) -> bool:
+    """As the tasks of winnow have it; the metric of a task of one's own is taken for none."""
+    from winnow.tasks import TASKS, task_named  # torch takes a second to import
+
+    return any(task.metric == metric and task.first.unit == "%" for task in map(task_named, TASKS))
 
 
 LISTS = {"accuracy_mean": "accuracies", SCORE: "scores", "ece": "eces"}  # the values over seeds behind a metric

@@ -97,7 +97,9 @@ def _selection(origin: Origin, root: Path, lock: Mapping[str, Any]) -> Step:
     try:
         methods = {name: row["digest"] for name, row in content["methods"].items()}
         chosen = content["methods"][content["chosen"]]
-        facts = {"method": content["chosen"], "inherited accuracy": chosen["inherited_accuracy"]}
+        facts = {"method": content["chosen"]}
+        if (inherited := chosen["inherited_accuracy"]) is not None:  # by the task's first metric
+            facts["inherited score"] = inherited
     except (KeyError, TypeError, AttributeError) as error:
         raise Refused(f"{path} does not list selections: run `winnow select` again") from error
     facts["also chosen by"] = [n for n, d in methods.items() if d == origin.digest and n != content["chosen"]] or "none"
@@ -208,8 +210,8 @@ def _code(origin: Origin, root: Path, lock: Mapping[str, Any]) -> Step:
     except Refused:
         present = "no repository"
     facts: dict[str, Any] = {**code, "present commit": present}
-    if others and lock:
-        facts["differs from dvc.lock"] = others
+    if told := [name for name in others if name in deps]:  # a project of `winnow init` locks no code of winnow's
+        facts["differs from dvc.lock"] = told
     return Step("code", FILE if others else HERE, facts)
 
 

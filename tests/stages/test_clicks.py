@@ -59,6 +59,7 @@ def test_it_is_judged_by_auc_and_told_with_its_log_loss(clicked):
     assert sum(int(row.split(",")[2]) for row in rows[1:]) == found["test_images"]
     page = (clicked / "reports/report.html").read_text()
     assert "test auc (n = 1)" in page
+    assert f"<b>{told(clicked)['log_loss']:.2f} nats</b>log loss</div>" in page
     assert "4 fields (user 12, item 12, hour 24, weekend 2) and 1 numbers" in page
 
 

@@ -57,6 +57,8 @@ def test_it_is_judged_by_ap_beside_the_trivial_detector(boxed):
     assert found["ap50"] > found["score_mean"]
     page = (boxed / "reports/report.html").read_text()
     assert "test ap (n = 1)" in page
+    assert ">inherited ap, percent</text>" in page
+    assert f"<b>{found['floor']['ap']:.2f} %</b>ap of boxes that look at no image</div>" in page
     assert "2 categories (square, disc), up to 3 boxes an image" in page
 
 

@@ -55,7 +55,8 @@ def test_the_result_is_told_in_the_tasks_own_metric(finished):
     assert not list((finished / "reports/errors").iterdir())
     page = (finished / "reports/report.html").read_text()
     assert "test error (n = 1)" in page
-    assert "accuracy, percent" not in page.partition("Selection")[0]
+    assert ">inherited error</text>" in page
+    assert "accuracy, percent" not in page
     retrained = (finished / "reports/retrain/0.csv").read_text().splitlines()[0]
     assert retrained == "epoch,loss,error,lr"
 

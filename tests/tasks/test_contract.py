@@ -1,6 +1,8 @@
 """What every task promises, whatever is learnt: shapes, a loss that teaches, numbers in their range, rows to draw."""
 
+import functools
 import json
+import operator
 from dataclasses import replace
 
 import numpy as np
@@ -198,6 +200,14 @@ def test_what_is_decided_of_rows_does_not_depend_on_the_scale_of_outputs(task, s
     assert decided.shape == (len(outputs),)
     assert torch.equal(task.decided(3 * outputs), decided)
     assert not torch.equal(task.decided(-outputs if task.name == "clicks" else outputs.flip(0)), decided)
+
+
+def test_the_numbers_that_a_report_shows_are_told_and_lie_between_their_bounds(task, split):
+    x, y = batch(split)
+    told = task.told([outputs_of(task, split, x).detach()], y, split.facts)
+    for key, metric in task.shown.values():
+        value = functools.reduce(operator.getitem, key.split("/"), told)
+        assert metric.low <= value <= metric.high
 
 
 def test_training_by_the_criterion_makes_the_first_metric_better(task, split):

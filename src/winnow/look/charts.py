@@ -207,8 +207,12 @@ def _frequencies(rows: Rows, chance: str, came: str, things: str) -> Figure:
 
 
 @styled()
-def masks(rows: Rows) -> Figure:
-    """Evidence of perturbation: what the supernet's accuracy was without each option; the lowest one was kept."""
+def masks(rows: Rows, metric: str = "accuracy, percent", sign: int = 1) -> Figure:
+    """Evidence of perturbation: what the supernet was without each option; the one where it is worst was kept.
+
+    In `metric`, whose values times `sign` are in column accuracy.
+    """
+    rows = [{**row, "accuracy": sign * row["accuracy"]} for row in rows]
     decisions: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         decisions.setdefault(row["decision"], []).append(row)
@@ -231,21 +235,20 @@ def masks(rows: Rows) -> Figure:
         axes.set_xlim(low - margin, high + margin)
     for axes in panels[len(decisions) :]:
         axes.set_visible(False)
-    figure.supxlabel("accuracy of the supernet without the option, percent", fontsize=8.5, color=QUIET)
+    figure.supxlabel(f"{metric} of the supernet without the option", fontsize=8.5, color=QUIET)
     return figure
 
 
 @styled()
-def evaluated(rows: Rows) -> Figure:
-    """Evidence of evolution: inherited accuracy of every child, or its score where nothing was trained."""
-    told = "accuracy" if rows[0]["accuracy"] is not None else "score"
+def evaluated(rows: Rows, metric: str = "accuracy, percent", sign: int = 1) -> Figure:
+    """Evidence of evolution: what every child inherited, in `metric` as of `masks`; its score where none was trained."""
+    trained = rows[0]["accuracy"] is not None
+    values = [sign * row["accuracy"] if trained else row["score"] for row in rows]
     figure = sheet(WIDTH, 240)
     axes = figure.add_subplot()
-    axes.plot([row["event"] for row in rows], [row[told] for row in rows], "o", color=SERIES[0], alpha=0.5)
-    axes.set(
-        xlabel="generation",
-        ylabel="inherited accuracy, percent" if told == "accuracy" else "score of untrained networks",
-    )
+    axes.plot([row["event"] for row in rows], values, "o", color=SERIES[0], alpha=0.5)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set(xlabel="generation", ylabel=f"inherited {metric}" if trained else "score of untrained networks")
     return figure
 
 

@@ -1,5 +1,7 @@
 """What leads the report: the verdicts, the picture of score against cost, and the numbers."""
 
+import functools
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +25,8 @@ def headline(result: Mapping[str, Any], task: Task, picture: str) -> str:
     }
     if result.get("ram_kib") is not None:
         numbers["KiB of activations (RAM), of weights (flash), float32"] = _memory(result)
-    numbers |= {"calibration error, points": f"{result['ece']:.2f}"} if "ece" in result else {}
+    for name, (key, metric) in task.shown.items():
+        numbers[name] = metric.text(functools.reduce(operator.getitem, key.split("/"), result))
     shown = "".join(f"<div><b>{page.text(value)}</b>{page.text(name)}</div>" for name, value in numbers.items())
     said = "".join(f"<p class='verdict {STYLES[how]}'>{page.text(what)}</p>" for how, what in verdicts(result))
     parts = [f"<h1>Architecture {page.text(result['architecture'])}</h1>", said]

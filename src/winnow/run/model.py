@@ -73,7 +73,9 @@ def _check_trusted(path: Path, about: Mapping[str, Any], space: str | None, task
         )
     for name in (about.get("task", USUAL), about["facts"].get("task", USUAL)):
         if name not in TASKS and name != task:
-            raise Refused(f"{path} is of task {name!r}, which is not winnow's: name it as `task` (--task) if you trust it")
+            raise Refused(
+                f"{path} is of task {name!r}, which is not winnow's: name it as `task` (--task) if you trust it"
+            )
 
 
 def _child(about: Mapping[str, Any]) -> nn.Module:

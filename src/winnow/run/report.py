@@ -49,7 +49,7 @@ def write_report(params: Params, folder: Path, drawing: str, picture: str, out: 
         ("What was found", lambda: page.inline(drawing, _told(folder)) + _collapse(folder, result)),
         ("Did the search help?", lambda: _help(result, task)),
         ("Selection", of("select", lambda folder: _selection(folder, task))),
-        ("Evidence", of("select", _evidence)),
+        ("Evidence", of("select", lambda folder: _evidence(folder, task))),
         ("Search", of("search", lambda folder: _search(folder, task))),
         ("Tuning", of("tune", lambda folder: _tuning(folder, params))),
         ("Retraining", lambda: _retraining(folder, params)),
@@ -152,7 +152,8 @@ def _selection(folder: Path, task: Task) -> str:
 SHOWN = 20  # coefficients of a model in the report
 
 
-def _evidence(folder: Path) -> str:
+def _evidence(folder: Path, task: Task) -> str:
+    metric = task.metric + (", percent" if task.first.unit == "%" else ""), task.first.sign
     rows = pq.read_table(folder / files.EVIDENCE).to_pylist()
     masked, children, fitted = (
         [row for row in rows if _drawn(row["method"]) == kind] for kind in ("masks", "children", "model")
@@ -161,9 +162,9 @@ def _evidence(folder: Path) -> str:
     parts = []
     if masked:
         parts.append("<p class='quiet'>The option without which the supernet is worst was kept (blue).</p>")
-        parts.append(page.svg(charts.masks(masked)))
+        parts.append(page.svg(charts.masks(masked, *metric)))
     if children:
-        parts.append(page.svg(charts.evaluated(children)))
+        parts.append(page.svg(charts.evaluated(children, *metric)))
     for event, what in ((SCORES, "What pays"), (TIMES, "What takes milliseconds")):
         told = [row for row in fitted if row["decision"] and row["event"] == event]
         cells = [[row["decision"], row["option"], f"{row['score']:+.3f}"] for row in told[:SHOWN]]

@@ -17,7 +17,7 @@ from winnow.data.labelled import check_labels
 from winnow.data.loaders import Split, subset
 from winnow.data.source import Columns, Part, Source
 from winnow.tasks.calibration import reliability
-from winnow.tasks.task import PERCENT, Facts, Metric, Picture, Returned, Rows, Task
+from winnow.tasks.task import CALIBRATION, PERCENT, Facts, Metric, Picture, Returned, Rows, Task
 
 LABEL = "label"  # the column: whole numbers, indices into facts["classes"]
 METRICS = {"accuracy": PERCENT, "loss": Metric("minimize", "", 0.0)}
@@ -187,6 +187,7 @@ def classification(name: str, kind: Any, facts: Any, **rest: Any) -> Task:
         decided=lambda outputs: outputs.argmax(1),
         described=lambda told: f"{'x'.join(map(str, told['shape']))}, {len(told['classes'])} classes",
         told=told,
+        shown={"calibration error": CALIBRATION},
         pictures={
             "confusion": Picture(confusion, "confusion"),
             "calibration": Picture(lambda outputs, labels, _: _reliability(outputs, labels)[1], "reliability"),

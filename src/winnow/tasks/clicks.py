@@ -16,7 +16,7 @@ from winnow.data.loaders import Split
 from winnow.data.source import Columns, Part, Source
 from winnow.tasks.calibration import expected
 from winnow.tasks.classify import fewer
-from winnow.tasks.task import Facts, Metric, Picture, Returned, Rows, Task
+from winnow.tasks.task import CALIBRATION, Facts, Metric, Picture, Returned, Rows, Task
 
 CLICK = "click"  # the column: 0 or 1
 NAMES = ("not clicked", "clicked")
@@ -208,6 +208,11 @@ CLICKS = Task(
     described=described,
     noted=noted,
     told=told,
+    shown={
+        "calibration error": CALIBRATION,
+        "log loss": ("log_loss", Metric("minimize", "nats", 0.0)),
+        "of the log loss of the base rate": ("normalised_entropy", Metric("minimize", low=0.0)),
+    },
     pictures={"calibration": Picture(lambda outputs, clicks, _: _calibration(outputs, clicks)[1], "chances")},
     reduced=fewer_rows,
 )

@@ -208,6 +208,11 @@ DETECTION = Task(
     measure=measure,
     described=described,
     told=told,
+    shown={
+        "AP50": ("ap50", PERCENT),
+        "ap of boxes that look at no image": ("floor/ap", PERCENT),
+        "AP50 of them": ("floor/ap50", PERCENT),
+    },
     pictures={
         "boxes": Picture(drawn, "boxes_drawn", (images.IMAGE,)),
         "precision_recall": Picture(recalled, "precision_recall"),

@@ -24,7 +24,7 @@ from winnow.tasks import classify
 from winnow.tasks.classify import LABEL
 from winnow.tasks.neighbours import clusters, hits, map_r, nearest, nearest_of_each, nmi, recall
 from winnow.tasks.proxy_losses import Proxies, ProxyLoss, Regularised, proxy_loss
-from winnow.tasks.task import PERCENT, Facts, Picture, Returned, Rows, Task
+from winnow.tasks.task import PERCENT, Facts, Metric, Picture, Returned, Rows, Task
 
 EMBEDDING = 64  # numbers that a network returns
 DEPTHS = (1, 2, 4, 8)
@@ -194,6 +194,12 @@ def retrieval(name: str, embedding: int = EMBEDDING) -> Task:
         ),
         noted=noted,
         told=told,
+        shown={
+            **{f"recall at {k}": (f"recall_{k}", PERCENT) for k in DEPTHS[1:]},
+            "mAP@R": ("map_r", PERCENT),
+            "NMI of clusters": ("nmi", Metric("maximize", "", 0.0, 1.0)),
+            "recall at 1 by chance": ("recall_1_by_chance", PERCENT),
+        },
         pictures={"neighbours": Picture(neighbours, "neighbours", (images.IMAGE,))},
         reduced=classify.smaller_images,
     )

@@ -50,6 +50,7 @@ class Metric:
 
 
 PERCENT = Metric("maximize", "%", 0.0, 100.0)
+CALIBRATION = ("ece", Metric("minimize", "points", 0.0))
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class Task:
     described: Callable[[Facts], str] = lambda facts: ""  # the data in words
     noted: Callable[[Mapping[str, Columns], Facts], Sequence[str]] = lambda tables, facts: ()  # of the splits, by name
     told: Callable[[Sequence[Tensor], Tensor, Facts], dict[str, Any]] = lambda outputs, answers, facts: {}
+    shown: Mapping[str, tuple[str, Metric]] = field(default_factory=dict)  # in words; keys of `told`, "floor/ap" inside
     pictures: Mapping[str, Picture] = field(default_factory=dict)
     reduced: Callable[..., Split] | None = None  # (split, resolution, samples, generator): cheaper training data
 

@@ -57,9 +57,9 @@ def export(
 ) -> dict[str, Any]:
     """Write the files above into `out` and return what export.json says.
 
-    `space` and `task` are as `load_model` takes them, `to` are names of `TARGETS`. Refused where `path` is no model, a package of an
-    extra is missing, a target lacks an operator, or a file is further from PyTorch than `LARGEST_ERROR`; then `out` is
-    as it was.
+    `space` and `task` are as `load_model` takes them, `to` are names of `TARGETS`. Refused where `path` is no model, a
+    package of an extra is missing, a target lacks an operator, or a file is further from PyTorch than `LARGEST_ERROR`;
+    then `out` is as it was.
     """
     _check(to, int8)
     model, about = load_model(path, space, task)

@@ -82,7 +82,9 @@ class Verdict:
         return [row for each in (NO, CANNOT_TELL) for row in self.rows if row.outcome == each]
 
 
-def gate(folder: Path, against: str, tolerances: Mapping[str, float] | None = None, margin: float | None = None) -> Verdict:
+def gate(
+    folder: Path, against: str, tolerances: Mapping[str, float] | None = None, margin: float | None = None
+) -> Verdict:
     """Compare reports/**/*.json of `folder` with those at revision `against`.
 
     `margin` is in the unit of the task's first metric: points of a percentage. None: one of these, else `LOSS` of what
@@ -107,7 +109,11 @@ def gate(folder: Path, against: str, tolerances: Mapping[str, float] | None = No
 
 
 def _rows(
-    name: str, before: Mapping[str, Any], after: Mapping[str, Any], tolerances: Mapping[str, float], margin: float | None
+    name: str,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    tolerances: Mapping[str, float],
+    margin: float | None,
 ) -> list[Row]:
     rows: list[Row] = []
     present, rules = dict(flat(after)), _rules(before)
@@ -131,7 +137,12 @@ def _rules(before: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _judged(
-    metric: str, better: str, before: Mapping[str, Any], after: Mapping[str, Any], given: float | None, margin: float | None
+    metric: str,
+    better: str,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    given: float | None,
+    margin: float | None,
 ) -> Row:
     name = f"{EVALUATE}.{metric}"
     old, new = before[metric], after[metric]
@@ -157,7 +168,7 @@ def _judged(
 
 
 def _allowed(metric: str, before: Mapping[str, Any], margin: float | None) -> float:
-    percent = _in_percent(before.get("metric", "accuracy"))
+    percent = _in_percent(before.get("metric") or "accuracy")
     if metric == "ece":  # in points, whatever the unit of the first metric
         return judgement.MARGIN if margin is None or not percent else margin
     usual = judgement.MARGIN if percent else judgement.LOSS * abs(before[metric])

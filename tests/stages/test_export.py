@@ -15,6 +15,7 @@ from winnow.run.exporting import as_onnx, refuse_bits
 from winnow.run.int8 import winners
 from winnow.run.model import load_model, prepared
 from winnow.spaces import build
+from winnow.tasks import task_named
 from winnow.tasks.classify import IMAGES
 from winnow.trust import export as exporting
 from winnow.trust.targets import in_onnxruntime
@@ -128,16 +129,24 @@ def test_weights_in_eight_bits_are_whole_numbers_and_the_menu_is_judged_again(ha
 def test_a_winner_that_changes_is_said():
     one, other = {"name": "a", "float": 91.0, "int8": 80.0}, {"name": "b", "float": 90.0, "int8": 89.5}
     assert winners([one, other], 1) == (
-        "the winner changes: a is best in floats (91.00; int8 80.00), b is best in int8 (89.50; floats 90.00)"
+        "the winner changes: a is best in floats (91; int8 80), b is best in int8 (89.5; floats 90)"
     )
+    areas = [{name: v if name == "name" else v / 100 + 0.0001 for name, v in row.items()} for row in (one, other)]
+    assert "a is best in floats (0.9101; int8 0.8001)" in winners(areas, 1)  # of an AUC two digits would hide it
     assert winners([one, other], -1) is not None  # a loss: b is best in floats, a in int8
     assert winners([one, {**other, "int8": 70.0}], 1) is None
 
 
-@pytest.mark.parametrize(("outputs", "decided"), [([[0.1, 0.9], [2.0, 1.0]], [1, 0]), ([[0.5], [-0.5]], [True, False])])
-def test_what_is_decided_is_the_first_class_or_the_sign(outputs, decided):
-    assert exporting.decisions(torch.tensor(outputs)).tolist() == decided
-    assert exporting.decisions(torch.zeros(2, 3, 4)) is None
+@pytest.mark.parametrize(
+    ("task", "outputs", "decided"),
+    [
+        ("image_classification", [[0.1, 0.9], [2.0, 1.0]], [1, 0]),
+        ("clicks", [[0.5], [-0.5]], [True, False]),
+        ("retrieval", [[2.0, 0.1], [0.1, 2.0], [1.0, 0.9], [0.0, 1.0]], [2, 3, 0, 1]),  # not the largest number
+    ],
+)
+def test_what_is_decided_is_the_tasks(task, outputs, decided):
+    assert task_named(task).decided(torch.tensor(outputs)).tolist() == decided
 
 
 @pytest.mark.parametrize(

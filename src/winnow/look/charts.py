@@ -241,7 +241,7 @@ def masks(rows: Rows, metric: str = "accuracy, percent", sign: int = 1) -> Figur
 
 @styled()
 def evaluated(rows: Rows, metric: str = "accuracy, percent", sign: int = 1) -> Figure:
-    """Evidence of evolution: what every child inherited, in `metric` as of `masks`; its score where none was trained."""
+    """Evidence of evolution: what each child inherited, in `metric` as of `masks`; its score where none was trained."""
     trained = rows[0]["accuracy"] is not None
     values = [sign * row["accuracy"] if trained else row["score"] for row in rows]
     figure = sheet(WIDTH, 240)

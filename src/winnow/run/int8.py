@@ -88,8 +88,8 @@ def winners(rows: Sequence[Mapping[str, Any]], sign: int) -> str | None:
     if before["name"] == after["name"]:
         return None
     return (
-        f"the winner changes: {before['name']} is best in floats ({before['float']:.2f}; int8 {before['int8']:.2f}), "
-        f"{after['name']} is best in int8 ({after['int8']:.2f}; floats {after['float']:.2f})"
+        f"the winner changes: {before['name']} is best in floats ({before['float']:.4g}; int8 {before['int8']:.4g}), "
+        f"{after['name']} is best in int8 ({after['int8']:.4g}; floats {after['float']:.4g})"
     )
 
 

@@ -285,7 +285,8 @@ def _errors(folder: Path, result: Mapping[str, Any], task: Task) -> str:
     rows = [[name, "–" if value is None else f"{value:.2f}"] for name, value in told]
     table = page.table(["class", f"{result['metric']}, percent"], rows) if rows else ""
     drawn = [
-        page.svg(getattr(charts, picture.chart)(_csv(folder / files.ERRORS / f"{name}.csv")))
+        (f"<p class='quiet'>{page.text(picture.said)}</p>" if picture.said else "")
+        + page.svg(getattr(charts, picture.chart)(_csv(folder / files.ERRORS / f"{name}.csv")))
         for name, picture in task.pictures.items()
     ]
     return table + "".join(drawn)

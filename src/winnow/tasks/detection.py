@@ -19,7 +19,7 @@ from winnow.nn.boxes import iou, kept
 from winnow.nn.detection import SCORES, STRIDE
 from winnow.system.extra import needed
 from winnow.tasks.box_loss import BoxLoss, imitate
-from winnow.tasks.drawn_boxes import drawn, recalled
+from winnow.tasks.drawn_boxes import DRAWN, drawn, recalled
 from winnow.tasks.found_boxes import MOST, OVERLAP, average_precision, boxes_of
 from winnow.tasks.task import PERCENT, Facts, Picture, Returned, Task
 
@@ -214,7 +214,7 @@ DETECTION = Task(
         "AP50 of them": ("floor/ap50", PERCENT),
     },
     pictures={
-        "boxes": Picture(drawn, "boxes_drawn", (images.IMAGE,)),
+        "boxes": Picture(drawn, "boxes_drawn", (images.IMAGE,), DRAWN),
         "precision_recall": Picture(recalled, "precision_recall"),
     },
     reduced=fewer_images,

@@ -16,6 +16,10 @@ from winnow.tasks.task import Facts, Rows
 
 SHOWN = 0.4  # the least score of a box that is drawn
 MOST_IMAGES = 8
+DRAWN = (
+    f"The images with most errors of the first model, and boxes with a score of {SHOWN} or more; right is one that "
+    "overlaps a true box of its category by half, and what is left of these is missed."
+)
 FOUND, MISSED, WRONG, IMAGE = "found", "missed", "wrong", "image"
 
 

@@ -56,12 +56,14 @@ CALIBRATION = ("ece", Metric("minimize", "points", 0.0))
 @dataclass(frozen=True)
 class Picture:
     """Of what went wrong: `rows(outputs, answers, facts)`, one tensor of outputs a model, written as reports/NAME.csv
-    and drawn by `chart` of `winnow.look.charts`. `rows` takes the `columns` that are named too, one by one.
+    and drawn by `chart` of `winnow.look.charts`. `rows` takes the `columns` that are named too, one by one. `said` is
+    what one who looks at it must know.
     """
 
     rows: Callable[..., Rows]
     chart: str
     columns: tuple[str, ...] = ()
+    said: str = ""
 
     def of(self, outputs: Sequence[Tensor], split: Split) -> Rows:
         """The rows of what models answered to all of `split`."""

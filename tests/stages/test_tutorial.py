@@ -9,6 +9,7 @@ import yaml
 from tests.stages.test_docs import FENCE, _laid_over
 from tests.stages.tiny import ROOT
 from winnow.cli.main import run
+from winnow.tools import plan as planning
 
 PAGE = (ROOT / "docs/fifteen-minutes.md").read_text()
 SHORT = {
@@ -16,7 +17,7 @@ SHORT = {
     "search": {"epochs": 1, "batch": 16},
     "select": {"evolution": {"population": 3, "generations": 1}},
     "retrain": {"seeds": [0], "epochs": 1},
-    "evaluate": {"controls": 1},
+    "evaluate": {"controls": 1, "latency_repeats": 6, "latency_seconds": 0.0},
     "tracking": {"enabled": False},
 }
 
@@ -30,6 +31,7 @@ def test_the_tutorial_is_walked(tmp_path, monkeypatch, capsys):
     python = [block[3] for block in FENCE.finditer(PAGE) if block[2] == "python"]
     said = "\n".join(block[3] for block in FENCE.finditer(PAGE) if block[2] == "")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(planning, "SAMPLE", 3)
     monkeypatch.setattr(sys, "path", [place for place in sys.path if not (Path(place) / "my_net.py").exists()])
     monkeypatch.delitem(sys.modules, "my_net", raising=False)
     init, *before, why, verify, export = _lines(said)

@@ -1,6 +1,7 @@
 """The gate between a working tree and a revision: a real repository with metrics of known spread."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -42,13 +43,21 @@ def metrics(folder: Path, **changes) -> None:
     (folder / "reports/evaluate.json").write_text(json.dumps(content))
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A repository with the metrics of `BASE`; tests work in copies."""
+    folder = tmp_path_factory.mktemp("made")
+    git(folder, "init", "--quiet", "--template=", "--initial-branch", "main")
+    metrics(folder)
+    (folder / "reports/prepare.json").write_text(json.dumps({"images": {"test": 1000}}))
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "metrics")
+    return folder
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    git(tmp_path, "init", "--quiet", "--initial-branch", "main")
-    metrics(tmp_path)
-    (tmp_path / "reports/prepare.json").write_text(json.dumps({"images": {"test": 1000}}))
-    git(tmp_path, "add", "--all")
-    git(tmp_path, "commit", "--quiet", "--message", "metrics")
+def project(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

@@ -26,7 +26,7 @@ from winnow.run.networks import outlined, searched
 from winnow.run.outside import READS, digests
 from winnow.run.progress import console
 from winnow.spaces import AUTO, SPACES
-from winnow.system import disk, energy, machine
+from winnow.system import disk, energy, heap, machine
 from winnow.tasks import task_named
 from winnow.tasks.task import Task
 from winnow.tracking import Dataset, Run, state_folder, track
@@ -258,7 +258,11 @@ def _uuid(device: torch.device) -> str:
 
 
 def promise(threads: int) -> None:
-    """Equal bits from equal threads on equal hardware (docs/determinism.md), for this process from here on."""
+    """Equal bits from equal threads on equal hardware (docs/determinism.md), for this process from here on.
+
+    It trains, so it keeps what it frees, too, which changes no bit.
+    """
+    heap.keep()
     torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it first starts
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms(True) without its two seconds of imports

@@ -1,6 +1,6 @@
 """Whole-space scoring of NAS-Bench-201 against the plain function, child by child, in turns, on one thread.
 
-    python benchmarks/proxies.py --children 8
+    python benchmarks/proxies.py --children 8 --out proxies.json
 
 The plain function scores random architectures of all 15,625, as whoever knows nothing of duplicates would; shared work
 scores random ones of the 5,260 networks that differ. Each pair of turns is one plain and one shared child of the same
@@ -9,9 +9,13 @@ are counted. "Apart" is the largest relative difference to the plain function of
 """
 
 import argparse
+import json
+import os
 import random
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,6 +27,7 @@ from winnow.proxies.inside import az_nas_of, images_of, meco_of
 from winnow.proxies.sizes import sizes_of
 from winnow.proxies.together import synflow_of
 from winnow.spaces.nas_bench_201 import nas_bench_201
+from winnow.system import heap
 from winnow.tools.ranking import equals, noise_batch
 from winnow.train.seeds import generator, seeded
 
@@ -62,7 +67,7 @@ def spent(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def measured(name: str, children: int, batch: Batch, seed: int) -> str:
+def measured(name: str, children: int, batch: Batch, seed: int) -> dict[str, Any]:
     with seeded(seed):
         space = nas_bench_201(final=True)
     if name == "az_nas":
@@ -83,10 +88,17 @@ def measured(name: str, children: int, batch: Batch, seed: int) -> str:
         expected = plain(name, space, batch, networks[start])
         apart = max(apart, *(abs(some[0][k] - v) / max(abs(v), 1e-9) for k, v in expected.items()))
     one, many = one / children, many / children
+    times = {"plain_ms": one * 1e3, "shared_ms": many * 1e3, "minutes": many * len(networks) / 60, "apart": apart}
     faster = one * len(every) / (many * len(networks))
-    whole = many * len(networks) / 60
-    cells = f"{one * 1e3:.0f} | {many * 1e3:.0f} | {one / many:.1f} | **{faster:.1f}** | {whole:.1f} | {apart:.0e}"
-    return f"| {name} | {cells} |"
+    return {"name": name, "ratio": faster, "n": children, "batch": len(batch[0]), **times, "load": os.getloadavg()[0]}
+
+
+def line(row: dict[str, Any]) -> str:
+    alone = row["plain_ms"] / row["shared_ms"]
+    cells = (
+        f"{row['plain_ms']:.0f} | {row['shared_ms']:.0f} | {alone:.1f} | **{row['ratio']:.1f}** | {row['minutes']:.1f}"
+    )
+    return f"| {row['name']}, n = {row['n']} | {cells} | {row['apart']:.0e} |"
 
 
 def main() -> None:
@@ -95,13 +107,19 @@ def main() -> None:
     asked.add_argument("--batch", type=int, default=64)
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--proxies", default="synflow,naswot,az_nas,meco")
+    asked.add_argument("--out", type=Path, default=Path("proxies.json"))
     options = asked.parse_args()
+    heap.keep()  # as the processes of a sweep; what is plain gains by it, too
     torch.set_num_threads(1)
     batch = noise_batch(options.batch, (3, 32, 32), options.seed)
     print("| proxy | plain, ms | shared, ms | a child | times faster | whole space, min | apart |")
     print("|---|---|---|---|---|---|---|")
+    rows = []
     for name in options.proxies.split(","):
-        print(measured(name, options.children, batch, options.seed), flush=True)
+        rows.append(measured(name, options.children, batch, options.seed))
+        print(line(rows[-1]), flush=True)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":

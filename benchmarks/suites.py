@@ -36,6 +36,7 @@ SUITES = {  # a further suite is a line
     "search": Suite("run.py --suite search --device cpu --precision fp32", "a search step: times faster than plain"),
     "sweep": Suite("sweep.py --device cpu", "judging a mask: times faster than plain"),
     "processes": Suite("processes.py", "two processes: times faster than one"),
+    "proxies": Suite("proxies.py", "scores of a whole space: times faster than child by child"),
     "tracking": Suite("tracking.py", "a stage: its time with tracking over without"),
     "starts": Suite("starts.py", "to the first step: processor time over that of torch alone"),
 }

@@ -99,6 +99,18 @@ def test_az_nas_from_one_pass_is_that_of_three(space):
             assert [row[name] for name in AZ] == pytest.approx(plain, rel=near, abs=near)
 
 
+def test_az_nas_draws_its_signs_anew_for_features_of_another_size():
+    stems = {stride: nn.Sequential(nn.Conv2d(3, 4, 3, stride, 1), nn.ReLU()) for stride in (1, 2)}
+    blocks = [nn.Sequential(nn.Conv2d(4, 4, 3, 1, 1), nn.ReLU()) for _ in range(2)]
+    with seeded(0):
+        space = Space(nn.Sequential(Choice("stem", stems), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())).double()
+    FAN_IN(space, draws())
+    images, archs = (batch()[0].double(), None), [space.decide(lambda d, option=option: option) for option in (1, 2, 1)]
+    for arch, row in zip(archs, az_nas_of(space, images, draws(3))(archs), strict=True):
+        plain = [PROXIES[name].score(space.derive(arch), images, draws(3), init=None) for name in AZ]
+        assert [row[name] for name in AZ] == pytest.approx(plain, rel=1e-9, abs=1e-9)
+
+
 def test_sizes_by_walking_are_those_of_the_child(space):
     sizes = sizes_of(space, (3, 8, 8))
     for arch in some(space, 2):

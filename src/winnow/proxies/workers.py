@@ -12,6 +12,7 @@ import torch
 
 from winnow.core.architecture import Architecture
 from winnow.core.errors import Refused
+from winnow.system import heap
 
 Score = Callable[[Sequence[Architecture]], list[dict]]
 
@@ -72,6 +73,7 @@ class _Worker:
 
 
 def _begin(make: Callable[[], Score]) -> None:
+    heap.keep()
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _Worker.make = make

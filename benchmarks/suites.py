@@ -98,13 +98,13 @@ def _ratio(row: dict[str, Any]) -> str:
     return f"{row['ratio']:.2f}{spread}" + ("" if n is None else f", n = {n}")
 
 
-def put(text: str, page: str) -> str:
+def put(text: str, page: str, begin: str = BEGIN, end: str = END) -> str:
     """`page` with `text` between the markers. SystemExit where it has none."""
-    head, found, rest = page.partition(BEGIN)
-    _, ended, tail = rest.partition(END)
+    head, found, rest = page.partition(begin)
+    _, ended, tail = rest.partition(end)
     if not found or not ended:
-        raise SystemExit(f"{PAGE.name} has no place for the table: write {BEGIN} and {END} where it shall stand")
-    return f"{head}{BEGIN}\n{text}\n{END}{tail}"
+        raise SystemExit(f"the page has no place for the table: write {begin} and {end} where it shall stand")
+    return f"{head}{begin}\n{text}\n{end}{tail}"
 
 
 def main() -> None:

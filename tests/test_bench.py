@@ -1,10 +1,10 @@
-"""benchmarks/suites.py: the table that make bench writes, by hand."""
+"""benchmarks/suites.py and walks.py: the tables that they write, by hand."""
 
 from pathlib import Path
 
 import pytest
 
-from benchmarks import suites
+from benchmarks import suites, walks
 
 ROWS = [
     {"name": "a", "ratio": 2.0, "ratio_low": 1.5, "ratio_high": 3.0, "n": 4},
@@ -40,3 +40,28 @@ def test_every_suite_is_a_script_and_the_page_has_a_place():
 
 def test_what_suites_write_is_read():
     assert suites.rows_of(ROWS) == suites.rows_of({"rows": ROWS, "calls_us": {}}) == ROWS
+
+
+def test_the_table_of_recipes_tells_how_a_run_ended_and_what_stood_beside_it():
+    row = {
+        "recipe": "detection",
+        "metric": "ap",
+        "found": "35.12 ± 0.90",
+        "n": 3,
+        "outcome": "no",
+        "pairs_won": 9.5,
+        "pairs": 19,
+        "p_value": 0.55,
+        "against": [{"name": "my_net:build", "outcome": "cannot tell"}],
+        "processor_seconds": 600,
+        "seconds": 300,
+        "load_before": 2.0,
+        "machine": "a processor",
+    }
+    line = walks.table([row]).splitlines()[2]
+    found, random, by_hand = "ap 35.12 ± 0.90 (n = 3)", "no: wins 9.5 of 19, p = 0.550", "cannot tell (`my_net:build`)"
+    assert line == f"| `detection` | {found} | {random} | {by_hand} | 10.0 | 5.0, beside others |"
+
+
+def test_the_page_of_recipes_has_a_place_for_the_table():
+    assert walks.put("new", walks.PAGE.read_text(), walks.BEGIN, walks.END)

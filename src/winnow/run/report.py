@@ -322,7 +322,7 @@ def _before(params: Params) -> list[str]:
 
 def _lineage(folder: Path, params: Params) -> str:
     records = {name: record_of(folder, name) for name in _before(params)}
-    rows = [[name, r.get("run_id") or "not tracked", r.get("tracking_uri") or ""] for name, r in records.items() if r]
+    rows = [[name, _run(record), record.get("tracking_uri") or ""] for name, record in records.items() if record]
     outside = {key: digest for record in records.values() for key, digest in record.get("outside", {}).items()}
     brought = page.table(["from outside", "digest of the content"], [[k, d[:12]] for k, d in outside.items()])
     written = folder / "params.yaml"
@@ -333,6 +333,13 @@ def _lineage(folder: Path, params: Params) -> str:
     )
     folded = f"<details><summary>Parameters</summary><pre>{page.text(text)}</pre></details>"
     return page.table(["stage", "MLflow run", "store"], rows) + (brought if outside else "") + folded
+
+
+def _run(record: Mapping[str, Any]) -> str:
+    """The id of a stage's run; a store that was slow to answer gave none when the stage ended."""
+    return record.get("run_id") or (
+        "not there yet when the stage ended" if record.get("tracking_uri") else "not tracked"
+    )
 
 
 def _or_missing(build: Callable[[], str]) -> str:

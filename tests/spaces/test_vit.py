@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from winnow.core.architecture import Architecture
+from winnow.core.errors import Refused
 from winnow.core.space import Space
 from winnow.measure.cost import macs, params
 from winnow.nn.attention import Patches, RelativePlaces
+from winnow.run.exporting import as_program
 from winnow.spaces.vit import plain, vit
 from winnow.train.seeds import materialise, seeded
 
@@ -155,3 +157,20 @@ def test_patches_fit_the_images(side, patch):
 def test_what_cannot_be_is_a_sentence(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         vit(**options)
+
+
+def test_a_child_is_handed_over_for_batches_of_any_size():
+    child = small().derive(small().decide(lambda d: d.values[0])).eval()
+    program = as_program(child, (1, 14, 14)).module()
+    for rows in (1, 3):
+        x = torch.randn(rows, 1, 14, 14)
+        torch.testing.assert_close(program(x), child(x))
+
+
+def test_a_network_that_makes_a_number_of_the_batch_size_is_told_so():
+    class Counting(nn.Module):
+        def forward(self, x):
+            return torch.cat([torch.ones(1, 1).expand(len(x), -1), x], 1)
+
+    with pytest.raises(Refused, match=r"takes batches of one size only, as something .* write it with x.shape\[0\]"):
+        as_program(Counting(), (4,))

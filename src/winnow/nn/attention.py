@@ -38,7 +38,7 @@ class Placed(nn.Module):
             nn.init.trunc_normal_(parameter, std=STD)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.places
+        return torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.places
 
 
 class Normed(nn.LayerNorm):

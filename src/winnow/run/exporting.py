@@ -18,6 +18,10 @@ from winnow.measure.cost import quantised
 from winnow.system.extra import needed
 
 OUTPUT = "logits"
+FIXED = (
+    "as something in forward makes a number of the batch size (len(x), affine_grid, ...); write it with x.shape[0], or "
+    "take another layer"
+)
 Answer = Callable[[Tensor], Tensor]
 
 
@@ -50,10 +54,7 @@ def in_onnxruntime(path: Path) -> Answer:
         raise Refused(f"not exported: ONNX Runtime does not take the model: {told(error)}") from error
     given = session.get_inputs()[0]
     if isinstance(given.shape[0], int):
-        raise Refused(
-            f"not exported: the ONNX model takes batches of {given.shape[0]} only, as something in forward makes a "
-            "number of the batch size (len(x), affine_grid, ...); write it with x.shape[0], or take another layer"
-        )
+        raise Refused(f"not exported: the ONNX model takes batches of {given.shape[0]} only, {FIXED}")
     return lambda batch: torch.from_numpy(session.run([OUTPUT], {given.name: batch.numpy()})[0])
 
 
@@ -94,6 +95,8 @@ def _reason(error: BaseException) -> str:
     operator = re.search(r"op='([\w.:]+)'", str(error))
     if operator is not None:
         return f"PyTorch's exporter has no ONNX form of the operator {operator[1]}; take another layer in its place"
+    if "specialized it to be a constant" in str(error):
+        return f"the program takes batches of one size only, {FIXED}"
     if "data-dependent" in str(error):
         _, _, line = told(error).partition("\n")
         return "forward decides by values, as `if x.mean() > 0` does, and a program holds one way only" + (

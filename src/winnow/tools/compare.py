@@ -263,7 +263,7 @@ def _run_named(name: str, project: Path) -> Finished:
         about = fetched(project, tracking, name, Path(passing))
         run = read_run(Path(passing), name)
         choices = _choices(Path(passing) / files.ARCHITECTURE.name, run.result)
-        drawings = list(Path(passing).glob("drawings/architecture.svg"))
-        drawing = drawings[0].read_text(encoding="utf-8") if drawings else ""
+        picture = Path(passing) / "architecture.svg"
+        drawing = picture.read_text(encoding="utf-8") if picture.is_file() else ""
         took = {stage: Spent(seconds) for stage, seconds in about["seconds"].items() if stage in FINDING}
         return replace(run, test=about["test"], choices=choices, took=took, drawing=drawing)

@@ -1,5 +1,6 @@
 """The files of a pipeline run that ended, out of the tracking store. Imports MLflow: imported where a command asks."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,9 @@ def _fetched(client: MlflowClient, experiment: str, name: str, to: Path) -> dict
         for path in paths if stage in stages else ():
             _download(client, stages[stage].info.run_id, path, to)
     seconds = {stage: (each.info.end_time - each.info.start_time) / 1000 for stage, each in stages.items()}
-    inputs = [each for each in stages["evaluate"].inputs.dataset_inputs if each.dataset.name == "test"]
-    digests = [tag.value for each in inputs for tag in each.tags if tag.key == "winnow.digest"]
+    inputs = stages["evaluate"].inputs
+    tests = [each for each in inputs.dataset_inputs if each.dataset.name == "test"] if inputs else []
+    digests = [tag.value for each in tests for tag in each.tags if tag.key == "winnow.digest"]
     return {"seconds": seconds, "test": {"rows": digests[0]} if digests else {}}
 
 
@@ -83,7 +85,10 @@ def _pipeline(client: MlflowClient, experiment: str, name: str) -> Run:
 
 
 def _download(client: MlflowClient, run: str, path: str, to: Path) -> None:
-    """Nothing where the run has no such file."""
-    folder = path.rpartition("/")[0]
-    if path in [each.path for each in client.list_artifacts(run, folder or None)]:
-        client.download_artifacts(run, path, str(to))
+    """By its name alone; nothing where the run has no such file."""
+    folder, _, name = path.rpartition("/")
+    if path not in [each.path for each in client.list_artifacts(run, folder or None)]:
+        return
+    local = Path(client.download_artifacts(run, path, str(to)))
+    if local != to / name:  # folders on the way are kept by some stores
+        shutil.copyfile(local, to / name)

@@ -74,6 +74,15 @@ def test_a_missing_part_is_named_in_its_place(folder, missing):
     assert "Lineage" in text
 
 
+def test_a_record_tells_what_its_run_was_given_and_took(folder):
+    for name in ("prepare", "search", "retrain-1", "evaluate"):
+        record = json.loads((folder / f"artifacts/runs/{name}.json").read_text())
+        assert record["params"]["data.source"] == "digits"
+        assert not [key for key in record["params"] if key.startswith("tracking.")]  # addresses are nobody's business
+        assert record["seconds"] > 0
+    assert "<td>retrain-1</td>" in page(folder).partition("<h2>Cost</h2>")[2].partition("<h2>")[0]
+
+
 def test_fewer_seeds_show_no_other(folder):
     assert "<td>retrain-1</td>" in (folder / "reports/report.html").read_text()
     fewer = page(folder, retrain__seeds=[0])

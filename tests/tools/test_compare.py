@@ -135,6 +135,12 @@ def test_other_test_rows_are_said_and_not_refused(project):
     assert remarks(runs)[0].startswith("Whether all were tested on the same 1,170 rows is not known")
 
 
+def test_a_loaded_machine_is_said(project):
+    told = " ".join(remarks(both(project("a", latency_load=3.5), project("b", latency_load=0.0))))
+    assert "others loaded the machine (a 3.5): less is quicker" in told
+    assert "loaded" not in " ".join(remarks(both(project("c"), project("d", latency_load=None))))
+
+
 def test_what_a_record_tells_comes_before_params_yaml(project):
     a, b = project("a"), project("b", {"search.epochs": 7})
     record(a, params={"task": "image_classification", "search.epochs": "3"})

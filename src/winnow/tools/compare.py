@@ -16,6 +16,7 @@ from winnow.config.reading import read_params
 from winnow.core.errors import Refused
 from winnow.data.storage import read_manifest
 from winnow.measure.judgement import difference
+from winnow.measure.latency import busy
 from winnow.run import files
 from winnow.run.beside import told, turned
 from winnow.run.headline import spread
@@ -201,6 +202,9 @@ def remarks(runs: Sequence[Finished]) -> list[str]:
     said = [_on_test(runs)]
     if devices := _several(f"{run.result['latency_device']}" for run in runs):
         said.append(f"Latency was measured on {devices}: milliseconds do not compare.")
+    loads = {r.name: r.result.get("latency_load") for r in runs}
+    if loaded := [f"{r.name} {loads[r.name]:.1f}" for r in runs if busy(loads[r.name], 0, 0)]:
+        said.append(f"While latency was measured, others loaded the machine ({', '.join(loaded)}): less is quicker.")
     if stands := [run.name for run in runs if not run.recorded]:
         said.append(f"Parameters of {', '.join(stands)} are those of params.yaml as it stands: no record tells them.")
     if limits := _several(str(run.result["limits"] or "none") for run in runs):

@@ -13,6 +13,7 @@ from winnow.pipelines.select import EVIDENCE
 from winnow.run import files, report
 from winnow.run.lineage import HANDED, SHOWN, of_this_run
 from winnow.run.report import collapsed, write_report
+from winnow.tasks import task_named
 
 
 @pytest.fixture
@@ -181,8 +182,8 @@ def test_what_pays_and_what_takes_milliseconds_stand_apart(tmp_path):
     pays = {"method": "annealing", "event": 0, "decision": "unit1", "option": "depth", "score": 0.75}
     takes = {"method": "annealing", "event": 2, "decision": "unit2", "option": "kernel", "score": -0.25}
     files.write_table(tmp_path / files.EVIDENCE, [judged, pays, takes], EVIDENCE)
-    text = report._evidence(tmp_path)
+    text = report._evidence(tmp_path, task_named("image_classification"))
     first, second = text.index("What pays"), text.index("What takes milliseconds")
     assert first < text.index("+0.750") < second < text.index("-0.250")
     files.write_table(tmp_path / files.EVIDENCE, [judged, pays], EVIDENCE)
-    assert "milliseconds" not in report._evidence(tmp_path)
+    assert "milliseconds" not in report._evidence(tmp_path, task_named("image_classification"))

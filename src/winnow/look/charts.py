@@ -31,7 +31,7 @@ def curves(groups: Mapping[str, Rows], metrics: Sequence[str], x: str = "epoch")
         for label, rows in groups.items():
             points = [(float(row[x]), float(row[metric])) for row in rows if row.get(metric) not in (None, "")]
             axes.plot(*zip(*points, strict=True), label=label, marker="." if len(points) < 4 else None)
-        axes.xaxis.get_major_locator().set_params(integer=True)  # one epoch alone would be drawn from -0.05 on
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # also where there is one epoch
         axes.set(title=metric.replace("_", " "), xlabel=x)
     if len(groups) > 1:
         figure.axes[0].legend()

@@ -3,8 +3,8 @@
     python benchmarks/starts.py --pairs 3 --out benchmarks/results/starts.json
 
 The processor time of `winnow search` from the start of the process to the end of its first training step, over that of
-a process that imports torch and takes a step. Both by turns. About half of the latter is torch._dynamo, which torch imports
-for an optimiser; winnow does without it, so that 1 does not say that winnow costs nothing.
+a process that imports torch and takes a step. Both by turns. About half of the latter is torch._dynamo, imported for
+an optimiser; winnow does without it, so that 1 does not say that winnow costs nothing.
 """
 
 import argparse

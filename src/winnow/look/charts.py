@@ -51,7 +51,7 @@ def rounds(rows: Rows, metric: str) -> Figure:
             name = "all clients" if whole else f"client {client}"
             style = {"color": INK if whole else SERIES[number % len(SERIES)], "linewidth": 2.4 if whole else 1.0}
             axes.plot(*zip(*points, strict=True), label=name, alpha=1.0 if whole else 0.7, **style)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         title = f"{metric.replace('_', ' ')} on held-out rows" if column == "value" else "forgetting: below its best"
         axes.set(title=title, xlabel="visit")
     if len(clients) <= 10:
@@ -248,7 +248,7 @@ def evaluated(rows: Rows, metric: str = "accuracy, percent", sign: int = 1) -> F
     figure = sheet(WIDTH, 240)
     axes = figure.add_subplot()
     axes.plot([row["event"] for row in rows], values, "o", color=SERIES[0], alpha=0.5)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.set(xlabel="generation", ylabel=f"inherited {metric}" if trained else "score of untrained networks")
     return figure
 

@@ -26,7 +26,8 @@ def headline(result: Mapping[str, Any], task: Task, picture: str) -> str:
     if result.get("ram_kib") is not None:
         numbers["KiB of activations (RAM), of weights (flash), float32"] = _memory(result)
     for name, (key, metric) in task.shown.items():
-        numbers[name] = metric.text(functools.reduce(operator.getitem, key.split("/"), result))
+        value: Any = functools.reduce(operator.getitem, key.split("/"), result)
+        numbers[name] = metric.text(value)
     shown = "".join(f"<div><b>{page.text(value)}</b>{page.text(name)}</div>" for name, value in numbers.items())
     said = "".join(f"<p class='verdict {STYLES[how]}'>{page.text(what)}</p>" for how, what in verdicts(result))
     parts = [f"<h1>Architecture {page.text(result['architecture'])}</h1>", said]

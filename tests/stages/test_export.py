@@ -239,7 +239,7 @@ def test_bits_that_no_onnx_of_ours_has_are_refused_by_layer():
 def test_the_space_of_params_yaml_is_the_one_whose_code_may_run(tmp_path, monkeypatch, given, passed):
     seen = []
 
-    def stand_in(file, folder, out, space, to, int8):
+    def stand_in(file, folder, out, space, to, int8, task):
         seen.append(space)
         raise Refused("far enough")
 

@@ -114,6 +114,7 @@ def result(*names, controls=0):
             "architecture": "0123456789ab",
             "outcome": NO,
             "verdict": "no, not better than random",
+            "ece": 2.5,
         },
         **over_seeds([90.5, 91.5, 92.0], PERCENT),
         **{

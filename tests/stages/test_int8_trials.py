@@ -41,7 +41,7 @@ def test_eight_bits_are_a_column_and_a_changed_winner_is_said(folder, monkeypatc
         row.metrics.clear()
         row.metrics.update(metrics)
     if len(rows) > 1:
-        assert "is best in floats (51.00; int8 49.00)" in str(winner_in_eight_bits(TASK, rows))
+        assert "is best in floats (51; int8 49)" in str(winner_in_eight_bits(TASK, rows))
 
 
 def test_eight_bits_are_an_objective_and_a_limit(folder):

@@ -23,7 +23,7 @@ from winnow.train.seeds import generator, rng
 REPOSITORY = Path(__file__).parents[3]
 AT_HOME = ("src/winnow/search/methods/", "src/winnow/search/selections/")
 OTHERS = {  # a sampler, a column, points, a folder, a key and a backbone: names of other things
-    *(f"src/winnow/look/{name}.py" for name in ("replay", "tradeoff", "trials")),
+    *(f"src/winnow/look/{name}.py" for name in ("replay", "side_by_side", "tradeoff", "trials")),
     *(f"src/winnow/run/{name}.py" for name in ("search_trials", "trials")),
     "src/winnow/spaces/ensemble.py",
     "src/winnow/tools/clean.py",

@@ -80,7 +80,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         others = row["load_before"] >= 0.5
         took = f"{row['seconds'] / 60:.1f}" + (", beside others" if others else "")
         lines.append(
-            f"| `{row['recipe']}` | {found} | {random} | {by_hand} | {row['processor_seconds'] / 60:.1f} | {took} |"
+            f"| {row['recipe']} | {found} | {random} | {by_hand} | {row['processor_seconds'] / 60:.1f} | {took} |"
         )
     machines = sorted({row["machine"] for row in rows})
     return "\n".join([*lines, "", f"Machine: {'; '.join(machines)}."])

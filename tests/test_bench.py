@@ -60,7 +60,7 @@ def test_the_table_of_recipes_tells_how_a_run_ended_and_what_stood_beside_it():
     }
     line = walks.table([row]).splitlines()[2]
     found, random, by_hand = "ap 35.12 ± 0.90 (n = 3)", "no: wins 9.5 of 19, p = 0.550", "cannot tell (`my_net:build`)"
-    assert line == f"| `detection` | {found} | {random} | {by_hand} | 10.0 | 5.0, beside others |"
+    assert line == f"| detection | {found} | {random} | {by_hand} | 10.0 | 5.0, beside others |"
 
 
 def test_the_page_of_recipes_has_a_place_for_the_table():

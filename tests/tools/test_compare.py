@@ -138,7 +138,7 @@ def test_other_test_rows_are_said_and_not_refused(project):
 def test_a_loaded_machine_is_said(project):
     told = " ".join(remarks(both(project("a", latency_load=3.5), project("b", latency_load=0.0))))
     assert "others loaded the machine (a 3.5): less is quicker" in told
-    assert "loaded" not in " ".join(remarks(both(project("c"), project("d", latency_load=None))))
+    assert "loaded" not in " ".join(remarks(both(project("c", latency_load=0.0), project("d", latency_load=None))))
 
 
 def test_what_a_record_tells_comes_before_params_yaml(project):

@@ -40,6 +40,7 @@ def worker(case: dict[str, Any]) -> None:
     from winnow.search.objective import objective as objective_of
     from winnow.search.relax import Logits, softmax
     from winnow.spaces import build
+    from winnow.system import heap
     from winnow.train.optimisers import sgd
     from winnow.train.seeds import generator, seeded
     from winnow.train.watch import Watch
@@ -50,6 +51,8 @@ def worker(case: dict[str, Any]) -> None:
 
     torch.set_num_threads(case["threads"])
     device, fast = torch.device(case["device"]), case["kind"] == "fast"
+    if fast:
+        heap.keep()  # as a stage does
     with seeded(0):
         space = build(case["space"], case["options"]).to(device)
     layout = torch.channels_last if fast else torch.contiguous_format

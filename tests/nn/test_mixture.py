@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from winnow.nn.mixture import State, add_edges, add_scaled, scaled_norm
+from winnow.nn.mixture import State, add_edges, add_products, add_scaled, scaled_norm
 from winnow.nn.ops import darts_op, nb201_op
 
 
@@ -80,6 +80,68 @@ def test_edges_of_one_state_share_its_relu_and_its_pools():
     assert state.shared(first) is not state.shared(second)  # running statistics are each norm's own
 
 
+def test_add_products_adds_in_place_and_differentiates_twice():
+    x, kernels = images(2, 3, 2, 2).requires_grad_(), images(2, 3, 3, 1)[..., 0].contiguous().requires_grad_()
+    starts = [images(2, 3, 2, 2, seed=i).requires_grad_() for i in (1, 2)]
+
+    def sums(x, kernels, *starts):
+        return add_products([start.clone() for start in starts], x, kernels.unbind())
+
+    for total, start, kernel in zip(sums(x, kernels, *starts), starts, kernels, strict=True):
+        torch.testing.assert_close(total, start + torch.einsum("nchw,cd->ndhw", x, kernel))
+    assert torch.autograd.gradcheck(sums, (x, kernels, *starts))
+    assert torch.autograd.gradgradcheck(sums, (x, kernels, *starts))
+    total = starts[0].detach().clone()
+    (same,) = add_products([total], x.detach(), [kernels[0].detach()])
+    assert same is total
+
+
+def test_a_centred_state_differentiates_twice():
+    def parts(x):
+        centred, _, covariances = State(x).centred
+        return centred, covariances
+
+    x = (images(2, 3, 3, 3) + 3).requires_grad_()  # above 0, where ReLU has no kink
+    assert torch.autograd.gradcheck(parts, x)
+    assert torch.autograd.gradgradcheck(parts, x)
+    centred, means, covariances = State(x).centred
+    rows = x.detach().transpose(0, 1).flatten(1)
+    torch.testing.assert_close(means, rows.mean(1))
+    torch.testing.assert_close(covariances, torch.cov(rows, correction=0))
+    assert centred.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shift", [0, 1000])  # a difference of two moments would be off by a tenth there
+def test_pointwise_candidates_are_one_product_where_their_norm_is_of_the_batch(mode, shift):
+    made = [nb201_op("nor_conv_1x1", 4, False) for _ in range(2)]
+    for candidate in made:
+        candidate[2] = norm(track_running_stats=mode != "no buffers").float()
+        MODES[mode](candidate[2])
+    plain = copy.deepcopy(made)
+    weights = [torch.tensor(0.3, requires_grad=True), torch.tensor(0.7, requires_grad=True)]
+    x, start, towards = (images(3, 4, 5, 5, seed=i).float() for i in range(3))
+    x = (x + shift).requires_grad_()
+    state = State(x)
+    assert (state.product(copy.deepcopy(made[0]), weights[0]) is None) == (mode == "eval")
+    edges = [(nn.ModuleDict({"it": c}), {"it": w}) for c, w in zip(made, weights, strict=True)]
+    totals = add_edges([start.clone(), None], x, edges)
+    right = [start + weights[0] * plain[0](x), weights[1] * plain[1](x)]
+    for found, expected in zip(totals, right, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-3 if shift else 1e-5, rtol=1e-3)
+    wanted = [x, *weights], [towards, towards.flip(0)]
+    for found, expected in zip(torch.autograd.grad(totals, *wanted), torch.autograd.grad(right, *wanted), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-3 if shift else 1e-5, rtol=1e-3)
+    for candidate, other in zip(made, plain, strict=True):
+        torch.testing.assert_close(candidate.state_dict(), other.state_dict(), atol=1e-2 if shift else 1e-5, rtol=1e-4)
+
+
+def test_a_batch_of_one_pixel_is_told_by_the_norm_itself():
+    edge = nn.ModuleDict({"it": nb201_op("nor_conv_1x1", 4, False)}), {"it": torch.tensor(0.5)}
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        add_edges([None], images(1, 4, 1, 1).float(), [edge])
+
+
 def test_candidates_it_has_never_seen_are_called():
     candidates = nn.ModuleDict({"mine": nn.Conv2d(4, 4, 3, padding=1).double(), "none": nb201_op("none", 4, False)})
     x, weight = images(2, 4, 5, 5), torch.tensor(0.7)
@@ -121,7 +183,7 @@ def test_under_autocast_dense_convolutions_alone_leave_float32(monkeypatch):
         assert seen == {(torch.float32, 1, 3, 3), (torch.float32, 1, 5, 5), (torch.float32, 16, 1, 1)}
         seen.clear()
         found = found + weighed(["nor_conv_3x3", "nor_conv_1x1"], x.bfloat16(), lambda op: nb201_op(op, 16, False))
-        assert seen == {(torch.bfloat16, 16, 3, 3), (torch.float32, 16, 1, 1)}  # 16 products are not worth a cast
+        assert seen == {(torch.bfloat16, 16, 3, 3)}  # the other one is a product with its norm, in float32
         assert torch.is_autocast_enabled("cpu")
     assert found.dtype == torch.float32
 

@@ -2,7 +2,8 @@
 
 What makes the difference: everything is channels last; what depends on the input alone (ReLU, pools and their norms) is
 computed once for all edges that leave it; the weight of a convolution is the scale of its last BatchNorm; sums grow in
-place; depthwise convolutions bring their own gradients. Everything can be differentiated as often as wanted.
+place; depthwise convolutions bring their own gradients; on a CPU a 1x1 convolution of the input and its norm are one
+product (`State.product`). Everything can be differentiated as often as wanted.
 
 Under autocast on a CPU, dense convolutions alone leave float32: sums, norms and pools wait for memory and not for
 arithmetic, and depthwise convolutions have no quick kernel in bfloat16 there. Other devices do as autocast does.
@@ -20,7 +21,7 @@ from winnow.core.holes import NUMBER
 from winnow.nn.depthwise import average_pool, depthwise
 from winnow.nn.ops import FactorizedReduce, Zero
 
-WORTH = 64  # multiplications a number, from which a convolution gains more in bfloat16 than its casts cost
+WORTH = 128  # multiplications a number from which bfloat16 gains more than its casts cost: at 144 it does, at 64 not
 
 Edge = tuple[nn.ModuleDict, Mapping[str, Tensor]]  # candidates by option; weights () of those that count, `NUMBER`
 
@@ -40,6 +41,7 @@ def add_edges(totals: Sequence[Tensor | None], x: Tensor, edges: Sequence[Edge])
 
 def _added(totals: Sequence[Tensor | None], state: "State", edges: Sequence[Edge]) -> list[Tensor | None]:
     sums, numbers = list(totals), []
+    products: list[tuple[int, Tensor]] = []
     shared: dict[int, tuple[Tensor, list[int], list[Tensor]]] = {}
     for i, (candidates, weights) in enumerate(edges):
         for option, weight in weights.items():
@@ -50,7 +52,9 @@ def _added(totals: Sequence[Tensor | None], state: "State", edges: Sequence[Edge
             if isinstance(candidate, Zero) and NUMBER not in weights:
                 continue
             same_for_all = state.shared(candidate)
-            if same_for_all is None:
+            if same_for_all is None and (kernel := state.product(candidate, weight)) is not None:
+                products.append((i, kernel))
+            elif same_for_all is None:
                 y = state.weighted(candidate, weight)
                 sums[i] = y if (before := sums[i]) is None else before.add_(y)
             else:
@@ -58,14 +62,21 @@ def _added(totals: Sequence[Tensor | None], state: "State", edges: Sequence[Edge
                 indices.append(i)
                 factors.append(weight)
     for y, indices, factors in shared.values():
-        starts = [torch.zeros_like(y) if (before := sums[i]) is None else before for i in indices]
-        for i, total in zip(indices, add_scaled(starts, y, factors), strict=True):
+        for i, total in zip(indices, add_scaled(_starts(sums, indices, y), y, factors), strict=True):
+            sums[i] = total
+    if products:  # a stride of 1 and as many channels: totals are like x
+        at, kernels = zip(*products, strict=True)
+        for i, total in zip(at, add_products(_starts(sums, at, state.x), state.centred[0], kernels), strict=True):
             sums[i] = total
     for i, number in numbers:
         before = sums[i]
         assert before is not None  # a number counts beside candidates
         before.add_(number)
     return sums
+
+
+def _starts(sums: Sequence[Tensor | None], indices: Sequence[int], like: Tensor) -> list[Tensor]:
+    return [torch.zeros_like(like) if (total := sums[i]) is None else total for i in indices]
 
 
 def mixed_nodes(
@@ -110,6 +121,32 @@ class State:
     def relu_low(self) -> Tensor:
         assert self.low is not None
         return self.relu.to(self.low)
+
+    @cached_property
+    def centred(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The ReLU less its means, these means (channels), and the covariances of its channels (channels, channels)."""
+        return _Centred.apply(self.relu)  # type: ignore[no-untyped-call]
+
+    def product(self, candidate: nn.Module, weight: Tensor) -> Tensor | None:
+        """A kernel (channels in, channels out): `centred` times it is weight * candidate(x). None where there is none.
+
+        What a 1x1 convolution makes of a batch has as its variances those of the batch, seen through its kernel. So
+        the norm becomes a scale of the kernel, and neither the convolution nor the norm a map in memory.
+        """
+        if not self.x.is_cpu or self.x.dtype.itemsize < 4 or (found := _pointwise(candidate)) is None:
+            return None
+        convolution, norm = found
+        count = self.x.numel() // self.x.shape[1]
+        if norm.affine or not uses_batch(norm) or count < 2:  # of one pixel the norm itself says what is wrong
+            return None
+        _, means, covariances = self.centred
+        kernel = convolution.weight.flatten(1)  # (channels out, channels in)
+        variances = ((kernel @ covariances) * kernel).sum(1).clamp_min(0)  # rounding
+        share = _count(norm)
+        if share and norm.running_mean is not None and norm.running_var is not None:
+            norm.running_mean.lerp_(kernel.detach() @ means, share)
+            norm.running_var.lerp_(variances.detach() * (count / (count - 1)), share)
+        return (kernel * (weight * (variances + norm.eps).rsqrt())[:, None]).t()
 
     @cached_property
     def halves(self) -> tuple[Tensor, Tensor]:
@@ -239,6 +276,81 @@ class _AddScaled(torch.autograd.Function):
         return of_x, None, *of_weights, *of_totals
 
 
+def add_products(totals: Sequence[Tensor], x: Tensor, kernels: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """total + x @ kernel, over channels, for each of `totals`, in place; a kernel is (channels in, channels out)."""
+    return _AddProducts.apply(x, len(kernels), *kernels, *totals)  # type: ignore[no-untyped-call]
+
+
+class _AddProducts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, count: int, *rest: Tensor) -> tuple[Tensor, ...]:
+        kernels, totals = rest[:count], rest[count:]
+        ctx.save_for_backward(x, *kernels)
+        ctx.mark_dirty(*totals)
+        for total, kernel in zip(totals, kernels, strict=True):
+            _pixels(total).addmm_(_pixels(x), kernel)
+        return totals
+
+    @staticmethod
+    def backward(ctx: Any, *of_totals: Tensor) -> tuple[Tensor | None, ...]:
+        x, *kernels = ctx.saved_tensors
+        of_totals = tuple(g.contiguous(memory_format=torch.channels_last) for g in of_totals)
+        rows = [_pixels(g) for g in of_totals]
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            of_x = rows[0] @ kernels[0].t()
+            for g, kernel in zip(rows[1:], kernels[1:], strict=True):
+                of_x.addmm_(g, kernel.t())
+            of_x = _like(of_x, x)
+        asked = ctx.needs_input_grad[2 : 2 + len(kernels)]
+        of_kernels = [_products(x, g) if ask else None for g, ask in zip(of_totals, asked, strict=True)]
+        return of_x, None, *of_kernels, *of_totals
+
+
+class _Centred(torch.autograd.Function):
+    """`State.centred`. Written out, as autograd would take another six maps to get back through a mean."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        means = _means(x)
+        centred = x - means[:, None, None]
+        ctx.save_for_backward(centred)
+        ctx.mark_non_differentiable(means)
+        return centred, means, _products(centred, centred) / len(_pixels(x))
+
+    @staticmethod
+    def backward(ctx: Any, of_centred: Tensor, _: Tensor, of_covariances: Tensor) -> Tensor:
+        (centred,) = ctx.saved_tensors
+        pixels = _pixels(centred)
+        kernel = (of_covariances + of_covariances.t()) / len(pixels)
+        of_centred = of_centred.contiguous(memory_format=torch.channels_last)
+        of_x = _like(torch.addmm(_pixels(of_centred), pixels, kernel), centred)
+        return of_x.sub_(_means(of_x)[:, None, None])
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """A view of `x`, channels last, as (batch * height * width, channels)."""
+    return x.permute(0, 2, 3, 1).view(-1, x.shape[1])
+
+
+def _like(pixels: Tensor, x: Tensor) -> Tensor:
+    """The inverse of `_pixels`: in the shape of `x`."""
+    batch, channels, height, width = x.shape
+    return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _means(x: Tensor) -> Tensor:
+    """Of each channel. By a product, which reads a map three times as fast as a sum that keeps its last dimension."""
+    pixels = _pixels(x)
+    return (pixels.new_ones(1, len(pixels)) @ pixels)[0] / len(pixels)
+
+
+def _products(a: Tensor, b: Tensor) -> Tensor:
+    """Sums over all pixels of a * b, for each channel of `a` and each of `b`: image by image, as one product waits."""
+    a, b = (x.permute(0, 2, 3, 1).flatten(1, 2) for x in (a, b))
+    return (a.transpose(1, 2) @ b).sum(0)
+
+
 def _inner_product(a: Tensor, b: Tensor) -> Tensor:
     """Sum of a * b, both channels last."""
     if a.dtype != _statistics_type(a):
@@ -257,6 +369,16 @@ def _is_dense(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     if type(layer) is not nn.Conv2d or layer.groups > 1 or layer.bias is not None or layer.padding_mode != "zeros":
         return False
     return layer.weight[0].numel() >= WORTH
+
+
+def _pointwise(candidate: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d] | None:
+    """Convolution and norm of a candidate that is a ReLU, a 1x1 convolution of all channels to as many, and a norm."""
+    layers = _layers(candidate)
+    if [type(layer) for layer in layers] != [nn.ReLU, nn.Conv2d, nn.BatchNorm2d]:
+        return None
+    layer, norm = cast(nn.Conv2d, layers[1]), cast(nn.BatchNorm2d, layers[2])
+    plain = (layer.kernel_size, layer.stride, layer.padding, layer.groups) == ((1, 1), (1, 1), (0, 0), 1)
+    return (layer, norm) if plain and layer.bias is None and layer.in_channels == layer.out_channels else None
 
 
 def _is_depthwise(layer: nn.Module) -> TypeGuard[nn.Conv2d]:

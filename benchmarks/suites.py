@@ -33,8 +33,8 @@ class Suite:
 
 
 SUITES = {  # a further suite is a line
-    "search": Suite("run.py --suite search --device cpu --precision fp32 bf16", "a search step: times faster than plain"),
-    "sweep": Suite("sweep.py --device cpu", "judging a mask: times faster than plain"),
+    "search": Suite("run.py --suite search --precision fp32 bf16", "a search step: times as fast as plain"),
+    "sweep": Suite("sweep.py --device cpu", "judging a mask: times as fast as plain"),
     "processes": Suite("processes.py", "two processes: times faster than one"),
     "proxies": Suite("proxies.py", "scores of a whole space: times faster than child by child"),
     "tracking": Suite("tracking.py", "a stage: its time with tracking over without"),

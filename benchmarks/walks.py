@@ -77,7 +77,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         found = f"{row['metric']} {row['found']} (n = {row['n']})"
         random = f"{row['outcome']}: wins {row['pairs_won']:g} of {row['pairs']}, p = {row['p_value']:.3f}"
         by_hand = "; ".join(f"{each['outcome']} (`{each['name']}`)" for each in row["against"]) or "–"
-        others = row["load_before"] >= 0.5
+        waited = row["seconds"] > 1.2 * row["processor_seconds"]  # not even one processor had work for it all along
+        others = row["load_before"] >= 0.5 or waited
         took = f"{row['seconds'] / 60:.1f}" + (", beside others" if others else "")
         lines.append(
             f"| {row['recipe']} | {found} | {random} | {by_hand} | {row['processor_seconds'] / 60:.1f} | {took} |"

@@ -170,6 +170,8 @@ def test_a_collapsed_cell_is_said_in_red(folder):
         ({"a": "none", "b": "avg_pool_3x3"}, 1.0),
         ({"normal/2": (0, 1), "normal/2/0": "sep_conv_3x3", "normal/2/1": "skip_connect"}, 0.5),
         ({"kernel": "3"}, None),
+        ({"neck/1<-0": "skip_connect", "neck/2<-0": "top_down", "neck/2<-1": "none", "neck/3<-0": "bottom_up"}, 0.5),
+        ({"1<-0": "none", "2<-0": "nor_conv_3x3", "kernel": "top_down"}, 0.5),
         ({}, None),
     ],
 )

@@ -67,7 +67,8 @@ def test_it_is_judged_by_recall_and_told_with_the_rest(run):
     assert rows[0] == "query,rank,row,class,right,cosine,png"
     assert len(rows) == 1 + 8 * 7
     page = (run / "reports/report.html").read_text()
-    assert "test recall_1 (n = 1)" in page
+    assert "test recall 1 (n = 1)" in page
+    assert "recall_1" not in page.split("<h2>Lineage")[0]  # words, no keys
     for name in ("recall at 2", "recall at 8", "mAP@R", "NMI of clusters", "recall at 1 by chance"):
         assert f"</b>{name}</div>" in page
     assert "1x12x12, 13 classes, embeddings of 64 numbers" in page

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from winnow.look.style import to_bytes
 
 LEAST = 0.75  # of its own size: labels of 8.5 points are still read
+SCROLLS = 640  # pixels that a wider drawing keeps on a narrow screen, as STYLE says
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2933; --quiet: #5f6b7a; --rule: #e1e6eb; --ground: #fff; --raised: #f4f6f8;
@@ -38,6 +39,9 @@ h2 { font-size: 1.15rem; margin: 2.2rem 0
 """
 
 
+NARROW = "<svg style='min-width: 0; max-width: 100%'"
+
+
 def document(title: str, body: str) -> str:
     """A whole page, light or dark as its reader has it; drawings keep their light ground."""
     head = "<meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'>"
@@ -60,12 +64,15 @@ def svg(figure: Figure, told: str = "") -> str:
 def inline(svg: str, told: str = "") -> str:
     """In a frame of its own, which scrolls where a screen is narrower than can be read.
 
-    `told` is a drawing's text alternative: that of one with many labels, which shrinks to three quarters at most.
+    `told` is a drawing's text alternative: that of one with many labels, which shrinks to three quarters at most. None
+    is made larger than it is.
     """
     drawn = svg[svg.index("<svg") :]
+    width = re.match(r"<svg[^>]*? width=\"([\d.]+)pt\"", drawn)
     if not told:
-        return f"<div class='figure'>{drawn}</div>"
-    if width := re.match(r"<svg[^>]*? width=\"([\d.]+)pt\"", drawn):
+        narrow = width is not None and float(width[1]) * 4 / 3 < SCROLLS
+        return f"<div class='figure'>{drawn.replace('<svg', NARROW, 1) if narrow else drawn}</div>"
+    if width:
         least = float(width[1]) * 4 / 3 * LEAST
         drawn = drawn.replace("<svg", f"<svg style='min-width: {least:.0f}px'", 1)
     return f"<div class='figure' role='group' tabindex='0' aria-label='{text(told)}'>{drawn}</div>"

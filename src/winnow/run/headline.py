@@ -18,7 +18,7 @@ STYLES = {"yes": "yes", "no": "no", "cannot tell": "open"}  # of a verdict, in t
 def headline(result: Mapping[str, Any], task: Task, picture: str) -> str:
     """`picture` is an SVG."""
     numbers = {
-        f"test {result['metric']} (n = {result['n']})": spread(task.first, result),
+        f"test {task.words} (n = {result['n']})": spread(task.first, result),
         "parameters": f"{result['params']:,}",
         "million multiply-accumulates": f"{result['macs'] / 1e6:.2f}",
         f"ms an input, {result['latency_device']}": _latency(result),
@@ -32,7 +32,7 @@ def headline(result: Mapping[str, Any], task: Task, picture: str) -> str:
     said = "".join(f"<p class='verdict {STYLES[how]}'>{page.text(what)}</p>" for how, what in verdicts(result))
     parts = [f"<h1>Architecture {page.text(result['architecture'])}</h1>", said]
     if result["control_n"] or result["against"] or result["front"]:
-        parts += [page.inline(picture), _beside(result, task.first)]
+        parts += [page.inline(picture), _beside(result, task)]
     return "".join([*parts, f"<div class='numbers'>{shown}</div>"])
 
 
@@ -44,10 +44,11 @@ def spread(metric: Metric, result: Mapping[str, Any]) -> str:
     return f"{mean.removesuffix(f' {metric.unit}')} ± {metric.text(sd)}"
 
 
-def _beside(result: Mapping[str, Any], metric: Metric) -> str:
+def _beside(result: Mapping[str, Any], task: Task) -> str:
     """The found network, the front and rivals, trained alike, row by row; nothing without the last two."""
     if not result["against"] and not result["front"]:
         return ""
+    metric = task.first
     found = {**result, "name": "found", **over_seeds(result["found_scores"], metric)}
     rows, threads = [], result["latency_threads"]
     for row in (found, *result["front"], *result["against"]):
@@ -71,7 +72,7 @@ def _beside(result: Mapping[str, Any], metric: Metric) -> str:
             ]
         )
     several = f"ms an input, {threads} thread{'s' if threads > 1 else ''}"
-    heads = ["network", "params", "M MACs", "RAM, flash (KiB)", f"test {result['metric']}", "found beside it", several]
+    heads = ["network", "params", "M MACs", "RAM, flash (KiB)", f"test {task.words}", "found beside it", several]
     heads += [] if threads == 1 else ["one thread"]
     remark = busy(result["latency_load"], threads, usable_cores())
     note = (

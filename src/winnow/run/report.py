@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,17 @@ def _told(folder: Path) -> str:
 def collapsed(choices: Mapping[str, Any]) -> float | None:
     """The share of an architecture's operations that have no parameters (skip, pool, none, noise); None without any.
 
-    Counted over decisions whose answer is one named operation; subsets of inputs are not operations.
+    Counted over decisions whose answer is one named operation; subsets of inputs are not operations. A name that winnow
+    does not know has parameters, if decisions of its kind (the same name but for numbers) have operations it knows.
     """
-    operations = [value for value in choices.values() if isinstance(value, str)]
-    known = [value for value in operations if value in PARAMETER_FREE or "conv" in value]
-    return sum(value in PARAMETER_FREE for value in known) / len(known) if known else None
+    operations = {name: value for name, value in choices.items() if isinstance(value, str)}
+    kinds = {_kind(name) for name, value in operations.items() if value in PARAMETER_FREE or "conv" in value}
+    counted = [value for name, value in operations.items() if _kind(name) in kinds]
+    return sum(value in PARAMETER_FREE for value in counted) / len(counted) if counted else None
+
+
+def _kind(name: str) -> str:
+    return re.sub(r"\d+", "", name)
 
 
 def _collapse(folder: Path, result: Mapping[str, Any]) -> str:
@@ -107,7 +114,7 @@ def _help(result: Mapping[str, Any], task: Task) -> str:
         f"<p class='quiet'>Each point is a network trained from {page.text(result['begins'])} and tested once, all "
         f"alike: by the recipe as it stands in params.yaml, which was tuned on none of them. There is {found}, and "
         f"random architectures{limits}. A yes would come by chance in at most one case of twenty. The "
-        f"{task.metric} above is that of the delivered model, which the tuned recipe trained.</p>"
+        f"{task.words} above is that of the delivered model, which the tuned recipe trained.</p>"
     )
     rival = result["random_search"]
     beside = f"<p>Random search: {page.text(rival['verdict'])}.</p>" if rival else ""
@@ -116,7 +123,7 @@ def _help(result: Mapping[str, Any], task: Task) -> str:
         [digest, f"{params:,}", f"{macs / 1e6:.2f}", task.first.text(score)]
         for (digest, params, macs), score in zip(sizes, result["control_scores"], strict=True)
     ]
-    table = page.table(["random architecture", "params", "M MACs", task.metric], rows)
+    table = page.table(["random architecture", "params", "M MACs", task.words], rows)
     folded = f"<details><summary>The random architectures</summary>{table}</details>"
     return explained + _bounds(result, task) + beside + folded
 
@@ -141,7 +148,7 @@ def _selection(folder: Path, task: Task) -> str:
         ]
         for name, row in methods.items()
     ]
-    heads = ["method", "architecture", f"inherited {task.metric}", "params", "M MACs", *columns]
+    heads = ["method", "architecture", f"inherited {task.words}", "params", "M MACs", *columns]
     decisions = selections["disagreements"]
     differ = [not row["agree"] for row in decisions]
     answers = [[row["decision"], *(row[name] for name in methods)] for row in decisions]
@@ -211,13 +218,13 @@ def _trials(folder: Path, task: Task) -> str:
     ]
     shown = [row for row in rows if row.number in leading]
     metrics = [name for name in shown[0].metrics if name not in objectives]
-    heads = ["trial", "architecture", *objectives, *metrics]
+    heads = ["trial", "architecture", *(name.replace("_", " ") for name in (*objectives, *metrics))]
     cells = [
         [
             str(r.number),
             r.digest,
-            *(f"{r.objectives[n]:,.6g}" for n in objectives),
-            *(f"{r.metrics[n]:,.6g}" for n in metrics),
+            *(_number(r.objectives[n]) for n in objectives),
+            *(_number(r.metrics[n]) for n in metrics),
         ]
         for r in shown
     ]
@@ -231,6 +238,11 @@ def _trials(folder: Path, task: Task) -> str:
         note += f"<p class='alarm'>{page.text(changed)}.</p>"
     pareto = page.svg(trials.pareto(points, objectives)) if len(objectives) > 1 else ""
     return note + page.svg(trials.history(curve, objectives[0])) + pareto + page.table(heads, cells)
+
+
+def _number(value: float) -> str:
+    """Counts in full: 1,438,848, not 1.43885e+06."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.6g}"
 
 
 def _tuning(folder: Path, params: Params) -> str:
@@ -283,7 +295,7 @@ def _errors(folder: Path, result: Mapping[str, Any], task: Task) -> str:
     """The pictures of the task, and accuracy by class where it tells of that."""
     told = zip(result.get("classes", ()), result.get("per_class", ()), strict=True)
     rows = [[name, "–" if value is None else f"{value:.2f}"] for name, value in told]
-    table = page.table(["class", f"{result['metric']}, percent"], rows) if rows else ""
+    table = page.table(["class", f"{task.words}, percent"], rows) if rows else ""
     drawn = [
         (f"<p class='quiet'>{page.text(picture.said)}</p>" if picture.said else "")
         + page.svg(getattr(charts, picture.chart)(_csv(folder / files.ERRORS / f"{name}.csv")))

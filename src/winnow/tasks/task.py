@@ -127,6 +127,11 @@ class Task:
         return next(iter(self.metrics))
 
     @property
+    def words(self) -> str:
+        """The first metric on a page: "recall 1"."""
+        return self.metric.replace("_", " ")
+
+    @property
     def first(self) -> Metric:
         return self.metrics[self.metric]
 

@@ -11,6 +11,7 @@ from winnow.cli import proxies as cli_proxies
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.data.loaders import Batches, open_split
+from winnow.pipelines import prepare
 from winnow.run import dry, files
 from winnow.run.dry import try_search
 from winnow.run.model import load_model
@@ -20,6 +21,7 @@ from winnow.train.building import fresh, laid
 from winnow.train.fit import fit
 from winnow.train.watch import Watch
 
+SINGLE = {"search__strategy": "spos", "select__methods": ["evolution"]}
 CPU = torch.device("cpu")
 WORK = [
     "pretrained", "plain", "buffer", "kept_buffer", "random_buffer", "no_buffer", "constant", "scale", "rates",
@@ -146,3 +148,20 @@ def test_a_builder_that_wants_to_be_told_is_told_where_no_data_are(tmp_path, mon
     assert cli.run(["space", "sample", name]) == 0
     space = cli_proxies._space(name, 0, (torch.zeros(2, 1, 8, 8), None), None)
     assert space.model.head[2].out_features == 10
+
+
+def test_a_space_for_another_kind_of_data_is_a_sentence(folder):
+    """Fields and numbers of clicks are no images."""
+    said = r"space 'interactions' does not go with task 'image_classification': it takes no inputs of \(2, 1, 8, 8\)"
+    with pytest.raises(Refused, match=said):
+        try_search(tiny(space__name="interactions", **SINGLE), folder, CPU)
+
+
+def test_a_space_of_other_answers_than_the_tasks_is_a_sentence(tmp_path):
+    """A classifier finds no boxes."""
+    boxes = {"task": "detection", "data__source": "tests.data.squares:boxed_squares", "data__limit_train": None}
+    params = tiny(**boxes, **SINGLE)
+    prepare.main(params, tmp_path)
+    said = r"'nas_bench_201' does not go with task 'detection': it returns shape \(2, 2\) .* wants .*locations"
+    with pytest.raises(Refused, match=said):
+        try_search(params, tmp_path, CPU)

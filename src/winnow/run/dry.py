@@ -2,7 +2,8 @@
 
 A user's network takes two inputs of noise through the mixture, an architecture and its child, forward and backward; the
 child makes a step, and is saved and loaded in memory. All of it on networks built for the purpose, their randomness
-their own: nothing is left behind. Winnow's own spaces are tried by the contract tests.
+their own: nothing is left behind. Winnow's own spaces are tried by the contract tests; here, whether one goes with the
+task: an input without values passes through an architecture on the meta device.
 """
 
 import random
@@ -42,7 +43,7 @@ from winnow.train.tracing import Trace, traced
 def try_search(params: Params, folder: Path, device: torch.device) -> None:
     """Refused, in a sentence, where the space of params.yaml cannot be searched or its children not be retrained."""
     if params.space.name in SPACES:
-        return
+        return _try_shape(params, folder)
     space, wanted = search_space(params, folder, device), _Wanted.of(params, folder)
     arch = space.decide(uniform(random.Random(0)))
     mixed = bool({MIXTURE, LOGITS} & trainer(params)[1].leaves)
@@ -57,7 +58,7 @@ def try_search(params: Params, folder: Path, device: torch.device) -> None:
 def try_child(params: Params, folder: Path, device: torch.device, arch: Architecture) -> None:
     """Refused, in a sentence, where the child of `arch` cannot be retrained, saved or loaded."""
     if params.space.name in SPACES:
-        return
+        return _try_shape(params, folder)
     recipe = params.retrain.recipe()
     final, wanted = final_space(params, folder), _Wanted.of(params, folder, recipe)
     what = _what(params, "the child in retraining form", final)
@@ -73,6 +74,29 @@ def try_child(params: Params, folder: Path, device: torch.device, arch: Architec
             for rows in (x, x[:1], torch.cat([x, x[:1]])):  # the last batch is smaller; latency is of one input
                 _checked(child.eval()(rows), wanted, trace, rows)
         _save_and_load(child, final, arch, x, what)
+
+
+def _try_shape(params: Params, folder: Path) -> None:
+    """Refused where a space of winnow's own is for another kind of task."""
+    space, returned = final_space(params, folder), task_named(params.task).returned(facts(params, folder))
+    assert space.example is not None
+    x = zeros(space.example, 2, "meta")
+    child = space.derive(space.decide(uniform(random.Random(0)))).eval()
+    what = f"space {params.space.name!r} does not go with task {params.task!r}"
+    try:
+        with torch.no_grad():
+            output = child(x)
+    except (RuntimeError, LookupError, TypeError, ValueError) as error:
+        raise Refused(f"{what}: it takes no inputs of {_shape(x)} ({told(error)})") from error
+    scores = output[0] if isinstance(output, tuple) else output
+    if not returned.fits(2, scores.shape):
+        raise Refused(
+            f"{what}: it returns shape {tuple(scores.shape)} for two rows, and the task wants {returned.said}"
+        )
+
+
+def _shape(x: Any) -> Any:
+    return tuple(x.shape) if isinstance(x, Tensor) else {name: _shape(each) for name, each in x.items()}
 
 
 @dataclass(frozen=True)

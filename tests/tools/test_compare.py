@@ -61,13 +61,14 @@ def test_only_what_differs_is_told_and_options_of_one_strategy_apart(project):
 
 
 def test_scores_stand_beside_the_first_with_welchs_interval(project):
-    runs = both(project("a", scores=[60.0, 62.0, 64.0]), project("b", scores=[70.0, 71.0, 72.0]))
+    beside = {"control_n": 2, "control_score_mean": 55.0, "control_score_sd": 7.071}
+    runs = both(project("a", scores=[60.0, 62.0, 64.0], **beside), project("b", scores=[70.0, 71.0, 72.0]))
     rows = {row[0]: row[1:] for row in came_out(runs)}
     va, vb = 1 / 3, 4 / 3  # variances of the means
     half = t.ppf(0.975, (va + vb) ** 2 / (va**2 / 2 + vb**2 / 2)) * (va + vb) ** 0.5
     assert rows["beside a"] == ["this is it", f"+9.00 points [{9 - half:+.2f}, {9 + half:+.2f}]"]
     assert rows["better than random?"] == ["yes", "yes"]
-    assert rows["random networks"][0] == "62.77 ± 8.73 % (n = 20)"
+    assert rows["random networks"][0] == "55.00 ± 7.07 % (n = 2)"
     assert rows["search took"] == ["–", "–"]  # nobody measured it: not nought
 
 

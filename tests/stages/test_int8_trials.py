@@ -35,7 +35,7 @@ def test_eight_bits_are_a_column_and_a_changed_winner_is_said(folder, monkeypatc
         assert row.metrics["int8_loss"] != row.metrics["loss"]  # another network, whatever its first classes are
         assert abs(row.metrics["int8_loss"] - row.metrics["loss"]) < 0.5
     assert winner_in_eight_bits(TASK, rows[:1]) is None
-    assert "int8_accuracy" in report._trials(folder, TASK)
+    assert "int8 accuracy" in report._trials(folder, TASK)
     better = [row.metrics | {"accuracy": 50.0 + i, "int8_accuracy": 50.0 - i} for i, row in enumerate(rows)]
     for row, metrics in zip(rows, better, strict=True):
         row.metrics.clear()

@@ -1,4 +1,4 @@
-"""A small sweep; run as a script, `sweeping.py FOLDER THREADS [WORKERS]`, it dies, killed, when six are scored."""
+"""A small sweep; run as a script, `sweeping.py FOLDER THREADS`, it dies, killed, when six are scored."""
 
 import os
 import random
@@ -17,18 +17,16 @@ from winnow.train.seeds import generator, seeded
 NAMES = ("params", "macs", "snip", "synflow", "naswot", "expressivity", "trainability", "zen")
 
 
-def swept(folder: Path, names=NAMES, n: int = 9, labels: bool = True, seed: int = 0, local=None, **options) -> Swept:
+def swept(folder: Path, names=NAMES, n: int = 9, labels: bool = True, seed: int = 0, **options) -> Swept:
     with seeded(0):
         space = nas_bench_201(channels=4, cells=1, classes=4, final=True)
     stream = random.Random(0)
     archs = [space.decide(uniform(stream)) for _ in range(n)]
     batch = torch.randn(8, 3, 8, 8, generator=generator(0, "images")), torch.arange(8) % 4 if labels else None
-    space.local = local
     return sweep(space, archs, names, batch, folder, streams=partial(generator, seed), part=3, **options)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(int(sys.argv[2]))
-    workers = int((sys.argv[3:] or ["1"])[0])
     die = partial(os.kill, os.getpid(), signal.SIGKILL)
-    swept(Path(sys.argv[1]), workers=workers, progress=lambda done, total: done == 6 and die())
+    swept(Path(sys.argv[1]), progress=lambda done, total: done == 6 and die())

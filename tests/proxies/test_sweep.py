@@ -1,14 +1,11 @@
 """A sweep: what it writes, how it goes on after a death, what it counts as equal and as missing."""
 
 import math
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -43,26 +40,6 @@ def test_killed_and_run_again_gives_the_same_file(tmp_path):
     assert all(p.stat().st_mtime_ns == time for p, time in parts.items()), "scored again what was there"
     assert first.path.read_bytes() == swept(whole).path.read_bytes()
     assert not list(killed.glob(".*"))
-
-
-def test_processes_score_what_one_does_and_end_with_the_one_that_started_them(tmp_path):
-    first = swept(tmp_path / "one")
-    command = [sys.executable, str(HERE / "sweeping.py"), str(tmp_path / "two"), "1", "2"]
-    environment = {**os.environ, "SWEEP_OF_TEST": str(tmp_path)}
-    died = subprocess.run(command, timeout=120, capture_output=True, text=True, env=environment)
-    assert died.returncode == -signal.SIGKILL, died.stderr
-    assert 1 <= len(list((tmp_path / "two").glob("part-*.parquet"))) <= 3
-    deadline = time.monotonic() + 30
-    while left := [p for p in psutil.process_iter(["environ"]) if str(tmp_path) in (p.info["environ"] or {}).values()]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
-    again = swept(tmp_path / "two", workers=2)
-    assert again.path.read_bytes() == first.path.read_bytes()
-
-
-def test_what_cannot_be_sent_to_a_process_is_a_sentence(tmp_path):
-    with pytest.raises(Refused, match="score with one worker"):
-        swept(tmp_path, local=lambda: None, workers=2)
 
 
 def test_a_row_an_architecture_with_plain_scores(tmp_path):

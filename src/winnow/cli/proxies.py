@@ -2,12 +2,11 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from winnow.core.space import Space
     from winnow.proxies.common import Batch
 
 _path = click.Path(path_type=Path)
@@ -38,7 +37,15 @@ _shape = click.option(
 @click.option("--fidelity", type=float, help="Epochs of the results to compare with [default: the longest]")
 @click.option("--sample", type=click.IntRange(3), help="Only so many architectures, at random [default: all]")
 @click.option("--resamples", type=click.IntRange(1), default=200, show_default=True, help="Of the bootstrap.")
-@click.option("--workers", type=click.IntRange(1), help="Processes that score, under 1 GB each [default: one a core]")
+@click.option("--workers", type=click.IntRange(1), help="How many score, under 1 GB each [default: one a core]")
+@click.option(
+    "--executor",
+    type=click.Choice(["processes", "ray"]),
+    default="processes",
+    show_default=True,
+    help="Where they do: processes here, or the machines of a Ray cluster, which all see --out and --data.",
+)
+@click.option("--address", help="Of the Ray cluster: host:port, or auto [default: a Ray of this machine]")
 @click.option("--out", type=_path, default=Path("rank"), show_default=True, help="Folder of scores, rows and picture.")
 @_proxies
 @_data
@@ -53,6 +60,8 @@ def rank(
     sample: int | None,
     resamples: int,
     workers: int | None,
+    executor: str,
+    address: str | None,
     out: Path,
     proxies: str | None,
     data: Path | None,
@@ -64,23 +73,23 @@ def rank(
 
     Scores go to disk in parts: killed anywhere, the same command goes on from there, to the same files.
     """
-    from winnow.proxies.workers import unsendable
-    from winnow.run.outside import MODULE, Named, digest
+    from winnow.core.errors import Refused
     from winnow.system.machine import usable_cores
     from winnow.tools.ranking import rank_proxies, truth_of
     from winnow.tools.ranking_files import tracked
+    from winnow.tools.scoring import Given, shared
     from winnow.trials.lookup import Table
 
+    if address is not None and executor != "ray":
+        raise Refused("--address is that of a Ray cluster: say --executor ray with it")
     asked = click.get_current_context().params
-    given, facts = _batch_of(data, shape, batch, seed)
-    space, table = _space(name, seed, given, facts), Table.read(path)
+    given = Given(name, str(data) if data else None, shape, batch, seed)
+    space, images = given.made()
+    table = Table.read(path)
     at = {"epochs": fidelity} if fidelity is not None else dict((table.fidelities(metric) or [()])[-1])
     truth = truth_of(space, table, metric, at, sample, seed)
     workers = workers or usable_cores()
-    if workers > 1 and (reason := unsendable(space)):
-        click.echo(f"one process scores, as this space cannot be sent to others: {reason}", err=True)
-        workers = 1
-    chosen = _chosen(proxies, given)
+    chosen = _chosen(proxies, images)
     title = (
         f"{metric} at {', '.join(f'{key} {value:g}' for key, value in at.items()) or 'full'}, {len(truth):,} of {name}"
     )
@@ -89,12 +98,12 @@ def rank(
             space,
             truth,
             chosen,
-            given,
+            images,
             out,
             seed=seed,
-            code=digest(Named("--space", MODULE, "space", name), Path()) if ":" in name else "",
+            code=given.code(),
             resamples=resamples,
-            workers=workers,
+            by=shared(given, chosen, out, workers, executor, address),
             progress=_Told(),
         )
         written = keep(ranking, title)
@@ -142,58 +151,25 @@ def score(
     """
     from winnow.core.errors import Refused
     from winnow.run.files import read_architecture
+    from winnow.tools.scoring import Given
     from winnow.tools.standing import module_at, scores_of, standing
 
-    given, facts = _batch_of(data, shape, batch, seed)
-    chosen = _chosen(proxies, given)
+    given = Given(name or "", str(data) if data else None, shape, batch, seed)
+    images, _ = given.images()
+    chosen = _chosen(proxies, images)
     if ":" in network and not Path(network).exists():
-        sample, rows = 0, scores_of(module_at(network, seed), chosen, given, seed)
+        sample, rows = 0, scores_of(module_at(network, seed), chosen, images, seed)
     elif name is None:
         raise Refused(
             f"an architecture has a space: say --space for {network}, or name a module like 'my_module:build'"
         )
     else:
-        space = _space(name, seed, given, facts)
-        rows = standing(space, read_architecture(Path(network), space, name), chosen, given, sample, seed)
+        space, _ = given.made()
+        rows = standing(space, read_architecture(Path(network), space, name), chosen, images, sample, seed)
     click.echo(f"{'proxy':<16}{'score':>16}{f'beats of {sample}' if sample else '':>14}".rstrip())
     for row in rows:
         share = f"{row['beats']:.0%}" if sample else ""
         click.echo(f"{row['proxy']:<16}{row['score']:>16,.6g}{share:>14}  {row['reason']}".rstrip())
-
-
-def _batch_of(
-    data: Path | None, shape: tuple[int, ...] | None, batch: int, seed: int
-) -> tuple["Batch", dict[str, Any] | None]:
-    """A batch of the split `weights` and what builders are told of its data, or noise without either."""
-    from winnow.core.errors import Refused
-    from winnow.tools.ranking import noise_batch
-
-    if data is None:
-        return noise_batch(batch, shape or (3, 32, 32), seed), None
-    if shape is not None:
-        raise Refused("--input-shape is that of noise: images of --data have their own, so leave one of the two out")
-    from winnow.data.loaders import Batches, open_split
-    from winnow.data.storage import read_manifest
-    from winnow.tasks import task_named
-    from winnow.train.seeds import generator
-
-    task = task_named(read_manifest(data)["task"])
-    split = open_split(data, "weights", task, stage="search")
-    return next(iter(Batches(split, batch, generator=generator(seed, "score")))), task.facts(split.facts)
-
-
-def _space(name: str, seed: int, given: "Batch", facts: dict[str, Any] | None) -> "Space":
-    """The space for these images; for noise, of as many classes as it has by itself."""
-    from functools import partial
-
-    from winnow.data.inputs.images import facts_of
-    from winnow.run.networks import usual
-    from winnow.spaces import build
-    from winnow.train.building import built
-
-    shape = tuple(given[0].shape[1:])
-    known = {**facts_of(shape), **usual(name)} if facts is None else facts
-    return built(partial(build, name, {}, **known, final=True), shape, seed)
 
 
 def _chosen(proxies: str | None, given: "Batch") -> list[str]:

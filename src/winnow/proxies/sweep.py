@@ -6,6 +6,7 @@ network under other weights: equal in distribution, not in value; a sweep then s
 (`params`, `macs`, `complexity`) are always those of the architecture itself.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -25,10 +26,32 @@ from winnow.core.space import Space
 from winnow.proxies.common import Batch
 from winnow.proxies.scorer import SIZES, Streams, check_names, scorer_of
 from winnow.proxies.sizes import sizes_of
-from winnow.proxies.workers import scored_by
 
 PART = 64
 CHUNKS = (2, 4, 10, 16)  # of a part, and 32 from then on: what is told is never far behind, from the first ones on
+
+Score = Callable[[Sequence[Architecture]], list[dict]]
+Share = Callable[[Callable[[], Score], Sequence[Sequence[Architecture]]], Iterator[tuple[int, list[dict]]]]
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums of several threads are rounded otherwise; and networks of this size gain nothing from a second one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def alone(make: Callable[[], Score], lists: Sequence[Sequence[Architecture]]) -> Iterator[tuple[int, list[dict]]]:
+    """The index of each list and the rows that `make()` gives for it, one after another in this process."""
+    with one_thread():
+        if lists:
+            score = make()
+            for index, archs in enumerate(lists):
+                yield index, score(archs)
 
 
 @dataclass(frozen=True)
@@ -54,7 +77,7 @@ def sweep(
     represent: Callable[[Architecture], Architecture] = lambda arch: arch,
     part: int = PART,
     code: str = "",
-    workers: int = 1,
+    by: Share = alone,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Swept:
     """Score `names` of every architecture with the weights that `space` has, into `folder`/scores.parquet.
@@ -62,7 +85,7 @@ def sweep(
     `streams(name)` gives the random numbers called `name`, always the same; AZ-NAS' scores draw the weights of the
     whole space once, from `streams("weights")`. `represent` names the one network to score for an architecture and its
     equals; `code` is a digest of code of the user's own that scores hang on. A child that a proxy refuses, or that has
-    no value, is NaN with its reason. `workers` processes score a part each at a time; their number changes no score.
+    no value, is NaN with its reason. `by` scores lists of architectures, called and answering as `alone` does.
     Refused where `folder` holds another sweep, and where a proxy needs labels that the batch does not have.
     """
     check_names(names, batch)
@@ -71,7 +94,7 @@ def sweep(
     scored = [represent(arch) for arch in architectures]
     distinct = sorted(set(scored), key=Architecture.to_json)  # neighbours share options, and so their layers
     folder.mkdir(parents=True, exist_ok=True)
-    mark = _fingerprint(space, distinct, names, batch, streams, part, code)
+    mark = fingerprint(space, distinct, names, batch, streams, part, code)
     children = [name for name in names if name not in SIZES]
     parts = [distinct[start : start + part] for start in range(0, len(distinct), part)]
     paths = [folder / f"part-{number:05}.parquet" for number in range(len(parts))]
@@ -82,7 +105,7 @@ def sweep(
     make = partial(scorer_of, space, children, batch, streams)
     tasks = [(number, start, some) for number in missing for start, some in _chunks(parts[number])]
     waiting: dict[int, dict[int, list[dict]]] = {number: {} for number in missing}
-    for index, rows in scored_by(workers, make, [some for _, _, some in tasks]):
+    for index, rows in by(make, [some for _, _, some in tasks]):
         number, start, _ = tasks[index]
         waiting[number][start] = rows
         ready += len(rows)
@@ -115,7 +138,7 @@ def _chunks(archs: Sequence[Architecture]) -> Iterator[tuple[int, Sequence[Archi
         start += size
 
 
-def _fingerprint(
+def fingerprint(
     space: Space,
     archs: Iterable[Architecture],
     names: Sequence[str],

@@ -19,7 +19,8 @@ from winnow.measure import rank
 from winnow.proxies import PROXIES
 from winnow.proxies.aggregate import AGGREGATES, log_rank, oriented_ranks
 from winnow.proxies.common import Batch
-from winnow.proxies.sweep import Swept, sweep
+from winnow.proxies.scorer import Streams
+from winnow.proxies.sweep import Share, Swept, alone, sweep
 from winnow.spaces import nb201_classes
 from winnow.spaces.nas_bench_201 import from_string
 from winnow.train.seeds import derived, generator, rng
@@ -63,16 +64,16 @@ def rank_proxies(
     seed: int,
     code: str = "",
     resamples: int = 200,
-    workers: int = 1,
+    by: Share = alone,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Ranking:
     """Score the architectures of `truth` and hold each proxy, params and macs against it. What has no score is last.
 
-    Aggregates whose parts are among `names` are ranked, too, within these architectures. `code` is a digest of the code
-    of a space that is not winnow's.
+    `by` scores, as `sweep` has it. Aggregates whose parts are among `names` are ranked, too, within these
+    architectures. `code` is a digest of the code of a space that is not winnow's.
     """
     archs, names = list(truth), list(dict.fromkeys((*SIZES, *names)))
-    streams = functools.partial(generator, derived(seed, "rank"))
+    streams = streams_of(seed)
     swept = sweep(
         space,
         archs,
@@ -82,7 +83,7 @@ def rank_proxies(
         streams=streams,
         represent=equals(archs),
         code=code,
-        workers=workers,
+        by=by,
         progress=progress,
     )
     scores = pq.read_table(swept.path)
@@ -98,6 +99,11 @@ def rank_proxies(
     rows.sort(key=lambda row: -float(row["kendall"]) if row["kendall"] == row["kendall"] else math.inf)
     level = [name for name in names if len(np.unique(columns[name])) == 1]
     return Ranking(rows, swept, _gaps(scores, swept.missing), level)
+
+
+def streams_of(seed: int) -> Streams:
+    """The random numbers of a ranking by what they are for."""
+    return functools.partial(generator, derived(seed, "rank"))
 
 
 def truth_of(

@@ -1,0 +1,68 @@
+"""Networks scored by workers: the same rows as in one process, also where a worker is killed; what they refuse."""
+
+import contextlib
+import random
+import signal
+from dataclasses import asdict
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.trials.test_ray_executor import cluster, ray_test  # noqa: F401
+from winnow.core.choosers import uniform
+from winnow.core.errors import Refused
+from winnow.proxies.sweep import sweep
+from winnow.tools import scoring
+from winnow.tools.ranking import streams_of
+from winnow.tools.scoring import Given, shared
+
+NAMES = ["params", "synflow", "naswot", "expressivity"]
+GIVEN = Given("nas_bench_201", shape=(3, 8, 8), batch=4)
+
+
+def scores(folder: Path, workers: int, executor: str = "processes", address: str | None = None, **more) -> bytes:
+    space, batch = GIVEN.made()
+    stream = random.Random(0)
+    archs = [space.decide(uniform(stream)) for _ in range(9)]
+    by = shared(GIVEN, NAMES, folder, workers, executor, address)
+    return sweep(space, archs, NAMES, batch, folder, streams=streams_of(0), part=3, by=by, **more).path.read_bytes()
+
+
+def workers_below(folder: Path) -> list[psutil.Process]:
+    found = []
+    for each in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            found += [each] if "winnow.trials.worker" in " ".join(each.cmdline()) else []
+    return found
+
+
+def test_a_worker_that_is_killed_changes_no_score(tmp_path):
+    alone = scores(tmp_path / "one", 1)
+    killed = []
+
+    def kill(done: int, total: int) -> None:
+        if 0 < done < total and not killed:
+            killed.append(workers_below(tmp_path)[0])
+            killed[0].send_signal(signal.SIGKILL)
+
+    assert scores(tmp_path / "two", 2, progress=kill) == alone
+    assert killed
+    assert not list((tmp_path / "two").glob(".*")), "files in passing are left"
+    assert not psutil.wait_procs(workers_below(tmp_path), timeout=10)[1]
+
+
+def test_what_a_worker_has_otherwise_is_a_sentence(tmp_path):
+    mark = scoring._mark(GIVEN, NAMES, *GIVEN.made())
+    with pytest.raises(Refused, match="all of them need this folder, at the same path"):
+        scoring.scorer(asdict(GIVEN), NAMES, str(tmp_path / "elsewhere"), mark)
+    for other in (asdict(GIVEN) | {"seed": 1}, asdict(GIVEN) | {"shape": [3, 8, 9]}):
+        with pytest.raises(
+            Refused, match="a worker has another winnow or torch, other code of the space, or other data"
+        ):
+            scoring.scorer(other, NAMES, str(tmp_path), mark)
+
+
+@ray_test
+def test_machines_of_a_cluster_score_what_one_process_does(tmp_path, cluster):  # noqa: F811
+    assert scores(tmp_path / "ray", 4, "ray", cluster.address) == scores(tmp_path / "one", 1)

@@ -84,12 +84,12 @@ def rank(
         raise Refused("--address is that of a Ray cluster: say --executor ray with it")
     asked = click.get_current_context().params
     given = Given(name, str(data) if data else None, shape, batch, seed)
-    space, images = given.made()
+    space, looked = given.made()
     table = Table.read(path)
     at = {"epochs": fidelity} if fidelity is not None else dict((table.fidelities(metric) or [()])[-1])
     truth = truth_of(space, table, metric, at, sample, seed)
     workers = workers or usable_cores()
-    chosen = _chosen(proxies, images)
+    chosen = _chosen(proxies, looked)
     title = (
         f"{metric} at {', '.join(f'{key} {value:g}' for key, value in at.items()) or 'full'}, {len(truth):,} of {name}"
     )
@@ -98,7 +98,7 @@ def rank(
             space,
             truth,
             chosen,
-            images,
+            looked,
             out,
             seed=seed,
             code=given.code(),
@@ -155,17 +155,17 @@ def score(
     from winnow.tools.standing import module_at, scores_of, standing
 
     given = Given(name or "", str(data) if data else None, shape, batch, seed)
-    images, _ = given.images()
-    chosen = _chosen(proxies, images)
+    looked, _ = given.rows()
+    chosen = _chosen(proxies, looked)
     if ":" in network and not Path(network).exists():
-        sample, rows = 0, scores_of(module_at(network, seed), chosen, images, seed)
+        sample, rows = 0, scores_of(module_at(network, seed), chosen, looked, seed)
     elif name is None:
         raise Refused(
             f"an architecture has a space: say --space for {network}, or name a module like 'my_module:build'"
         )
     else:
         space, _ = given.made()
-        rows = standing(space, read_architecture(Path(network), space, name), chosen, images, sample, seed)
+        rows = standing(space, read_architecture(Path(network), space, name), chosen, looked, sample, seed)
     click.echo(f"{'proxy':<16}{'score':>16}{f'beats of {sample}' if sample else '':>14}".rstrip())
     for row in rows:
         share = f"{row['beats']:.0%}" if sample else ""

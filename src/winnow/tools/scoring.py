@@ -51,7 +51,7 @@ class Given:
     batch: int = 64
     seed: int = 0
 
-    def images(self) -> tuple[Batch, dict[str, Any] | None]:
+    def rows(self) -> tuple[Batch, dict[str, Any] | None]:
         """A batch, and what builders are told of its data; noise without data. Refused where both are given."""
         if self.data is None:
             return noise_batch(self.batch, tuple(self.shape or (3, 32, 32)), self.seed), None
@@ -66,7 +66,7 @@ class Given:
 
     def made(self) -> tuple[Space, Batch]:
         """The space for these images; for noise, of as many classes as it has by itself."""
-        batch, facts = self.images()
+        batch, facts = self.rows()
         shape = tuple(batch[0].shape[1:])
         known = {**facts_of(shape), **usual(self.space)} if facts is None else facts
         return built(partial(build, self.space, {}, **known, final=True), shape, self.seed), batch

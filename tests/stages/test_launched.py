@@ -1,6 +1,8 @@
 """Stages that torchrun started: the bytes of runtime.processes, and sentences for what goes wrong."""
 
+import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -163,6 +165,14 @@ def test_other_stages_run_in_the_first_alone(project, port, monkeypatch):
     assert ran == [2]
 
 
+def test_the_file_that_torchrun_reads_says_what_is_printed(project, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
+    assert cli.run(["search", "--folder", str(tmp_path / "nowhere")]) == 2
+    said = json.loads((tmp_path / "error.json").read_text())
+    assert said["message"] == capsys.readouterr().err.strip()
+    assert said["message"].startswith("winnow: ")
+
+
 def test_threads_are_those_that_the_launcher_leaves(monkeypatch):
     params = tiny(runtime__threads=None, runtime__processes=2, **CHANGES)
     monkeypatch.setattr(machine, "usable_cores", lambda: 8)
@@ -183,3 +193,13 @@ def test_torchrun(project, tmp_path):
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert content(project) == content(whole)
+
+
+@pytest.mark.slow
+def test_torchruns_summary_ends_with_our_sentence(project):
+    path = project / "params.yaml"
+    path.write_text(path.read_text() + "\nserch: {}\n")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "winnow", "search"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert re.search(r"winnow: params\.yaml: .*serch", done.stderr[done.stderr.index("Root Cause") :])

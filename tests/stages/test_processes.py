@@ -1,6 +1,7 @@
 """run.processes: a stage that trains in several processes, and what becomes of it when one of them is killed."""
 
 import csv
+import resource
 import shutil
 import subprocess
 
@@ -97,3 +98,17 @@ def test_what_cannot_be_is_a_sentence(folder):
 
 def test_trials_search_in_one_and_retrain_in_several():
     assert check_params(tiny(runtime__processes=2, search__strategy="trials", select__methods=["best"]).model_dump())
+
+
+def test_one_without_memory_ends_the_stage_with_a_sentence(folder, started, monkeypatch):
+    """Less than its libraries take. What trains and needs more is ended by the system, as above."""
+    popen = processes.subprocess.Popen
+
+    def starved(*arguments, **options):
+        other = popen(*arguments, **options)
+        resource.prlimit(other.pid, resource.RLIMIT_AS, (300 << 20,) * 2)
+        return other
+
+    monkeypatch.setattr(processes.subprocess, "Popen", starved)
+    with pytest.raises(Refused, match=r"process 1 ended with status 1 \(\w+: .*\); what was finished is kept"):
+        search.main(tiny(search__strategy="spos", select__methods=["evolution"], **TWO), folder)

@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from tests.stages.tiny import tiny
+from tests.trials.test_ray_executor import NODE, killed_when, ray_test
 from winnow.cli import main as cli
 from winnow.core.errors import Refused
-from winnow.pipelines import retrain, study
+from winnow.pipelines import evaluate, retrain, study
 from winnow.run import by_workers, files
 from winnow.run import searches as further
 from winnow.run.combinations import Cell
@@ -44,6 +45,64 @@ def test_seeds_by_workers_of_which_one_is_killed_give_the_same_bytes(finished, t
     for seed in (0, 1):
         for path in (files.retrained(seed), files.REPORTS / f"retrain/{seed}.csv"):
             assert (tmp_path / path).read_bytes() == (finished / path).read_bytes()
+
+
+@pytest.fixture
+def two_nodes(monkeypatch):
+    """A cluster on 127.0.0.1: two nodes of two CPUs beside its head; and what makes each job take a whole one."""
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0})
+    made.add_node(**NODE)
+    doomed = made.add_node(**NODE)
+    ray = {"executor": "ray", "address": made.address, "resources": {"cpu": 2}}
+    yield doomed, {"runtime__workers": 2, **{f"trials__{name}": value for name, value in ray.items()}}
+    made.shutdown()
+
+
+@ray_test
+def test_seeds_on_a_cluster_of_which_a_node_is_killed_give_the_same_bytes(finished, tmp_path, two_nodes):
+    for name in ("data", "artifacts"):
+        shutil.copytree(finished / name, tmp_path / name)
+    shutil.rmtree(tmp_path / "artifacts/retrain")
+    doomed, on_them = two_nodes
+    hand, evaluators = killed_when(doomed, bool)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tiny(**on_them).model_dump(mode="json", by_alias=True)))
+    assert cli.run(["retrain", "--folder", str(tmp_path)]) == 0
+    hand.join(1)
+    assert len(evaluators) == 1
+    for seed in (0, 1):
+        for path in (files.retrained(seed), files.REPORTS / f"retrain/{seed}.csv"):
+            assert (tmp_path / path).read_bytes() == (finished / path).read_bytes()
+
+
+@ray_test
+def test_cells_on_a_cluster_of_which_a_node_is_killed_give_the_same_rows(folder, tmp_path, two_nodes):
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    study.main(tiny(**STUDY), folder)
+    doomed, on_them = two_nodes
+    hand, evaluators = killed_when(doomed, bool)
+    study.main(tiny(**STUDY, **on_them), other)
+    hand.join(1)
+    assert len(evaluators) == 1
+    assert table(other) == table(folder)
+    assert supernets(other) == supernets(folder)
+
+
+@ray_test
+def test_further_searches_on_a_cluster_are_those_of_one_process(finished, tmp_path, two_nodes):
+    _, on_them = two_nodes
+    found = []
+    for name, more in (("one", {}), ("ray", on_them)):
+        shutil.copytree(finished, tmp_path / name)
+        evaluate.main(tiny(evaluate__searches=3, **more), tmp_path / name)
+        found.append(json.loads((tmp_path / name / files.REPORTS / "evaluate.json").read_text()))
+    assert found[0]["find_scores"] == found[1]["find_scores"]
+    assert [each["outcome"] for each in found] == [found[0]["outcome"]] * 2
+    assert len(found[0]["find_scores"]) == 3
 
 
 def here(monkeypatch) -> list[dict]:

@@ -28,6 +28,29 @@ def ray_test(test):
     return pytest.mark.slow(pytest.mark.skipif(ABSENT, reason="no Ray: pip install 'winnow[ray]'")(test))
 
 
+def killed_when(node, when):
+    """A thread that kills a node once `when` says so of the evaluators on it, which it leaves to end by themselves;
+    and the list that it puts these into.
+    """
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    evaluators = []
+
+    def kill():
+        while True:
+            family = raylet.children(recursive=True)
+            found = [p for p in family if p.is_running() and "winnow.trials.worker" in " ".join(p.cmdline())]
+            if when(found):
+                break
+            time.sleep(0.02)
+        evaluators.extend(found)
+        for process in (raylet, *(p for p in family if p not in found)):
+            process.send_signal(signal.SIGKILL)
+
+    hand = threading.Thread(target=kill, daemon=True)
+    hand.start()
+    return hand, evaluators
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """Two nodes with two CPUs each; the second has what is called "far" besides."""
@@ -88,19 +111,7 @@ def test_a_node_killed_on_the_way_changes_nothing(tmp_path, cluster):
         cluster.add_node(num_cpus=2, include_dashboard=False, object_store_memory=80_000_000),
         tmp_path / "log",
     )
-    raylet = psutil.Process(doomed.all_processes["raylet"][0].process.pid)
-    evaluators = []
-
-    def kill():
-        while not (log.exists() and len(log.read_text().splitlines()) >= 8):
-            time.sleep(0.02)
-        family = raylet.children(recursive=True)
-        evaluators.extend(p for p in family if "winnow.trials.worker" in " ".join(p.cmdline()))
-        for process in (raylet, *(p for p in family if p not in evaluators)):
-            process.send_signal(signal.SIGKILL)
-
-    hand = threading.Thread(target=kill)
-    hand.start()
+    hand, evaluators = killed_when(doomed, lambda found: log.exists() and len(log.read_text().splitlines()) >= 8)
     settings = {"seconds": 0.2, "log": str(log)}  # of two CPUs each: a trial on every node at all times
     rows = on_ray(tmp_path / "ray.log", 24, cluster.address, 3, settings, resources={"cpu": 2})
     hand.join()

@@ -345,7 +345,8 @@ def run(arguments: list[str] | None = None) -> int:
             status = cli.main(arguments, prog_name="winnow", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except Refused as refusal:
-        click.echo(f"winnow: {redact(str(refusal))}", err=True)
+        click.echo(sentence := f"winnow: {redact(str(refusal))}", err=True)
+        launched.tell(sentence)
         return 2
     except click.ClickException as error:
         error.show()

@@ -1,8 +1,12 @@
 """Started by torchrun, or by another launcher that sets its variables: which of how many processes this is."""
 
+import contextlib
+import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from winnow.core.errors import Refused
 
@@ -43,6 +47,13 @@ def launch(variables: Mapping[str, str] = os.environ) -> Launch | None:
             f"WORLD_SIZE is {count}, and {' and '.join(lacking)} not set: start winnow by torchrun, or unset WORLD_SIZE"
         )
     return Launch(which, count, here, beside) if count > 1 else None
+
+
+def tell(sentence: str, variables: Mapping[str, str] = os.environ) -> None:
+    """Why this process ends, to the file that torchrun names for it: its summary, which comes last, repeats it."""
+    if path := variables.get("TORCHELASTIC_ERROR_FILE"):
+        with contextlib.suppress(OSError):  # the sentence is printed as well
+            Path(path).write_text(json.dumps({"message": sentence, "timestamp": int(time.time())}), encoding="utf-8")
 
 
 def _number(variables: Mapping[str, str], name: str) -> int:

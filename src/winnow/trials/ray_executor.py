@@ -235,7 +235,10 @@ def _join(ray: Any, address: str | None) -> bool:
     try:
         ray.init(address=address or "local", logging_level="ERROR", **more)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise Refused(f"Ray at {address or 'this machine'} cannot be used: {str(error).splitlines()[0]}") from error
+        token = "" if address is None else "; one that asks for a token takes RAY_AUTH_MODE=token here, too"
+        raise Refused(
+            f"Ray at {address or 'this machine'} cannot be used: {str(error).splitlines()[0]}{token}"
+        ) from error
     return True
 
 

@@ -346,3 +346,28 @@ def test_the_registered_model_answers_any_batch(scene):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=scene.root, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "(7, 5)"
+
+
+def test_numbers_go_together_past_files_and_no_file_passes_a_number_that_is_not_sent():
+    from winnow.tracking.to_mlflow import _joined
+
+    def metrics(step):
+        return {"kind": "metrics", "step": step, "time": 0, "values": {"loss": float(step)}}
+
+    drawing, model = {"kind": "artifact", "folder": "", "file": "files/1/a.svg"}, {"kind": "model"}
+    events = [(20, metrics(0)), (30, drawing), (40, metrics(1)), (50, model), (60, metrics(2)), (70, drawing)]
+    told = [(offset, event["kind"], len(event.get("numbers", ()))) for offset, event in _joined(events, 10)]
+    assert told == [(10, "artifact", 0), (40, "metrics", 2), (50, "model", 0), (50, "artifact", 0), (70, "metrics", 1)]
+
+
+def test_of_files_that_wait_for_one_path_the_newest_is_sent():
+    from winnow.tracking.to_mlflow import MlflowRun
+
+    def artifact(file, folder=""):
+        return {"kind": "artifact", "folder": folder, "file": file}
+
+    model = {"kind": "model"}
+    run = SimpleNamespace(progress={"pending": []})
+    for event in (artifact("files/1/a.svg"), model, artifact("files/2/a.svg", "b"), artifact("files/3/a.svg")):
+        MlflowRun._keep_newest(run, event) if event is not model else run.progress["pending"].append(model)
+    assert run.progress["pending"] == [model, artifact("files/2/a.svg", "b"), artifact("files/3/a.svg")]

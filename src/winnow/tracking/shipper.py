@@ -24,6 +24,7 @@ from winnow.tracking.spool import Reader, shipped, state_of, write_json
 from winnow.tracking.system import SystemMetrics
 
 POLL = 0.1  # seconds between looks at the events
+SLOWEST = 2.0  # seconds between shipments while a stage runs: often at first, then many events at once
 LINGER = 30.0  # seconds without a stage before it ends; WINNOW_SHIPPER_LINGER says otherwise
 PAUSE = 2.0  # seconds before what did not get through is tried again
 TRIES = 3  # of one event before it is set aside, and of what was set aside once the stage has ended
@@ -65,7 +66,7 @@ class Shipment:
         self.uri = store.absolute_uri(self.progress.get("uri") or self.start.get("uri", ""), state_of(folder))
         self.run: Any = None
         self.pulse: SystemMetrics | None = None
-        self.tries, self.due, self.files_due = 0, 0.0, 0.0
+        self.tries, self.due, self.files_due, self.pause = 0, 0.0, 0.0, POLL
         self.ended_at: float | None = None  # when the stage was seen to have ended
         self.complete = self.progress.get("done", False)
         self.over = self.complete or not self.start  # a stage that was killed before it said anything
@@ -82,10 +83,11 @@ class Shipment:
         events = self.reader.since(self.progress["offset"])
         if self.ended_at is None and (not living or any(event["kind"] == "end" for _, event in events)):
             self.ended_at = time.monotonic()
-        if time.monotonic() >= self.due:
+        if time.monotonic() >= self.due or (self.ended_at is not None and not self.tries):
             try:
                 self._send(events, living)
                 self.tries = 0
+                self.due, self.pause = time.monotonic() + self.pause, min(2 * self.pause, SLOWEST)
             except Exception as error:  # whatever MLflow, SQLAlchemy or the network raise when the store is away
                 self._missed(error)
         busy = False

@@ -161,9 +161,11 @@ class MlflowRun:
     def ship(self, events: list[tuple[int, dict[str, Any]]]) -> None:
         """Send events in order and remember how far; files wait in `pending`, so that no number waits for them."""
         try:
-            for offset, event in _joined(events):
+            for offset, event in _joined(events, self.progress["offset"]):
                 self.head = offset, event
-                if event["kind"] in ("artifact", "model"):
+                if event["kind"] == "artifact":
+                    self._keep_newest(event)
+                elif event["kind"] == "model":
                     self.progress["pending"].append(event)
                 elif event["kind"] != "start":
                     self.accept(event)
@@ -172,6 +174,11 @@ class MlflowRun:
         finally:
             if events:
                 self.save()
+
+    def _keep_newest(self, event: dict[str, Any]) -> None:
+        """An artifact in the place of what waits to be written to the same path: it would be written over at once."""
+        pending = self.progress["pending"]
+        pending[:] = [each for each in pending if each["kind"] != "artifact" or _place(each) != _place(event)] + [event]
 
     def set_aside(self) -> None:
         """Let the rest pass what does not get through now."""
@@ -313,19 +320,32 @@ class MlflowRun:
         self.progress["ended"] = True
 
 
-def _joined(events: list[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Neighbouring `metrics` as one event with `numbers`, (step, time, name, value), as many as one batch may have."""
+def _joined(events: list[tuple[int, dict[str, Any]]], before: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Neighbouring `metrics` as one event with `numbers`, (step, time, name, value), as many as one batch may have.
+
+    Artifacts between them come first, with the offset before these numbers (`before` is that of all events), which are
+    not sent yet: whoever begins again there meets the artifact again, and writes it twice.
+    """
     numbers: list[tuple[int, int, str, float]] = []
-    reached = 0
+    reached = before
     for offset, event in events:
         more = []
         if event["kind"] == "metrics":
             more = [(event["step"], event["time"], name, value) for name, value in event["values"].items()]
+        elif event["kind"] == "artifact" and numbers:
+            yield before, event
+            reached = offset
+            continue
         if numbers and (not more or len(numbers) + len(more) > METRICS_AT_ONCE):
             yield reached, {"kind": "metrics", "numbers": numbers}
-            numbers = []
+            numbers, before = [], reached
         if event["kind"] != "metrics":
             yield offset, event
+            before = offset
         numbers, reached = numbers + more, offset
     if numbers:
         yield reached, {"kind": "metrics", "numbers": numbers}
+
+
+def _place(event: dict[str, Any]) -> tuple[str, str]:
+    return event["folder"], Path(event["file"]).name

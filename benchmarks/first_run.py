@@ -41,7 +41,7 @@ def run(content: dict[str, Any], number: int, threads: int) -> dict[str, Any]:
     """One row: the whole pipeline in a folder that is gone afterwards."""
     first = UNSEEN + number * content["evaluate"]["searches"]
     changes = {**QUIET, "seed": first, "retrain.seeds": [first], "runtime.threads": threads, "trials.workers": threads}
-    changes |= {"trials.executor": "inline"} if threads == 1 else {}
+    changes |= {"trials.executor": "inline", "runtime.workers": 1} if threads == 1 else {}
     params = changed(content, changes)
     began = time.monotonic(), time.process_time()
     with tempfile.TemporaryDirectory(prefix="winnow-first-run-") as place:

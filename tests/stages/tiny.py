@@ -15,6 +15,7 @@ from winnow.pipelines import select as selecting
 ROOT = Path(__file__).parents[2]
 TINY = {
     "runtime.threads": 1,
+    "runtime.workers": 1,
     "data.source": "digits",
     "data.limit_train": 320,
     "data.augment": {},

@@ -51,14 +51,19 @@ def mutated(text: str, operator: str, occurrence: int) -> str:
 
 
 def tests_of(path: Path, most: int) -> list[str]:
-    """The test files that import a module, its own first, then those of its room; slow stages left out."""
+    """The test files that import a module, its own first, then those of its room; slow stages left out.
+
+    Where none does, as of a method that is called by its name alone, those that name it.
+    """
     module = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
     package, _, name = module.rpartition(".")
     whole, above = re.escape(module), re.escape(package)
     asks = re.compile(rf"^\s*(from {whole} import|import {whole}\b|from {above} import .*\b{name}\b)", re.MULTILINE)
     room = path.relative_to(ROOT / "src/winnow").parts[0]
     files = [each for each in (ROOT / "tests").rglob("test_*.py") if "stages" not in each.parts]
-    found = [each for each in files if asks.search(each.read_text(encoding="utf-8"))]
+    texts = {each: each.read_text(encoding="utf-8") for each in files}
+    found = [each for each in files if asks.search(texts[each])]
+    found = found or [each for each in files if re.search(rf"[\"']{name}[\"']", texts[each])]
     found.sort(key=lambda each: (each.stem != f"test_{path.stem}", each.parent.name != room, str(each)))
     return [str(each.relative_to(ROOT)) for each in found[:most]]
 

@@ -19,6 +19,7 @@ FILE = Path(__file__).parents[2] / "params.yaml"
 
 # what the shipped file chooses for the first run, in minutes on two cores; all else in it is the default
 FIRST_RUN = {
+    "runtime": {"threads": 1, "workers": 2},
     "data": {"source": "omniglot"},
     "space": {"nas_bench_201": {"channels": 8, "cells": 1}},
     "search": {"strategy": "spos", "epochs": 100, "batch": 32, "lr": 0.1},

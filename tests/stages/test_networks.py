@@ -7,7 +7,6 @@ import torch
 
 from tests.stages.tiny import tiny
 from winnow.cli import main as cli
-from winnow.cli import proxies as cli_proxies
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.data.loaders import Batches, open_split
@@ -17,6 +16,7 @@ from winnow.run.dry import try_search
 from winnow.run.model import load_model
 from winnow.run.work import about_model, facts, final_space, search_space, working
 from winnow.tasks.classify import IMAGES
+from winnow.tools.scoring import Given
 from winnow.train.building import fresh, laid
 from winnow.train.fit import fit
 from winnow.train.watch import Watch
@@ -146,7 +146,7 @@ def test_a_builder_that_wants_to_be_told_is_told_where_no_data_are(tmp_path, mon
     assert cli.run(["space", "show", name]) == 0
     assert "4 architectures of 2 decisions" in capsys.readouterr().out
     assert cli.run(["space", "sample", name]) == 0
-    space = cli_proxies._space(name, 0, (torch.zeros(2, 1, 8, 8), None), None)
+    space, _ = Given(name, shape=(1, 8, 8), batch=2).made()
     assert space.model.head[2].out_features == 10
 
 

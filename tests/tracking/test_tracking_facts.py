@@ -70,7 +70,8 @@ def test_the_environment_names_machine_and_versions():
     import torch
 
     told = json.loads(json.dumps(facts.environment()))
-    assert told["versions"]["torch"] == torch.__version__
+    number = [text.partition("+")[0] for text in (told["versions"]["torch"], torch.__version__)]
+    assert number[0] == number[1]  # of the CUDA build the package's version says no more, and `cuda` which it is
     assert told["torch_threads"] == torch.get_num_threads()
     assert told["cpu"]
     assert told["isa"]

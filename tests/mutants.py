@@ -97,16 +97,21 @@ def sample(paths: list[str], count: int, seed: int) -> list[tuple[Path, str, int
     every = [(path, *place) for path in files for place in places(path)]
     print(f"{len(every)} changes in {len(files)} files; {min(count, len(every))} of them by seed {seed}", flush=True)
     random.Random(seed).shuffle(every)
-    return list(itertools.islice((place for place in every if compiles(*place)), count))
+    return list(itertools.islice((place for place in every if counts(*place)), count))
 
 
-def compiles(path: Path, operator: str, occurrence: int) -> bool:
-    """`**options` read as a power, made a product, is no Python: nobody would have to kill it."""
+def counts(path: Path, operator: str, occurrence: int) -> bool:
+    """Whether a test would have to see it.
+
+    `**options` read as a power, made a product, is no Python; and `zip(strict=True)` guards against what never is so.
+    """
+    text = path.read_text(encoding="utf-8")
+    new = mutated(text, operator, occurrence)
     try:
-        compile(mutated(path.read_text(encoding="utf-8"), operator, occurrence), str(path), "exec")
+        compile(new, str(path), "exec")
     except SyntaxError:
         return False
-    return True
+    return new.replace("strict=False", "strict=True") != text.replace("strict=False", "strict=True")
 
 
 def main() -> int:
@@ -116,15 +121,22 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--files", type=int, default=6, help="test files a mutant is shown at most")
     parser.add_argument("--python", default=sys.executable, help="of the environment that has winnow's packages")
-    parser.add_argument("--out", type=Path, help="a JSON line for each, written as it is known")
+    parser.add_argument(
+        "--out", type=Path, help="a JSON line for each, written as it is known; what it holds is not run"
+    )
     given = parser.parse_args()
     python, fate = os.path.abspath(given.python), Counter()
+    lines = given.out.read_text(encoding="utf-8").splitlines() if given.out and given.out.exists() else []
+    known = {(row["file"], row["operator"], row["occurrence"]): row for row in map(json.loads, lines)}
     usual: dict[tuple[str, ...], float] = {}  # seconds of test files on the code as it is
     with tempfile.TemporaryDirectory() as passing:
         folder = Path(passing).resolve()
         copied(folder)
         for path, operator, occurrence in sample(given.paths, given.count, given.seed):
             files, name = tests_of(path, given.files), str(path.relative_to(ROOT))
+            if row := known.get((name, operator, occurrence)):
+                fate[row["ends"]] += 1
+                continue
             ends, by = ("no test", "") if not files else ("", "")
             text = (folder / name).read_text(encoding="utf-8")
             new = mutated(text, operator, occurrence)

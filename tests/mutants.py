@@ -121,9 +121,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--files", type=int, default=6, help="test files a mutant is shown at most")
     parser.add_argument("--python", default=sys.executable, help="of the environment that has winnow's packages")
-    parser.add_argument(
-        "--out", type=Path, help="a JSON line for each, written as it is known; what it holds is not run"
-    )
+    parser.add_argument("--out", type=Path, help="a JSON line each, as it is known; what it holds is not run again")
     given = parser.parse_args()
     python, fate = os.path.abspath(given.python), Counter()
     lines = given.out.read_text(encoding="utf-8").splitlines() if given.out and given.out.exists() else []

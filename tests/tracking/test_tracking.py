@@ -74,7 +74,7 @@ def client_of(root: Path):
 
 def pipelines(root: Path) -> list[str]:
     """The states of pipeline runs."""
-    with sqlite3.connect(root / ".winnow/mlflow.db") as database:
+    with contextlib.closing(sqlite3.connect(root / ".winnow/mlflow.db")) as database:
         query = "SELECT status FROM runs JOIN tags USING (run_uuid) WHERE key = 'winnow.stage' AND value = 'pipeline'"
         return [row[0] for row in database.execute(query)]
 
@@ -247,7 +247,7 @@ def test_wandb_holds_the_same_run_offline(scene):
 
 
 def test_no_password_is_written_anywhere(scene):
-    with sqlite3.connect(scene.root / ".winnow/mlflow.db") as database:
+    with contextlib.closing(sqlite3.connect(scene.root / ".winnow/mlflow.db")) as database:
         dump = "\n".join(database.iterdump())
     assert "example.org" in dump
     assert "secret@" not in dump
@@ -312,7 +312,7 @@ def test_a_server_that_dies_loses_nothing(scene, server):
     server.start()
     replay = told.err.split("`")[1].split()
     assert subprocess.run([sys.executable, *replay[1:]], cwd=scene.root, check=True, capture_output=True).stdout
-    with sqlite3.connect(scene.root / ".winnow/mlflow.db") as database:
+    with contextlib.closing(sqlite3.connect(scene.root / ".winnow/mlflow.db")) as database:
         query = "SELECT count(*), count(DISTINCT step), max(step) + 1 FROM metrics WHERE run_uuid = ? AND key = 'loss'"
         rows, steps, last = database.execute(query, [told.record["run_id"]]).fetchone()
         status = database.execute("SELECT status FROM runs WHERE run_uuid = ?", [told.record["run_id"]]).fetchone()
@@ -332,7 +332,7 @@ def test_a_killed_shipper_is_replaced_before_the_stage_ends(scene):
     (scene.root / "go on").touch()
     told = finish(stage)
     assert told.code == 0
-    with sqlite3.connect(scene.root / ".winnow/mlflow.db") as database:
+    with contextlib.closing(sqlite3.connect(scene.root / ".winnow/mlflow.db")) as database:
         query = "SELECT status FROM runs WHERE run_uuid = ?"
         assert database.execute(query, [told.record["run_id"]]).fetchone() == ("FINISHED",)
 

@@ -1,5 +1,7 @@
 """What --help shows of each command: a line that runs, in a folder where the stages before it have run."""
 
+from collections.abc import Sequence
+
 import click
 
 EXAMPLES = {
@@ -51,3 +53,11 @@ def show_examples(group: click.Group) -> None:
             assert isinstance(command, click.Group)
             command = command.commands[word]
         command.epilog = f"\b\nExample:\n  {line}"
+
+
+def know_short_help(group: click.Group, names: Sequence[str] = ("-h", "--help")) -> None:
+    """Asked here, as click keeps the first answer: that of whoever asks without the group around would be --help."""
+    for command in group.commands.values():
+        command.get_help_option(click.Context(command, help_option_names=list(names)))
+        if isinstance(command, click.Group):
+            know_short_help(command, names)

@@ -12,7 +12,7 @@ from winnow import __version__
 from winnow.cli.clean import clean
 from winnow.cli.compare import compare
 from winnow.cli.devices import calibrate, measure
-from winnow.cli.examples import show_examples
+from winnow.cli.examples import know_short_help, show_examples
 from winnow.cli.init import init
 from winnow.cli.methods import check, proxies, selections, strategies, tasks
 from winnow.cli.predictors import predict
@@ -333,6 +333,7 @@ def _space(name: str | None) -> tuple[str, "Space"]:
 
 
 show_examples(cli)
+know_short_help(cli)
 
 
 def run(arguments: list[str] | None = None) -> int:

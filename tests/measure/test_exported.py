@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from winnow.cli.main import cli
 from winnow.core.errors import Refused
 from winnow.measure.exported import ABOUT
+from winnow.measure.rounds import ROUNDS
 from winnow.tools.measuring import measure
 
 onnx = pytest.importorskip("onnx", reason="needs the extra winnow[onnx]")
@@ -40,7 +41,11 @@ def product(path, size=8, batch="batch", about=None, kind="FLOAT", inner=8):
 def test_medians_spread_and_what_they_were_measured_on(tmp_path):
     about = {"digest": "d", "choices": {"a": 1}, "provenance": "much"}
     paths = [product(tmp_path / "a.onnx", about=json.dumps(about)), product(tmp_path / "b.onnx", 8, kind="INT64")]
-    found = measure(paths, repeats=18, seconds=0.2, name="board")
+    said: list[str] = []
+    found = measure(paths, repeats=18, seconds=0.2, name="board", say=said.append)
+    assert [line for line in said if line.startswith("round")] == [
+        f"round {n} of {ROUNDS}" for n in range(1, ROUNDS + 1)
+    ]
     assert (found["format"], found["name"], found["threads"], found["batch"]) == ("winnow.measured/1", "board", 1, 1)
     assert found["device"].endswith(f"1 thread, {found['runtime']}")
     assert found["runtime"].startswith("onnxruntime 1.")

@@ -281,6 +281,7 @@ def test_what_training_needs_grows_with_members_and_batches():
     assert needs(pair(2), images(8)[0], replace(recipe, momentum=0.0)) < two
     weights = sum(4 * p.numel() for p in pair(2).parameters())
     assert two > 2 * weights
+    assert needs(pair(2).double(), images(8)[0].double(), recipe) == 2 * two, "eight bytes a number instead of four"
     assert needs(pair(2), SimpleNamespace(), recipe) == 2 * weights, "maps of inputs that are no tensor are not counted"
 
 

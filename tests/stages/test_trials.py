@@ -357,7 +357,7 @@ def test_cells_of_nothing_are_given_no_second_segment(folder):
             {"search__epochs": 4},
             r"search.epochs \(4\) are those of all 3 levels together, in equal parts: set them to 3",
         ),
-        ({"search__econas": {"continued": [1]}}, "3 levels .* so it takes 2 numbers, not 1"),
+        ({"search__econas": {"continued": [1]}}, "3 levels .* have 2 from which .* so it takes 2 numbers, not 1"),
         ({"search__econas": {"continued": [8, 0]}}, "continued: 0 lets no network on"),
         ({"search__econas": {"parents": [0, 5, 5]}}, "parents: at first every network is of level 1"),
         ({"search__econas": {"cycles": 1}}, "cycles: a network takes 2 cycles to the last of 3 levels"),

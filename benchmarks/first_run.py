@@ -176,7 +176,8 @@ def main() -> None:
     twice = 2 * params.retrain.recipe().epochs  # on half of the data: as many steps as a retraining
     settings |= {"search.trials.training.epochs": twice}
     content = json.loads(json.dumps(changed(content, settings).model_dump(by_alias=True)))
-    told = {"settings": content, "machine": processor(), "threads": given.threads, "rows": []}
+    settled = {name: section for name, section in content.items() if name != "runtime"}  # `run` sets that
+    told = {"settings": settled, "machine": processor(), "threads": given.threads, "rows": []}
     for number in range(given.first, given.first if given.table else given.first + given.seeds):
         if number not in {row["seed"] for row in _there(given.out, told)["rows"]}:
             row = run(content, number, given.threads)

@@ -25,11 +25,11 @@ def scores(folder: Path, workers: int, executor: str = "processes", address: str
     space, batch = GIVEN.made()
     stream = random.Random(0)
     archs = [space.decide(uniform(stream)) for _ in range(9)]
-    by = shared(GIVEN, NAMES, folder, workers, executor, address)
+    by = shared(GIVEN, (space, batch), NAMES, folder, workers, executor, address)
     return sweep(space, archs, NAMES, batch, folder, streams=streams_of(0), part=3, by=by, **more).path.read_bytes()
 
 
-def workers_below(folder: Path) -> list[psutil.Process]:
+def workers_below() -> list[psutil.Process]:
     found = []
     for each in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -43,13 +43,13 @@ def test_a_worker_that_is_killed_changes_no_score(tmp_path):
 
     def kill(done: int, total: int) -> None:
         if 0 < done < total and not killed:
-            killed.append(workers_below(tmp_path)[0])
+            killed.append(workers_below()[0])
             killed[0].send_signal(signal.SIGKILL)
 
     assert scores(tmp_path / "two", 2, progress=kill) == alone
     assert killed
     assert not list((tmp_path / "two").glob(".*")), "files in passing are left"
-    assert not psutil.wait_procs(workers_below(tmp_path), timeout=10)[1]
+    assert not psutil.wait_procs(workers_below(), timeout=10)[1]
 
 
 def test_what_a_worker_has_otherwise_is_a_sentence(tmp_path):

@@ -346,20 +346,24 @@ def run(arguments: list[str] | None = None) -> int:
             status = cli.main(arguments, prog_name="winnow", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except Refused as refusal:
-        click.echo(sentence := f"winnow: {redact(str(refusal))}", err=True)
-        launched.tell(sentence)
-        return 2
+        return _refused(str(refusal))
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except OSError as error:
         if (told := disk.sentence(error)) is None:
             raise
-        click.echo(f"winnow: {redact(told)}", err=True)
-        return 2
+        return _refused(told)
     except (KeyboardInterrupt, click.Abort) as error:  # click makes the second of the first
         click.echo("winnow: stopped; what was finished is kept, the same command goes on from there", err=True)
         return getattr(error.__cause__ or error, "status", 130)
+
+
+def _refused(why: str) -> int:
+    sentence = f"winnow: {redact(why)}"
+    click.echo(sentence, err=True)
+    launched.tell(sentence)
+    return 2
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -83,7 +83,7 @@ def rank(
     if address is not None and executor != "ray":
         raise Refused("--address is that of a Ray cluster: say --executor ray with it")
     asked = click.get_current_context().params
-    given = Given(name, str(data) if data else None, shape, batch, seed)
+    given = Given(name, str(data.resolve()) if data else None, shape, batch, seed)
     space, looked = given.made()
     table = Table.read(path)
     at = {"epochs": fidelity} if fidelity is not None else dict((table.fidelities(metric) or [()])[-1])
@@ -103,7 +103,7 @@ def rank(
             seed=seed,
             code=given.code(),
             resamples=resamples,
-            by=shared(given, chosen, out, workers, executor, address),
+            by=shared(given, (space, looked), chosen, out, workers, executor, address),
             progress=_Told(),
         )
         written = keep(ranking, title)

@@ -77,44 +77,38 @@ class Given:
 
 
 def shared(
-    given: Given, names: Sequence[str], folder: Path, workers: int, executor: str, address: str | None = None
-) -> Share:
-    """`sweep`'s `by`: `workers` processes of this machine, or of a Ray cluster; a process alone is this one."""
-    if workers == 1 and executor == "processes":
-        return alone
-    return partial(_shared, given, names, folder, workers, executor, address)
-
-
-def _shared(
     given: Given,
+    made: tuple[Space, Batch],
     names: Sequence[str],
     folder: Path,
     workers: int,
     executor: str,
-    address: str | None,
-    make: Callable[[], Score],
-    lists: Sequence[Sequence[Architecture]],
-) -> Iterator[tuple[int, list[dict]]]:
-    if not lists:
-        return
-    with tempfile.TemporaryDirectory(prefix=".passing-", dir=folder) as passing:
-        place = Path(passing).resolve()
-        data = given.data and str(Path(given.data).resolve())
-        described = asdict(given) | {"data": data}
-        settings = {
-            "given": described,
-            "names": list(names),
-            "place": str(place),
-            "mark": _mark(given, names, *given.made()),
-        }
-        jobs = (_job(number, archs, place) for number, archs in enumerate(lists))
-        with contextlib.closing(_executor(executor, settings, min(workers, len(lists)), address)) as runs:
-            for job, outcome in side_by_side(runs, jobs):
-                if outcome.state != COMPLETE:
-                    raise Refused(f"networks could not be scored: {outcome.error}")
-                answer = Path(job.parameters["answer"])
-                yield job.number, json.loads(answer.read_text(encoding="utf-8"))
-                answer.unlink()
+    address: str | None = None,
+) -> Share:
+    """`sweep`'s `by`: `workers` processes of this machine, or of a Ray cluster; a process alone is this one.
+
+    `made` is what `given.made()` gave here: workers that make another have other code or data.
+    """
+    if workers == 1 and executor == "processes":
+        return alone
+
+    def by(make: Callable[[], Score], lists: Sequence[Sequence[Architecture]]) -> Iterator[tuple[int, list[dict]]]:
+        if not lists:
+            return
+        with tempfile.TemporaryDirectory(prefix=".passing-", dir=folder) as passing:
+            place = Path(passing).resolve()
+            told = {"given": asdict(given), "names": list(names), "place": str(place)}
+            told["mark"] = _mark(given, names, *made)
+            jobs = (_job(number, archs, place) for number, archs in enumerate(lists))
+            with contextlib.closing(_executor(executor, told, min(workers, len(lists)), address)) as runs:
+                for job, outcome in side_by_side(runs, jobs):
+                    if outcome.state != COMPLETE:
+                        raise Refused(f"networks could not be scored: {outcome.error}")
+                    answer = Path(job.parameters["answer"])
+                    yield job.number, json.loads(answer.read_text(encoding="utf-8"))
+                    answer.unlink()
+
+    return by
 
 
 def _executor(name: str, settings: dict[str, Any], workers: int, address: str | None) -> Executor:
@@ -126,7 +120,7 @@ def _executor(name: str, settings: dict[str, Any], workers: int, address: str | 
 
 
 def scorer(given: dict[str, Any], names: list[str], place: str, mark: str) -> Evaluate:
-    """The other end of `on`, in a worker. Refused where that has other code, data or weights, or another folder."""
+    """The other end of `shared`, in a worker. Refused where that has other code, data or weights, or another folder."""
     if not Path(place).is_dir():
         raise Refused(f"{place} is not there for a worker: all of them need this folder, at the same path")
     heap.keep()

@@ -1,8 +1,12 @@
 """Networks scored by workers: the same rows as in one process, also where a worker is killed; what they refuse."""
 
 import contextlib
+import os
 import random
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from winnow.tools import scoring
 from winnow.tools.ranking import streams_of
 from winnow.tools.scoring import Given, shared
 
+ROOT = Path(__file__).parents[2]
 NAMES = ["params", "synflow", "naswot", "expressivity"]
 GIVEN = Given("nas_bench_201", shape=(3, 8, 8), batch=4)
 
@@ -50,6 +55,23 @@ def test_a_worker_that_is_killed_changes_no_score(tmp_path):
     assert killed
     assert not list((tmp_path / "two").glob(".*")), "files in passing are left"
     assert not psutil.wait_procs(workers_below(), timeout=10)[1]
+
+
+def test_workers_end_with_the_one_that_started_them_and_what_they_scored_is_kept(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; from tests.tools.test_scoring import scores;"
+        "scores(Path(sys.argv[1]), 2, progress=lambda done, total: done >= 6 and os.kill(os.getpid(), 9))"
+    )
+    environment = {**os.environ, "SWEEP_OF_TEST": str(tmp_path)}
+    command = [sys.executable, "-c", code, str(tmp_path / "two")]
+    died = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert 1 <= len(list((tmp_path / "two").glob("part-*.parquet"))) <= 3
+    deadline = time.monotonic() + 30
+    while left := [p for p in psutil.process_iter(["environ"]) if str(tmp_path) in (p.info["environ"] or {}).values()]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+    assert scores(tmp_path / "two", 2) == scores(tmp_path / "one", 1)
 
 
 def test_what_a_worker_has_otherwise_is_a_sentence(tmp_path):

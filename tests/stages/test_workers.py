@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from tests.clusters import NODE, cluster_of, killed_when, ray_test
 from tests.stages.tiny import tiny
-from tests.trials.test_ray_executor import NODE, killed_when, ray_test
 from winnow.cli import main as cli
 from winnow.core.errors import Refused
 from winnow.pipelines import evaluate, retrain, study
@@ -48,18 +48,13 @@ def test_seeds_by_workers_of_which_one_is_killed_give_the_same_bytes(finished, t
 
 
 @pytest.fixture
-def two_nodes(monkeypatch):
-    """A cluster on 127.0.0.1: two nodes of two CPUs beside its head; and what makes each job take a whole one."""
-    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0})
-    made.add_node(**NODE)
-    doomed = made.add_node(**NODE)
-    ray = {"executor": "ray", "address": made.address, "resources": {"cpu": 2}}
-    yield doomed, {"runtime__workers": 2, **{f"trials__{name}": value for name, value in ray.items()}}
-    made.shutdown()
+def two_nodes():
+    """A cluster of two nodes of two CPUs beside its head: the last, and what makes each job take a whole one."""
+    with cluster_of({**NODE, "num_cpus": 0}) as made:
+        made.add_node(**NODE)
+        doomed = made.add_node(**NODE)
+        ray = {"executor": "ray", "address": made.address, "resources": {"cpu": 2}}
+        yield doomed, {"runtime__workers": 2, **{f"trials__{name}": value for name, value in ray.items()}}
 
 
 @ray_test

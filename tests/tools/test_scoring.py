@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.trials.test_ray_executor import cluster, ray_test  # noqa: F401
+from tests.clusters import NODE, cluster_of, ray_test
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.proxies.sweep import sweep
@@ -86,5 +86,7 @@ def test_what_a_worker_has_otherwise_is_a_sentence(tmp_path):
 
 
 @ray_test
-def test_machines_of_a_cluster_score_what_one_process_does(tmp_path, cluster):  # noqa: F811
-    assert scores(tmp_path / "ray", 4, "ray", cluster.address) == scores(tmp_path / "one", 1)
+def test_machines_of_a_cluster_score_what_one_process_does(tmp_path):
+    with cluster_of(NODE) as cluster:
+        cluster.add_node(**NODE)
+        assert scores(tmp_path / "ray", 4, "ray", cluster.address) == scores(tmp_path / "one", 1)

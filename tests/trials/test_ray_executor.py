@@ -1,15 +1,13 @@
 """A cluster of two nodes on 127.0.0.1 gives the trials of one process, also where a node is killed on the way."""
 
-import importlib.util
 import multiprocessing
-import signal
 import sys
-import threading
 import time
 
 import psutil
 import pytest
 
+from tests.clusters import ABSENT, NODE, cluster_of, killed_when, ray_test
 from tests.trials import scores, toys
 from tests.trials.test_engine import ONE, told
 from winnow.core.errors import Refused
@@ -19,51 +17,14 @@ from winnow.trials.plan import Plan
 
 PLAN = Plan(ONE, {"cost": {"max": 18}}, "regularised_evolution", {"population": 8, "tournament": 4}, look_back=4)
 FACTORY = "tests.trials.scores:make"
-NODE = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80_000_000}
-ABSENT = importlib.util.find_spec("ray") is None
-
-
-def ray_test(test):
-    """Slow: one to two minutes for all of them, most of it spent on starting Ray and its workers."""
-    return pytest.mark.slow(pytest.mark.skipif(ABSENT, reason="no Ray: pip install 'winnow[ray]'")(test))
-
-
-def killed_when(node, when):
-    """A thread that kills a node once `when` says so of the evaluators on it, which it leaves to end by themselves;
-    and the list that it puts these into.
-    """
-    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-    evaluators = []
-
-    def kill():
-        while True:
-            family = raylet.children(recursive=True)
-            found = [p for p in family if p.is_running() and "winnow.trials.worker" in " ".join(p.cmdline())]
-            if when(found):
-                break
-            time.sleep(0.02)
-        evaluators.extend(found)
-        for process in (raylet, *(p for p in family if p not in found)):
-            process.send_signal(signal.SIGKILL)
-
-    hand = threading.Thread(target=kill, daemon=True)
-    hand.start()
-    return hand, evaluators
 
 
 @pytest.fixture(scope="module")
 def cluster():
     """Two nodes with two CPUs each; the second has what is called "far" besides."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # then it keeps to 127.0.0.1
-    patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args=NODE)
-    made.add_node(**NODE, resources={"far": 1})
-    yield made
-    made.shutdown()
-    patch.undo()
+    with cluster_of(NODE) as made:
+        made.add_node(**NODE, resources={"far": 1})
+        yield made
 
 
 def on_ray(where, n, address, workers=4, settings=None, factory=FACTORY, **more):
@@ -107,10 +68,7 @@ def test_more_workers_than_room_end_too(tmp_path, cluster):
 
 @ray_test
 def test_a_node_killed_on_the_way_changes_nothing(tmp_path, cluster):
-    doomed, log = (
-        cluster.add_node(num_cpus=2, include_dashboard=False, object_store_memory=80_000_000),
-        tmp_path / "log",
-    )
+    doomed, log = cluster.add_node(**NODE), tmp_path / "log"
     hand, evaluators = killed_when(doomed, lambda found: log.exists() and len(log.read_text().splitlines()) >= 8)
     settings = {"seconds": 0.2, "log": str(log)}  # of two CPUs each: a trial on every node at all times
     rows = on_ray(tmp_path / "ray.log", 24, cluster.address, 3, settings, resources={"cpu": 2})

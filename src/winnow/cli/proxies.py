@@ -8,6 +8,7 @@ import click
 
 if TYPE_CHECKING:
     from winnow.proxies.common import Batch
+    from winnow.tools.ranking import Ranking
 
 _path = click.Path(path_type=Path)
 _batch = click.option("--batch", type=click.IntRange(2), default=64, show_default=True, help="Images looked at.")
@@ -107,6 +108,12 @@ def rank(
             progress=_Told(),
         )
         written = keep(ranking, title)
+    _show(ranking, title)
+    click.echo(f"wrote {', '.join(str(each) for each in written)} and {ranking.swept.path}")
+
+
+def _show(ranking: "Ranking", title: str) -> None:
+    """A line a proxy, and what has no score or no order."""
     click.echo(f"{title}; {ranking.swept.distinct:,} scored")
     click.echo(
         f"{'proxy':<16}{'kendall [95 %]':>24}{'spearman':>10}{'given size':>12}{'top 5 %':>9}{'nDCG':>7}{'missing':>9}"
@@ -123,7 +130,6 @@ def rank(
         )
     for level in ranking.level:
         click.echo(f"{level}: the same score for all, so it has no order and no correlation")
-    click.echo(f"wrote {', '.join(str(each) for each in written)} and {ranking.swept.path}")
 
 
 @click.command()

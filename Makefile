@@ -45,10 +45,11 @@ fuzz: dev # every reader of files against 10,000 damaged inputs: about ten minut
 	$(BIN)/python -m tests.fuzz --count 10000
 
 COUNT ?= 200
+MUTANTS ?= benchmarks/results/mutants.jsonl
 mutants: dev # COUNT small changes of the code of the lower floors: which of them does no test see? Hours; nice
 	@test -x .venv-mutants/bin/python || $(PYTHON) -m venv .venv-mutants
 	.venv-mutants/bin/python -m pip install --quiet --disable-pip-version-check cosmic-ray==8.7.0
-	nice -n 19 .venv-mutants/bin/python -m tests.mutants --python $(BIN)/python --count $(COUNT)
+	nice -n 19 .venv-mutants/bin/python -m tests.mutants --python $(BIN)/python --count $(COUNT) --out $(MUTANTS)
 
 audit: # known weaknesses of the locked packages, in a .venv of its own; asks a service on the network
 	$(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet pip-audit==2.10.1 && \

@@ -1,8 +1,8 @@
 """Change the code of the lower floors, a little and one place at a time; count the changes that no test sees.
 
 `make mutants` runs it in an environment of its own with Cosmic Ray, whose operators make the changes, in a copy. A
-sample by a seed: --count 200 takes hours. A mutant is killed when one of the test files that import its module fails,
-its own first; one that survives is printed with its change.
+sample by a seed: --count 200 takes hours, and goes on with what --out has, of a version before too. A mutant is killed
+when one of the test files that import its module fails, its own first; one that survives is printed with its change.
 """
 
 import argparse
@@ -10,7 +10,6 @@ import difflib
 import itertools
 import json
 import os
-import random
 import re
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -90,13 +90,13 @@ def run(python: str, folder: Path, files: list[str], seconds: float) -> tuple[st
 
 
 def sample(paths: list[str], count: int, seed: int) -> list[tuple[Path, str, int]]:
-    """`count` of all places in `paths`, each as likely as any other."""
+    """`count` of all places in `paths`, each as likely as any other; a change of the code moves few of them."""
     files = sorted(
         each for path in paths for each in ([ROOT / path] if path.endswith(".py") else (ROOT / path).rglob("*.py"))
     )
     every = [(path, *place) for path in files for place in places(path)]
     print(f"{len(every)} changes in {len(files)} files; {min(count, len(every))} of them by seed {seed}", flush=True)
-    random.Random(seed).shuffle(every)
+    every.sort(key=lambda place: sha256(f"{seed} {place[0].relative_to(ROOT)} {place[1:]}".encode()).digest())
     return list(itertools.islice((place for place in every if counts(*place)), count))
 
 

@@ -73,8 +73,11 @@ def by_likeliest(space, logits):
 class Judging(Bench):
     """A bench that judges children on the batches of these tests."""
 
+    def child(self, arch):
+        return calibrate(self.space.derive(arch), TRAIN)
+
     def score(self, arch):
-        return accuracy_and_loss(calibrate(self.space.derive(arch), TRAIN), JUDGED)[0]
+        return accuracy_and_loss(self.child(arch), JUDGED)[0]
 
 
 def by_finalists(space, logits):

@@ -17,15 +17,17 @@ from winnow.train.recipes import RECIPES
 FILE = Path(__file__).parents[2] / "params.yaml"
 
 
+FINALISTS = {"count": 12, "epochs": 15, "population": 60, "generations": 1}
+
 # what the shipped file chooses for the first run, in minutes on two cores; all else in it is the default
 FIRST_RUN = {
     "runtime": {"threads": 1, "workers": 2},
     "data": {"source": "omniglot"},
     "space": {"nas_bench_201": {"channels": 8, "cells": 1}},
     "search": {"strategy": "spos", "epochs": 100, "batch": 32, "lr": 0.1},
-    "select": {"methods": ["finalists"], "finalists": {"count": 8, "epochs": 15}},
+    "select": {"methods": ["finalists"], "finalists": FINALISTS},
     "tune": {"epochs": None},
-    "retrain": {"epochs": 15},
+    "retrain": {"epochs": 15, "batch": 32},
     "evaluate": {"searches": 5},
 }
 

@@ -144,10 +144,13 @@ class Bench:
         score = self.task.score(found)
         return score, found.get("loss", -score)
 
+    def child(self, arch: Architecture) -> nn.Module:
+        """With the supernet's weights and BatchNorm statistics of its own."""
+        return calibrated(self.space.derive(arch), self.splits["weights"], self.calibration_images, self.batch)
+
     def score(self, arch: Architecture) -> float:
-        """That of a child with the supernet's weights and BatchNorm statistics of its own."""
-        child = calibrated(self.space.derive(arch), self.splits["weights"], self.calibration_images, self.batch)
-        return self.judge(child, in_order(self.needed("judged"), self.batch))[0]
+        """That of its child."""
+        return self.judge(self.child(arch), in_order(self.needed("judged"), self.batch))[0]
 
     def known_score(self, arch: Architecture, scores: dict[str, float]) -> float:
         """The same, read from `scores` by its digest where it is there: the memory of a selection that was stopped."""

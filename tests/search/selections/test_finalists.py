@@ -14,7 +14,7 @@ from winnow.core.errors import Refused
 from winnow.search.bench import Bench
 from winnow.search.costs import Costs
 from winnow.search.selections.evolution import by_evolution
-from winnow.search.selections.finalists import by_finalists
+from winnow.search.selections.finalists import by_finalists, different
 from winnow.train.checkpoint import Keeper
 from winnow.train.seeds import generator
 from winnow.train.watch import Watch
@@ -66,6 +66,23 @@ def test_those_that_evolution_ranks_first_are_trained_and_the_best_of_them_is_ch
 def test_of_equals_the_one_that_inherits_most_is_chosen():
     first, _ = by_evolution(bench()[0], **SIZES)
     assert by_finalists(bench()[0], count=3, **SIZES)[0] == first
+
+
+def test_architectures_that_are_one_network_are_one_finalist():
+    """Nothing reaches node 1, so that what leaves it makes no difference; what leaves node 2 does."""
+    reached = {"1<-0": "none", "2<-0": "nor_conv_3x3", "3<-0": "skip_connect", "3<-2": "avg_pool_3x3"}
+    first, again, also, other = (
+        Architecture.of({**reached, "2<-1": unheard[0], "3<-1": unheard[1], **heard})
+        for unheard, heard in (
+            (("nor_conv_3x3", "skip_connect"), {}),
+            (("none", "avg_pool_3x3"), {}),
+            (("skip_connect", "nor_conv_1x1"), {}),
+            (("nor_conv_3x3", "skip_connect"), {"3<-2": "skip_connect"}),
+        )
+    )
+    assert different(bench()[0], [first, again, also, other], 2) == [first, other]
+    assert different(bench()[0], [first, again, also, other], 1) == [first]
+    assert different(bench()[0], [other, again], 4) == [other, again]
 
 
 def test_limits_hold():

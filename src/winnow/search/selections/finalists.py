@@ -1,7 +1,12 @@
 """Selection finalists: evolution's best children, each trained alone for a while, and the best of those."""
 
+from collections.abc import Iterable
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from winnow.core.architecture import Architecture
 from winnow.core.options import Positive, Several
 from winnow.data.loaders import in_order
 from winnow.search.bench import Bench, Chosen, evaluated
@@ -41,13 +46,14 @@ def by_finalists(bench: Bench, *, count: Several = 4, epochs: Positive = 5, **op
 
     They are trained as stage retrain trains, with the same first values and batches for all, on split "weights", and
     judged on the images that evolution judged by. What they inherit decides who comes so far; what they learn decides.
+    Architectures that are one network, as with another operation on an edge that nothing reaches, are one finalist.
     Ours. `options` are those of evolution.
     """
     known: dict[str, Any] = {}
     scores: dict[str, float] = {}
     with bench.keeper.piece(known=known, scores=scores):
         ranked, rows = evolution.ranking(bench, known, **options)
-        finalists = ranked[:count]
+        finalists = different(bench, ranked, count)
         with bench.shown() as watch:
             for place, arch in enumerate(finalists, 1):
                 if arch.digest not in scores:
@@ -57,3 +63,19 @@ def by_finalists(bench: Bench, *, count: Several = 4, epochs: Positive = 5, **op
     last = 1 + max(row["event"] for row in rows)
     after = [evaluated(last, arch.digest, scores[arch.digest], arch is best) for arch in finalists]
     return best, [*({**row, "kept": False} for row in rows), *after]
+
+
+@torch.no_grad()
+def different(bench: Bench, ranked: Iterable[Architecture], count: int) -> list[Architecture]:
+    """The first `count` of `ranked` whose children answer, to the bit, what none before them does."""
+    rows = next(iter(in_order(bench.needed("judged"), bench.batch)))[0]
+    found: list[Architecture] = []
+    answers: list[Tensor] = []
+    for arch in ranked:
+        if len(found) == count:
+            break
+        answer = bench.child(arch)(rows)
+        if not any(torch.equal(answer, other) for other in answers):
+            found.append(arch)
+            answers.append(answer)
+    return found

@@ -37,7 +37,8 @@ def mixture() -> dict:
     content = yaml.safe_load(FILE.read_text())
     content["search"] |= {"strategy": "darts", "epochs": 30}
     content["select"]["methods"] = ["perturbation", "magnitude"]
-    content["retrain"]["epochs"], content["tune"]["epochs"] = None, 4
+    content["retrain"] |= {"epochs": None, "batch": None}
+    content["tune"]["epochs"] = 4
     return content
 
 

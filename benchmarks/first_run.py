@@ -174,7 +174,7 @@ def main() -> None:
     settings |= {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in given.set)}
     params = changed(content, settings)
     twice = 2 * params.retrain.recipe().epochs  # on half of the data: as many steps as a retraining
-    settings |= {"search.trials.training.epochs": twice}
+    settings = {"search.trials.training.epochs": twice, **settings}
     content = json.loads(json.dumps(changed(content, settings).model_dump(by_alias=True)))
     settled = {name: section for name, section in content.items() if name != "runtime"}  # `run` sets that
     told = {"settings": settled, "machine": processor(), "threads": given.threads, "rows": []}

@@ -189,3 +189,12 @@ def test_what_pays_and_what_takes_milliseconds_stand_apart(tmp_path):
     assert first < text.index("+0.750") < second < text.index("-0.250")
     files.write_table(tmp_path / files.EVIDENCE, [judged, pays], EVIDENCE)
     assert "milliseconds" not in report._evidence(tmp_path, task_named("image_classification"))
+
+
+def test_of_many_classes_the_worst_come_first_and_all_are_folded():
+    few, many = ([(f"class {i}", 100.0 - i) for i in range(count)] for count in (20, 21))
+    assert "<details>" not in report._by_class(few, "percent")
+    worst, whole = report._by_class([*many, ("absent", None)], "percent").split("<details>")
+    assert re.findall(r"class \d+", worst) == [f"class {i}" for i in range(20, 10, -1)]
+    assert "the worst of 22 classes" in worst
+    assert re.findall(r"class \d+|absent", whole) == [*(f"class {i}" for i in range(21)), "absent"]

@@ -111,7 +111,7 @@ def confusion(rows: Rows) -> Figure:
 
 def reliability(rows: Rows) -> Figure:
     """Accuracy over confidence in bins; the diagonal is a network that is as often right as it is sure."""
-    return _frequencies(rows, "confidence", "accuracy", "images")
+    return _frequencies(rows, "confidence", "accuracy", "inputs")
 
 
 def chances(rows: Rows) -> Figure:

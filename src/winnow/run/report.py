@@ -30,6 +30,7 @@ from winnow.trials.outcome import COMPLETE
 from winnow.trials.table import as_rows, read_table
 
 PARAMETER_FREE = ("none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "noise")
+WORST = 10  # classes that are shown before all of them, where there are more than twice as many
 
 
 def write_report(params: Params, folder: Path, drawing: str, picture: str, out: Path) -> None:
@@ -293,15 +294,24 @@ def _curves(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
 
 def _errors(folder: Path, result: Mapping[str, Any], task: Task) -> str:
     """The pictures of the task, and accuracy by class where it tells of that."""
-    told = zip(result.get("classes", ()), result.get("per_class", ()), strict=True)
-    rows = [[name, "–" if value is None else f"{value:.2f}"] for name, value in told]
-    table = page.table(["class", f"{task.words}, percent"], rows) if rows else ""
     drawn = [
         (f"<p class='quiet'>{page.text(picture.said)}</p>" if picture.said else "")
         + page.svg(getattr(charts, picture.chart)(_csv(folder / files.ERRORS / f"{name}.csv")))
         for name, picture in task.pictures.items()
     ]
-    return table + "".join(drawn)
+    told = list(zip(result.get("classes", ()), result.get("per_class", ()), strict=True))
+    return (_by_class(told, f"{task.words}, percent") if told else "") + "".join(drawn)
+
+
+def _by_class(told: Sequence[tuple[str, float | None]], words: str) -> str:
+    """A row a class; of many the worst first, and all of them folded."""
+    rows = [[name, "–" if value is None else f"{value:.2f}"] for name, value in told]
+    table = page.table(["class", words], rows)
+    if len(rows) <= 2 * WORST:
+        return table
+    known = sorted((value, place) for place, (_, value) in enumerate(told) if value is not None)
+    worst = page.table([f"the worst of {len(rows)} classes", words], [rows[place] for _, place in known[:WORST]])
+    return f"{worst}<details><summary>All {len(rows)} classes</summary>{table}</details>"
 
 
 def _data(folder: Path) -> str:

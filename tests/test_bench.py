@@ -1,10 +1,10 @@
-"""benchmarks/suites.py and walks.py: the tables that they write, by hand."""
+"""benchmarks/suites.py, walks.py and signals.py: the tables that they write, by hand."""
 
 from pathlib import Path
 
 import pytest
 
-from benchmarks import suites, walks
+from benchmarks import signals, suites, walks
 
 ROWS = [
     {"name": "a", "ratio": 2.0, "ratio_low": 1.5, "ratio_high": 3.0, "n": 4},
@@ -65,3 +65,18 @@ def test_the_table_of_recipes_tells_how_a_run_ended_and_what_stood_beside_it():
 
 def test_the_page_of_recipes_has_a_place_for_the_table():
     assert walks.put("new", walks.PAGE.read_text(), walks.BEGIN, walks.END)
+
+
+def test_a_signal_is_told_by_how_it_orders_and_what_has_no_value_comes_last():
+    """Four networks, each better than the one before by 64 and worse by 32."""
+    short = {name: float(i) for i, name in enumerate(signals.SHORT)}
+    rows = [{"by 64": [10.0 * i, 10.0 * i], "by 32": [-i, 2.0 - i], **short} for i in range(4)]
+    rows = [{**row, "15 epochs by 64": i} for i, row in enumerate(rows)]
+    table = signals.table({"rows": rows, "signals": {"params": [None, 5.0, 6.0, 7.0]}, "machine": "a processor"})
+    cells = {line.split(" | ")[0]: line.split(" | ")[1:] for line in table.splitlines() if line.startswith("| ")}
+    assert [each.split()[0] for each in cells["| trained alone, 15 epochs by 64"]] == ["1.00", "-1.00"]
+    assert [each.split()[0] for each in cells["| params"]] == ["1.00", "-1.00"]
+    assert (
+        "By 64: mean 15.0 %, quartile 7.5, median 15.0, best 30.0; two trainings of one network differ by 0.0" in table
+    )
+    assert "differ by 1.4 (sd), 4 networks" in table

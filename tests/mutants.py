@@ -75,6 +75,8 @@ def copied(folder: Path) -> None:
         if (ROOT / name).is_file() and not name.startswith(("docs/reference/", "reports/")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+    for name in ("pipelines", "recipes"):  # packages of winnow that lie beside it
+        (folder / "src/winnow" / name).symlink_to(folder / name)
 
 
 def run(python: str, folder: Path, files: list[str], seconds: float) -> tuple[str, str]:

@@ -97,3 +97,11 @@ def test_a_linear_model_adds_up():
     filled(linear.each, weight=torch.arange(7.0)[:, None], numbers=10.0)
     filled(linear, bias=0.25)
     assert linear(torch.tensor([[2.0, 1.0, 0.5]])).tolist() == [[2 + 5 + 5 + 0.25]]
+
+
+def test_a_cross_layer_begins_within_the_bounds_of_its_inputs():
+    """1 / sqrt(fields * k), as torch's own linear layers begin."""
+    torch.manual_seed(0)
+    layer = ops.Cross2(4, 8)
+    assert 0.95 / 32**0.5 < float(layer.weight.detach().abs().max()) <= 1 / 32**0.5
+    assert not layer.bias.detach().any()

@@ -73,6 +73,7 @@ def test_weights_of_a_cell_are_gates_and_weights_of_codes_are_a_mixture():
     gates = torch.tensor([1.0, 0.0, 1.0])
     assert number(space(x, {"c0": gates})) == pytest.approx(number(space(x, {"c0": ("a", "c")})))
     assert number(space(x, {"c0": torch.tensor([0.5, 0.0, 0.0])})) == pytest.approx((2 + 0.5 * 2) / 1.5)
+    assert number(chain(1, 3, passing=False)(x, {"c0": gates})) == pytest.approx((2 + 6) / 2)
     mixed = {("a",): torch.tensor(0.25), ("a", "c"): torch.tensor(0.75)}
     each = [number(space(x, {"c0": code})) for code in mixed]
     assert number(space(x, {"c0": mixed})) == pytest.approx(0.25 * each[0] + 0.75 * each[1])

@@ -1,6 +1,6 @@
 """What tells good networks of the first run from poor ones: how each signal that a search may use orders random ones.
 
-    python -m benchmarks.signals --networks 60 --out signals.json
+    python -m benchmarks.signals --out signals.json
     python -m benchmarks.signals --out signals.json --table
 
 Data, space and recipe are those of params.yaml. Each network is retrained twice by batches of 64 and of 32 and tested.
@@ -142,7 +142,7 @@ def correlation(values: Any, truth: Any) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", type=int, default=60)
+    parser.add_argument("--networks", type=int, default=40)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--table", action="store_true", help="print what is there and run nothing")
     given = parser.parse_args()

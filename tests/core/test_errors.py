@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from winnow.core.dotted import function_at
-from winnow.core.errors import Refused, blamed
+from winnow.core.errors import LONGEST, Refused, blamed, told
 
 MODULE = """
 import json
@@ -97,3 +97,10 @@ def test_a_module_that_cannot_be_imported_shows_its_line(tmp_path, monkeypatch, 
 def test_a_module_that_is_not_there_is_told_from_one_that_it_lacks():
     with pytest.raises(Refused, match=r"no module 'blamed_nowhere' beside params.yaml"):
         function_at("blamed_nowhere.deeper:f", "space 'x'")
+
+
+def test_a_sentence_is_the_first_line_or_what_follows_a_heading_and_is_cut_where_it_runs_on():
+    assert told(ValueError("one\ntwo")) == "one"
+    assert told(ValueError("these are wrong:\n  a\n  b")) == "these are wrong: a"
+    assert told(ValueError("x" * LONGEST)) == "x" * LONGEST
+    assert told(ValueError("x" * (LONGEST + 1))) == "x" * (LONGEST - 1) + "…"

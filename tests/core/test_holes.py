@@ -153,3 +153,10 @@ def test_keywords_reach_the_candidate():
     space = Space(Net())
     assert torch.equal(space(X, {}), 9 * X)
     assert torch.equal(space.derive(space.decide(lambda d: d.values[0]))(X), 6 * X)
+
+
+def test_weights_of_each_example_mix_that_example():
+    space, x = Space(Choice("a", times(2, 3))), torch.tensor([[1.0, -2.0], [4.0, 0.5]])
+    weights = torch.tensor([[0.5, 1.0], [0.25, 2.0]])  # (options, batch)
+    assert torch.equal(space(x, {"a": weights}), torch.tensor([[1.75], [8.0]]) * x)
+    assert torch.equal(space(x, {"a": {2: weights[0], 3: weights[1]}}), torch.tensor([[1.75], [8.0]]) * x)

@@ -111,3 +111,10 @@ def test_a_child_trains_with_its_bits_fixed():
         losses.append(loss.item())
     assert min(losses[-5:]) < losses[0] / 4
     assert quantised_weights(child[0].weight.detach(), 2).unique().numel() <= 4
+
+
+def test_bits_are_one_to_eight_each_or_those_of_floats():
+    assert [pair(option) for option in ("w1a8", "w8a1", "w32a4")] == [(1, 8), (8, 1), (32, 4)]
+    for option in ("w9a4", "w4a9", "w0a4", "w31a4", "w33a4", "4", "w2a4x", 24, None):
+        with pytest.raises(ValueError, match="of 1 to 8 each or 32"):
+            pair(option)

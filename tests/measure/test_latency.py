@@ -1,15 +1,25 @@
 """measure.latency: a median with an honest interval, and a model left alone."""
 
+import contextlib
 import random
 import statistics
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from winnow.measure import latency
-from winnow.measure.latency import ROUNDS, busy, fingerprint, latency_ms, latency_over_time, median_interval
+from winnow.measure import exported, latency
+from winnow.measure.latency import (
+    ROUNDS,
+    busy,
+    fingerprint,
+    latency_ms,
+    latency_over_time,
+    latency_within,
+    median_interval,
+)
 
 
 class Sleeper(nn.Module):
@@ -148,3 +158,34 @@ def test_on_a_gpu_the_call_is_waited_for():
     small, large = (latency_ms(deep, (2048,), batch=b, device="cuda", repeats=20) for b in (1, 8192))
     assert large.median > 3 * small.median
     assert small.device.startswith(torch.cuda.get_device_name())
+
+
+class Clock:
+    """What latency is read with, by a clock that only sleeping moves."""
+
+    def __init__(self, monkeypatch):
+        self.now, self.rounds = 0.0, []
+        self.perf_counter_ns = self.monotonic = lambda: self.now
+        for module in (latency, exported):
+            monkeypatch.setattr(module, "time", self)
+            monkeypatch.setattr(module, "one_round", self.one_round)
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+    def one_round(self, call, most, seconds):
+        self.rounds.append((round(self.now, 9), most, round(seconds, 9)))
+        return [1.0]
+
+
+ON_TIME = [(float(n), 3, 1.0) for n in range(ROUNDS)]  # 20 calls in nine rounds: three each
+
+
+def test_each_round_begins_on_time_and_gets_its_share_of_calls_and_seconds(monkeypatch):
+    clock = Clock(monkeypatch)
+    latency_within(Sleeper(0.0), (1, 2, 2), 9.0, repeats=20, seconds=9.0)
+    assert clock.rounds == ON_TIME
+    clock = Clock(monkeypatch)
+    network = exported.Exported(Path("x"), "none", lambda: contextlib.nullcontext(lambda: 0.5))
+    assert [each.rounds for each in exported.readings([network], 20, 9.0, lambda _: None)] == [[[1.0]] * ROUNDS]
+    assert clock.rounds == ON_TIME

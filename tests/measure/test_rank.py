@@ -90,3 +90,15 @@ def test_a_hundred_thousand_are_ranked_at_once():
     tau = rank.kendall_tau(a, b)
     assert time.perf_counter() - began < 3  # pairs one by one would take hours
     assert tau == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_difference_of_two_orders_is_one_of_the_same_networks():
+    """One is right throughout, the other wrong throughout: 2 in each resample, but where all drawn are one network."""
+    truth = [1.0, 2.0, 3.0, 4.0]
+    found = rank.difference(rank.spearman, truth, truth[::-1], truth, np.random.default_rng(0), 500)
+    assert (found.value, found.low, found.high) == pytest.approx((2.0, 2.0, 2.0))
+    rows = np.random.default_rng(0)
+    drawn = [len(set(rows.integers(0, 4, 4))) for _ in range(500)]
+    assert found.missing == drawn.count(1) > 0
+    same = rank.difference(rank.spearman, truth, truth, truth, np.random.default_rng(0), 20)
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from winnow.nn.depthwise import average_pool, depthwise, space_to_batch
 
@@ -83,3 +84,26 @@ def test_space_to_batch_makes_an_image_of_every_second_pixel():
     for i, (row, column) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
         expected = F.pad(x, (0, 0, 0, 1))[:, :, row::2, column::2]
         assert torch.equal(phases[2 * i : 2 * i + 2], expected)
+
+
+class Dilations(TorchDispatchMode):
+    """Those of the convolutions whose gradients the library is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.convolution_backward.default:
+            self.seen.append(args[6])
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("geometry", [(3, 1, 2, 2), (5, 1, 4, 2)])
+def test_the_library_never_differentiates_the_kernel_of_a_dilated_one(geometry):
+    kernel, *others = geometry
+    x, weight = images(2, 4, 12, 12), images(4, 1, kernel, kernel).requires_grad_()
+    with Dilations() as dilations:
+        depthwise(x, weight, *others).sum().backward()
+    assert dilations.seen
+    assert all(each == [1, 1] for each in dilations.seen)

@@ -99,9 +99,39 @@ def test_a_linear_model_adds_up():
     assert linear(torch.tensor([[2.0, 1.0, 0.5]])).tolist() == [[2 + 5 + 5 + 0.25]]
 
 
-def test_a_cross_layer_begins_within_the_bounds_of_its_inputs():
-    """1 / sqrt(fields * k), as torch's own linear layers begin."""
+@pytest.mark.parametrize(
+    ("layer", "names", "inputs"),
+    [
+        (lambda: ops.Cross(4, 8), ["weight"], 32),
+        (lambda: ops.Cross2(4, 8), ["weight"], 32),
+        (lambda: ops.Cross2(1, 1), ["weight"], 1),
+        (lambda: ops.Dense([4, 8], 300), ["weight", "bias"], 32),
+    ],
+)
+def test_weights_begin_within_the_bounds_of_their_inputs_on_either_side(layer, names, inputs):
+    """1 / sqrt(inputs), as torch's own linear layers begin."""
     torch.manual_seed(0)
-    layer = ops.Cross2(4, 8)
-    assert 0.95 / 32**0.5 < float(layer.weight.detach().abs().max()) <= 1 / 32**0.5
-    assert not layer.bias.detach().any()
+    for name in names:
+        values = torch.cat([layer().get_parameter(name).detach().flatten() for _ in range(300)])
+        assert 0.9 / inputs**0.5 < values.max() <= 1 / inputs**0.5
+        assert -0.9 / inputs**0.5 > values.min() >= -1 / inputs**0.5
+
+
+@pytest.mark.parametrize("made", [
+    lambda k: ops.Vector(4, k), lambda k: ops.Matrix(4, k), lambda k: ops.Cross(4, k), lambda k: ops.Cross2(4, k),
+    lambda k: ops.Dense([4, k], 5, of_k=[1]), lambda k: ops.Normed([4, k], of_k=[1]),
+])  # fmt: skip
+def test_narrow_names_the_axes_that_grow_with_k(made):
+    less, more = (dict(made(k).named_parameters()) for k in (3, 7))
+    grow = {
+        name: tuple(d for d, (a, b) in enumerate(zip(less[name].shape, more[name].shape, strict=True)) if a != b)
+        for name in less
+    }
+    assert {name: axes for name, axes in grow.items() if axes} == made(3).narrow
+    assert made(3).get_parameter("weight").isfinite().all()
+
+
+def test_a_dense_layer_adds_a_bias_unless_told_not_to():
+    x = torch.zeros(1, 2, 3)
+    assert filled(ops.Dense([2, 3], 4), bias=2.0)(x).tolist() == [[2.0] * 4]
+    assert ops.Dense([2, 3], 4, bias=False)(x).tolist() == [[0.0] * 4]

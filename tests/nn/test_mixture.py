@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from winnow.nn import mixture
+from winnow.nn.depthwise import depthwise
 from winnow.nn.mixture import State, add_edges, add_products, add_scaled, scaled_norm
 from winnow.nn.ops import darts_op, nb201_op
 from winnow.train.seeds import seeded
@@ -216,3 +218,24 @@ def test_under_autocast_sums_and_gradients_are_near_those_of_float32():
     for exact, near in zip(*found, strict=True):
         assert near.dtype == torch.float32
         assert 0 < (exact - near).norm() < 0.03 * exact.norm()
+
+
+DARTS = ("max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
+
+
+@pytest.mark.parametrize("sides", [(8, 6), (7, 9)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", DARTS)
+def test_each_darts_candidate_is_what_it_is_alone(monkeypatch, name, stride, sides):
+    """And its depthwise convolutions are those whose gradients are quick."""
+    with seeded(0):
+        candidate = darts_op(name, 4, stride, False).double()
+    calls: list[int] = []
+    monkeypatch.setattr(mixture, "depthwise", lambda *given: calls.append(1) or depthwise(*given))
+    x, weight = images(2, 4, *sides).requires_grad_(), torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    (found,) = add_edges([None], x, [(nn.ModuleDict({name: candidate}), {name: weight})])
+    right = weight * candidate(x)
+    torch.testing.assert_close(found, right)
+    towards, inputs = images(*right.shape, seed=1), (x, weight)
+    torch.testing.assert_close(torch.autograd.grad(found, inputs, towards), torch.autograd.grad(right, inputs, towards))
+    assert len(calls) == {"sep": 2, "dil": 1}.get(name[:3], 0)

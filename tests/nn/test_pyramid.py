@@ -124,6 +124,8 @@ def test_three_maps_get_a_fourth_level_of_half_the_last():
     assert [tuple(each.shape) for each in built(maps((3, 4, 5)))] == [(2, 2, side, side) for side in (32, 16, 8, 4)]
     with pytest.raises(ValueError, match="takes 3 or 4 maps of a backbone, not 5"):
         neck(["none"], channels=(1, 2, 3, 4, 5))
+    with pytest.raises(ValueError, match="3 nodes have 6 edges, not 5"):
+        Neck([3, 4, 5], 2, 3, [Nothing()] * 5)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Space detector: which backbones give maps, and where they are left."""
 
+import math
 import sys
 
 import pytest
@@ -115,3 +116,16 @@ def test_auto_makes_a_detector_of_ones_own_smaller(tmp_path, monkeypatch):
     x = torch.randn(1, 3, 32, 32)
     assert whole(x).shape == small(x).shape == handmade(3, 3, 32, 32)(x).shape
     assert sum(p.numel() for p in small.parameters()) < 0.4 * sum(p.numel() for p in whole.parameters())
+
+
+def test_a_scale_a_level_multiplies_the_logarithm_of_its_sides():
+    """log 2 in strides is what a new head says of all of them; nothing beyond e^8."""
+    head = Head(8, 2, [4, 8, 16])
+    with torch.no_grad():
+        head.sides.weight.zero_()
+        head.scales.copy_(torch.tensor([0.5, 3.0, 99.0]))
+    found = head([torch.randn(1, 8, 2, 2)] * 3).detach()[0]
+    strides = found[:, 6]
+    assert ((found[:, 2:4] - found[:, :2]) / strides[:, None] / 2).tolist() == [
+        [pytest.approx(value, rel=1e-3)] * 2 for value in [2**0.5] * 4 + [8] * 4 + [math.exp(8)] * 4
+    ]

@@ -133,3 +133,11 @@ def test_a_layer_of_too_many_answers_is_refused(monkeypatch):
     monkeypatch.setattr(additive, "MOST", 3)
     with pytest.raises(Refused, match="a layer holds 2 decisions together, with more than 3 answers"):
         parts_of(cells("ofa"))
+
+
+def test_where_nothing_is_asked_for_answers_add_nothing_of_it():
+    space = cells("ofa")
+    parts = parts_of(space)
+    first, each = added(space, parts, lambda arch: [], drawn(space, 2))
+    assert first.shape == (0,)
+    assert [table.shape for table in each] == [(len(part.answers), 0) for part in parts]

@@ -5,10 +5,15 @@ import torch
 
 from tests.search.planted import bench_of, split_options
 from tests.search.toys import Loader, Recorded, cells, images
+from tests.splits import image_split
 from winnow.core.decision import Decision
 from winnow.core.errors import Refused
+from winnow.data.loaders import Batches
+from winnow.search.bench import Found
 from winnow.search.greedy import Edges, certainty, edge_scores, importance, shares, stability
+from winnow.search.methods import sgas as module
 from winnow.search.methods.sgas import sgas
+from winnow.search.recipe import Recipe
 from winnow.search.relax import softmax
 from winnow.search.selections.magnitude import magnitude
 
@@ -81,3 +86,24 @@ def test_a_schedule_longer_than_the_training_is_refused():
     with pytest.raises(Refused) as told:
         run(cells(), epochs=3, warmup=0, interval=1)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(("epochs", "warmup", "interval"), [(50, 9, 5), (100, 18, 10), (49, 8, 4), (60, 10, 6)])
+def test_decisions_come_after_the_published_epochs_in_proportion_and_batches_grow_then(
+    monkeypatch, epochs, warmup, interval
+):
+    _, labels = images(80)
+    split = image_split(torch.zeros(80, 1, 8, 8, dtype=torch.uint8), labels, ("a", "b", "c"))
+    train = Batches(split, 8, generator=torch.Generator())
+    grown = []
+
+    def told(bench, recipe, *, begin, logits, **_):
+        for epoch in range(recipe.epochs):
+            before = train.batch
+            begin(epoch)
+            grown.extend([epoch] * (train.batch - before))
+        return Found(bench.space, logits)
+
+    monkeypatch.setattr(module, "bilevel", told)
+    sgas(bench_of(cells(), train, Loader([images(8)])), Recipe(epochs=epochs), batch_growth=1)
+    assert grown == [warmup + 1 + interval * i for i in range(6)]  # at the beginning of the epoch after

@@ -207,3 +207,17 @@ def test_a_start_after_the_end_and_a_batch_too_small_are_refused():
         cream(bench, replace(PLAIN, epochs=2), start=2)
     with pytest.raises(Refused, match="a batch has 24 rows, and a lesson takes 13 to teach and 13 to tell"):
         cream(bench, replace(PLAIN, epochs=2), rows=13)
+
+
+def test_a_path_must_lead_by_five_points_of_accuracy_in_a_hundred(monkeypatch):
+    leads = []
+
+    class Seen(Board):
+        def __init__(self, size, lead):
+            leads.append((size, lead))
+            super().__init__(size, lead)
+
+    monkeypatch.setattr(module, "Board", Seen)
+    bench = bench_of(elastic(), data(seed=1), data(seed=2), splits={"weights": split()})
+    cream(bench, replace(PLAIN, epochs=1), start=0, size=3)
+    assert leads == [(3, 5.0)]

@@ -230,3 +230,20 @@ def test_the_same_seed_gives_the_same_space():
     bench = [bench_of(edges(), Loader([images(8)]), Loader([images(4)]), seed=1) for _ in range(2)]
     found = [angle_based(b, Recipe(epochs=2, lr=0.05), **QUICK, until=9, drop=2).space for b in bench]
     assert found[0].decisions == found[1].decisions != found[0].whole
+
+
+def test_of_each_layer_no_more_go_than_asked_for():
+    space = chain(4, 4)
+    scores = {(f"c{c}", f"o{o}"): 0.1 * o + c for c in range(2) for o in range(4)}
+    layers = layers_of(space)
+    assert worst(scores, space, layers, 9, 2) == [("c0", "o0"), ("c0", "o1"), ("c1", "o0"), ("c1", "o1")]
+    assert worst(scores, space, layers, 9, 1) == [("c0", "o0"), ("c1", "o0")]
+
+
+def test_epochs_are_told_as_people_count_them():
+    said: list[str] = []
+    shrunk(chain(3, 3), 4, said=said, first=2, later=1, drop=1, until=4)
+    assert [line.split(" dropped")[0].strip() for line in said if "dropped" in line] == [
+        "after epoch 2",
+        "after epoch 3",
+    ]

@@ -92,3 +92,28 @@ def test_a_bench_needs_no_pipeline():
 def test_parameters_are_read_without_torch():
     code = "import sys, winnow.config.reading; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(("name", "options", "seconds"), [
+    ("likeliest", {"count": 7}, 7 * 10 * 0.5),
+    ("shortlist", {}, 10 * (10 + 20) * 0.5),
+    ("evolution", {"population": 6, "generations": 2}, 6 * 3 * (10 + 20) * 0.5),
+    ("evolution", {"population": 6, "generations": 2, "calibration_images": 90}, 6 * 3 * (10 + 90) * 0.5),
+    ("annealing", {"samples": 30, "candidates": 4}, 34 * (10 + 20) * 0.5),
+    ("exact", {"samples": 30}, 31 * (10 + 20) * 0.5),
+    ("perturbation", {"tune_epochs": 3}, 6 * 5 * 10 * 0.25 + 6 * 3 * 2 * 7.0),  # six edges of one type, an event each
+    ("perturbation", {"tune_epochs": 0}, 6 * 5 * 10 * 0.25),
+])  # fmt: skip
+def test_a_plan_counts_what_a_selection_will_do(name, options, seconds):
+    """10 images judge, 20 are of statistics; an image takes a child half a second and a mixture a quarter."""
+    costs = Costs(cells(), 10, 20, 2, 7.0, lambda: 0.25, lambda: 0.5)
+    assert selection(name).expected(costs, {**selection_options(name)().model_dump(), **options}) == seconds
+
+
+def test_a_plan_counts_proxies_where_nothing_is_trained():
+    costs = Costs(cells(), 10, 20, 2, 7.0, lambda: 0.25, lambda: 0.5, score=3.0)
+    given = {"random": {"samples": 8}, "evolution": {"population": 6, "generations": 2}}
+    assert {name: selection(name).expected(costs, options) for name, options in given.items()} == {
+        "random": 24.0,
+        "evolution": 54.0,
+    }

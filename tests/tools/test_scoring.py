@@ -17,6 +17,7 @@ from tests.clusters import NODE, cluster_of, ray_test
 from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.proxies.sweep import sweep
+from winnow.system import locks
 from winnow.tools import scoring
 from winnow.tools.ranking import streams_of
 from winnow.tools.scoring import Given, shared
@@ -72,6 +73,18 @@ def test_workers_end_with_the_one_that_started_them_and_what_they_scored_is_kept
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
     assert scores(tmp_path / "two", 2) == scores(tmp_path / "one", 1)
+    assert not list((tmp_path / "two").glob(".*")), "what the killed one left stays"
+
+
+def test_two_do_not_score_into_one_folder(tmp_path):
+    (tmp_path / ".passing").mkdir()
+    with (tmp_path / ".passing/lock").open("a+b") as lock:
+        assert locks.take(lock)
+        with pytest.raises(Refused, match=r"another process scores networks into .*name another --out"):
+            scores(tmp_path, 2)
+        assert (tmp_path / ".passing/lock").exists()
+    scores(tmp_path, 2)
+    assert not (tmp_path / ".passing").exists()
 
 
 def test_what_a_worker_has_otherwise_is_a_sentence(tmp_path):

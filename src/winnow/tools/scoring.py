@@ -7,7 +7,7 @@ architectures and their rows pass through files in the folder of the scores, whi
 import contextlib
 import json
 import os
-import tempfile
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -29,7 +29,7 @@ from winnow.run.fingerprint import code_digest
 from winnow.run.networks import usual
 from winnow.run.outside import MODULE, Named, digest
 from winnow.spaces import build
-from winnow.system import heap
+from winnow.system import heap, locks
 from winnow.tasks import task_named
 from winnow.tools.ranking import noise_batch, streams_of
 from winnow.train.building import built
@@ -95,8 +95,7 @@ def shared(
     def by(make: Callable[[], Score], lists: Sequence[Sequence[Architecture]]) -> Iterator[tuple[int, list[dict]]]:
         if not lists:
             return
-        with tempfile.TemporaryDirectory(prefix=".passing-", dir=folder) as passing:
-            place = Path(passing).resolve()
+        with _passing(folder) as place:
             told = {"given": asdict(given), "names": list(names), "place": str(place)}
             told["mark"] = _mark(given, names, *made)
             jobs = (_job(number, archs, place) for number, archs in enumerate(lists))
@@ -109,6 +108,21 @@ def shared(
                     answer.unlink()
 
     return by
+
+
+@contextlib.contextmanager
+def _passing(folder: Path) -> Iterator[Path]:
+    """A place for what workers answer, gone afterwards with what one that was killed left. Refused while in use."""
+    place = folder.resolve() / ".passing"
+    place.mkdir(exist_ok=True)
+    with (place / "lock").open("a+b") as lock:
+        if not locks.take(lock):
+            raise Refused(f"another process scores networks into {folder}: wait for its end, or name another --out")
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+            locks.let_go(lock)
 
 
 def _executor(name: str, settings: dict[str, Any], workers: int, address: str | None) -> Executor:

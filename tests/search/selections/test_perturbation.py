@@ -8,15 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from tests.judging import accuracy_and_loss, cross_entropy
-from tests.search.toys import Loader, cells, changed, images, logits_of, points, smooth, snapshot
+from tests.search.toys import CLASSES, Loader, cells, changed, images, logits_of, points, smooth, snapshot
+from tests.splits import image_split
+from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.nn.ops import Zero
-from winnow.search.bench import Bench
+from winnow.search.bench import Bench, Further
 from winnow.search.recipe import Recipe
 from winnow.search.relax import softmax
 from winnow.search.selections.magnitude import magnitude
-from winnow.search.selections.perturbation import masks, perturbation, resume_mixture
+from winnow.search.selections.perturbation import by_perturbation, masks, perturbation, resume_mixture
 from winnow.search.strategy import decided_softmax
 from winnow.train.evaluate import batch_statistics
 
@@ -393,3 +395,36 @@ def test_none_may_win_an_edge_of_s3_where_it_is_masked_too(none):
     assert projected == ("none" if none == "masked" else "sep_conv_3x3")
     assert arch["normal/2/0"] == "sep_conv_3x3"
     assert {value for name, value in told[-1].items() if name.count("/") == 2} == {"sep_conv_3x3", projected}
+
+
+def further(space: Space, objective, **more) -> Further:
+    recipe = Recipe(1, 0.05, logits_lr=0.1, logits_weight_decay=0.0)
+    return Further(recipe, lambda draws: decided_softmax(space, objective, draws), **more)
+
+
+def selected(logits_too: bool = True, **options):
+    """Weights and logits before and after `perturbation` of a bench, and what it chose."""
+    space = cells()
+    _, labels = images(12)
+    pixels = torch.randint(256, (12, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    judged = image_split(pixels, labels, tuple(map(str, range(CLASSES))))
+    logits, objective = logits_of(space), cross_entropy(space)
+    shown = {"train": Loader([images(8, 0)]), "valid": Loader([images(8, 1)]), "logits": logits, "batch": 8}
+    goes_on = further(space, objective, **({} if logits_too else {"remembered": False}))
+    bench = Bench(space, 0, objective=objective, judged=judged, further=goes_on, **shown)
+    before = snapshot(space), snapshot(logits)
+    found = by_perturbation(bench, **options)
+    return bool(changed(space, before[0])), bool(changed(logits, before[1])), found
+
+
+def test_between_decisions_the_search_goes_on_unless_told_not_to():
+    *moved, (arch, rows) = selected(tune_epochs=1, tune_lr=0.01)
+    assert moved == [True, True]
+    assert {row["decision"] for row in rows} == set(arch)
+    assert selected(tune_epochs=0)[:2] == (False, False)
+
+
+def test_nothing_trains_on_without_what_adam_remembers():
+    with pytest.raises(Refused, match=r"set select\.perturbation\.tune_epochs to 0"):
+        selected(False, tune_epochs=1)
+    assert selected(False, tune_epochs=0)[:2] == (False, False)

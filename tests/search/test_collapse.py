@@ -92,7 +92,9 @@ def test_chances_of_counts(count, probabilities, expected):
 
 
 def test_entropy_is_a_share_of_the_largest():
-    assert entropy({"a": torch.full((5,), 0.2), "b": torch.tensor([1.0, 0.0])}) == pytest.approx(0.5)
+    mixtures = {"a": torch.full((5,), 0.2), "b": torch.tensor([1.0, 0.0])}
+    assert entropy(mixtures) == pytest.approx(0.5)
+    assert entropy({**mixtures, "decided": torch.ones(1)}) == pytest.approx(0.5)
 
 
 def test_what_an_architecture_may_not_hold_is_never_heaviest():

@@ -1,5 +1,6 @@
 import math
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,9 @@ from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.proxies import score
 from winnow.proxies.sizes import sizes_of
+from winnow.search.bench import Bench
+from winnow.search.selections.evolution import by_evolution
+from winnow.search.selections.random import by_sampling
 from winnow.search.training_free import Judge, evolved, limits, proxy_judge, sampled
 from winnow.spaces.nas_bench_201 import nas_bench_201
 from winnow.train.seeds import derived, generator, seeded
@@ -165,3 +169,33 @@ def test_what_cannot_be_searched_by_is_a_sentence(small):
         proxy_judge(small, ["naswto"], batch(), 0)
     with pytest.raises(Refused, match="one proxy or more"):
         proxy_judge(small, [], batch(), 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "asks"),
+    [(by_evolution, {"population": 30, "generations": 6, "parents": 5}, 30 * 7), (by_sampling, {"samples": 40}, 40)],
+)
+def test_selections_of_untrained_networks_take_the_best_within_the_limits(method, options, asks):
+    by, asked = counting(lambda a: {"sum": float(total(a))}, {"sum": 1})
+    said: list[str] = []
+    bench = Bench(toy(), 0, scorer=lambda: by, load=lambda arch: total(arch) / 15, say=said.append)
+    arch, rows = method(bench, **options)
+    assert max(map(total, asked)) == total(arch) <= 15
+    assert len({row["option"] for row in rows}) == len(rows) == len(asked) <= asks
+    assert [row["option"] for row in rows if row["kept"]] == [arch.digest]
+    assert [row["score"] for row in rows] == sorted((float(total(a)) for a in asked), reverse=True)
+    assert not said
+    free, _ = method(replace(bench, load=None), **options)
+    assert total(free) >= total(arch)
+
+
+def test_networks_without_a_score_are_counted_aloud():
+    def values(arch):
+        return {"sum": math.nan if arch["a"] == 0 else float(total(arch))}, "" if arch["a"] else "a is 0"
+
+    said: list[str] = []
+    bench = Bench(toy(), 0, scorer=lambda: Judge(values, {"sum": 1}), say=said.append)
+    rows = by_sampling(bench, samples=60)[1]
+    missing = [row for row in rows if row["score"] == -math.inf]
+    assert said == [f"  {len(missing)} of 60 have no score by some proxy and rank last: a is 0"]
+    assert rows[-len(missing) :] == missing

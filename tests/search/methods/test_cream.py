@@ -221,3 +221,13 @@ def test_a_path_must_lead_by_five_points_of_accuracy_in_a_hundred(monkeypatch):
     bench = bench_of(elastic(), data(seed=1), data(seed=2), splits={"weights": split()})
     cream(bench, replace(PLAIN, epochs=1), start=0, size=3)
     assert leads == [(3, 5.0)]
+
+
+def test_lessons_are_smaller_as_the_rate_falls(monkeypatch):
+    """Six an epoch, each at the share that is left of the rate of the search."""
+    shares, learn = [], Matching.learn
+    monkeypatch.setattr(Matching, "learn", lambda self, *given: shares.append(given[2]) or learn(self, *given))
+    batches = Loader(data(seed=1).batches * 6)  # of four
+    bench = bench_of(elastic(), batches, data(seed=2), splits={"weights": split()})
+    cream(bench, replace(PLAIN, epochs=2, lr=0.01), start=0)
+    assert shares == pytest.approx([1 - step / 48 for step in range(48) if step % 24 and step % 4 == 0])

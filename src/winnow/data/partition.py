@@ -77,7 +77,10 @@ def _mixed(sizes: np.ndarray, clients: int, wanted: float) -> np.ndarray:
         found = counts_of((1 - share) * own + share * even, sizes)
         if not found.sum(1).all():
             lacking = int(np.flatnonzero(found.sum(1) == 0)[0])
-            raise Refused(f"client {lacking} of {clients} would have no row of {sizes.sum()}: take fewer clients")
+            raise Refused(
+                f"client {lacking} of {clients} would have no row of {sizes.sum()}, as each class is dealt by itself, "
+                "by shares of it: take fewer clients"
+            )
         return found
 
     low, high = 0.0, 1.0  # shares of all: much skew, little

@@ -321,3 +321,17 @@ def test_learning_is_the_same_loss_as_ever():
     batch = (batch[0].float(), batch[1])
     arch = space.decide(smallest)
     assert torch.equal(cross_entropy(space)(batch, arch), F.cross_entropy(space(batch[0], arch), batch[1]))
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_rate_falls_within_an_epoch_and_down_to_its_least_at_the_end_of_each_phase(schedule):
+    recipe, phases = Recipe(epochs=18, lr=0.08, lr_min=0.0008, schedule=schedule), plan(elastic(), 18)
+    shares = [ofa_module.rate(phases, recipe, 4, step) for step in range(18 * 4 + 1)]
+    for phase in phases:
+        own = shares[4 * phase.first : 4 * phase.end]
+        assert own[0] == pytest.approx(phase.rate)
+        assert all(b < a for a, b in itertools.pairwise(own))
+        halfway = (phase.end - phase.first) / 2
+        if halfway == int(halfway):
+            assert own[int(4 * halfway)] == pytest.approx((phase.rate + min(0.01, phase.rate)) / 2)
+    assert shares[-1] == pytest.approx(min(0.01, phases[-1].rate))

@@ -17,6 +17,7 @@ from winnow.core.errors import Refused
 from winnow.search.bench import Bench
 from winnow.search.costs import Costs
 from winnow.search.methods import STRATEGIES
+from winnow.search.selection import unsummed
 from winnow.search.selections import SELECTIONS
 from winnow.train.seeds import generator, rng
 
@@ -117,3 +118,22 @@ def test_a_plan_counts_proxies_where_nothing_is_trained():
         "random": 24.0,
         "evolution": 54.0,
     }
+
+
+def test_those_that_say_they_count_sums_are_those_that_refuse_limits_on_whole_networks(monkeypatch):
+    """Whoever asks the record before anything is trained then says what the selection itself would."""
+
+    def judged(self, arch):
+        raise Refused("something is judged")
+
+    monkeypatch.setattr(Bench, "score", judged)
+
+    def refuses(name: str) -> bool:
+        bench = Bench(cells(), 0, whole="milliseconds that are measured")
+        try:
+            selection(name).choose(bench)
+        except Refused as refusal:
+            return str(refusal) == unsummed(name, bench.whole)
+        return False
+
+    assert {name for name in SELECTIONS if selection(name).sums} == set(filter(refuses, SELECTIONS))

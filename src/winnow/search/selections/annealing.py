@@ -59,12 +59,11 @@ def by_annealing(
     `temperature`, in the unit of the score, losses are taken by chance. Refused where sizes do
     not add up over decisions, and where the model has as many coefficients as there are samples.
     """
-    space = bench.space
+    space, sums, names = bench.space, limited(bench, "annealing"), list(bench.most)
     known: dict[str, Any] = {}
     with bench.shown() as watch, bench.keeper.piece(known=known):
         watch.start("select (annealing)", samples + candidates)
         seen = measured.measured(bench, samples, watch, known)
-        sums, names = limited(bench, "annealing"), list(bench.most)
         staged = model == "stages" or (model is None and has_stages(space))
         problem = of_stages(bench, sums, seen) if staged else of_options(space, sums, seen)
         limits = [bench.most[name] for name in names]

@@ -67,7 +67,10 @@ def by_finalists(bench: Bench, *, count: Several = 4, epochs: Positive = 5, **op
 
 @torch.no_grad()
 def different(bench: Bench, ranked: Iterable[Architecture], count: int) -> list[Architecture]:
-    """The first `count` of `ranked` whose children answer, to the bit, what none before them does."""
+    """The first `count` of `ranked` whose children answer, to the bit, what none before them does.
+
+    Of most spaces `canonical` says nothing, so that only answers tell which architectures are one network.
+    """
     rows = next(iter(in_order(bench.needed("judged"), bench.batch)))[0]
     found: list[Architecture] = []
     answers: list[Tensor] = []

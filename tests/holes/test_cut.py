@@ -1,10 +1,14 @@
 """A cut layer answers what the whole one does, at the channels that remain, where those left out are zero."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from winnow.holes.cut import cut
+from winnow.core.decision import Decision
+from winnow.core.space import Space
+from winnow.holes.cut import Axis, Cut, cut
 
 HALVES = [0, 1, 4, 5], [0, 1, 2, 6, 7, 8]  # groups 0 and 2 of four
 FIRSTS = [0, 2, 4, 6], [0, 2, 3, 5, 6, 8, 9, 11]  # of each of the four groups
@@ -70,3 +74,19 @@ def test_what_works_on_each_channel_keeps_its_numbers():
     assert cut(nn.PReLU(6), [0, 5], None, None).num_parameters == 2
     grouped = cut(nn.GroupNorm(3, 6), [2, 3], None, None)
     assert (grouped.num_groups, grouped.num_channels) == (1, 2)
+
+
+@pytest.mark.parametrize("tracks", [True, False])
+def test_statistics_of_the_channels_that_remain_move_and_the_others_stay(tracks):
+    width = Decision("width", (2, 4))
+    norm = nn.BatchNorm1d(4, track_running_stats=tracks)
+    axis = Axis(("width",) * 4, (3, 0, 2, 1))  # the channels in the order of how late they go: 1, 3, 2, 0
+    space = Space(nn.Sequential(Cut(norm, [width], axis, None)))
+    x = torch.tensor([[1.0, 3.0], [3.0, 9.0]])
+    space.train()(x, {"width": 2})
+    if tracks:
+        assert norm.running_mean.tolist() == pytest.approx([0, 0.2, 0, 0.6])
+        assert norm.running_var.tolist() == pytest.approx([1, 0.9 + 0.2, 1, 0.9 + 1.8])
+    before = copy.deepcopy(norm.state_dict())
+    space.eval()(x, {"width": 2})
+    assert all(torch.equal(before[name], tensor) for name, tensor in norm.state_dict().items())

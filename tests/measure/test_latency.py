@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 from winnow.measure import exported, latency
@@ -65,6 +66,10 @@ def test_the_model_stays_as_it_was():
 
 def test_the_interval_is_the_textbook_one():
     assert [median_interval(n) for n in (6, 10, 15, 50)] == [(0, 5), (1, 8), (3, 11), (17, 32)]
+    for n in range(6, 300):
+        first, last = median_interval(n)
+        assert stats.binom.cdf(first, n, 0.5) <= 0.025 < stats.binom.cdf(first + 1, n, 0.5)
+        assert last == n - 1 - first
 
 
 def test_the_interval_covers_the_median_of_skewed_times():

@@ -72,7 +72,16 @@ def test_bootstrap_covers_the_value_and_repeats():
     assert rank.bootstrap(rank.spearman, [1, 1, 1], [1, 2, 3], np.random.default_rng(0), 5).missing == 5
 
 
-@pytest.mark.parametrize(("a", "b"), [([1, 2], [1, 2, 3]), ([1], [1]), ([[1, 2]], [[1, 2]]), ([1, np.nan], [1, 2])])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ([1, 2], [1, 2, 3]),
+        ([1], [1]),
+        ([[1, 2]], [[1, 2]]),
+        ([[1, 2], [3, 4]], [[1, 2], [3, 4]]),
+        ([1, np.nan], [1, 2]),
+    ],
+)
 def test_what_cannot_be_ranked_is_an_error(a, b):
     with pytest.raises(ValueError, match="ranking takes"):
         rank.kendall_tau(a, b)

@@ -20,6 +20,8 @@ def test_of_rounds_that_were_cut_short_the_fastest_call_is_the_lower_end():
 def test_a_summary_ends_at_the_slowest_round_or_the_slowest_tenth_of_calls():
     assert summary([[1.0, 1.0], [3.0, 3.0], [2.0, 2.0]]) == (2.0, 1.0, 3.0)
     assert summary([[1.0] * 10, [1.0] * 7 + [9.0] * 3]) == (pytest.approx(1.0), 1.0, 9.0)
+    assert summary([[1.0] * 8 + [9.0]]) == (1.0, 1.0, 9.0)  # of nine calls the slowest tenth is one
+    assert summary([[1.0] * 9 + [9.0]]) == (1.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(

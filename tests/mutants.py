@@ -71,10 +71,10 @@ def tests_of(path: Path, most: int) -> list[str]:
 
 
 def copied(folder: Path) -> None:
-    """What git tracks here, but for what no test of these rooms reads."""
+    """What git tracks here."""
     told = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in told.splitlines():
-        if (ROOT / name).is_file() and not name.startswith("reports/"):
+        if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     for name in ("pipelines", "recipes"):  # packages of winnow that lie beside it

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from winnow.core.holes import Choice
 from winnow.core.space import Space
+from winnow.holes.mixing import counting, differing, mixing
 from winnow.search.gradients import exact
 from winnow.spaces import build
 from winnow.train.evaluate import batch_statistics
@@ -180,3 +182,33 @@ def test_mixtures_are_computed_channels_last_and_single_paths_as_they_come():
     fast(batch()[0], {name: vector.softmax(0) for name, vector in logits(fast).items()})
     fast(batch()[0], fast.decide(lambda d: d.options[-1]))
     assert [y.is_contiguous(memory_format=torch.channels_last) for y in seen] == [True, False]
+
+
+def posted(value) -> Choice:
+    hole = Choice("a", {"x": nn.Identity(), "y": nn.Identity(), "z": nn.Identity()})
+    hole.board.setting = {"a": value}
+    return hole
+
+
+def test_options_that_weigh_nothing_and_ask_for_no_gradient_do_not_count():
+    def counted(value) -> dict[str, float]:
+        return {option: weight.item() for option, weight in counting(posted(value), torch.device("cpu")).items()}
+
+    assert counted(torch.tensor([0.0, -1.0, 0.5])) == {"y": -1, "z": 0.5}
+    assert counted(torch.tensor([0.0, -1.0, 0.5], requires_grad=True)) == {"x": 0, "y": -1, "z": 0.5}
+    assert counted({"z": torch.tensor(0.0)}) == {"z": 0}
+    assert counted("y") == {"y": 1}
+    assert counted(("x", "z")) == {"x": 1, "z": 1}
+
+
+def test_what_is_mixed_is_told_from_what_differs_by_example_and_from_what_is_decided():
+    told = [(value, mixing([posted(value)]), differing([posted(value)])) for value in (
+        "x", torch.ones(3), torch.ones(3, 2), {"x": torch.tensor(1.0)}, {"x": torch.ones(2)},
+    )]  # fmt: skip
+    assert [(mixed, differs) for _, mixed, differs in told] == [
+        (False, False), (True, False), (False, True), (True, False), (False, True),
+    ]  # fmt: skip
+    plain = posted(torch.ones(3))
+    plain.board.plain = True
+    assert (mixing([plain]), differing([nn.Identity(), plain])) == (False, False)
+    assert mixing([nn.Identity()]) is False

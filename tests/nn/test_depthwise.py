@@ -107,3 +107,8 @@ def test_the_library_never_differentiates_the_kernel_of_a_dilated_one(geometry):
         depthwise(x, weight, *others).sum().backward()
     assert dilations.seen
     assert all(each == [1, 1] for each in dilations.seen)
+
+
+def test_told_nothing_it_neither_pads_nor_strides_nor_dilates():
+    x, weight = images(2, 3, 6, 6), images(3, 1, 3, 3)
+    assert torch.equal(depthwise(x, weight), F.conv2d(x, weight, groups=3))

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,10 +16,11 @@ from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.nn.ops import Zero
 from winnow.search.bench import Bench, Further
+from winnow.search.costs import Costs
 from winnow.search.recipe import Recipe
 from winnow.search.relax import softmax
 from winnow.search.selections.magnitude import magnitude
-from winnow.search.selections.perturbation import by_perturbation, masks, perturbation, resume_mixture
+from winnow.search.selections.perturbation import by_perturbation, expected, masks, perturbation, resume_mixture
 from winnow.search.strategy import decided_softmax
 from winnow.train.evaluate import batch_statistics
 
@@ -428,3 +430,14 @@ def test_nothing_trains_on_without_what_adam_remembers():
     with pytest.raises(Refused, match=r"set select\.perturbation\.tune_epochs to 0"):
         selected(False, tune_epochs=1)
     assert selected(False, tune_epochs=0)[:2] == (False, False)
+
+
+def test_a_plan_counts_every_mask_and_the_steps_between_events():
+    """Six edges of one cell type are an event each; of darts, each event decides an edge of both types."""
+    costs = Costs(cells(), 10, 20, 5, 7.0, lambda: 0.25, lambda: pytest.fail("no child is judged"))
+    assert expected(costs, tune_epochs=3) == 6 * 5 * 10 * 0.25 + 6 * 3 * 5 * 7.0
+    assert expected(costs, tune_epochs=0) == 6 * 5 * 10 * 0.25
+    darts = replace(costs, space=cells("darts"))
+    assert (
+        expected(darts) - expected(darts, tune_epochs=0) == (14 + 3) * 2 * 5 * 7.0
+    )  # edges, then nodes that drop some

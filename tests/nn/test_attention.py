@@ -33,10 +33,11 @@ def test_tokens_come_behind_one_that_is_learnt_and_each_has_a_place():
     with torch.no_grad():
         placed.token.copy_(torch.tensor([[[1.0, 2.0, 3.0]]]))
         placed.places.copy_(torch.tensor([[[10.0, 10, 10], [20, 20, 20], [30, 30, 31]]]))
-    x = torch.tensor([[[1.0, 1, 1], [2, 2, 2]], [[5, 6, 7], [0, 0, 0]]])
+    x = torch.tensor([[[1.0, 1, 1], [2, 2, 2]], [[5, 6, 7], [0, 0, 0]], [[-20, 0, 0], [-30, 0, 0]]])
     assert placed(x).tolist() == [
         [[11, 12, 13], [21, 21, 21], [32, 32, 33]],
         [[11, 12, 13], [25, 26, 27], [30, 30, 31]],
+        [[11, 12, 13], [0, 20, 20], [0, 30, 31]],
     ]
     assert [tuple(p.shape) for p in placed.parameters()] == [(1, 1, 3), (1, 3, 3)]
 

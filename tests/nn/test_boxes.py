@@ -22,6 +22,43 @@ def test_generalised_overlap_counts_the_gap():
     assert giou(one, half) == pytest.approx(2 / 6)  # the hull is the union
 
 
+@pytest.mark.parametrize(
+    ("box", "inside"),
+    [
+        ([1.0, 2.0, 4.0, 9.0], 21.0),
+        ([4.0, 2.0, 1.0, 9.0], 0.0),
+        ([4.0, 9.0, 1.0, 2.0], 0.0),
+        ([1.0, 1.0, 1.0, 2.0], 0.0),
+    ],
+)
+def test_a_box_without_an_inside_has_no_area(box, inside):
+    assert area(torch.tensor([box, [0.0, 0.0, 0.5, 0.5]])).tolist() == [inside, 0.25]
+
+
+def test_generalised_overlaps_of_many_pairs_are_those_of_each():
+    """Hulls that are wider than high and the other way round, one box left or right of, above or below the other."""
+    a = torch.tensor([[0.0, 0.0, 2.0, 1.0], [5.0, 1.0, 6.0, 3.0], [0.0, 0.0, 3.0, 4.0]])
+    b = torch.tensor([[4.0, 0.0, 5.0, 3.0], [0.0, 0.0, 2.0, 1.0], [1.0, 1.0, 2.0, 3.0]])
+    by_hand = torch.tensor([-(15 - 5) / 15, -(18 - 4) / 18, 2 / 12])
+    torch.testing.assert_close(giou(a, b), by_hand)
+    torch.testing.assert_close(giou(b, a), by_hand)
+
+
+def test_overlaps_of_tiny_boxes_are_exact_and_those_of_nothing_are_zero():
+    tiny = torch.tensor([[0.0, 0.0, 0.01, 0.01], [0.005, 0.0, 0.015, 0.01]])
+    torch.testing.assert_close(iou(tiny, tiny), torch.tensor([[1.0, 1 / 3], [1 / 3, 1.0]]))
+    torch.testing.assert_close(giou(tiny[0], tiny), torch.tensor([1.0, 1 / 3]))
+    point = torch.tensor([[3.0, 3.0, 3.0, 3.0]])
+    assert iou(point, point).tolist() == [[0]]
+    assert giou(point, point).tolist() == [0]
+
+
+def test_overlaps_are_of_every_box_with_every_other_in_each_image():
+    a = torch.tensor([[[0.0, 0.0, 2.0, 2.0]], [[0.0, 0.0, 4.0, 1.0]]])
+    b = torch.tensor([[[1.0, 0.0, 3.0, 2.0], [9.0, 9.0, 10.0, 10.0]], [[0.0, 0.0, 4.0, 1.0], [3.0, -1.0, 5.0, 1.0]]])
+    torch.testing.assert_close(iou(a, b), torch.tensor([[[2 / 6, 0.0]], [[1.0, 1 / 7]]]))
+
+
 def test_generalised_overlap_pulls_boxes_that_do_not_meet():
     told = torch.tensor([10.0, 10.0, 12.0, 12.0], requires_grad=True)
     (1 - giou(told, torch.tensor([0.0, 0.0, 2.0, 2.0]))).backward()
@@ -56,3 +93,14 @@ def test_a_chain_of_boxes_settles_from_the_best_on():
     scores = torch.linspace(1, 0.4, 7)[None]
     found = kept(boxes, scores, torch.zeros(1, 7, dtype=torch.long), 0.4)
     assert found[0].tolist() == [True, False] * 3 + [True]
+
+
+def test_a_box_goes_beyond_the_threshold_and_stays_at_it():
+    """Two boxes of 2 x 1 share one of three units: a third; kinds that differ do not meet."""
+    boxes = torch.tensor([[[1.0, 0.0, 3.0, 1.0], [0.0, 0.0, 2.0, 1.0]]])
+    scores, one, two = torch.tensor([[0.1, 0.9]]), torch.zeros(1, 2, dtype=torch.long), torch.tensor([[0, 1]])
+    third = float(iou(boxes[0, :1], boxes[0, 1:]))
+    assert kept(boxes, scores, one, third).tolist() == [[True, True]]
+    assert kept(boxes, scores, one, 0.33).tolist() == [[False, True]]
+    assert kept(boxes, scores, two, 0.33).tolist() == [[True, True]]
+    assert kept(boxes, torch.tensor([[0.5, 0.5]]), one, 0.33).tolist() == [[True, False]], "of equal ones the earlier"

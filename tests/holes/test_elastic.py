@@ -4,12 +4,13 @@ import time
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from winnow.core.decision import Number
 from winnow.core.space import Space
 from winnow.holes.depth import Depth
-from winnow.holes.elastic import Conv, Linear, Norm
+from winnow.holes.elastic import Conv, Elastic, Linear, Norm
 from winnow.train.evaluate import batch_statistics
 
 
@@ -96,6 +97,8 @@ def test_norms_leave_their_statistics_alone_where_the_batch_is_asked_for():
     ("make", "sentence"),
     [
         (lambda: Conv(1, 1, Number.open("k", (3, 4))), "odd: not 4"),
+        (lambda: Conv(1, 1, Number.open("k", (5, 8, 6))), "odd: not 6"),
+        (lambda: Conv(1, 1, 2), "odd: not 2"),
         (lambda: Depth("d", [nn.ReLU()], (1, 2)), "a chain of 1 has no depth 2"),
     ],
 )
@@ -113,3 +116,93 @@ def test_a_child_of_an_outline_is_one_and_deriving_draws_nothing():
     before = torch.get_rng_state()
     space.derive(space.decide(lambda d: d.values[0]))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def drawn(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_layer_asks_each_decision_of_its_numbers_once():
+    width = Number.open("width", (1, 2))
+    layer = Elastic(a=width, b=width.map(lambda w: 10 * w), c=7, d=Number.open("d", (4, 5)))
+    assert [d.name for d in layer.decisions] == ["width", "d"]
+    assert layer.sizes({"width": 2, "d": 4}) == {"a": 2, "b": 20, "c": 7, "d": 4}
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("depthwise", [True, False])
+@pytest.mark.parametrize(("c", "kernel"), [(2, 1), (3, 3), (4, 5), (4, 1), (2, 5)])
+def test_a_convolution_is_that_of_the_first_channels_and_the_centre(c, kernel, depthwise, bias, stride):
+    width, side = Number.open("c", (2, 3, 4)), Number.open("kernel", (1, 3, 5))
+    out = width if depthwise else width.map(lambda w: w + 1)
+    hole = Conv(width, out, side, stride, depthwise=depthwise, bias=bias)
+    space, x, edge = Space(nn.Sequential(hole)), drawn(2, c, 6, 7), (5 - kernel) // 2
+    outputs, inputs = (c, 1) if depthwise else (c + 1, c)
+    weight = hole.whole.weight[:outputs, :inputs, edge : 5 - edge, edge : 5 - edge]
+    shift = hole.whole.bias[:outputs] if bias else None
+    expected = F.conv2d(x, weight, shift, stride, kernel // 2, groups=c if depthwise else 1)
+    child = space.derive({"c": c, "kernel": kernel})
+    torch.testing.assert_close(space(x, {"c": c, "kernel": kernel}), expected)
+    torch.testing.assert_close(child(x), expected)
+    assert child[0].weight.shape == weight.shape
+    assert (child[0].stride, child[0].groups) == ((stride, stride), c if depthwise else 1)
+    assert (child[0].bias is None) is not bias
+
+
+def test_a_convolution_is_pointwise_and_without_a_bias_unless_told():
+    conv = Conv(2, Number.open("c", (1, 3)))
+    assert conv.whole.weight.shape == (3, 2, 1, 1)
+    assert (conv.whole.bias, conv.whole.stride, conv.whole.groups) == (None, (1, 1), 1)
+
+
+@pytest.mark.parametrize("bias", [True, False, None])
+def test_a_linear_layer_is_that_of_the_first_inputs_and_outputs(bias):
+    inputs, outputs = Number.open("in", (2, 4)), Number.open("out", (1, 3))
+    hole = Linear(inputs, outputs) if bias is None else Linear(inputs, outputs, bias)
+    space = Space(nn.Sequential(hole))
+    assert (hole.whole.bias is None) is (bias is False)
+    for a, b in ((2, 1), (2, 3), (4, 1)):
+        x = drawn(5, a)
+        expected = x @ hole.whole.weight[:b, :a].T + (0 if bias is False else hole.whole.bias[:b])
+        child = space.derive({"in": a, "out": b})
+        torch.testing.assert_close(space(x, {"in": a, "out": b}), expected)
+        torch.testing.assert_close(child(x), expected)
+        assert (child[0].in_features, child[0].out_features) == (a, b)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize(("momentum", "share"), [(0.5, 0.5), (0.1, 0.1)])
+def test_a_norm_is_that_of_the_first_channels_and_moves_their_statistics_alone(affine, momentum, share):
+    hole = Norm(Number.open("c", (1, 3)), momentum=momentum, affine=affine, eps=0.25)
+    space, x = Space(nn.Sequential(hole)), drawn(4, 1, 2, 3) * 3 + 1
+    if affine:
+        with torch.no_grad():
+            hole.whole.weight.copy_(torch.tensor([2.0, 3.0, 4.0]))
+            hole.whole.bias.copy_(torch.tensor([-1.0, 5.0, 6.0]))
+    scale, shift = (2, -1) if affine else (1, 0)
+    mean, var, unbiased = x.mean(), x.var(unbiased=False), x.var()
+    torch.testing.assert_close(space(x, {"c": 1}), scale * (x - mean) / (var + 0.25).sqrt() + shift)
+    kept, spread = share * mean, 1 - share + share * unbiased
+    torch.testing.assert_close(hole.whole.running_mean, torch.tensor([float(kept), 0, 0]))
+    torch.testing.assert_close(hole.whole.running_var, torch.tensor([float(spread), 1, 1]))
+    assert int(hole.whole.num_batches_tracked) == 1
+    space.eval()
+    expected = scale * (x - kept) / (spread + 0.25).sqrt() + shift
+    child = space.derive({"c": 1})
+    torch.testing.assert_close(space(x, {"c": 1}), expected)
+    torch.testing.assert_close(child(x), expected)
+    assert (int(hole.whole.num_batches_tracked), child[0].num_features, child[0].affine) == (1, 1, affine)
+    assert (child[0].eps, child[0].momentum) == (0.25, momentum)
+
+
+def test_a_child_has_copies_and_not_the_values_of_its_space():
+    width = Number.open("c", (2, 3))
+    space = Space(nn.Sequential(Conv(2, width, bias=True), Norm(width), nn.Flatten(), Linear(width, 2)))
+    before = {name: tensor.clone() for name, tensor in space.state_dict().items()}
+    child = space.derive({"c": 3})
+    with torch.no_grad():
+        for tensor in child.state_dict().values():
+            tensor.fill_(7)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in space.state_dict().items())
+    assert all(parameter.requires_grad for parameter in child.parameters())

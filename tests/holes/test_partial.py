@@ -6,10 +6,11 @@ from torch import nn
 
 from tests.search.toys import cells, images, logits_of
 from winnow.core.choosers import uniform
+from winnow.core.decision import Decision
 from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.space import Space
-from winnow.holes.partial import partial_channels
+from winnow.holes.partial import Partial, PartialChild, narrowed, partial_channels
 from winnow.search.relax import Logits, softmax
 from winnow.search.selections.magnitude import magnitude
 
@@ -41,9 +42,9 @@ def test_the_other_channels_pass_by_and_are_shuffled():
     space = Space(nn.Sequential(Choice("a", {"zero": nn.ReLU(), "id": nn.Identity()})))
     x = -torch.arange(8.0).view(1, 8, 1, 1) - 1
     out = partial_channels(space, 4)(x, {"a": "zero"}).flatten().tolist()
-    assert sorted(out) == [-8, -7, -6, -5, -4, -3, 0, 0]
-    assert out.index(0) == 0
-    assert out[4] == 0  # groups of two, interleaved
+    assert out == [0, -3, -5, -7, 0, -4, -6, -8]  # four groups of two, interleaved
+    halves = partial_channels(space, 2)(x, {"a": "zero"}).flatten().tolist()
+    assert halves == [0, -5, 0, -6, 0, -7, 0, -8]
 
 
 def test_edges_are_normalised_where_the_space_keeps_some_of_them():
@@ -64,3 +65,73 @@ def test_widths_and_modules_that_cannot_be_shared_are_refused():
     wider = Space(nn.Sequential(Choice("a", {"x": nn.Conv2d(4, 8, 1), "y": nn.Conv2d(4, 8, 3, 1, 1)})))
     with pytest.raises(Refused, match="keep the number of channels, not from 2 to 4"):
         partial_channels(wider, 2)(torch.randn(1, 4, 2, 2), {"a": "x"})
+
+
+@pytest.mark.parametrize(("share", "groups"), [(1, 8), (2, 4), (4, 2), (8, 1)])
+def test_a_narrowed_convolution_keeps_its_form_and_has_a_share_of_its_channels_and_groups(share, groups):
+    conv = narrowed(nn.Conv2d(8, 16, (3, 5), (2, 1), (1, 4), (1, 2), groups=8, bias=False), share)
+    assert (conv.in_channels, conv.out_channels, conv.groups, conv.bias) == (8 // share, 16 // share, groups, None)
+    assert (conv.kernel_size, conv.stride, conv.padding, conv.dilation) == ((3, 5), (2, 1), (1, 4), (1, 2))
+    whole = narrowed(nn.Conv2d(8, 16, 1), share)
+    assert (whole.groups, whole.bias.shape[0]) == (1, 16 // share), "a convolution of one group has no less"
+    assert narrowed(nn.Conv2d(8, 8, 1, groups=2), share).groups == max(1, 2 // share)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_all_inside_is_narrowed_in_a_copy_and_what_holds_no_parameters_stays_what_it_is(affine):
+    module = nn.Sequential(nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, affine=affine)), nn.ReLU())
+    module.register_module("nothing", None)
+    less = narrowed(module, 2)
+    assert (less[0][0].in_channels, less[0][1].num_features, less[0][1].affine) == (2, 2, affine)
+    assert type(less[1]) is nn.ReLU
+    assert less.nothing is None
+    assert (module[0][0].in_channels, module[0][1].num_features) == (4, 4)
+
+
+@pytest.mark.parametrize(("side", "half"), [(4, 2), (5, 3), (1, 1)])
+def test_what_passes_by_is_pooled_where_candidates_halve_the_map(side, half):
+    """One channel of two; the largest of each 2 x 2, of what there is of it at an odd border."""
+    space = partial_channels(Space(nn.Sequential(Choice("a", {"halve": nn.MaxPool2d(1, 2)}))), 2)
+    x = torch.arange(2.0 * side * side).view(1, 2, side, side)
+    found = space(x, {"a": "halve"})
+    assert found.shape == (1, 2, half, half)
+    assert torch.equal(found[0, 0], x[0, 0, ::2, ::2])
+    borders = [min(2 * i + 1, side - 1) for i in range(half)]
+    assert torch.equal(found[0, 1], x[0, 1][borders][:, borders])
+    assert torch.equal(space.derive({"a": "halve"})(x), found)
+
+
+def test_choices_of_several_and_those_with_choices_inside_stay_whole():
+    inner = Choice("inner", {"x": nn.Identity(), "y": nn.ReLU()})
+    model = nn.Sequential(
+        Choice("pair", {"a": nn.ReLU(), "b": nn.Tanh(), "c": nn.Identity()}, pick=2),
+        Choice("outer", {"in": nn.Sequential(inner), "tanh": nn.Tanh()}),
+        Choice("plain", {"relu": nn.ReLU(), "id": nn.Identity()}, mixture_only=("id",)),
+    )
+    partial = partial_channels(Space(model), 2)
+    assert [type(hole) for hole in partial.model] == [Choice, Choice, Partial]
+    assert type(partial.model[1].candidates["in"][0]) is Partial
+    assert partial.decisions["plain"] == Decision("plain", ("relu", "id"), mixture_only=("id",))
+    assert partial.board.plain
+    assert not Space(model).board.plain
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_child_of_a_share_has_the_mode_of_its_choice_and_candidates_keep_theirs(training):
+    hole = Partial(Choice("a", {"x": nn.BatchNorm2d(4), "y": nn.Identity()}), 2).train(training)
+    hole.candidates["x"].train(not training)
+    child = hole.decided("x")
+    assert type(child) is PartialChild
+    assert (child.training, child.module.training) == (training, not training)
+    assert child.module is hole.candidates["x"]
+
+
+def test_what_a_candidate_is_told_by_name_reaches_it():
+    class Adds(nn.Module):
+        def forward(self, x, much):
+            return x + much
+
+    space = Space(nn.Sequential(Choice("a", {"x": Adds()})))
+    hole, x = partial_channels(space, 2).model[0], torch.zeros(1, 4, 1, 1)
+    hole.board.setting = {"a": "x"}
+    assert hole(x, much=3).flatten().tolist() == hole.decided("x")(x, much=3).flatten().tolist() == [3, 0, 3, 0]

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from winnow.core.decision import Decision
+from winnow.core.decision import Decision, Number
 from winnow.core.space import Space
 from winnow.holes.bits import PENALTY, pair, quantised_activations, quantised_weights
-from winnow.holes.quantised import QuantisedConv
+from winnow.holes.quantised import CLIP, QuantisedConv, QuantisedConv2d
 from winnow.measure.cost import bitops, macs
 from winnow.train.seeds import seeded
 
@@ -118,3 +118,63 @@ def test_bits_are_one_to_eight_each_or_those_of_floats():
     for option in ("w9a4", "w4a9", "w0a4", "w31a4", "w33a4", "4", "w2a4x", 24, None):
         with pytest.raises(ValueError, match="of 1 to 8 each or 32"):
             pair(option)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("bits", "weights", "activations"), [("w2a4", 2, 4), ("w4a2", 4, 2), ("w1a32", 1, 32)])
+def test_a_convolution_rounds_its_weights_and_inputs_and_keeps_the_side_at_stride_one(
+    bits, weights, activations, stride
+):
+    with seeded(0):
+        conv = QuantisedConv2d(2, 3, 3, stride, bits, start=1.5)
+    x = 2 * torch.rand(2, 2, 6, 5, generator=torch.Generator().manual_seed(0))
+    rounded = quantised_activations(x, torch.tensor(1.5), activations)
+    expected = nn.functional.conv2d(rounded, quantised_weights(conv.weight, weights), stride=stride, padding=1)
+    torch.testing.assert_close(conv(x), expected)
+    assert (conv.weight_bits, conv.activation_bits, conv.bias) == (weights, activations, None)
+    assert (conv.clip is None) is (activations == 32)
+    assert repr(conv).endswith(f"bias=False, bits=w{weights}a{activations})")
+
+
+def test_clips_begin_at_ten_as_published_or_where_told_and_again_when_they_are_reset():
+    assert CLIP == 10
+    assert QuantisedConv2d(1, 1, 1, 1, "w2a2").clip.item() == 10
+    assert QuantisedConv(Decision("bits", ("w2a3",)), 1, 1, 3).clip_3.item() == 10
+    child = QuantisedConv2d(1, 1, 1, 1, "w2a2", start=3.0)
+    hole = QuantisedConv(Decision("bits", ("w2a3", "w4a5")), 1, 1, 3, start=3.0)
+    with torch.no_grad():
+        for clip in (child.clip, hole.clip_3, hole.clip_5):
+            assert clip.item() == 3
+            clip.fill_(0.5)
+    weight = hole.whole.weight.clone()
+    child.reset_parameters()
+    hole.reset_parameters()
+    assert [clip.item() for clip in (child.clip, hole.clip_3, hole.clip_5)] == [3, 3, 3]
+    assert torch.equal(hole.whole.weight, weight), "which is another module's to reset"
+    QuantisedConv2d(1, 1, 1, 1, "w2a32").reset_parameters()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("bits", ["w2a2", "w3a4", "w32a2", "w4a32"])
+def test_a_space_and_its_child_round_the_slice_that_is_left(bits, kernel, stride):
+    options = Decision("bits", ("w2a2", "w3a4", "w32a2", "w4a32"))
+    with seeded(0):
+        hole = QuantisedConv(options, Number.open("in", (2, 3)), Number.open("out", (1, 4)), kernel, stride, 1.0)
+    space, x = Space(nn.Sequential(hole)), torch.rand(2, 2, 6, 5, generator=torch.Generator().manual_seed(0)) * 2
+    assert set(space.decisions) == {"bits", "in", "out"}
+    arch = {"bits": bits, "in": 2, "out": 1}
+    if bits in ("w2a2", "w32a2"):
+        hole.clip_2.requires_grad_(False).fill_(0.7)
+    clip, (w, a) = torch.tensor(0.7 if pair(bits)[1] == 2 else 1.0), pair(bits)
+    weight = quantised_weights(hole.whole.weight[:1, :2], w)
+    expected = nn.functional.conv2d(quantised_activations(x, clip, a), weight, stride=stride, padding=kernel // 2)
+    child = space.derive(arch)
+    torch.testing.assert_close(space(x, arch), expected)
+    torch.testing.assert_close(child(x), expected)
+    assert (child[0].stride, child[0].kernel_size) == ((stride, stride), (kernel, kernel))
+    if a != 32:
+        assert child[0].clip.requires_grad is (a != 2)
+        assert child[0].clip is not hole.get_parameter(f"clip_{a}")
+        child[0].reset_parameters()
+        assert child[0].clip.item() == 1

@@ -52,3 +52,42 @@ def test_gradients_of_a_small_kernel_reach_the_large_one_through_both_matrices()
     space.zero_grad()
     space(torch.randn(1, 2, 8, 8), {"kernel": 7}).square().sum().backward()
     assert conv.to_5.grad is None
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("kernel", "width"), [(3, 2), (5, 3), (7, 2)])
+def test_a_space_and_its_child_filter_each_channel_by_the_kernel_asked_for(kernel, width, stride):
+    torch.manual_seed(0)
+    hole = TransformedDepthwise(Number.open("width", (2, 3)), Number.open("kernel", (3, 5, 7)), stride)
+    space, x = Space(nn.Sequential(hole)), torch.randn(2, width, 6, 5)
+    nn.init.normal_(hole.to_5, std=0.2)
+    nn.init.normal_(hole.to_3, std=0.2)
+    arch = {"width": width, "kernel": kernel}
+    weight = settled(hole, kernel, width)
+    assert weight.shape == (width, 1, kernel, kernel)
+    expected = nn.functional.conv2d(x, weight, stride=stride, padding=kernel // 2, groups=width)
+    child = space.derive(arch)
+    torch.testing.assert_close(space(x, arch), expected)
+    torch.testing.assert_close(child(x), expected)
+    assert [name for name, _ in child.named_parameters()] == ["0.weight"]
+
+
+def test_sides_between_are_passed_whatever_their_distance():
+    """From 7 to 1 by way of 5: one that is left out is no step."""
+    conv = TransformedDepthwise(1, Number.open("kernel", (1, 5, 7)))
+    assert [tuple(p.shape) for name, p in conv.named_parameters() if name.startswith("to_")] == [(25, 25), (1, 1)]
+    with torch.no_grad():
+        conv.to_5.mul_(2.0)
+        conv.to_1.mul_(10.0)
+    seven = conv.whole.weight
+    torch.testing.assert_close(conv.settled({"kernel": 5}).weight, 2 * seven[..., 1:6, 1:6])
+    torch.testing.assert_close(conv.settled({"kernel": 1}).weight, 20 * seven[..., 3:4, 3:4])
+
+
+def test_resetting_makes_matrices_identities_again(conv):
+    for side in (5, 3):
+        nn.init.normal_(conv.get_parameter(f"to_{side}"))
+    conv.reset_parameters()
+    assert torch.equal(conv.to_5, torch.eye(25))
+    assert torch.equal(conv.to_3, torch.eye(9))
+    assert not hasattr(conv, "to_7")

@@ -101,18 +101,18 @@ def test_rows_of_the_tables_are_distances_cut_off_at_their_reach(grid, reach):
 
 @pytest.mark.parametrize(("grid", "reach"), [((2, 3), 1), ((3, 1), 3)])
 def test_attention_knows_rows_and_columns_of_every_pair(grid, reach):
-    """Written out pair by pair, with two images and three heads of five channels."""
+    """Written out pair by pair, with three images and two heads of five channels."""
     width, patches = 5, grid[0] * grid[1]
     module = RelativePlaces(grid, width, reach).double()
     with torch.no_grad():
         module.keys.copy_(draws(2, 2 * reach + 2, width, seed=1))
         module.values.copy_(draws(2, 2 * reach + 2, width, seed=2))
-    q, k, v = draws(3, 2, 3, patches + 1, width)
+    q, k, v = draws(3, 3, 2, patches + 1, width)
     rows, columns = module.places()
     found = module(q, k, v)
     assert found.shape == q.shape
-    for image in range(2):
-        for head in range(3):
+    for image in range(3):
+        for head in range(2):
             for a in range(patches + 1):
                 logits, given = [], []
                 for b in range(patches + 1):

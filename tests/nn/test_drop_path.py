@@ -43,3 +43,18 @@ def test_gradients_flow_through_the_kept_samples_only():
     y.sum().backward()
     assert torch.equal(x.grad, y.detach())
     assert {0.0, 2.0} == set(x.grad.unique().tolist())
+
+
+def test_a_rate_of_nearly_one_drops_nearly_all_and_enlarges_what_is_left():
+    y = DropPath(0.75)(torch.ones(4000, 1))
+    assert set(y.unique().tolist()) == {0.0, 4.0}
+    assert (y > 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
+
+
+def test_a_single_vector_is_dropped_number_by_number_and_the_rate_begins_at_zero():
+    y = DropPath(0.5)(torch.ones(64))
+    assert set(y.tolist()) == {0.0, 2.0}
+    assert DropPath().rate == 0.0
+    path = DropPath(0.5).eval()
+    assert torch.equal(path(torch.ones(64)), torch.ones(64))
+    assert path.train()(torch.ones(64)).unique().tolist() == [0.0, 2.0]

@@ -67,3 +67,57 @@ def test_the_published_size(size, parameters):
 def test_odd_vectors_have_no_halves():
     with pytest.raises(ValueError, match="even size, not 5"):
         Flow(5)
+
+
+def test_factors_end_a_little_beyond_seven_either_way():
+    """2 x 0.636 x atan: e^1.998 at most."""
+    coupling = Coupling(2, 1, 1)
+    for network, told in ((coupling.first, 1e9), (coupling.second, -1e9)):
+        with torch.no_grad():
+            network[0].weight.zero_()
+            network[0].bias.copy_(torch.tensor([told, 0.0]))
+    z, volume = coupling(torch.ones(1, 2), torch.zeros(1, 2))
+    assert z[0].tolist() == pytest.approx([7.3747, 0.1356], abs=1e-4)
+    assert volume.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_each_half_is_moved_by_what_is_made_of_the_other_and_the_condition():
+    torch.manual_seed(0)
+    coupling = Coupling(4, 2, 3)
+    for network in (coupling.first, coupling.second):
+        assert [type(m) for m in network] == [torch.nn.Linear, torch.nn.ReLU, torch.nn.Linear]
+        assert [(m.in_features, m.out_features) for m in network[::2]] == [(6, 3), (3, 4)]
+    x, condition = draws(5, 4), draws(5, 4, seed=1)
+    z, volume = coupling(x, condition)
+    scale, shift = coupling.first(torch.cat([x[:, 2:], condition], 1)).chunk(2, 1)
+    one = x[:, :2] * (1.272 * scale.atan()).exp() + shift
+    again, moved = coupling.second(torch.cat([one, condition], 1)).chunk(2, 1)
+    other = x[:, 2:] * (1.272 * again.atan()).exp() + moved
+    torch.testing.assert_close(z, torch.cat([one, other], 1))
+    torch.testing.assert_close(volume, 1.272 * (scale.atan() + again.atan()).sum(1))
+
+
+def test_the_order_of_each_block_is_fixed_whatever_the_seed_and_is_not_saved():
+    torch.manual_seed(0)
+    one = Flow(16, blocks=3, depth=2, width=4)
+    torch.manual_seed(1)
+    other = Flow(16, blocks=3, depth=2, width=4)
+    orders = [getattr(one, f"order{block}").tolist() for block in range(3)]
+    assert orders == [getattr(other, f"order{block}").tolist() for block in range(3)]
+    assert [sorted(order) for order in orders] == [list(range(16))] * 3
+    assert len({tuple(order) for order in orders}) == 3
+    assert orders[1] == torch.randperm(16, generator=torch.Generator().manual_seed(1)).tolist()
+    assert not [name for name in one.state_dict() if "order" in name]
+    assert len(one.couplings) == 3
+    assert len(Flow(2, blocks=1, depth=3, width=2).couplings[0].first) == 5
+
+
+def test_blocks_follow_one_another_each_behind_its_order():
+    made = flow(6, blocks=2, depth=2, width=4)
+    x, condition = draws(3, 6), draws(3, 6, seed=1)
+    first, grown = made.couplings[0](x[:, made.order0], condition)
+    second, more = made.couplings[1](first[:, made.order1], condition)
+    z, volume = made(x, condition)
+    torch.testing.assert_close(z, second)
+    torch.testing.assert_close(volume, grown + more)
+    torch.testing.assert_close(made.inverse(z, condition), x, atol=1e-5, rtol=0)

@@ -86,6 +86,10 @@ def test_factorized_reduce_sees_even_pixels_and_those_a_step_down_right(height, 
         dim=1,
     )
     torch.testing.assert_close(op(x) * (1 + op.bn.eps) ** 0.5, expected)
+    assert [(c.out_channels, c.kernel_size, c.bias) for c in (op.conv1, op.conv2)] == [
+        (2, (1, 1), None),
+        (3, (1, 1), None),
+    ]
 
 
 def test_a_separable_convolution_is_depthwise_then_pointwise_twice():
@@ -114,3 +118,74 @@ def test_the_maximum_pool_is_of_three_by_three():
     x = torch.zeros(1, 1, 5, 5)
     x[0, 0, 2, 2] = 1.0
     assert ops.pool("max", 1)(x).sum() == 9
+
+
+def described(module: nn.Module) -> list[tuple]:
+    """(kernel, stride, padding, dilation, groups) of each convolution."""
+    convs = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
+    assert all(conv.bias is None and (conv.in_channels, conv.out_channels) == (4, 4) for conv in convs)
+    return [(m.kernel_size[0], m.stride[0], m.padding[0], m.dilation[0], m.groups) for m in convs]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_separable_convolutions_are_of_the_side_in_their_name_and_stride_once(kernel, stride):
+    pointwise, half = (1, 1, 0, 1, 1), kernel // 2
+    assert described(ops.darts_op(f"sep_conv_{kernel}x{kernel}", 4, stride, False)) == [
+        (kernel, stride, half, 1, 4),
+        pointwise,
+        (kernel, 1, half, 1, 4),
+        pointwise,
+    ]
+    if kernel < 7:
+        name = f"dil_conv_{kernel}x{kernel}"
+        assert described(ops.darts_op(name, 4, stride, False)) == [(kernel, stride, 2 * half, 2, 4), pointwise]
+
+
+@pytest.mark.parametrize(("kernel", "padding"), [(1, 0), (3, 1), (5, 2)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_is_between_a_relu_and_a_norm(kernel, padding, stride):
+    op, x = ops.relu_conv_bn(3, 5, kernel, stride, affine=False), images(3, 6, 7)
+    y = F.conv2d(x.relu(), op[1].weight, stride=stride, padding=padding)
+    expected = (y - y.mean((0, 2, 3), keepdim=True)) / (y.var((0, 2, 3), unbiased=False, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(op(x), expected)
+    assert [ops.relu_conv_bn(3, 5, kernel, stride, affine)[2].affine for affine in (False, True)] == [False, True]
+
+
+@pytest.mark.parametrize(("name", "form"), [("nor_conv_1x1", (1, 1, 0, 1, 1)), ("nor_conv_3x3", (3, 1, 1, 1, 1))])
+def test_convolutions_of_nas_bench_201_are_of_the_side_in_their_name(name, form):
+    for affine in (False, True):
+        op = ops.nb201_op(name, 4, affine)
+        assert described(op) == [form]
+        assert [m.affine for m in op.modules() if isinstance(m, nn.BatchNorm2d)] == [affine]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kind", ["avg", "max"])
+def test_pools_are_of_the_neighbours_that_there_are(kind, stride):
+    x = images(1, 5, 4, 1)
+    found = ops.pool(kind, stride)(x)
+    for i, row in enumerate(range(0, 5, stride)):
+        for j, column in enumerate(range(0, 4, stride)):
+            near = x[0, 0, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+            expected = near.mean() if kind == "avg" else near.max()
+            torch.testing.assert_close(found[0, 0, i, j], expected)
+
+
+def test_pools_of_darts_and_of_nas_bench_201_are_of_their_kind():
+    x = images(4, 6, 6)
+    for name, kind in (("max_pool_3x3", "max"), ("avg_pool_3x3", "avg")):
+        searching, final = (ops.darts_op(name, 4, 2, final) for final in (False, True))
+        assert torch.equal(searching[0](x), ops.pool(kind, 2)(x))
+        assert torch.equal(final(x), ops.pool(kind, 2)(x))
+    assert torch.equal(ops.nb201_op("avg_pool_3x3", 4, False)(x), ops.pool("avg", 1)(x))
+    assert ops.nb201_op("skip_connect", 4, False)(x) is x
+    assert not ops.nb201_op("none", 4, False)(x).any()
+
+
+def test_norms_behind_a_pool_and_in_a_reduction_know_all_channels():
+    for final in (False, True):
+        for name in ("max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3"):
+            norms = [m for m in ops.darts_op(name, 6, 2, final).modules() if isinstance(m, nn.BatchNorm2d)]
+            assert {norm.num_features for norm in norms} <= {6}
+            assert len(norms) == (2 if name == "sep_conv_3x3" else 0 if final and name == "max_pool_3x3" else 1)

@@ -65,6 +65,9 @@ def test_widths_and_modules_that_cannot_be_shared_are_refused():
     wider = Space(nn.Sequential(Choice("a", {"x": nn.Conv2d(4, 8, 1), "y": nn.Conv2d(4, 8, 3, 1, 1)})))
     with pytest.raises(Refused, match="keep the number of channels, not from 2 to 4"):
         partial_channels(wider, 2)(torch.randn(1, 4, 2, 2), {"a": "x"})
+    less = partial_channels(Space(nn.Sequential(Choice("a", {"x": nn.Conv2d(4, 2, 1)}))), 2)
+    with pytest.raises(Refused, match="keep the number of channels, not from 2 to 1"):
+        less(torch.randn(1, 4, 2, 2), {"a": "x"})
 
 
 @pytest.mark.parametrize(("share", "groups"), [(1, 8), (2, 4), (4, 2), (8, 1)])

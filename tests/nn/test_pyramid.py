@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from winnow.measure.cost import params
 from winnow.nn.deformable import Deformable
-from winnow.nn.pyramid import PATHS, Neck, Nothing, Skip, packed, paths, unpacked
+from winnow.nn.pyramid import PATHS, Neck, Nothing, Skip, halved, packed, paths, resized, unpacked
 
 EVEN, ODD = [(16, 16), (8, 8), (4, 4), (2, 2)], [(50, 50), (25, 25), (13, 13), (7, 7)]
 TINY = [(5, 3), (3, 2), (2, 1), (1, 1)]
@@ -165,3 +166,156 @@ def test_the_finest_level_never_deforms():
         changed = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
         # what top-down brings to the finest level from above was deformed there
         assert changed == ([True] * 4 if name == "top_down" else [False, True, True, True])
+
+
+def test_levels_lie_one_behind_the_other_row_by_row():
+    fine, coarse = torch.arange(12.0).view(1, 2, 3, 2), torch.tensor([[[[100.0]], [[200.0]]]])
+    x, sizes = packed([fine, coarse])
+    assert x.tolist() == [[[0, 1, 2, 3, 4, 5, 100], [6, 7, 8, 9, 10, 11, 200]]]
+    assert sizes == [(3, 2), (1, 1)]
+    for found, want in zip(unpacked(x, sizes), (fine, coarse), strict=True):
+        assert torch.equal(found, want)
+
+
+ROWS = torch.tensor([[[[1.0, 5.0, 2.0], [4.0, 3.0, 8.0], [7.0, 6.0, 9.0]]]])
+
+
+@pytest.mark.parametrize(
+    ("x", "size", "rows"),
+    [
+        (ROWS[..., :2, :2], (3, 4), [[1, 1, 5, 5], [1, 1, 5, 5], [4, 4, 3, 3]]),
+        (ROWS[..., :1, :2], (1, 4), [[1, 1, 5, 5]]),
+        (ROWS[..., :2, :1], (4, 1), [[1], [1], [4], [4]]),
+        (ROWS, (3, 2), [[1, 5], [4, 3], [7, 6]]),
+        (ROWS, (2, 3), [[1, 5, 2], [4, 3, 8]]),
+    ],
+)
+def test_a_level_is_resized_to_the_nearest_pixel(x, size, rows):
+    assert resized(x, size)[0, 0].tolist() == rows
+
+
+def test_a_level_of_the_right_size_is_itself():
+    assert resized(ROWS, (3, 3)) is ROWS
+    assert resized(ROWS, torch.Size([3, 3])) is ROWS
+
+
+@pytest.mark.parametrize(
+    ("x", "size", "rows"),
+    [
+        (ROWS, (1, 1), [[5]]),
+        (ROWS, (2, 2), [[5, 5], [5, 5]]),  # one window fits, and is spread
+        (F.pad(ROWS, (0, 1, 0, 1)), (2, 2), [[5, 8], [7, 9]]),
+        (ROWS[..., :1, :], (1, 2), [[5, 5]]),
+        (F.pad(ROWS, (0, 1))[..., :1, :], (1, 2), [[5, 2]]),
+        (F.pad(ROWS, (0, 0, 0, 1))[..., :1], (2, 1), [[4], [7]]),
+        (ROWS[..., :1, :1], (1, 1), [[1]]),
+    ],
+)
+def test_a_level_is_halved_by_the_largest_of_four_pixels_and_a_side_of_one_stays(x, size, rows):
+    assert halved(x, size)[0, 0].tolist() == rows
+
+
+def grown(x):
+    return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+def half(x):
+    return x.unflatten(3, (-1, 2)).amax(4).unflatten(2, (-1, 2)).amax(3)
+
+
+def kernel(conv, x, stride=1):
+    return F.conv2d(x, conv.weight, conv.bias, stride, 1)
+
+
+def test_paths_from_end_to_end_take_what_the_neighbour_has_become():
+    x, sizes = random(EVEN)
+    levels = unpacked(x, sizes)
+    down, up = (paths(2, deformable=False)[name] for name in ("top_down", "bottom_up"))
+    assert len(down.kernels) == len(up.kernels) == 4
+    expected = [kernel(down.kernels[3], levels[3])]
+    for i in (2, 1, 0):
+        expected.insert(0, kernel(down.kernels[i], levels[i] + grown(expected[0])))
+    torch.testing.assert_close(unpacked(down(x, sizes), sizes), expected)
+    expected = [kernel(up.kernels[0], levels[0])]
+    for i in (1, 2, 3):
+        expected.append(kernel(up.kernels[i], levels[i] + half(expected[-1])))
+    torch.testing.assert_close(unpacked(up(x, sizes), sizes), expected)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_levels_are_fused_in_pairs_each_with_the_others_and_split_again(shared):
+    path = paths(2, False, shared)["fusing_splitting"]
+    assert (path.small is path.large) is shared
+    assert paths(2, False)["fusing_splitting"].small is not paths(2, False)["fusing_splitting"].large
+    x, sizes = random(EVEN)
+    x2, x3, x4, x5 = unpacked(x, sizes)
+    small, large = grown(x5) + x4, half(x2) + x3
+    fine = kernel(path.large, torch.cat([large, grown(small)], 1))
+    coarse = kernel(path.small, torch.cat([half(large), small], 1))
+    torch.testing.assert_close(unpacked(path(x, sizes), sizes), [grown(fine), fine, coarse, half(coarse)])
+
+
+def test_a_convolution_over_the_pyramid_adds_the_finer_level_strided_and_the_coarser_one_grown():
+    torch.manual_seed(0)
+    path = paths(2, deformable=False)["scale_equalising"]
+    x, sizes = random(EVEN)
+    levels, expected = unpacked(x, sizes), []
+    for i, level in enumerate(levels):
+        total = kernel(path.same, level)
+        if i > 0:
+            total = total + kernel(path.finer, levels[i - 1], 2)
+        if i < 3:
+            total = total + grown(kernel(path.coarser, levels[i + 1]))
+        expected.append(total.relu())
+    torch.testing.assert_close(unpacked(path(x, sizes), sizes), expected)
+
+
+def test_its_kernels_begin_near_zero_and_those_of_laterals_as_xaviers():
+    torch.manual_seed(0)
+    path = paths(32, deformable=False)["scale_equalising"]
+    for conv in (path.same, path.coarser, path.finer):
+        assert conv.weight.std().item() == pytest.approx(0.01, rel=0.05)
+        assert not conv.bias.any()
+    built = neck(["none"], width=32, channels=(40, 40, 40))
+    for conv, inputs in ((built.laterals[0], 40), (built.context, 32), (built.extra[0], 9 * 32)):
+        outputs = 32 * conv.kernel_size[0] ** 2
+        most = (6 / (inputs + outputs)) ** 0.5
+        assert 0.95 * most < conv.weight.max() <= most
+        assert -0.95 * most > conv.weight.min() >= -most
+        assert not conv.bias.any()
+
+
+def test_a_node_adds_up_what_its_edges_make_of_the_nodes_before():
+    """Edges multiply by 2, 3, 5, 7, 11 and 13: P1 = 2, P2 = 3 + 5 x 2, P3 = 7 + 11 P1 + 13 P2."""
+
+    class Times(torch.nn.Module):
+        def __init__(self, factor):
+            super().__init__()
+            self.factor = factor
+
+        def forward(self, x, sizes):
+            return self.factor * x
+
+    built = Neck((3, 4, 5), 2, 3, [Times(n) for n in (2, 3, 5, 7, 11, 13)])
+    start = Neck((3, 4, 5), 2, 1, [Skip()])
+    start.load_state_dict(built.state_dict())
+    for found, once in zip(built(maps((3, 4, 5))), start(maps((3, 4, 5))), strict=True):
+        torch.testing.assert_close(found, (2 + 13 + 7 + 11 * 2 + 13 * 13) * once)
+    levels = [kernel_of(each) for kernel_of, each in zip(built.laterals, maps((3, 4, 5)), strict=True)]
+    extra = F.conv2d(levels[2], built.extra[0].weight, stride=2, padding=1)
+    context = F.conv2d(extra, built.context.weight).mean((2, 3), keepdim=True)
+    torch.testing.assert_close(start(maps((3, 4, 5))), [*levels, extra + context])
+
+
+@pytest.mark.parametrize(("count", "said"), [(2, "takes 3 or 4 maps of a backbone, not 2"), (5, "maps of .* not 5")])
+def test_a_neck_of_fewer_or_more_maps_is_an_error(count, said):
+    with pytest.raises(ValueError, match=said):
+        Neck([3] * count, 2, 1, [Skip()])
+
+
+@pytest.mark.parametrize(("nodes", "edges"), [(1, 1), (2, 3), (4, 10)])
+def test_a_neck_has_an_edge_between_all_nodes(nodes, edges):
+    assert len(Neck([3, 4, 5], 2, nodes, [Skip()] * edges).edges) == edges
+    for wrong in (edges - 1, edges + 1):
+        with pytest.raises(ValueError, match=f"{nodes} nodes have {edges} edges, not {wrong}"):
+            Neck([3, 4, 5], 2, nodes, [Skip()] * wrong)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from winnow.core.strided import Strided, guarded
+from winnow.core import strided
+from winnow.core.strided import Strided, conv2d, guarded
 from winnow.holes.elastic import Conv
 from winnow.train.building import arranged, laid
 
@@ -57,3 +58,78 @@ def test_a_class_of_ones_own_keeps_its_forward_and_has_plain_inputs():
     assert type(network[0]) is Mine
     for _ in range(10):
         worked(laid(network), torch.randn(8, 8, 60, 80).to(memory_format=LAST))
+
+
+class Watched:
+    """`F.conv2d`, and the pixels and strides that torch was given."""
+
+    def __init__(self):
+        self.given = []
+
+    def conv2d(self, x, weight, bias, stride=1, padding=0):
+        self.given.append((tuple(x.shape[2:]), stride, padding))
+        return torch.nn.functional.conv2d(x, weight, bias, stride, padding)
+
+
+@pytest.mark.parametrize(
+    ("c_in", "kernel", "stride", "padding", "given"),
+    [
+        (3, 1, 2, 0, ((5, 4), 1, 0)),
+        (15, 1, 2, 0, ((5, 4), 1, 0)),
+        (16, 1, 2, 0, ((9, 8), 2, 0)),  # blocks of sixteen are whole
+        (17, 1, 2, 0, ((9, 8), 2, 0)),
+        (3, 1, (2, 1), 0, ((5, 8), 1, 0)),
+        (3, 1, (1, 2), 0, ((9, 4), 1, 0)),
+        (3, 1, (1, 3), 0, ((9, 3), 1, 0)),
+        (3, 1, 1, 0, ((9, 8), 1, 0)),
+        (3, 1, (1, 1), 0, ((9, 8), (1, 1), 0)),
+        (3, 3, 2, 0, ((9, 8), 2, 0)),
+        (3, (1, 3), 2, 0, ((9, 8), 2, 0)),
+        (3, (3, 1), 2, 0, ((9, 8), 2, 0)),
+        (3, 1, 2, 1, ((9, 8), 2, 1)),
+        (3, 1, 1, "same", ((9, 8), 1, "same")),
+    ],
+)
+def test_torch_is_told_no_stride_where_it_would_write_beyond_its_memory(
+    monkeypatch, c_in, kernel, stride, padding, given
+):
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        layer = nn.Conv2d(c_in, 2, kernel, stride, padding)
+    x = torch.randn(2, c_in, 9, 8, generator=torch.Generator().manual_seed(0))
+    expected = layer(x)
+    watched = Watched()
+    monkeypatch.setattr(strided, "F", watched)
+    torch.testing.assert_close(conv2d(x, layer.weight, layer.bias, stride, padding), expected)
+    assert watched.given == [given]
+
+
+@pytest.mark.parametrize(
+    ("layer", "is_one"),
+    [
+        (nn.Conv2d(3, 4, 1, 2), True),
+        (nn.Conv2d(64, 4, 1, 2), True),  # over however many channels
+        (nn.Conv2d(4, 4, 1, (1, 2)), True),
+        (nn.Conv2d(4, 4, 1, (2, 1), bias=False), True),
+        (nn.Conv2d(4, 4, 1, 1), False),
+        (nn.Conv2d(4, 4, 3, 2), False),
+        (nn.Conv2d(4, 4, (1, 3), 2), False),
+        (nn.Conv2d(4, 4, 1, 2, padding=1), False),
+        (nn.Conv2d(4, 4, 1, 2, padding=(0, 1)), False),
+        (nn.Conv2d(4, 4, 1, 2, groups=2), False),
+        (nn.Conv1d(4, 4, 1, 2), False),
+        (nn.AvgPool2d(1, 2), False),
+    ],
+)
+def test_only_a_strided_1_x_1_convolution_of_one_group_is_one(layer, is_one):
+    assert strided.strided(layer) is is_one
+    assert (type(guarded(nn.Sequential(layer))[0]) is Strided) is is_one
+
+
+def test_a_guarded_network_is_the_same_object_with_the_same_weights_and_names():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1, 2), nn.Sequential(nn.Conv2d(4, 4, 1, (2, 1))))
+    weights, names = [id(p) for p in network.parameters()], list(network.state_dict())
+    assert guarded(network) is network
+    assert [type(network[0]), type(network[1][0])] == [Strided, Strided]
+    assert ([id(p) for p in network.parameters()], list(network.state_dict())) == (weights, names)
+    assert network(torch.ones(1, 3, 8, 8)).shape == (1, 4, 2, 4)

@@ -68,3 +68,17 @@ def test_json_that_is_no_object_is_refused(text):
 def test_text_that_is_no_json_is_a_value_error(text):
     with pytest.raises(ValueError, match="line 1"):
         Architecture.from_json(text)
+
+
+def test_a_refusal_says_the_decision_and_what_came():
+    with pytest.raises(ValueError, match=r"^decision 'edge' takes text, an integer, or a list of them, not 1\.5$"):
+        Architecture.of({"a": "x", "edge": 1.5})
+    with pytest.raises(ValueError, match=r"^an architecture is a JSON object of decisions, not list$"):
+        Architecture.from_json('["a"]')
+
+
+def test_an_answer_is_found_wherever_its_name_stands():
+    arch = Architecture.of({name: i for i, name in enumerate("dbca")})
+    assert arch.choices == (("a", 3), ("b", 1), ("c", 2), ("d", 0))
+    assert [arch[name] for name in "abcd"] == [3, 1, 2, 0]
+    assert (len(arch.digest), len(Architecture.of({}))) == (12, 0)

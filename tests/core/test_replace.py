@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from winnow.core.holes import Choice
+from winnow.core.decision import Decision
+from winnow.core.holes import Choice, Hole
 from winnow.core.replace import replace
 
 
@@ -93,3 +94,67 @@ def test_a_space_without_all_of_the_network_has_no_original():
         return Choice(path, {"wrapped": nn.Sequential(module), "skip": nn.Identity()}) if path == "body/2" else None
 
     assert replace(Net(), changed).original is None
+
+
+def test_the_root_is_never_asked_about_and_paths_go_down_by_slashes():
+    deep = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.ReLU())), nn.Tanh())
+    seen = []
+
+    def rule(path, module):
+        seen.append(path)
+        return Choice(path, {"relu": module, "gelu": nn.GELU()}) if isinstance(module, nn.ReLU) else None
+
+    assert list(replace(deep, rule).decisions) == ["0/1/0"]
+    assert seen == ["0", "0/0", "0/1", "0/1/0", "1"]
+
+
+def test_of_several_options_that_are_the_module_the_original_is_the_first():
+    def rule(path, module):
+        return Choice(path, {"other": nn.GELU(), "z": module, "a": module}) if path == "1" else None
+
+    space = replace(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), rule)
+    assert dict(space.original) == {"1": "z"}
+
+
+def test_tied_holes_have_an_original_only_where_one_answer_keeps_both():
+    def tied(orders):
+        def rule(path, module):
+            given = {"module": module, "other": nn.Identity()}
+            return Choice("tied", {name: given[kept] for name, kept in zip("xy", orders[int(path)], strict=True)})
+
+        return replace(nn.Sequential(nn.ReLU(), nn.Tanh()), rule)
+
+    assert dict(tied([("other", "module"), ("other", "module")]).original) == {"tied": "y"}
+    assert dict(tied([("module", "module"), ("other", "module")]).original) == {"tied": "y"}
+    assert dict(tied([("other", "module"), ("module", "module")]).original) == {"tied": "y"}
+    assert tied([("other", "module"), ("module", "other")]).original is None
+
+
+def test_of_subsets_the_original_keeps_the_module():
+    def rule(path, module):
+        return Choice(path, {"x": nn.GELU(), "y": module, "z": nn.Tanh()}, pick=2, least=1)
+
+    space = replace(nn.Sequential(nn.ReLU()), rule)
+    assert dict(space.original) == {"0": ("y",)}
+
+
+class Open(Hole):
+    """A hole that is no choice among modules."""
+
+    def __init__(self, name):
+        super().__init__(Decision(name, (1, 2)))
+
+    def forward(self, x):
+        return x * self.answers()[self.decisions[0].name]
+
+
+def test_a_hole_that_keeps_no_module_leaves_the_space_without_an_original():
+    space = replace(nn.Sequential(nn.ReLU(), nn.Tanh()), lambda path, module: Open(path) if path == "1" else None)
+    assert (list(space.decisions), space.original) == (["1"], None)
+
+
+def test_a_hole_of_holes_has_an_original_where_its_own_answer_asks_no_more():
+    def rule(path, module):
+        return Choice("outer", {"other": Choice("inner", {"p": nn.GELU(), "q": nn.Tanh()}), "kept": module})
+
+    assert dict(replace(nn.Sequential(nn.ReLU()), rule).original) == {"outer": "kept"}

@@ -1,5 +1,7 @@
 """core.space: asking, checking, deriving and counting where nesting, tying and sharing meet."""
 
+import hashlib
+import itertools
 import random
 
 import pytest
@@ -7,8 +9,10 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from winnow.core.architecture import Architecture
 from winnow.core.choosers import uniform
-from winnow.core.holes import Choice
+from winnow.core.decision import Decision
+from winnow.core.holes import Choice, Hole
 from winnow.core.space import Space
 from winnow.train.seeds import seeded
 
@@ -270,3 +274,172 @@ def test_a_child_of_a_network_with_computed_weights_can_be_derived():
     assert torch.equal(child(torch.ones(1, 3)), space(torch.ones(1, 3), {"a": "x"}))
     child(torch.ones(1, 3)).sum().backward()
     assert child[0].weight_g.grad is not None
+
+
+def test_of_a_space_that_nobody_told_more_nothing_more_is_known():
+    space = Space(choice("a", "xy"))
+    assert (space.again, space.example, space.original, space.graphs) == (None,) * 4
+    assert (space.table, dict(space.descriptions)) == ((), {})
+    arch = Architecture.of({"a": "x"})
+    assert space.represent(arch) is arch
+    assert space.whole == space.decisions == {"a": Decision("a", ("x", "y"))}
+
+
+@pytest.mark.parametrize(
+    ("stands", "found"),
+    [
+        ({"a": "y"}, {"a": "y"}),
+        ({}, {}),
+        (None, None),  # computes nothing
+        ({"a": "z"}, {"a": "x", "b": "p"}),  # no option here: the architecture stands for itself
+        ({"c": "x"}, {"a": "x", "b": "p"}),
+        ({"a": "y", "c": "x"}, {"a": "x", "b": "p"}),
+    ],
+)
+def test_an_architecture_is_known_by_the_one_that_stands_for_it_where_that_is_an_answer_here(stands, found):
+    space = Space(nn.Sequential(choice("a", "xy"), choice("b", "pq")))
+    space.represent = lambda arch: None if stands is None else Architecture.of(stands)
+    known = space.canonical(Architecture.of({"a": "x", "b": "p"}))
+    assert (None if known is None else dict(known)) == found
+
+
+def test_of_several_mistakes_the_first_by_name_is_told():
+    space = nested()
+    with pytest.raises(ValueError, match="no decision 'edge' here, but one of 'outer', 'inner', 'wide', 'wide/0'"):
+        space.check({"outer": "flat", "node": "x", "edge": "x"})
+    with pytest.raises(ValueError, match="answers 'inner', which"):
+        space.check({"outer": "flat", "wide/0": "p", "inner": "x"})
+    with pytest.raises(ValueError, match="no decision 'edge' here"):
+        space.within({"node": ["x"], "edge": ["x"]})
+
+
+@pytest.mark.parametrize(
+    ("many", "listed"), [(8, "6, 7, not 99"), (9, "6, 7 and 1 more, not 99"), (1, "one of 0, not")]
+)
+def test_up_to_eight_values_are_listed_whole(many, listed):
+    with pytest.raises(ValueError, match=listed):
+        Space(Choice("a", {i: nn.Identity() for i in range(many)})).check({"a": 99})
+
+
+def test_architectures_come_in_the_order_of_their_values():
+    flat = Space(nn.Sequential(choice("b", "pqr"), choice("a", "xy"), choice("c", "s")))
+    found = [(arch["b"], arch["a"], arch["c"]) for arch in flat.every()]
+    assert found == list(itertools.product("pqr", "xy", "s"))
+    assert [dict(arch) for arch in nested().every()][:5] == [
+        {"inner": "x", "outer": "deep"},
+        {"inner": "y", "outer": "deep"},
+        {"inner": "z", "outer": "deep"},
+        {"outer": "flat"},
+        {"outer": "wide", "wide": ("0", "1"), "wide/0": "p", "wide/1": "p"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pick", "least"), [(2, 1), (2, 0), (3, 1), (1, 0), (1, 1), (2, 2), (2, None), (3, 3), (4, 0), (4, None)]
+)
+def test_subsets_of_what_is_open_inside_are_counted_by_the_product_of_their_members(pick, least):
+    letters = ("p", "pq", "pqr", "pqrs")
+    inner = {str(i): choice(f"in/{i}", each) for i, each in enumerate(letters)}
+    space = Space(choice("s", inner, pick=pick, least=least))
+    sizes = range(pick if least is None else least, pick + 1)
+    by_hand = sum(
+        int(torch.tensor([len(each) for each in part], dtype=torch.int64).prod())
+        for size in sizes
+        for part in itertools.combinations(letters, size)
+    )
+    assert space.count() == by_hand == len(set(space.every()))
+
+
+def test_a_decision_that_is_asked_in_any_case_is_counted_once_wherever_it_comes_again():
+    again = Space(nn.Sequential(choice("s", "pqr"), choice("a", {"x": choice("s", "pqr"), "y": nn.Identity()})))
+    assert again.count() == len(set(again.every())) == 6
+
+
+def test_a_decision_below_two_options_of_a_subset_is_not_multiplied():
+    shared = choice("s", "pq")
+    inner = {"x": shared, "y": nn.Sequential(shared), "z": nn.Identity()}
+    one = Space(choice("a", inner, pick=2))
+    assert one.count() == len(set(one.every())) == 6  # each pair has x or y
+    any_number = Space(choice("a", inner, pick=3, least=0))
+    assert any_number.count() == len(set(any_number.every())) == 2 + 6 * 2  # () and (z,) ask nothing more
+
+
+def test_tied_holes_that_open_different_decisions_are_counted_together_only_where_both_are_reached():
+    def tied(name: str) -> Choice:
+        return choice("t", {"x": choice(name, "pq"), "y": nn.Identity()})
+
+    both = Space(nn.Sequential(tied("i"), tied("j")))
+    assert both.count() == len(set(both.every())) == 4 + 1
+    either = Space(choice("o", {"l": tied("i"), "r": tied("j"), "n": nn.Identity()}))
+    assert either.count() == len(set(either.every())) == (2 + 1) + (2 + 1) + 1
+    one_more = Space(nn.Sequential(tied("i"), choice("o", {"r": tied("j"), "n": nn.Identity()})))
+    assert one_more.count() == len(set(one_more.every())) == (4 + 1) + (2 + 1)
+
+
+def test_what_opens_below_is_told_in_walking_order_once_and_by_the_option():
+    shared = choice("s", "pq")
+    inner = nn.Sequential(choice("z", "pq"), shared, choice("b", {"x": choice("deeper", "pq")}), shared)
+    space = Space(nn.Sequential(choice("a", {"x": inner, "y": shared}), choice("c", "pq")))
+    assert [d.name for d in space.below(space.decisions["a"], "x")] == ["z", "s", "b"]
+    assert [d.name for d in space.below(space.decisions["a"], "y")] == ["s"]
+    assert space.below(space.decisions["c"], "p") == ()
+
+
+def test_the_digest_is_of_the_decisions_sorted_by_name_for_ever():
+    space = Space(nn.Sequential(choice("b", "xy", pick=2, least=0), choice("a", "pqr", mixture_only=("r",))))
+    told = '[["a", ["p", "q", "r"], 1, ["r"]], ["b", ["x", "y"], 2, [], 0]]'
+    assert space.digest == hashlib.sha256(told.encode()).hexdigest()[:12]
+    assert Space(nn.Sequential(*reversed(space.model))).digest == space.digest
+    assert len({Space(choice("b", "xy", pick=2, least=least)).digest for least in (None, 0, 1, 2)}) == 4
+
+
+class Two(nn.Module):
+    """Returns what it is given, what a layer makes of it, and no tensor, in a list or a tuple."""
+
+    def __init__(self, kind: type):
+        super().__init__()
+        self.kind = kind
+        self.a = choice("a", {"x": nn.Linear(2, 2), "y": nn.Tanh()})
+
+    def forward(self, x: torch.Tensor):
+        made = [x.detach(), "no tensor", *[checkpoint(self.a, x, use_reentrant=False) for _ in range(2)]]
+        return self.kind(made)
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("part", [2, 3])
+def test_of_several_outputs_each_can_be_computed_again_with_its_setting(kind, part):
+    with seeded(0):
+        space = Space(Two(kind))
+    output = space(X.clone().requires_grad_(), {"a": "x"})
+    assert type(output) is kind
+    assert torch.equal(output[0], X)
+    output[part].sum().backward()
+    assert space.model.a.candidates["x"].weight.grad is not None
+    assert space.board.setting == {}
+
+
+class Both(Hole):
+    """A hole of two decisions: their numbers, added to the input."""
+
+    def __init__(self):
+        super().__init__(Decision("up", (1, 2)), Decision("more", (10, 20)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + sum(self.answers().values())
+
+    def settled(self, answers) -> nn.Module:
+        layer = nn.Linear(2, 2)
+        nn.init.eye_(layer.weight)
+        nn.init.constant_(layer.bias, float(sum(answers.values())))
+        return layer
+
+
+def test_a_hole_of_two_decisions_asks_both_and_is_counted_and_derived_by_both():
+    space = Space(nn.Sequential(Both(), choice("o", {"deep": Both(), "flat": nn.Identity()})))
+    assert list(space.decisions) == ["up", "more", "o"]
+    assert space.count() == len(set(space.every())) == 8
+    for arch in space.every():
+        torch.testing.assert_close(space.derive(arch)(X), space(X, arch))
+    with pytest.raises(ValueError, match="leaves decision 'more' open; it takes one of 10, 20"):
+        space.check({"up": 1})

@@ -75,3 +75,36 @@ def test_children_of_a_view_inherit_only_what_it_still_has():
     for a, b in itertools.pairwise(parents):
         view.check(view.decide(mutate(a, rng, 0.1)))
         view.check(view.decide(crossover(a, b, rng)))
+
+
+@pytest.mark.parametrize("answer", [("a",), ("c",), ("a", "c")])
+def test_what_is_answered_of_a_narrower_subset_is_what_runs(answer):
+    factors = {"a": 1.0, "b": 10.0, "c": 100.0}
+    view = space().within({"scale": [1, 3], "branches": ["a", "c"]})
+    assert view(X, {"scale": 3, "branches": answer}).item() == 3 * sum(factors[name] for name in answer)
+
+
+def test_what_is_undecided_of_one_option_stays_open_in_a_view():
+    with pytest.raises(LookupError, match="no value for decision 'scale'"):
+        space().within({"scale": [1, 3]})(X, {"branches": ("a",)})
+
+
+def test_undecided_subsets_of_the_whole_keep_all_beside_a_narrower_decision():
+    view = space().within({"scale": [2, 3]})
+    assert view(X, {"scale": 2}).item() == 2 * 111
+    assert view(X, {"scale": torch.tensor([0.5, 1.0])}).item() == 4 * 111
+
+
+def test_a_setting_is_left_as_it_was_given():
+    given = {"scale": torch.tensor([0.5, 0.5])}
+    space().within({"scale": [1, 3], "branches": ["a"]})(X, given)
+    assert list(given) == ["scale"]
+    assert given["scale"].shape == (2,)
+
+
+def test_a_view_that_is_narrowed_nowhere_is_the_space_once_more():
+    whole = space()
+    view = whole.within({})
+    assert (view.decisions, view.digest, view.count()) == (whole.decisions, whole.digest, whole.count())
+    assert view is not whole
+    assert view(X, {"scale": torch.tensor([1.0, 0.0, 1.0])}).item() == 4 * 111

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from winnow.measure.compare import difference, mean_interval
+from winnow.measure.compare import difference, mean_interval, t_quantile
 
 
 def test_an_interval_on_paper():
@@ -58,3 +58,34 @@ def test_differences_that_cannot_be_judged():
     assert difference([2.0, 2.0], [1.0, 1.0]).low == 1.0  # no spread at all: certain
     one_sided = difference([2.0, 2.0], [1.0, 1.5])
     assert one_sided.low < one_sided.mean < one_sided.high < math.inf
+
+
+@pytest.mark.parametrize("freedom", [1.0, 2.5, 30.0, math.inf])
+def test_quantiles_are_scipys_and_of_infinite_freedom_the_normal_ones(freedom):
+    assert t_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom))
+    assert t_quantile(freedom, 0.8) == pytest.approx(stats.t.ppf(0.8, freedom))
+    assert t_quantile(math.inf) == pytest.approx(stats.norm.ppf(0.975))
+
+
+@pytest.mark.parametrize(("a", "b"), [([1.0], [2.0, 3.0]), ([2.0, 3.0], [1.0]), ([1.0], [2.0])])
+def test_a_difference_with_one_value_on_either_side_has_no_bounds(a, b):
+    found = difference(a, b)
+    assert (found.low, found.high, found.n) == (-math.inf, math.inf, len(a) + len(b))
+    assert found.mean == pytest.approx(sum(a) / len(a) - sum(b) / len(b))
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_side_without_spread_adds_no_freedom(swapped):
+    still, moved = [2.0, 2.0, 2.0], [1.0, 2.0, 6.0, 7.0]
+    found = difference(moved, still) if swapped else difference(still, moved)
+    half = stats.t.ppf(0.975, 3) * math.sqrt(np.var(moved, ddof=1) / 4)  # of the four values alone
+    gap = 2.0 if swapped else -2.0
+    assert (found.mean, found.low, found.high) == pytest.approx((gap, gap - half, gap + half))
+
+
+def test_an_estimate_cannot_be_changed():
+    found = mean_interval([1.0, 2.0])
+    assert found == mean_interval([2.0, 1.0])
+    assert found in {found}
+    with pytest.raises(AttributeError):
+        found.mean = 0.0

@@ -1,5 +1,6 @@
 """measure.judgement: the false yes by simulation, against the rule it replaced; the rest against scipy and on paper."""
 
+import itertools
 import math
 import statistics
 
@@ -10,6 +11,8 @@ from scipy import stats
 from winnow.measure import compare
 from winnow.measure.judgement import (
     CANNOT_TELL,
+    LOSS,
+    MARGIN,
     NO,
     YES,
     better_than_random,
@@ -232,3 +235,136 @@ def test_the_foreseeable_gap_is_found_in_four_of_five_cases():
     assert 0.74 < both / tries < 0.86
     assert foreseeable_gap(1.0, 2) is None
     assert foreseeable_gap(1.0, 9, 2) is None
+
+
+def gap_of(high):
+    return compare.Estimate(0.0, -50.0, high, 6)
+
+
+def test_pairs_are_won_one_by_one_and_a_tie_wins_none():
+    said = better_than_random([2.0, 5.0], [1.0, 2.0, 5.0])
+    assert (said.won, said.pairs) == (1 + 2, 6)
+    assert said.p == pytest.approx(6 / 10)  # of 10 orders, 6 win three pairs or more: 2 + 2 + 1 + 1
+    assert (better_than_random([], [1.0]).p, better_than_random([1.0], []).p) == (1.0, 1.0)
+    assert (better_than_random([1.0], []).won, better_than_random([1.0], []).pairs) == (0, 0)
+
+
+@pytest.mark.parametrize(("k", "m"), [(1, 4), (2, 3), (3, 3), (4, 2)])
+def test_the_chance_of_every_number_of_pairs_is_that_of_all_orders(k, m):
+    orders = list(itertools.combinations(range(k + m), k))  # the places of what was found
+    wins = [sum(f > c for f in places for c in set(range(k + m)) - set(places)) for places in orders]
+    for places, won in zip(orders, wins, strict=True):
+        said = better_than_random(list(places), sorted(set(range(k + m)) - set(places)))
+        assert (said.won, said.pairs) == (won, k * m)
+        assert said.p == pytest.approx(sum(other >= won for other in wins) / len(orders))
+
+
+@pytest.mark.parametrize(
+    ("found", "high", "outcome"),
+    [
+        (9.5, 9.4, NO),  # ten of twenty pairs won, and a yes took 19 - 9.5
+        (9.5, 9.5, CANNOT_TELL),  # as large a gain is not excluded
+        (9.5, 9.6, CANNOT_TELL),
+        (10.5, 9.4, CANNOT_TELL),  # eleven of twenty: more than half
+        (8.5, 9.4, NO),
+    ],
+)
+def test_a_no_takes_at_most_half_of_the_pairs_and_an_interval_below_what_a_yes_took(found, high, outcome):
+    assert better_than_random([found], [float(c) for c in range(20)], gap_of(high)).outcome == outcome
+
+
+def test_where_nothing_can_be_beaten_a_no_takes_an_interval_below_zero():
+    controls = [100.0] * 19
+    assert better_than_random([50.0], controls, gap_of(-0.1)).outcome == NO
+    assert better_than_random([50.0], controls, gap_of(0.0)).outcome == CANNOT_TELL
+    below = [90.0] * 19
+    assert better_than_random([80.0], below, gap_of(-0.1)).outcome == NO  # all alike: any gain would have been seen
+    assert better_than_random([80.0], below, gap_of(0.0)).outcome == CANNOT_TELL
+    assert better_than_random([80.0], below[1:], gap_of(-0.1)).outcome == CANNOT_TELL
+
+
+def test_the_limit_of_another_metric_is_told():
+    controls = [1.0 * c for c in range(20)]
+    assert detectable_gap(1, controls, best=19.0) is None
+    assert detectable_gap(1, controls, best=19.1) == 9.5
+    assert better_than_random([5.0], controls, gap_of(5.0), best=19.0).outcome == CANNOT_TELL
+    assert better_than_random([5.0], controls, gap_of(5.0), best=19.1).outcome == NO
+    assert better_than_random([5.0], controls, gap_of(-1.0), best=19.0).outcome == NO
+
+
+@pytest.mark.parametrize(
+    ("k", "m", "place"), [(1, 20, 19), (1, 39, 37), (1, 40, 38), (2, 10, 9), (2, 12, 10), (3, 3, 2), (5, 20, 14)]
+)
+def test_a_yes_takes_as_many_controls_as_the_rank_test_has_it(k, m, place):
+    """`place` is that of the control that all of the found ones had to pass, by scipy."""
+    controls = [c * 2.0 for c in range(m)]
+
+    def p(beaten):
+        found = [2.0 * beaten - 1 + i / 100 for i in range(k)]
+        return stats.mannwhitneyu(found, controls, alternative="greater", method="exact").pvalue
+
+    assert p(place + 1) <= 0.05 < p(place)
+    assert detectable_gap(k, controls) == 2.0 * place - (m - 1)
+    assert detectable_gap(k, controls[::-1]) == 2.0 * place - (m - 1)
+
+
+def test_what_is_usual_is_one_point_of_a_percentage_and_a_twentieth_of_other_scores():
+    assert (MARGIN, LOSS) == (1.0, 0.05)
+    found, controls = [99.5] * 3, [0.5] * 3
+    assert mean_interval([99.0, 99.5, 100.0]).high == 100.0
+    assert mean_interval([0.0, 0.5, 1.0]).low == 0.0
+    assert detectable_gap(3, [100.0] * 3) is None
+    assert difference(found, controls, rows=10_000.0).high == 100.0
+    assert difference(controls, found, rows=10_000.0).low == -100.0
+
+
+def test_a_difference_is_cut_at_the_width_of_its_bounds():
+    wide = difference([25.0] * 3, [15.0] * 4, rows=10_000.0, bounds=(10.0, 30.0))
+    assert (wide.mean, wide.low, wide.high, wide.n) == (10.0, -20.0, 20.0, 7)
+    assert difference([25.0] * 3, [15.0] * 3) == compare.Estimate(10.0, 10.0, 10.0, 6)
+    assert mean_interval([9.0, 20.0, 31.0], (10.0, 30.0)) == compare.Estimate(20.0, 10.0, 30.0, 3)
+
+
+def test_rows_widen_the_error_and_the_freedom_by_welch_and_satterthwaite():
+    a, b, rows = [90.0, 91.0, 93.5], [80.0, 84.0, 82.5, 83.0], 0.75
+    va, vb = np.var(a, ddof=1) / 3, np.var(b, ddof=1) / 4
+    error = math.sqrt(va + vb + rows)
+    freedom = (va + vb + rows) ** 2 / (va**2 / 2 + vb**2 / 3)
+    half = stats.t.ppf(0.975, freedom) * error
+    found, gap = difference(a, b, rows=rows), np.mean(a) - np.mean(b)
+    assert (found.mean, found.low, found.high) == pytest.approx((gap, gap - half, gap + half))
+    assert found.n == 7
+
+
+def test_rows_vary_in_the_unit_of_the_metric():
+    a, b = [[0.5, 0.25, 0.0, 1.0]], [[0.0, 0.25, 0.5, 0.0]]
+    gaps = [0.5, 0.0, -0.5, 1.0]
+    assert row_variance(a, b, unit=1.0) == pytest.approx(statistics.variance(gaps) / 4)
+    assert row_variance(a, b) == pytest.approx(10_000 * statistics.variance(gaps) / 4)
+    assert row_variance([[1.0, 0.0]], [[0.0, 0.0]], unit=2.0) == pytest.approx(statistics.variance([2.0, 0.0]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "outcome"),
+    [(-9.0, -1.0, CANNOT_TELL), (-9.0, -1.01, NO), (-0.99, -0.5, YES), (-1.0, -0.5, CANNOT_TELL)],
+)
+def test_an_interval_that_ends_at_the_margin_says_neither(low, high, outcome):
+    assert not_worse(compare.Estimate(0.0, low, high, 6), 1.0) == outcome
+    assert not_worse(None, 1.0) == CANNOT_TELL
+
+
+def test_the_foreseeable_gap_is_two_quantiles_of_the_standard_error():
+    def by_hand(freedom, error):
+        return (stats.t.ppf(0.975, freedom) + stats.t.ppf(0.8, freedom)) * error
+
+    assert foreseeable_gap(2.0, 3) == pytest.approx(by_hand(2, 2 / math.sqrt(3)))
+    assert foreseeable_gap(2.0, 5, 3) == pytest.approx(by_hand(6, 2 * math.sqrt(1 / 5 + 1 / 3)))
+    assert foreseeable_gap(0.5, 3, 4) == pytest.approx(by_hand(5, 0.5 * math.sqrt(1 / 3 + 1 / 4)))
+    assert (foreseeable_gap(2.0, 3, 2), foreseeable_gap(2.0, 2, 3)) == (None, None)
+
+
+def test_a_judgement_cannot_be_changed():
+    said = better_than_random([1.0], [0.0])
+    assert said in {said}
+    with pytest.raises(AttributeError):
+        said.outcome = YES

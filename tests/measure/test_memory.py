@@ -88,3 +88,87 @@ def test_children_of_a_space_differ_and_the_order_of_asking_does_not_matter():
     forwards = [footprint(space.derive(arch), (1, 8, 8)) for arch in archs]
     assert [footprint(space.derive(arch), (1, 8, 8)) for arch in reversed(archs)] == forwards[::-1]
     assert len({row["ram_kib"] for row in forwards}) > 1
+
+
+def test_what_is_read_late_stays_alive_until_then():
+    class Skips(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.wide, self.narrow, self.last = conv(2, 16), conv(16, 2), conv(2, 2)
+
+        def forward(self, x):
+            early = self.last(x)
+            late = self.narrow(self.wide(early))
+            return late + early
+
+    # 2 at first; early 2; wide 16; narrow 2; the sum 2: the most while narrow reads wide, or wide reads early
+    assert peak_activations(Skips(), (2, 8, 8)) == (2 + 16 + 2) * PLANE * FLOAT
+
+
+@pytest.mark.parametrize("kind", [list, tuple, lambda outputs: dict(zip("ab", outputs, strict=True))])
+def test_outputs_stay_alive_to_the_end(kind):
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = conv(1, 8), conv(1, 8)
+
+        def forward(self, x):
+            return kind([self.first(x), self.second(x).sum(1)])
+
+    # the first output and the second head's 8 channels, with the input at last; then the sum in its place
+    assert peak_activations(Heads(), (1, 8, 8)) == (8 + 8 + 1) * PLANE * FLOAT
+
+
+def test_a_network_that_returns_its_input_takes_that_alone():
+    assert peak_activations(nn.Identity(), (3, 8, 8)) == 3 * PLANE * FLOAT
+
+
+def test_weights_and_their_views_lie_in_flash_and_what_is_made_of_them_in_memory():
+    class Turned(nn.Module):
+        def __init__(self, doubled: bool):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(10, 4))
+            self.register_buffer("shift", torch.ones(10))
+            self.doubled = doubled
+
+        def forward(self, x):
+            weight = self.weight.t() * 2 if self.doubled else self.weight.t()
+            return x @ weight + self.shift
+
+    # 4 numbers in, 10 out, 10 moved; the doubled weight is 40 numbers beside the input and what it makes
+    assert peak_activations(Turned(False), (4,)) == (10 + 10) * FLOAT
+    assert peak_activations(Turned(True), (4,)) == (4 + 40 + 10) * FLOAT
+
+
+def test_normalisation_of_a_batch_makes_one_map_and_no_statistics():
+    norm = nn.BatchNorm2d(64)
+    assert peak_activations(norm, (64, 1, 1)) == 2 * 64 * FLOAT
+
+
+def test_inputs_by_name_are_all_there_at_first():
+    class Adds(nn.Module):
+        def forward(self, x):
+            return x["a"].relu().sum(1) + x["b"]
+
+    # a 6 and b 1 with the activation's 6; the sum over rows comes when a has been read
+    assert peak_activations(Adds(), {"a": (6, 1), "b": (1,)}) == (6 + 1 + 6) * FLOAT
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_bytes_are_those_of_the_type(dtype):
+    layer = nn.Linear(3, 5).to(dtype)
+    assert weight_bytes(layer) == 20 * dtype.itemsize
+
+
+def test_of_buffers_whole_numbers_count_where_they_have_a_dimension_and_other_numbers_always():
+    module = nn.Module()
+    module.register_buffer("steps", torch.tensor(3))
+    assert weight_bytes(module) == 0
+    module.register_buffer("places", torch.tensor([3, 4]))
+    assert weight_bytes(module) == 2 * 8
+    module.register_buffer("scale", torch.tensor(0.5))
+    assert weight_bytes(module) == 2 * 8 + 4
+
+
+def test_a_footprint_is_in_kib_of_1024_bytes():
+    assert footprint(nn.Linear(256, 1, bias=False), (256,)) == {"ram_kib": 1 + 1 / 256, "flash_kib": 1.0}

@@ -5,6 +5,7 @@ import random
 import statistics
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 from winnow.measure import exported, latency
 from winnow.measure.latency import (
     ROUNDS,
+    Latency,
     busy,
     fingerprint,
     latency_ms,
@@ -194,3 +196,181 @@ def test_each_round_begins_on_time_and_gets_its_share_of_calls_and_seconds(monke
     network = exported.Exported(Path("x"), "none", lambda: contextlib.nullcontext(lambda: 0.5))
     assert [each.rounds for each in exported.readings([network], 20, 9.0, lambda _: None)] == [[[1.0]] * ROUNDS]
     assert clock.rounds == ON_TIME
+
+
+class Ticks:
+    """A clock of nanoseconds that calls of a network move: the n-th takes `ms[n]`, and what is after that 1 ms."""
+
+    def __init__(self, monkeypatch, ms=()):
+        self.ms, self.calls, self.now = list(ms), 0, 10**9
+        monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter_ns=lambda: self.now))
+
+    def network(self):
+        ticks = self
+
+        class Ticking(nn.Module):
+            def forward(self, x):
+                ticks.now += round((ticks.ms[ticks.calls] if ticks.calls < len(ticks.ms) else 1.0) * 1e6)
+                ticks.calls += 1
+                return x
+
+        return Ticking()
+
+
+def test_milliseconds_their_median_and_its_interval_by_a_clock_that_calls_move(monkeypatch):
+    times = [7.0, 3.0, 9.5, 1.0, 8.0, 2.0, 6.0, 5.0, 4.0, 10.0]
+    ticks = Ticks(monkeypatch, [99.0, 99.0, *times])
+    found = latency_ms(ticks.network(), (1, 2, 2), warmup=2, repeats=10)
+    assert (found.median, found.low, found.high, found.n) == (5.5, 2.0, 9.5, 10)  # second lowest and highest of ten
+    assert found.load is None
+
+
+def test_ten_calls_wake_it_and_fifty_are_counted_where_nobody_says_else(monkeypatch):
+    ticks = Ticks(monkeypatch, [99.0] * 10)
+    found = latency_ms(ticks.network(), (1, 2, 2))
+    assert (ticks.calls, found.n, found.high) == (60, 50, 1.0)
+
+
+class Given(nn.Module):
+    """Keeps what it was given, even of a copy."""
+
+    def __init__(self):
+        super().__init__()
+        self.inputs = []
+
+    def __deepcopy__(self, memo):
+        copied = Given()
+        copied.inputs = self.inputs
+        return copied
+
+    def forward(self, x):
+        self.inputs.append(x.clone())
+        return x
+
+
+def test_inputs_are_noise_of_a_seed_and_one_at_a_time_unless_a_batch_is_asked():
+    def noise(batch, seed):
+        return torch.randn(batch, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+
+    network = Given()
+    latency_ms(network, (3, 4, 4), warmup=0, repeats=6)
+    assert all(torch.equal(x, noise(1, 0)) for x in network.inputs)
+    network = Given()
+    latency_ms(network, (3, 4, 4), warmup=0, repeats=6, batch=2, seed=5)
+    assert all(torch.equal(x, noise(2, 5)) for x in network.inputs)
+    for seeds, seed in (({}, 0), ({"seed": 7}, 7)):
+        network = Given()
+        latency_over_time([network], (3, 4, 4), [1], repeats=9, seconds=0.0, **seeds)
+        latency_within(network, (3, 4, 4), 1e9, repeats=9, seconds=0.0, **seeds)
+        assert len(network.inputs) == 4 * ROUNDS  # of each round one call wakes it
+        assert all(torch.equal(x, noise(1, seed)) for x in network.inputs)
+
+
+@pytest.mark.parametrize(
+    ("medians", "calls"),
+    [
+        ([1.0] * 9, 9),
+        ([5.0, 1, 1, 1, 1, 1, 1, 1, 1], 9),  # one beyond the limit is left out
+        ([5.0, 5, 1, 1, 1, 1, 1, 1, 1], 2),
+        ([1.0, 5, 1, 1, 1, 5, 1, 1, 1], 6),
+        ([4.0] * 9, 9),  # at the limit is within it
+    ],
+)
+def test_what_is_too_slow_costs_two_rounds(monkeypatch, medians, calls):
+    rounds = iter(medians)
+    monkeypatch.setattr(latency, "one_round", lambda call, most, seconds: [next(rounds)])
+    found = latency_within(Sleeper(0.0), (1, 2, 2), 4.0, repeats=9, seconds=0.0)
+    assert found.n == calls
+    assert (found.high <= 4.0) == (calls == 9)
+    assert found.device == fingerprint("cpu")
+
+
+def test_calls_and_seconds_of_a_round_are_shared_among_networks_and_threads(monkeypatch):
+    clock = Clock(monkeypatch)
+    found = latency_over_time([Sleeper(0.0), Sleeper(0.0)], (1, 2, 2), [1, 2], repeats=20, seconds=9.0)
+    assert clock.rounds == [(float(n), 3, 0.25) for n in range(ROUNDS) for _ in range(4)]
+    assert [[(each.median, each.n) for each in row] for row in found] == [[(1.0, ROUNDS)] * 2] * 2
+
+
+def test_nobody_says_else_means_fifty_calls_in_five_seconds_or_in_one(monkeypatch):
+    clock = Clock(monkeypatch)
+    latency_over_time([Sleeper(0.0)], (1, 2, 2), [1])
+    assert clock.rounds == [(round(n * 5 / ROUNDS, 9), 6, round(5 / ROUNDS, 9)) for n in range(ROUNDS)]
+    clock = Clock(monkeypatch)
+    latency_within(Sleeper(0.0), (1, 2, 2), 2.0)
+    assert clock.rounds == [(round(n / ROUNDS, 9), 6, round(1 / ROUNDS, 9)) for n in range(ROUNDS)]
+
+
+def test_a_reading_that_is_late_waits_for_nothing(monkeypatch):
+    """A round that takes longer than its share is followed by the next at once, and what is left keeps its time."""
+    clock = Clock(monkeypatch)
+    began = []
+
+    def slow(call, most, seconds):
+        began.append(clock.now)
+        clock.now += 2.5 if len(began) == 1 else 0.0
+        return [1.0]
+
+    monkeypatch.setattr(latency, "one_round", slow)
+    latency_within(Sleeper(0.0), (1, 2, 2), 9.0, seconds=9.0)
+    assert began == pytest.approx([0.0, 2.5, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])
+
+
+@pytest.mark.parametrize(
+    ("loads", "mean"), [([None] * 9, None), ([0.0] * 8 + [4.5], 0.5), ([None] * 6 + [1.0, 2.0, 6.0], 3.0)]
+)
+def test_the_load_is_the_mean_of_the_rounds_that_know_it(monkeypatch, loads, mean):
+    told = iter(loads)
+    monkeypatch.setattr(latency, "others_running", lambda: next(told))
+    ((found,),) = latency_over_time([Sleeper(0.0)], (1, 2, 2), [1], repeats=9, seconds=0.0)
+    assert found.load == mean
+
+
+@pytest.mark.parametrize(
+    ("load", "threads", "cores", "remark"),
+    [
+        (0.5, 1, 1, ""),  # half a thread is nobody
+        (0.6, 1, 1, "load 0.6 of others on 1 core: a quiet machine will be faster"),
+        (0.0, 2, 2, ""),
+        (1.0, 4, 4, "load 1.0 of others on 4 cores: a quiet machine will be faster"),
+        (3.0, 1, 4, ""),
+        (4.0, 1, 4, "load 4.0 of others on 4 cores: a quiet machine will be faster"),
+        (None, 8, 1, ""),
+    ],
+)
+def test_others_are_remarked_on_where_threads_and_load_are_more_than_the_cores(load, threads, cores, remark):
+    assert busy(load, threads, cores) == remark
+
+
+@pytest.mark.parametrize(("threads", "said"), [(1, "1 thread"), (2, "2 threads"), (3, "3 threads")])
+def test_a_fingerprint_counts_threads(threads, said):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        model, capability, last = fingerprint("cpu").rsplit(", ", 2)
+    finally:
+        torch.set_num_threads(before)
+    assert (capability, last) == (torch.backends.cpu.get_cpu_capability(), said)
+    assert model == latency.processor()
+
+
+def test_a_fingerprint_of_another_device_names_machine_and_device(monkeypatch):
+    monkeypatch.setattr(latency.platform, "machine", lambda: "a board")
+    assert fingerprint("mps") == "a board mps"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Big {device}")
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    assert fingerprint("cuda:1") == "Big cuda:1, CUDA 12.8"
+
+
+def test_one_value_or_five_bear_no_interval():
+    for n in (1, 5):
+        with pytest.raises(ValueError, match=f"^a 95 % interval of a median takes 6 values or more, not {n}$"):
+            median_interval(n)
+
+
+def test_a_latency_cannot_be_changed():
+    found = Latency(1.0, 0.5, 2.0, 9, "a device")
+    assert found.load is None
+    assert found in {found}
+    with pytest.raises(AttributeError):
+        found.median = 0.0

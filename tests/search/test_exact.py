@@ -73,14 +73,14 @@ def test_a_limit_may_be_reached_and_may_be_nothing_or_less():
 
 
 def test_what_only_the_tolerance_of_the_solver_lets_through_is_not_taken():
-    """Half a ten-millionth above the limit; what differs from it in one answer may still be taken."""
+    """A billionth above the limit; what differs from it in one answer may still be taken."""
     groups = [
-        group("a", {"x": (9, 1 + 5e-8), "y": (7, 0.5), "z": (0, 0.1)}),
+        group("a", {"x": (9, 1 + 1e-9), "y": (7, 0.5), "z": (0, 0.1)}),
         group("b", {"x": (3, 0.0), "y": (1, 0.0)}),
     ]
     found = optimum(groups, [1.0])
     assert (dict(found.picks), found.score) == ({"a": "y", "b": "x"}, 10)
-    assert optimum(groups, [1 + 5e-8]).score == 12
+    assert optimum(groups, [1 + 1e-9]).score == 12
 
 
 def test_where_nothing_is_within_the_limits_the_least_of_each_is_told():

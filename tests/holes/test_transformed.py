@@ -91,3 +91,8 @@ def test_resetting_makes_matrices_identities_again(conv):
     assert torch.equal(conv.to_5, torch.eye(25))
     assert torch.equal(conv.to_3, torch.eye(9))
     assert not hasattr(conv, "to_7")
+
+
+def test_it_keeps_the_side_unless_told(conv):
+    conv.board.setting = {"width": 2, "kernel": 3}
+    assert conv(torch.zeros(1, 2, 5, 4)).shape == (1, 2, 5, 4)

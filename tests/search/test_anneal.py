@@ -10,7 +10,7 @@ import pytest
 
 from tests import fox_nas
 from winnow.core.errors import Refused
-from winnow.search.anneal import Course, Point, anneal, best
+from winnow.search.anneal import Course, Point, Run, anneal, best
 from winnow.search.exact import Group, least, optimum
 from winnow.search.fronts import front, merged
 
@@ -201,3 +201,83 @@ def test_a_front_keeps_what_nothing_is_cheaper_and_better_than():
     found = front(np.array([2.0, 1, 1, 3, 2, 4]), np.array([5.0, 1, 1, 4, 5, 6]))
     assert (found.costs.tolist(), found.scores.tolist()) == ([1, 2, 4], [1, 5, 6])
     assert found.picks.ravel().tolist() == [1, 0, 5]
+
+
+def steps_of(course: Course, score=lambda p: 0.0, start: Point = (0,), sizes: tuple = (2,), seed: int = 0, **more):
+    """A run over all variables alike."""
+    return anneal(
+        sizes, start, score, lambda p: True, random.Random(seed), lambda t: [1.0] * len(sizes), course, **more
+    )
+
+
+def test_the_usual_course_is_the_published_one():
+    """Liu et al. 2021, public script."""
+    course = Course()
+    assert (course.moved, course.least, course.cooling) == (8, 5, 1000)
+    assert (course.loss, course.stall, course.until, course.patience) == (0.1, 500, 10_000, 5000)
+    assert course.temperature is None
+
+
+def test_a_run_that_takes_nothing_ends_when_its_patience_does():
+    run = steps_of(Course(moved=1, least=1, until=0, patience=30))
+    assert (run.iterations, run.taken) == (31, ((0.0, (0,)),))
+
+
+def test_moves_shift_one_variable_fewer_after_each_so_many_iterations():
+    counts = []
+
+    def allowed(point: Point) -> bool:
+        counts.append(sum(place != 50 for place in point))
+        return True
+
+    course = Course(moved=4, least=2, cooling=50, until=0, patience=299)
+    anneal((101,) * 6, (50,) * 6, lambda p: 0.0, allowed, random.Random(0), lambda t: [1.0] * 6, course)
+    assert [max(counts[i : i + 50]) for i in (0, 50, 100, 150)] == [4, 3, 2, 2], "a shift may be none"
+    assert max(counts[49:99]) == 3, "from iteration 50 on"
+
+
+@pytest.mark.parametrize(("weights", "moves"), [([1.0, 0.0, 2.0], {0, 2}), ([0.0, 0.0, 1.0], {2})])
+def test_what_has_no_weight_is_never_shifted_and_fewer_are_where_fewer_have_one(weights, moves):
+    visited = []
+    course = Course(moved=3, least=2, until=0, patience=100)
+    anneal(
+        (9,) * 3,
+        (4,) * 3,
+        lambda p: 0.0,
+        lambda p: visited.append(p) or True,
+        random.Random(0),
+        lambda t: weights,
+        course,
+    )
+    assert {i for point in visited for i in range(3) if point[i] != 4} == moves
+
+
+def test_a_grid_ends_at_its_ends_and_one_without_an_order_is_jumped_over():
+    def places(start: int, **more) -> set[int]:
+        seen = []
+        course = Course(moved=1, least=1, until=0, patience=200)
+        allowed = lambda p: seen.append(p[0]) or True  # noqa: E731
+        anneal((6,), (start,), lambda p: 0.0, allowed, random.Random(0), lambda t: [1.0], course, **more)
+        return set(seen)
+
+    assert places(0) == {0, 1}
+    assert places(5) == {4, 5}
+    assert places(3) == {2, 3, 4}
+    assert places(0, loose=[0]) == set(range(6))
+
+
+def test_a_loss_as_large_as_the_limit_is_not_taken():
+    for loss, taken in ((0.25, False), (0.2499, True)):
+        run = steps_of(
+            Course(moved=1, least=1, loss=0.25, stall=3, until=300, patience=100), lambda p, x=loss: -x * p[0]
+        )
+        assert (len({point for _, point in run.taken}) == 2) is taken
+
+
+def test_the_best_of_all_runs_are_different_scores_each_with_its_first_point():
+    runs = [
+        Run(((1.0, (0,)), (3.0, (1,)), (2.0, (2,))), 9),
+        Run(((3.0, (5,)), (4.0, (6,)), (0.0, (7,)), (-1.0, (8,))), 9),
+    ]
+    assert best(runs) == [(4.0, (6,)), (3.0, (1,)), (2.0, (2,)), (1.0, (0,)), (0.0, (7,))]
+    assert best(runs, 2) == [(4.0, (6,)), (3.0, (1,))]

@@ -87,7 +87,15 @@ def test_a_code_is_as_likely_as_what_is_on_and_what_is_off():
 
 @pytest.mark.parametrize(
     ("options", "pick", "least", "listed"),
-    [(5, 5, 0, True), (31, 1, 0, True), (32, 1, 0, False), (6, 6, 0, False), (40, 1, None, True), (9, 2, None, False)],
+    [
+        (5, 5, 0, True),
+        (5, 5, 1, True),
+        (31, 1, 0, True),
+        (32, 1, 0, False),
+        (6, 6, 0, False),
+        (40, 1, None, True),
+        (9, 2, None, False),
+    ],
 )
 def test_up_to_32_codes_are_listed_and_single_options_always(options, pick, least, listed):
     d = Decision("c", tuple(range(options)), pick, least=least)

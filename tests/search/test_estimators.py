@@ -263,3 +263,19 @@ def test_what_an_architecture_cannot_hold_becomes_the_first_that_it_can():
     choice = Choice("a", {"none": torch.nn.Identity(), "skip": torch.nn.Identity()}, mixture_only=("none",))
     space = Space(torch.nn.Sequential(choice))
     assert dict(architecture(space, Draw({"a": torch.tensor(0)}, {}, torch.zeros(())))) == {"a": "skip"}
+
+
+def test_a_surrogate_is_a_ridge_regression_with_a_bias_that_is_ridged_too():
+    space = Space(torch.nn.Sequential(*(Choice(n, {k: torch.nn.Identity() for k in "xyz"}) for n in "ab")))
+    archs = [space.decide(lambda d, one=one, two=two: {"a": one, "b": two}[d.name]) for one in "xyz" for two in "xy"]
+    values = [1.0, -2.0, 0.5, 3.0, 2.5, -1.0]
+    rows = torch.tensor([[*(a["a"] == k for k in "xyz"), *(a["b"] == k for k in "xyz"), 1] for a in archs]).double()
+    for given, ridge in (({}, 1.0), ({"ridge": 0.25}, 0.25)):
+        square = rows.T @ rows + ridge * torch.eye(7).double()
+        wanted = rows @ torch.linalg.solve(square, rows.T @ torch.tensor(values).double())
+        fitted = Surrogate(space, archs, values, **given)
+        assert [fitted.of(arch) for arch in archs] == pytest.approx(wanted.tolist(), abs=1e-5)
+        assert float(fitted.bias) != 0
+    half = {"a": torch.tensor([0.5, 0.5, 0.0]), "b": torch.tensor([0.0, 1.0, 0.0])}
+    both = [fitted.of(arch) for arch in archs if arch["b"] == "y" and arch["a"] in "xy"]
+    assert float(fitted(half)) == pytest.approx(sum(both) / 2, abs=1e-5)

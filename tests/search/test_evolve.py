@@ -15,7 +15,7 @@ from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.proxies.sizes import sizes_of
-from winnow.search.evolve import evolution
+from winnow.search.evolve import Scored, evolution
 from winnow.train.evaluate import calibrate
 
 
@@ -204,3 +204,54 @@ def test_scores_of_inherited_children_do_not_leak_into_each_other():
     scores = [score(a), score(b), score(a)]
     assert scores[0] == scores[2] != scores[1]
     assert all(torch.equal(tensor, before[name]) for name, tensor in space.state_dict().items())
+
+
+def test_the_usual_search_is_the_published_one():
+    """Guo et al. 2020: a thousand networks of twenty generations of fifty, by ten parents and a tenth of genes."""
+    space = chain(20, 50)
+    score = lambda arch: float(sum(value % 7 for value in arch.values()))  # noqa: E731
+    found = run(space, score, generations=1)
+    first = sorted((s for s in found if s.generation == 0), key=lambda s: -s.score)
+    top = [s.architecture for s in first[:10]]
+    assert len(first) == 50
+
+    def parents(child: Architecture) -> set[int]:
+        """Those of the first generation that have a gene of it that none of the better ones has."""
+        return {
+            next((i for i, s in enumerate(first) if s.architecture[name] == value), -1) for name, value in child.items()
+        }
+
+    crossed = [s.architecture for s in found if s.origin == "crossover"]
+    assert all(any(child[n] == one[n] for one in top) for child in crossed for n in child)
+    assert max(max(parents(child)) for child in crossed) == 9
+    mutants = [s.architecture for s in found if s.origin == "mutation"]
+    changed = [min(sum(child[n] != one[n] for n in child) for one in top) for child in mutants]
+    assert sum(changed) / len(mutants) == pytest.approx(20 * 0.1, abs=0.8)
+    assert len(run(chain(12), lambda arch: 0.0)) == 50 * 21
+
+
+def test_scores_that_are_ranks_are_told_anew_before_any_comparison():
+    """Of a pool that is turned round the worst are the parents, and what comes back is turned round, too."""
+    space, pools = chain(12), []
+
+    def turned(scored: list) -> list:
+        pools.append(len(scored))
+        return [Scored(s.generation, s.origin, s.architecture, -s.score) for s in scored]
+
+    found = run(space, matches(first_of(space)), population=20, generations=3, rescore=turned)
+    assert pools == [20, 40, 60, 80]
+    assert [s.score for s in found] == sorted((s.score for s in found), reverse=True)
+    assert max(s.score for s in found) <= 0
+    late = [s.score for s in found if s.origin != "random"]
+    early = [s.score for s in found if s.origin == "random"]
+    assert statistics.mean(late) > statistics.mean(early)
+
+
+def test_what_computes_nothing_and_what_is_the_same_network_is_not_evaluated():
+    space, asked = chain(2, 4), []
+    space.represent = lambda arch: (
+        None if arch["gene/0"] == 0 else Architecture.of({**arch, "gene/1": arch["gene/1"] % 2})
+    )
+    found = run(space, lambda arch: asked.append(arch) or 0.0, population=20, generations=3)
+    assert {tuple(s.architecture.values()) for s in found} == {(a, b) for a in (1, 2, 3) for b in (0, 1)}
+    assert len(asked) == 6

@@ -10,7 +10,7 @@ from winnow.core.decision import Decision
 from winnow.core.errors import Refused
 from winnow.data.loaders import Batches
 from winnow.search.bench import Found
-from winnow.search.greedy import Edges, certainty, edge_scores, importance, shares, stability
+from winnow.search.greedy import Edges, certainty, edge_scores, importance, normalised, shares, stability
 from winnow.search.methods import sgas as module
 from winnow.search.methods.sgas import sgas
 from winnow.search.recipe import Recipe
@@ -107,3 +107,64 @@ def test_decisions_come_after_the_published_epochs_in_proportion_and_batches_gro
     monkeypatch.setattr(module, "bilevel", told)
     sgas(bench_of(cells(), train, Loader([images(8)])), Recipe(epochs=epochs), batch_growth=1)
     assert grown == [warmup + 1 + interval * i for i in range(6)]  # at the beginning of the epoch after
+
+
+def test_scores_are_normalised_from_the_least_to_the_largest():
+    assert normalised(torch.tensor([3.0, -1.0, 1.0])).tolist() == [1, 0, 0.5]
+    assert normalised(torch.tensor([0.25, 0.25])).tolist() == [0, 0]
+
+
+def test_certainty_goes_from_equal_shares_to_a_single_one():
+    assert float(certainty(torch.full((4,), 0.25))) == pytest.approx(0, abs=1e-6)
+    assert float(certainty(torch.tensor([0.0, 1.0, 0.0]))) == 1
+    assert float(certainty(torch.tensor([0.5, 0.5, 0.0, 0.0]))) == pytest.approx(0.5)
+    assert float(certainty(torch.ones(1))) == 1
+
+
+def test_stability_is_the_mean_overlap_with_earlier_epochs():
+    share = torch.tensor([0.5, 0.5])
+    assert float(stability(share, [])) == 0
+    assert float(stability(share, [torch.tensor([1.0, 0.0]), torch.tensor([0.25, 0.75])])) == (0.5 + 0.75) / 2
+
+
+def test_without_none_an_edge_is_told_by_certainty_and_under_criterion_two_by_stability_too():
+    decisions = [Decision(f"e{i}", ("a", "b")) for i in range(3)]
+    weights = {"e0": torch.tensor([0.5, 0.5]), "e1": torch.tensor([0.9, 0.1]), "e2": torch.tensor([0.0, 1.0])}
+    assert all(float(importance(d, weights[d.name])) == 1 for d in decisions)
+    sure = normalised(torch.stack([certainty(weights[d.name]) for d in decisions]))
+    assert edge_scores(decisions, weights, [], 1).tolist() == pytest.approx(sure.tolist())
+    history = [{"e0": weights["e0"], "e1": torch.tensor([0.4, 0.6]), "e2": torch.tensor([1.0, 0.0])}]
+    assert edge_scores(decisions, weights, history, 1).tolist() == pytest.approx(sure.tolist())
+    assert edge_scores(decisions, weights, history, 2).tolist() == pytest.approx([0, float(sure[1]) / 2, 0])
+
+
+def test_one_edge_with_none_brings_importance_in_and_others_count_whole():
+    decisions = [Decision("e0", ("none", "a", "b")), Decision("e1", ("a", "b")), Decision("e2", ("none", "a", "b"))]
+    weights = {
+        "e0": torch.tensor([0.5, 0.5, 0.0]),
+        "e1": torch.tensor([0.8, 0.2]),
+        "e2": torch.tensor([0.75, 0.25, 0.0]),
+    }
+    assert [float(importance(d, weights[d.name])) for d in decisions] == [0.5, 1, 0.25]
+    assert shares(decisions[0], weights["e0"]).tolist() == [1, 0]
+    assert edge_scores(decisions, weights, [], 1).tolist() == pytest.approx([1 / 3, 0, 0])
+
+
+def test_what_is_decided_comes_back():
+    space = cells("darts", candidates="s3")
+    edges, other = Edges(space), Edges(space)
+    for source in (1, 0):
+        edges.decide(space.decisions[f"reduce/4/{source}"], "sep_conv_3x3")
+    other.decide(space.decisions["normal/2/0"], "skip_connect")
+    other.restore(edges.state())
+    assert (
+        other.decided
+        == edges.decided
+        == {
+            "reduce/4/1": "sep_conv_3x3",
+            "reduce/4/0": "sep_conv_3x3",
+            "reduce/4": (0, 1),
+        }
+    )
+    assert other.open == edges.open
+    assert not edges.open & {f"reduce/4/{i}" for i in range(4)}

@@ -16,7 +16,7 @@ from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.space import Space
 from winnow.search.methods.spos import spos
-from winnow.search.paths import train_paths, uniform_paths
+from winnow.search.paths import binned_paths, train_paths, uniform_paths
 from winnow.search.recipe import Recipe
 from winnow.train.optimisers import sgd
 
@@ -209,3 +209,54 @@ def test_a_loss_that_explodes_is_refused():
     space = smooth()
     with pytest.raises(Refused, match=r"epoch 0, step 1, with learning rate 0.1: lower search.lr"):
         train(space, [points(4), (points(4)[0] * math.inf, points(4)[1])], lambda: first(space))
+
+
+def dice(*sides: int) -> Space:
+    """Decisions that are answered by 0, 1, ..., without weights."""
+    return Space(
+        torch.nn.Sequential(*(Choice(f"d{i}", {k: torch.nn.Identity() for k in range(n)}) for i, n in enumerate(sides)))
+    )
+
+
+def total(arch) -> float:
+    return float(sum(arch.values()))
+
+
+def test_each_bin_of_costs_is_as_likely_however_few_paths_it_has():
+    """Of two dice of 0 to 4 a sum of 4 has five pairs, and one of 0 or 8 has one."""
+    draw = binned_paths(dice(5, 5), random.Random(0), total, -0.5, 8.5, 9)
+    counts = Counter(total(draw()) for _ in range(450))
+    assert set(counts) == set(range(9))
+    assert chisquare(list(counts.values())).pvalue > 1e-3
+
+
+def test_a_bin_holds_its_ends_and_none_is_left_out():
+    draw = binned_paths(dice(10), random.Random(0), total, 2.0, 6.0, 2)
+    counts = Counter(total(draw()) for _ in range(1200))
+    assert set(counts) == {2, 3, 4, 5, 6}, "4 is in both"
+    wanted = [200, 200, 400, 200, 200]
+    assert chisquare([counts[i] for i in range(2, 7)], wanted).pvalue > 1e-3
+
+
+def test_where_a_bin_is_empty_any_path_is_taken_in_the_end():
+    draw = binned_paths(dice(2), random.Random(0), lambda arch: 10 * total(arch), 0.0, 30.0, 3)
+    drawn = [total(draw()) for _ in range(12)]
+    assert set(drawn) == {0, 1}, "nothing costs 20 to 30"
+
+
+@pytest.mark.parametrize(("low", "high", "fits"), [(3, 3, True), (3.1, 9, False), (-4, -0.1, False), (-4, 0, True)])
+def test_costs_that_no_path_has_are_refused_with_those_that_paths_have(low, high, fits):
+    space = dice(4)
+    if fits:
+        assert low <= total(binned_paths(space, random.Random(0), total, low, high, 1)()) <= high
+        return
+    said = f"none of 1,000 lies between {low:,.0f} and {high:,.0f}; of random ones here most cost 0 to 3 macs"
+    with pytest.raises(Refused, match=said):
+        binned_paths(space, random.Random(0), total, low, high, 1)
+
+
+def test_a_path_that_computes_nothing_is_drawn_again():
+    space = dice(3, 3)
+    space.represent = lambda arch: None if 0 in arch.values() else arch
+    draw = uniform_paths(space, random.Random(0))
+    assert {tuple(draw().values()) for _ in range(60)} == {(1, 1), (1, 2), (2, 1), (2, 2)}

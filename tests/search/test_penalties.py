@@ -82,3 +82,11 @@ def test_cost_counts_only_above_its_budget_and_goes_through_the_gates():
     expected_cost(relax, costs, 2.0)(logits).backward()
     torch.testing.assert_close(logits["1<-0"].grad, 2 * costs["1<-0"] / 4)
     assert logits["2<-0"].grad is None
+
+
+@pytest.mark.parametrize(("budget", "penalty"), [(0.1, 0.4), (0.3, 0.0), (0.5, 0.0), (-0.1, 0.8)])
+def test_what_is_spent_above_a_budget_is_paid_for_by_the_strength(budget, penalty):
+    """Shares of 0.1, 0.2 and 0.3, each half open; of a decision without costs nothing is paid."""
+    logits = {"a": torch.zeros(3, requires_grad=True), "b": torch.ones(2, requires_grad=True)}
+    found = expected_cost(gates(1.0, 1.0), {"a": torch.tensor([0.1, 0.2, 0.3])}, 2.0, budget)(logits)
+    assert found.item() == pytest.approx(penalty, abs=1e-6)

@@ -136,3 +136,29 @@ def test_an_attack_on_an_untrained_mode_leaves_it():
     space = cells().eval()
     adversarial_noise(space, loss_of(space), 0.3, generator())(mixed(space, logits_of(space)), BATCH, {})
     assert not space.training
+
+
+def test_a_row_is_clamped_to_one_and_to_zero_before_it_is_divided():
+    assert simplex(torch.tensor([2.0, 1.0, 0.0, -1.0])).tolist() == [0.5, 0.5, 0, 0]
+    assert simplex(torch.tensor([0.25, 0.0])).tolist() == [1, 0]
+
+
+def test_noise_reaches_both_ends_of_its_radius_and_no_further():
+    """On a weight that stays the largest of two: what is added, from how the two share one."""
+    row, draws = {"a": torch.tensor([0.5, 0.5], dtype=torch.float64)}, generator()
+    shares = torch.stack([random_noise(0.2, draws)(row, BATCH, {})["a"] for _ in range(4000)])
+    assert 0.7 / (0.7 + 0.3) - 0.02 < float(shares.max()) < 0.7
+    assert float(shares.mean()) == pytest.approx(0.5, abs=1e-9)
+    assert float(shares[:, 0].mean()) == pytest.approx(0.5, abs=0.01)
+
+
+def test_an_attack_takes_seven_steps_unless_it_is_said_and_one_that_changes_nothing_is_kept():
+    asked = []
+
+    def objective(batch, setting):
+        asked.append(setting)
+        return (0 * setting["a"]).sum()
+
+    moved = adversarial_noise(cells(), objective, 0.1, generator())(EVEN, BATCH, {})
+    assert len(asked) == 1 + 7 + 1
+    assert not torch.equal(moved["a"], EVEN["a"])

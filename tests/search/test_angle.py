@@ -179,3 +179,52 @@ def test_a_space_without_weights_has_no_angles():
     space = Space(nn.Sequential(Choice("a", {"relu": nn.ReLU(), "tanh": nn.Tanh()})))
     with pytest.raises(Refused, match="a child of this space has none"):
         angles(space, copy.deepcopy(space))(space.decide(lambda d: "relu"))
+
+
+@pytest.mark.parametrize(("kernel", "area"), [(3, 9), ((2, 1), 2)])
+@pytest.mark.parametrize("kind", [nn.AvgPool2d, nn.MaxPool2d])
+def test_a_pool_of_a_candidate_is_entries_of_one_over_its_area_a_channel(kind, kernel, area):
+    with seeded(0):
+        hole = Choice("a", {"pool": kind(kernel, stride=1), "conv": nn.Conv2d(5, 5, kernel)})
+        before = Space(nn.Sequential(nn.Conv2d(1, 5, 1), nn.MaxPool2d(2), hole))
+    measure = angles(now := moved(before), before)
+    a, b = (s.model[0].weight.detach().double().flatten() for s in (before, now))
+    pool = torch.full((5 * area,), 1 / area, dtype=torch.float64)
+    a, b = torch.cat([a, pool]), torch.cat([b, pool])
+    found = measure.sums(before.decide(lambda d: "pool"))
+    assert found.tolist() == pytest.approx([float(a @ b), float(a @ a), float(b @ b), len(a)])
+    assert measure.sums(before.decide(lambda d: "conv"))[3] == 5 + 25 * area, "a pool of all children is no part"
+
+
+@pytest.mark.parametrize("name", ["skip_connect", "identity", "skip"])
+def test_skips_turn_nothing_and_others_with_the_same_weights_do(name):
+    with seeded(0):
+        options = {each: nn.Linear(2, 2, bias=False) for each in (name, "other")}
+        before = Space(nn.Sequential(nn.Linear(2, 2, bias=False), Choice("a", options)))
+    measure = angles(moved(before), before)
+    lengths = [measure.sums(before.decide(lambda d, o=o: o))[3] for o in (name, "other")]
+    assert lengths == [4, 8]
+
+
+@pytest.mark.parametrize("which", ["before", "now"])
+def test_weights_that_are_nothing_have_no_angle(which):
+    with seeded(0):
+        before = Space(nn.Sequential(Choice("a", {"x": nn.Linear(2, 2), "y": nn.Linear(2, 2)})))
+    spaces = {"before": before, "now": moved(before)}
+    nn.init.zeros_(spaces[which].model[0].candidates["x"].weight)
+    measure = angles(spaces["now"], before)
+    with pytest.raises(Refused, match="a child of this space has none"):
+        measure(before.decide(lambda d: "x"))
+    assert 0 < measure(before.decide(lambda d: "y")) < math.pi
+
+
+def test_looking_for_channels_leaves_modes_and_hooks_as_they_were():
+    before = cells("nas_bench_201")
+    now = moved(before).train()
+    statistics = {name: value.clone() for name, value in now.state_dict().items()}
+    now.board.plain = False
+    angles(now, before)
+    assert now.model.training
+    assert now.board.plain is False
+    assert not any(module._forward_hooks for module in now.modules())
+    assert all(torch.equal(value, now.state_dict()[name]) for name, value in statistics.items())

@@ -80,3 +80,42 @@ def test_fitness_is_the_correlation_with_the_accuracies_given(networks):
 def test_two_networks_are_too_few(networks):
     with pytest.raises(Refused, match="three networks or more"):
         correlation(networks[:2], [1.0, 2.0], (torch.zeros(2, 3, 8, 8), None), 0)
+
+
+def test_the_usual_search_is_of_two_hundred_settings_the_first_forty_drawn_and_the_space_is_the_published_one():
+    tried = dps(lambda setting: 0.0, random.Random(0), most_macs=2.0)
+    assert len(tried) == 200
+    assert {t.setting.most_macs for t in tried} == {2.0}
+    assert WHOLE["lr"] == pytest.approx([0.5 + 0.1 * i for i in range(11)])
+    assert WHOLE["mac_factor"] == pytest.approx([-0.5 + 0.1 * i for i in range(11)])
+    assert BRANCH["level"] == (0.5, 1, 1.5, 2)
+
+
+def test_features_are_asked_for_with_a_chance_of_a_fifth_and_fields_evenly():
+    tried = dps(lambda setting: 0.0, random.Random(0), most_macs=1.0, population=600, evaluations=600)
+    branches = [b for t in tried for b in t.setting.branches]
+    asked = sum(len(b.features) for b in branches) / (len(branches) * len(targets.FEATURES))
+    assert asked == pytest.approx(0.2, abs=0.02)
+    assert len(branches) / 600 == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize("chance", [0.0, 1.0])
+def test_without_mutation_children_are_their_parents_and_with_all_of_it_every_feature_is_flipped(chance):
+    tried = dps(toy, random.Random(0), most_macs=1.0, population=12, tournament=12, mutation=chance, evaluations=24)
+    for place, child in enumerate(tried[12:], 12):
+        parent = max(tried[place - 12 : place], key=lambda t: t.fitness).setting
+        if not chance:
+            assert child.setting == parent
+        for one, other in zip(parent.branches, child.setting.branches, strict=False):
+            both = set(one.features) ^ set(other.features)
+            assert len(both) == chance * len(targets.FEATURES)
+
+
+def test_a_tournament_of_one_is_a_draw_among_the_last_population():
+    """Of twelve that are young and forty that are tried: none of the old ones is a parent."""
+    tried = dps(toy, random.Random(1), most_macs=1.0, population=12, tournament=1, mutation=0.0, evaluations=60)
+    settings = [t.setting for t in tried]
+    for place in range(12, 60):
+        assert settings[place] in settings[place - 12 : place]
+    taken = [settings[place - 12 : place].index(settings[place]) for place in range(12, 60)]
+    assert len(set(taken)) > 3

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from winnow.core.decision import Number
 from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.space import Space
+from winnow.holes.elastic import Conv
 from winnow.proxies.sizes import sizes_of
 from winnow.search.freenas import Flow, freenas
 from winnow.spaces.darts import darts
@@ -149,3 +151,65 @@ def test_what_cannot_flow_is_refused():
     with pytest.raises(Refused, match="not a positive number"):
         freenas(broken, SHAPE, draws())
     assert freenas(dead, SHAPE, draws())[0]["a"] in ("x", "y")
+
+
+def small() -> Space:
+    """Two choices of three, of which each may lose two."""
+    with seeded(0):
+        holes = [Choice(name, {k: nn.Conv2d(3, 3, k, padding=k // 2) for k in (1, 3, 5)}) for name in ("x/a", "y/b")]
+        return Space(nn.Sequential(*holes, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)))
+
+
+@pytest.mark.parametrize(("at_once", "events", "passes"), [(False, [0, 1, 2, 3], 4), (True, [0] * 4, 1)])
+def test_events_count_passes_and_what_stays_is_told_last(at_once, events, passes):
+    made, told = small(), []
+    arch, evidence = freenas(made, SHAPE, draws(), at_once=at_once, watch=told.append)
+    assert told == [1] * passes
+    assert [row.event for row in evidence] == [*events, passes, passes]
+    assert {row.decision: row.option for row in evidence if row.kept} == dict(arch)
+    assert len({(row.decision, row.option) for row in evidence}) == 6
+    seconds = [row.seconds for row in evidence]
+    assert seconds == sorted(seconds)
+    assert seconds[0] >= 0
+
+
+def test_the_weakest_is_that_of_the_smallest_share_of_its_cell_type():
+    """Scores of the first pass, over the sum of their type: what goes first has the least of all."""
+    made = small()
+    _, scores = Flow(made, SHAPE, draws())(
+        {name: dict.fromkeys(d.options, 1 / 3) for name, d in made.decisions.items()}
+    )
+    shares = {(n, o): score / sum(options.values()) for n, options in scores.items() for o, score in options.items()}
+    (first, *_) = freenas(made, SHAPE, draws())[1]
+    assert (first.decision, first.option) == min(shares, key=shares.get)
+    assert first.score == pytest.approx(scores[first.decision][first.option])
+
+
+def test_of_a_type_with_two_decisions_the_sum_is_of_both():
+    with seeded(0):
+        holes = [Choice(n, {k: nn.Conv2d(3, 3, k, padding=k // 2) for k in (1, 3)}) for n in ("x/a", "x/b", "y/c")]
+        made = Space(nn.Sequential(*holes, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)))
+    _, scores = Flow(made, SHAPE, draws())({name: dict.fromkeys(d.options, 0.5) for name, d in made.decisions.items()})
+    of_x = sum(sum(scores[name].values()) for name in ("x/a", "x/b"))
+    shares = {
+        (n, o): s / (of_x if n[0] == "x" else sum(scores[n].values())) for n in scores for o, s in scores[n].items()
+    }
+    removed = [row for row in freenas(made, SHAPE, draws(), at_once=True)[1] if not row.kept]
+    assert (removed[0].decision, removed[0].option) == min(shares, key=shares.get)
+
+
+def test_a_hole_that_is_no_choice_is_named():
+    width = Number.open("width", (4, 8))
+    made = Space(nn.Sequential(Conv(3, width), Conv(width, 2)))
+    with pytest.raises(Refused, match="FreeNAS prunes choices, and decision 'width' is a Conv"):
+        freenas(made, SHAPE, draws())
+
+
+def test_an_option_that_no_architecture_may_have_goes_before_all_others():
+    with seeded(0):
+        kernels = {"large": nn.Conv2d(3, 3, 7, padding=3), "small": nn.Conv2d(3, 3, 1), "other": nn.Conv2d(3, 3, 1)}
+        hole = Choice("a", kernels, mixture_only=("large",))
+        made = Space(nn.Sequential(hole, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)))
+    evidence = freenas(made, SHAPE, draws())[1]
+    assert evidence[0].option == "large"
+    assert evidence[0].score > evidence[1].score

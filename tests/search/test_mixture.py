@@ -257,3 +257,84 @@ def test_what_goes_on_after_a_search_is_what_a_longer_search_does():
         ends[kept] = snapshot(logits)
     assert not changed(longer, ends[True])
     assert sorted(changed(longer, ends[False])) == ["a", "b"]
+
+
+def test_where_weights_do_not_learn_they_rest_and_the_loss_to_show_is_that_of_the_logits():
+    space, watch = smooth(), Recorded()
+    logits, before = logits_of(space), snapshot(space)
+    start = snapshot(logits)
+    train(space, logits, parts=lambda epoch: Parts(learn_weights=False), watch=watch)
+    assert not [name for name in changed(space, before) if "running" not in name and "num_batches" not in name]
+    assert sorted(changed(logits, start)) == sorted(logits)
+    assert watch.epochs[0]["train_loss"] == pytest.approx(watch.epochs[0]["valid_loss"])
+
+
+def test_where_logits_do_not_learn_one_validation_batch_is_judged_by_its_own_statistics():
+    space, watch = smooth(), Recorded()
+    logits = logits_of(space)
+    start, seen = snapshot(logits), []
+
+    def objective(batch, setting):
+        seen.append(batch[0])
+        return loss_of(space)(batch, setting)
+
+    train(space, logits, parts=lambda epoch: Parts(learn_logits=False), objective=objective, watch=watch, epochs=2)
+    assert not changed(logits, start)
+    wanted = [*(x for x, _ in TRAIN), VALID[0][0], *(x for x, _ in TRAIN), VALID[1][0]]
+    assert all(torch.equal(one, other) for one, other in zip(seen, wanted, strict=True))
+    statistics = snapshot(space)
+    with torch.no_grad():
+        told = loss_of(space)(VALID[1], softmax(logits))
+    assert watch.epochs[1]["valid_loss"] == pytest.approx(told.item()), "in training, as the space is left"
+    assert changed(space, statistics), "which judging by hand has moved, and the search has not"
+
+
+def test_a_penalty_adds_to_the_gradient_of_the_logits_and_a_shape_to_that_of_the_weights():
+    """Of a loss that is flat: logits go down the penalty, and weights down what the shape makes of the loss."""
+    space = smooth()
+    logits, flat = logits_of(space), lambda batch, setting: 0.0 * loss_of(space)(batch, setting)
+    start, first = snapshot(logits), next(space.parameters())
+    before = first.detach().clone()
+    given = Parts(penalty=lambda each: 3 * each["a"].sum(), shape=lambda loss: loss + 2 * first.sum())
+    train(space, logits, TRAIN[:1], objective=flat, parts=lambda epoch: given, clip=None)
+    torch.testing.assert_close(logits["a"].detach(), start["a"] - 0.1 * 3)
+    torch.testing.assert_close(logits["b"].detach(), start["b"])
+    torch.testing.assert_close(first.detach(), before - 0.1 * 2)
+
+
+def test_weights_learn_under_what_is_attached_and_told_is_the_mixture_that_is_to_be_shown():
+    space, watch, settings = smooth(), Recorded(), []
+    logits = logits_of(space)
+
+    def objective(batch, setting):
+        settings.append((batch[0], setting))
+        return loss_of(space)(batch, setting)
+
+    def attach(given, batch):
+        assert given is logits
+        return {"a": "skip", "b": "tanh" if torch.equal(batch[0], TRAIN[0][0]) else "norm"}
+
+    given = Parts(attach=attach, told=lambda each: {"shown": torch.tensor(float(len(each)))})
+    train(space, logits, TRAIN[:2], objective=objective, parts=lambda epoch: given, watch=watch)
+    learnt = [setting for x, setting in settings if any(x is one for one, _ in TRAIN)]
+    assert learnt == [{"a": "skip", "b": "tanh"}, {"a": "skip", "b": "norm"}]
+    assert watch.weights == [{"shown": 2}]
+
+
+def test_each_epoch_has_its_own_parts_and_tells_its_own_losses():
+    space, watch, asked = smooth(), Recorded(), []
+
+    def parts(epoch: int) -> Parts:
+        asked.append(epoch)
+        return Parts(relax=lambda each: {name: torch.eye(3)[epoch].double() for name in each})
+
+    losses = {0: iter([1.0, 5.0, 3.0, 7.0]), 1: iter([10.0, 30.0, 20.0, 50.0])}
+
+    def objective(batch, setting):
+        epoch = int(setting["a"].argmax())
+        return next(losses[epoch]) + 0.0 * loss_of(space)(batch, setting)
+
+    train(space, logits_of(space), TRAIN[:2], objective=objective, parts=parts, watch=watch, epochs=2)
+    assert asked == [0, 1]
+    assert [told["valid_loss"] for told in watch.epochs] == [2, 15], "the first and the third of four"
+    assert [told["train_loss"] for told in watch.epochs] == [6, 40]

@@ -141,7 +141,7 @@ def test_the_last_layer_to_read_a_channel_says_its_importance():
 def test_a_width_that_nothing_reads_and_one_that_is_fixed_stay():
     width = Number.open("width", (2, 4))
     with seeded(0):
-        space = Space(nn.Sequential(Linear(3, 4), Linear(4, width), Linear(4, 5)))
+        space = Space(nn.Sequential(Linear(3, 4), Linear(4, width), Norm(width), Linear(4, 5)))
     before = {name: tensor.clone() for name, tensor in space.state_dict().items()}
     sort_channels(space)
     assert all(torch.equal(tensor, before[name]) for name, tensor in space.state_dict().items())

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from winnow.core.errors import Refused
+from winnow.core.holes import Choice
+from winnow.core.space import Space
 from winnow.measure.cost import macs, params
 from winnow.nn.detection import (
     BOX,
@@ -23,6 +25,7 @@ from winnow.nn.detection import (
     handmade,
     plain,
 )
+from winnow.proxies.sizes import sizes_of
 
 
 def conv(c_in: int, c_out: int, stride=1, kernel: int = 3) -> nn.Conv2d:
@@ -121,12 +124,18 @@ def test_a_map_counts_where_both_sides_are_smaller_by_one_power_of_two(sizes, st
         assert (features.strides, features.channels, features.taps) == ((stride,), (2,), (1,))
 
 
-@pytest.mark.parametrize("last", [nn.Flatten(), nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d((1, 4)), conv(4, 4, 64)])
+@pytest.mark.parametrize(
+    "last",
+    [
+        *(nn.Flatten(), nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d((1, 4)), conv(16, 4, 64)),
+        nn.Unflatten(1, (2, 8)),  # two volumes of 8 x 8 x 8 are no maps of 8 x 8
+    ],
+)
 def test_what_comes_after_the_last_map_is_never_called(last):
     called = []
     after = Times(1)
     after.register_forward_hook(lambda *_: called.append(1))
-    features = features_of(nn.Sequential(conv(3, 4, 2), last, after, conv(4, 4, 4)), (3, 16, 16))
+    features = features_of(nn.Sequential(conv(3, 16, 2), last, after, conv(4, 4, 4)), (3, 16, 16))
     assert (features.strides, len(features.chain)) == ((2,), 1)
     assert not called
 
@@ -217,11 +226,15 @@ def told(head: Head) -> Head:
 
 def test_each_place_says_its_box_point_stride_centre_and_classes_level_after_level():
     maps = [torch.randn(2, 3, 2, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 3, 1, 2)]
-    found = told(Head(3, 2, (4, 10)))(maps).detach()
+    head = told(Head(3, 2, (4, 10)))
+    with torch.no_grad():
+        head.scales.copy_(torch.tensor([1.0, 2.0]))  # of logarithms: the second level squares its sides
+    found = head(maps).detach()
     assert found.shape == (2, 2 * 3 + 2, 8 + 2)
     points = [[2, 2], [6, 2], [10, 2], [2, 6], [6, 6], [10, 6], [5, 5], [15, 5]]
     strides = [4] * 6 + [10] * 2
-    boxes = [[x - s, y - 2 * s, x + 4 * s, y + 8 * s] for (x, y), s in zip(points, strides, strict=True)]
+    boxes = [[x - 4, y - 8, x + 16, y + 32] for x, y in points[:6]]
+    boxes += [[x - 10, y - 40, x + 160, y + 640] for x, y in points[6:]]
     for row in found:
         assert row[:, POINT].tolist() == points
         assert row[:, STRIDE].tolist() == strides
@@ -342,6 +355,24 @@ def test_the_detector_made_by_hand_has_three_levels_and_its_counted_size():
         handmade(image_width=16)
     with pytest.raises(Refused, match="no map at stride 16 for images of 16 x 128: there are 2, 4, 8"):
         handmade(image_height=16)
+
+
+def test_what_detectors_cost_is_known_without_building_each(monkeypatch):
+    def detector() -> Space:
+        stages = [
+            nn.Sequential(conv(2, 4, 2), Choice("a", {"3": conv(4, 4), "5": conv(4, 4, kernel=5)})),
+            conv(4, 6, 2),
+        ]
+        features = Features(nn.Sequential(*stages), (0, 1), (4, 6), (2, 4))
+        return Space(Detector(features, Pyramid((4, 6), 4), Head(4, 2, (2, 4))))
+
+    space = detector()
+    archs = [space.decide(lambda d, side=side: side) for side in ("3", "5")]
+    counted = [macs(space.derive(arch), (2, 8, 8)) for arch in archs]
+    known = sizes_of(space, (2, 8, 8))
+    monkeypatch.setattr(Space, "derive", None)
+    assert [known(arch)["macs"] for arch in archs] == counted
+    assert counted[1] - counted[0] == (25 - 9) * 4 * 4 * 16
 
 
 def test_the_head_is_called_for_every_level():

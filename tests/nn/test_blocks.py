@@ -91,6 +91,8 @@ def test_every_norm_of_a_unit_is_as_asked(affine):
 def test_a_unit_without_room_for_its_main_branch_is_refused():
     with pytest.raises(ValueError, match="from 8 to 8 channels has none for its main branch"):
         ShuffleUnit(8, 8, 2, (3,), affine=True)
+    with pytest.raises(ValueError, match="from 8 to 6 channels has none for its main branch: widen it"):
+        ShuffleUnit(8, 6, 1, (3,), affine=True)
 
 
 def form(conv: nn.Conv2d) -> tuple:
@@ -127,7 +129,10 @@ def test_a_residual_reduction_strides_in_its_first_convolution(affine):
 
 @pytest.mark.parametrize(
     ("imagenet", "height", "width", "pools"),
-    [(False, 8, 8, True), (False, 8, 7, False), (False, 7, 9, False), (True, 7, 7, True), (True, 6, 9, False)],
+    [
+        *((False, 8, 8, True), (False, 8, 7, False), (False, 7, 9, False), (False, 11, 14, True), (False, 1, 6, False)),
+        *((True, 7, 7, True), (True, 6, 9, False), (True, 14, 14, True), (True, 1, 1, False)),
+    ],
 )
 def test_the_auxiliary_head_pools_maps_of_its_own_side_and_larger(imagenet, height, width, pools):
     head, seen = AuxiliaryHead(3, 4, imagenet).eval(), []

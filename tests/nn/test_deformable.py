@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from winnow.measure.cost import macs, params
-from winnow.nn.deformable import Deformable, Kernel
+from winnow.nn.deformable import Deformable, Kernel, undeformed
 
 
 def deformable(c_in=3, c_out=2, stride=1, offsets=0.0):
@@ -72,3 +72,17 @@ def test_kernels_begin_as_released():
     for conv in (Kernel(4, 4), Deformable(4, 4).offset):
         assert not conv.bias.any()
     assert not Deformable(4, 4).offset.weight.any()
+
+
+def test_kernels_keep_the_side_unless_they_stride():
+    x = torch.zeros(1, 2, 5, 4)
+    assert Kernel(2, 3)(x).shape == Deformable(2, 3)(x).shape == (1, 3, 5, 4)
+    assert Kernel(2, 3, 2)(x).shape == Deformable(2, 3, 2)(x).shape == (1, 3, 3, 2)
+
+
+def test_a_kernel_without_its_offsets_is_a_plain_convolution_whichever_it_is():
+    bent, x = deformable(offsets=0.6), torch.randn(1, 3, 6, 5, generator=torch.Generator().manual_seed(0))
+    straight = Kernel(3, 2)
+    for conv in (bent, straight):
+        assert torch.equal(undeformed(conv, x), F.conv2d(x, conv.weight, conv.bias, padding=1))
+    assert not torch.allclose(bent(x), undeformed(bent, x))

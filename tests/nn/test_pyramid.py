@@ -4,9 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from winnow.core.holes import Choice
+from winnow.core.space import Space
 from winnow.measure.cost import params
 from winnow.nn.deformable import Deformable
 from winnow.nn.pyramid import PATHS, Neck, Nothing, Skip, halved, packed, paths, resized, unpacked
+from winnow.proxies.sizes import sizes_of
 
 EVEN, ODD = [(16, 16), (8, 8), (4, 4), (2, 2)], [(50, 50), (25, 25), (13, 13), (7, 7)]
 TINY = [(5, 3), (3, 2), (2, 1), (1, 1)]
@@ -255,19 +258,46 @@ def test_levels_are_fused_in_pairs_each_with_the_others_and_split_again(shared):
     torch.testing.assert_close(unpacked(path(x, sizes), sizes), [grown(fine), fine, coarse, half(coarse)])
 
 
-def test_a_convolution_over_the_pyramid_adds_the_finer_level_strided_and_the_coarser_one_grown():
+@pytest.mark.parametrize("sizes", [EVEN, ODD])
+def test_a_convolution_over_the_pyramid_adds_the_finer_level_strided_and_the_coarser_one_grown(sizes):
     torch.manual_seed(0)
     path = paths(2, deformable=False)["scale_equalising"]
-    x, sizes = random(EVEN)
+    x, sizes = random(sizes)
     levels, expected = unpacked(x, sizes), []
     for i, level in enumerate(levels):
         total = kernel(path.same, level)
         if i > 0:
             total = total + kernel(path.finer, levels[i - 1], 2)
         if i < 3:
-            total = total + grown(kernel(path.coarser, levels[i + 1]))
+            total = total + F.interpolate(kernel(path.coarser, levels[i + 1]), size=sizes[i], mode="nearest")
         expected.append(total.relu())
     torch.testing.assert_close(unpacked(path(x, sizes), sizes), expected)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_paths_of_shared_kernels_cost_is_known_without_building_each(shared, monkeypatch):
+    """Levels of 16, 4, 2 and 1 pixels: fused are four and two of them, of twice as many channels.
+
+    The other path has its own level, the finer one at a stride, and the coarser one before it grows.
+    """
+
+    class Path(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            made = paths(2, False, shared)
+            self.path = Choice("path", {name: made[name] for name in ("fusing_splitting", "scale_equalising")})
+
+        def forward(self, x):
+            return self.path(x, sizes=[(4, 4), (2, 2), (2, 1), (1, 1)])
+
+    space = Space(Path())
+    known = sizes_of(space, (2, 23))
+    monkeypatch.setattr(Space, "derive", None)
+    macs = {name: known(space.decide(lambda d, name=name: name))["macs"] for name in PATHS[4:]}
+    assert macs == {
+        "fusing_splitting": (4 + 2) * 9 * 4 * 2,
+        "scale_equalising": (23 + 6 + 7) * 9 * 2 * 2,
+    }
 
 
 def test_its_kernels_begin_near_zero_and_those_of_laterals_as_xaviers():

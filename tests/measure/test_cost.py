@@ -122,6 +122,13 @@ def test_a_layer_rounds_where_it_says_two_numbers_of_bits_and_not_both_are_float
     assert not quantised(nn.Conv2d(2, 3, 1))
 
 
+def test_what_says_its_multiplications_and_its_bits_has_operations_on_bits():
+    model = Mixing()
+    model.product.weight_bits, model.product.activation_bits = 2, 3
+    assert bitops(model, (4, 5)) == 4 * 5 * 3 * 6
+    assert macs(model, (4, 5)) == 4 * 5 * 3 + 4 * 3 * 2
+
+
 def test_sizes_have_operations_on_bits_only_where_there_are_some():
     assert sizes(nn.Conv2d(2, 3, 1), (2, 4, 4)) == {"params": 9, "macs": 96}
     assert sizes(Rounded(2, 4), (2, 4, 4)) == {"params": 9, "macs": 96, "bitops": 768}
@@ -129,6 +136,7 @@ def test_sizes_have_operations_on_bits_only_where_there_are_some():
 
 def test_sizes_in_words():
     assert said({"params": 11_689_531, "macs": 1_814_073_344}) == "11,689,531 params, 1814.07 M MACs"
+    assert said({"params": 1000, "macs": 10**12}) == "1,000 params, 1000000.00 M MACs"
     with_bits = {"params": 1, "macs": 14_000, "bitops": 5 * 2**29 + 2**24}
     assert said(with_bits) == "1 params, 0.01 M MACs, 2.52 Gi bit operations"
 

@@ -145,7 +145,8 @@ def test_separable_convolutions_are_of_the_side_in_their_name_and_stride_once(ke
 @pytest.mark.parametrize(("kernel", "padding"), [(1, 0), (3, 1), (5, 2)])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_convolution_is_between_a_relu_and_a_norm(kernel, padding, stride):
-    op, x = ops.relu_conv_bn(3, 5, kernel, stride, affine=False), images(3, 6, 7)
+    torch.manual_seed(0)
+    op, x = ops.relu_conv_bn(3, 5, kernel, stride, affine=False).double(), images(3, 6, 7).double()
     y = F.conv2d(x.relu(), op[1].weight, stride=stride, padding=padding)
     expected = (y - y.mean((0, 2, 3), keepdim=True)) / (y.var((0, 2, 3), unbiased=False, keepdim=True) + 1e-5).sqrt()
     torch.testing.assert_close(op(x), expected)

@@ -53,8 +53,15 @@ def test_what_was_found_is_trained_and_has_nothing_more_unless_it_is_said():
     assert found.trained
     assert (found.logits, dict(found.metrics), found.shortlist) == (None, {}, ())
     assert Further(Recipe(), lambda draws: None).remembered
+
+
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [(Found(smooth()), "trained"), (Further(Recipe(), lambda draws: None), "remembered"), (Bench(smooth(), 0), "seed")],
+)
+def test_what_is_handed_from_one_to_another_is_changed_by_nobody(record, name):
     with pytest.raises(FrozenInstanceError):
-        found.trained = False
+        setattr(record, name, 1)
 
 
 def test_a_bench_of_a_space_alone_allows_everything_and_tells_nobody():

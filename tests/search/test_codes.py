@@ -109,6 +109,15 @@ def test_up_to_32_codes_are_listed_and_single_options_always(options, pick, leas
 # ---- draws
 
 
+def test_a_code_that_is_listed_is_drawn_by_its_likelihood_among_those_that_a_cell_may_have():
+    d, chance, draws = Decision("c", tuple("abc"), 2, least=1), {"a": 0.8, "b": 0.5, "c": 0.2}, random.Random(0)
+    drawn = Counter(one_code(d, chance, draws) for _ in range(4000))
+    whole = sum(likelihood(code, chance) for code in d.values)
+    for code in d.values:
+        assert drawn[code] / 4000 == pytest.approx(likelihood(code, chance) / whole, abs=0.025)
+    assert sum(drawn[code] for code in d.values) == 4000
+
+
 def test_a_code_that_is_not_listed_has_on_what_is_drawn_below_its_chance():
     d = Decision("c", tuple("abcdefgh"), 8, least=0)
     chance = dict(zip("abcdefgh", (0.4, 0.5, 0.6, 0.0, 1.0, 0.51, 0.49, 0.5), strict=True))

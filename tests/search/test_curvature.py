@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from tests.search.toys import changed, logits_of, loss_of, points, smooth, snapshot
-from winnow.search.curvature import centre, hessian, largest_eigenvalue, sharpening
+from winnow.search.curvature import (
+    BACK,
+    EVERY,
+    GROWTH,
+    SETTLED,
+    WINDOW,
+    centre,
+    hessian,
+    largest_eigenvalue,
+    sharpening,
+)
 
 
 def counted(matrix: torch.Tensor, size: int, **options) -> tuple[float, int]:
@@ -109,3 +119,8 @@ def test_a_mean_that_was_not_above_zero_does_not_grow():
     assert sharpening([0.0] * 8 + [1.0] * 4) is None
     assert sharpening([0.001] * 8 + [-1.0] * 4) < 0
     assert sharpening([-0.001] * 12) is None
+
+
+def test_numbers_of_the_rule_are_the_published_ones():
+    """Zela et al. 2020, public code: every other epoch, means of five, four measurements apart, more than 1.3 times."""
+    assert (EVERY, WINDOW, BACK, SETTLED, GROWTH) == (2, 5, 4, 10, 1.3)

@@ -1,5 +1,6 @@
 """Cream: the board, who teaches, and what the matching learns. Resuming at every step is in test_resume.py."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -11,13 +12,15 @@ from tests.search.methods.test_children import PLAIN, chain, elastic, points, sp
 from tests.search.planted import bench_of, data
 from tests.search.toys import Loader, Recorded, snapshot
 from winnow.core.architecture import Architecture
+from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.search.board import Board, Entry
 from winnow.search.matching import Matching, virtual_slope
 from winnow.search.methods import cream as module
 from winnow.search.methods.cream import School, Teacher, cream
 from winnow.search.selections.shortlist import by_shortlist
-from winnow.train.seeds import seeded
+from winnow.search.strategy import strategy_of
+from winnow.train.seeds import rng, seeded
 
 
 def path(name: str) -> Architecture:
@@ -232,3 +235,123 @@ def test_lessons_are_smaller_as_the_rate_falls(monkeypatch):
     bench = bench_of(elastic(), batches, data(seed=2), splits={"weights": split()})
     cream(bench, replace(PLAIN, epochs=2, lr=0.01), start=0)
     assert shares == pytest.approx([1 - step / 48 for step in range(48) if step % 24 and step % 4 == 0])
+
+
+@pytest.mark.parametrize(
+    ("epochs", "options", "begins"),
+    [(5, {}, 0), (6, {}, 1), (12, {}, 2), (3, {"start": 2}, 2), (3, {"start": 0}, 0)],
+)
+def test_nobody_is_judged_or_taught_before_21_epochs_of_120_are_over(monkeypatch, epochs, options, begins):
+    """Unless told otherwise; up to all but one."""
+    told, at = [], []
+    monkeypatch.setattr(School, "score", lambda self, arch: told.append(at[-1]) or 0.0)
+    monkeypatch.setattr(School, "offer", lambda self, *given: None)
+    monkeypatch.setattr(School, "refresh", lambda self: at.append(len(at)))
+    space, batch = chain(2, 2).float(), tuple(t.float() if t.is_floating_point() else t for t in points(8))
+    cream(bench_of(space, Loader([batch]), Loader([batch])), replace(PLAIN, epochs=epochs), **options)
+    assert told == list(range(begins, epochs))
+
+
+@pytest.mark.parametrize(("lessons", "places"), [(1, []), (2, [2]), (4, [1, 2, 3]), (9, [1, 2, 3])])
+def test_lessons_are_spread_over_an_epoch_and_none_is_before_its_second_batch(monkeypatch, lessons, places):
+    taught, steps = [], []
+    monkeypatch.setattr(School, "lesson", lambda self, *given: taught.append(len(steps)))
+    monkeypatch.setattr(module, "backward", lambda loss: steps.append(0) or loss.backward() or loss.detach())
+    bench = bench_of(elastic(), data(seed=1), data(seed=2), splits={"weights": split()})  # of four batches
+    cream(bench, replace(PLAIN, epochs=2), start=0, lessons=lessons)
+    assert taught == [*places, *(4 + place for place in places)]
+
+
+def test_with_the_best_as_teacher_both_halves_count_alike_and_nothing_is_learnt_of_it(monkeypatch):
+    space = elastic()
+    teaching = school(space, full())
+    teacher = teaching.chosen(space.decide(lambda d: d.values[0]), "best")
+    assert teacher == Teacher(path("x"), 0.5)
+    assert teacher.differences is None
+    taught = []
+    monkeypatch.setattr(School, "lesson", lambda self, *given: taught.append(given))
+    cream(bench_of(space, data(seed=1), data(seed=2), splits={"weights": split()}), PLAIN, start=0, teacher="best")
+    assert not taught
+
+
+def test_a_lesson_takes_as_many_rows_to_tell_as_to_teach_and_no_others():
+    space, (x, y) = elastic(), data().batches[0]
+    arch, other = (space.decide(lambda d, i=i: d.values[i]) for i in (0, -1))
+    told, layers = Teacher(other, 0.5, torch.linspace(-1, 1, 16)), []
+    for rows in (8, 24):
+        teaching = school(space)
+        teaching.lesson((x[:rows], y[:rows]), arch, told, 0.1, 1.0)
+        layers.append(teaching.matching.layer.weight.detach())
+    torch.testing.assert_close(*layers)
+    with pytest.raises(Refused, match="a batch has 7 rows, and a lesson takes 4 to teach and 4 to tell"):
+        school(space).lesson((x[:7], y[:7]), arch, told, 0.1, 1.0)
+
+
+def test_the_slope_of_a_lesson_is_that_of_the_next_rows_after_a_step_on_the_first(monkeypatch):
+    space, (x, y) = elastic().double(), data().batches[0]
+    x, slopes = x.double(), []
+    arch, other = (space.decide(lambda d, i=i: d.values[i]) for i in (0, -1))
+    teaching = school_in_double(space)
+    monkeypatch.setattr(Matching, "learn", lambda self, differences, slope, share: slopes.append((slope.item(), share)))
+    teaching.lesson((x, y), arch, Teacher(other, 0.4, torch.zeros(16)), 0.1, 0.7)
+    ends = []
+    for weight in (0.4 + 1e-4, 0.4 - 1e-4):
+        moved = copy.deepcopy(space)
+        told = moved(x[:4], moved.decide(lambda d: d.values[-1])).detach().float().softmax(1)
+        weights = [p for p in moved.parameters() if p.requires_grad]
+        loss = F.cross_entropy(moved(x[:4], arch).float(), told)
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+        with torch.no_grad():
+            for p, g in zip(weights, gradients, strict=True):
+                if g is not None:
+                    p -= 0.1 * weight * g
+            ends.append(F.cross_entropy(moved(x[4:8], arch), y[4:8]).item())
+    assert slopes[0][0] == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=0.02)
+    assert slopes[0][1] == 0.7
+
+
+def school_in_double(space) -> School:
+    batch = data(seed=1).batches[0]
+    bench = bench_of(space, data(), Loader([(batch[0].double(), batch[1])]), splits={"weights": split()})
+    return module._school(bench, Board(2, 5.0), 4, 0.1)
+
+
+def test_what_is_taken_onto_the_board_holds_a_few_rows_and_is_judged_anew():
+    space, (x, y) = elastic(), data().batches[0]
+    teaching, archs = school(space), [space.decide(lambda d, i=i: d.values[i]) for i in (0, -1)]
+    outputs = torch.arange(96.0).reshape(24, 4)
+    for arch, score in zip(archs, (200.0, -1.0), strict=True):
+        teaching.offer((x, y), arch, score, outputs)
+    assert [(e.architecture, e.score) for e in teaching.board.entries] == [(archs[0], 200.0), (archs[1], -1.0)]
+    for each in teaching.board.entries:
+        assert torch.equal(each.x, x[:4])
+        assert torch.equal(each.answers, teaching.bench.task.answer(outputs[:4]))
+        assert each.macs == teaching.bench.sizes(each.architecture)["macs"]
+    teaching.refresh()
+    scores = {arch: teaching.score(arch) for arch in archs}
+    assert [(e.architecture, e.score) for e in teaching.board.entries] == sorted(
+        scores.items(), key=lambda row: (-row[1], teaching.bench.sizes(row[0])["macs"])
+    )
+    for each in teaching.board.entries:
+        assert torch.equal(each.answers, teaching.bench.task.answer(teaching.said(x[:4], each.architecture)))
+
+
+@pytest.mark.parametrize("options", [{}, {"judge": False}])
+def test_the_same_two_random_paths_are_judged_unless_told_otherwise(monkeypatch, options):
+    rows, space = [], elastic()
+    monkeypatch.setattr(module, "train_children", lambda bench, recipe, lesson, judged, **more: rows.append(judged(0)))
+    cream(bench_of(space, data(seed=1), data(seed=2), seed=3), replace(PLAIN, epochs=9), **options)
+    random = {f"random_{i}": space.decide(uniform(rng(3, "judged", i))) for i in (1, 2)}
+    assert rows[0] == ({} if options else random)
+
+
+def test_what_winnow_knows_of_it():
+    record = strategy_of(cream)
+    assert record.leaves == {"children", "shortlist"}
+    assert not record.watched
+    assert not record.shared
+    assert record.short == {"start": 0}
+    assert {name: given for name, (_, given) in record.options().items()} == {
+        **{"size": 10, "start": None, "teacher": "matched", "lessons": 6, "matching_lr": 1e-4, "rows": 4},
+        "judge": True,
+    }

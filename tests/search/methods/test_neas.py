@@ -21,11 +21,13 @@ from winnow.measure.cost import macs
 from winnow.search import room
 from winnow.search.evolve import evolution
 from winnow.search.layers import Layer, genes, layers_of
+from winnow.search.methods import neas as module
 from winnow.search.methods.neas import around, divergence, judged, members, neas, spread, standardised
 from winnow.search.methods.spos import spos
 from winnow.search.recipe import Recipe
 from winnow.search.room import needs
 from winnow.search.shrink import worst
+from winnow.search.strategy import strategy_of
 from winnow.spaces import build
 from winnow.spaces.ensemble import suffixes
 from winnow.tasks.classify import IMAGES
@@ -289,3 +291,126 @@ def test_a_bench_that_holds_nothing_out_is_refused():
     space = pair()
     with pytest.raises(Refused, match="batches that are held out, and this bench has none"):
         neas(replace(bench(space), valid=()), Recipe(epochs=2, lr=0.05), **QUICK, until=10)
+
+
+def shrinking(monkeypatch, made, **options) -> SimpleNamespace:
+    """What the loop that narrows spaces is told; nothing is trained."""
+    rows = []
+    monkeypatch.setattr(module, "shrinking", lambda bench, recipe, *two, **given: rows.append(SimpleNamespace(**given)))
+    neas(made, Recipe(epochs=9), **{**QUICK, "until": 1.0, **options})
+    return rows[0]
+
+
+@pytest.mark.parametrize(("options", "mu"), [({}, 1.0), ({"mu": 0.25}, 0.25), ({"mu": 0.0}, 0.0)])
+def test_an_option_is_worth_its_potential_and_mu_times_its_diversity(monkeypatch, options, mu):
+    """Both standardised: of 10, 20 and 30 that is -1.2247, 0 and 1.2247."""
+    keys, asked = [("a", i) for i in range(3)], []
+    potential = dict(zip(keys, (10.0, 20.0, 30.0), strict=True))
+    diversity = dict(zip(keys, (6.0, 2.0, 4.0), strict=True))
+    monkeypatch.setattr(module, "judged", lambda *given: asked.append(given) or (potential, diversity))
+    made = bench(cells("nas_bench_201"))
+    found = shrinking(monkeypatch, made, contexts=3, batches=2, **options)
+    unit = 1.5**0.5
+    assert found.score(made.space, 7) == pytest.approx({keys[0]: -unit + mu * unit, keys[1]: -mu * unit, keys[2]: unit})
+    (task, view, _, held, contexts, draws) = asked[0]
+    assert (task, view, len(held), contexts) == (made.task, made.space, 2, 3)
+    assert draws.random() == rng(3, "contexts", 7).random()
+
+
+@pytest.mark.parametrize(("options", "count"), [({}, 7), ({"drop": 2}, 2)])
+def test_of_each_layer_one_option_goes_at_most_and_seven_of_all(monkeypatch, options, count):
+    space = chain_of(9)
+    found = shrinking(monkeypatch, bench_of(space, Loader([images(4)]), Loader([images(4)])), **options)
+    scores = {(f"c{i}", o): 10.0 * i + o for i in range(9) for o in range(3)}
+    assert found.drop(scores, space) == [(f"c{i}", 0) for i in range(count)]
+
+
+def chain_of(count: int) -> Space:
+    layers = [Choice(f"c{i}", {o: nn.Identity() for o in range(3)}) for i in range(count)]
+    return Space(nn.Sequential(*layers, nn.Flatten(), nn.Linear(64, 3)))
+
+
+@pytest.mark.parametrize(("beta", "apart"), [({}, 0.0), ({"beta": 0.0}, 0.0), ({"beta": 0.5}, 0.5)])
+def test_the_loss_is_less_by_beta_times_how_far_members_are_apart(monkeypatch, beta, apart):
+    space, batch = pair(), images(8)
+    made = bench(space)
+    found = shrinking(monkeypatch, made, **beta)
+    arch = space.decide(lambda d: {"split": 2}.get(d.name, "mb3_k3" if "1" in d.name.rpartition("/")[2] else "mb6_k5"))
+    with torch.no_grad():
+        outputs = space(batch[0], arch)
+        plain = made.objective(batch, arch)
+        loss = found.loss(batch, arch)
+    assert isinstance(outputs, tuple)
+    assert float(spread(IMAGES, outputs)) > 1e-4
+    torch.testing.assert_close(loss, plain - apart * spread(IMAGES, outputs), rtol=1e-3, atol=1e-4)
+    if not apart:
+        assert found.loss is made.objective
+
+
+@pytest.mark.parametrize(("batches", "there", "enough"), [(2, 1, True), (1, 1, True), (1, 0, False)])
+def test_options_are_scored_on_batches_that_are_held_out(monkeypatch, batches, there, enough):
+    """A bench that gives one gives it again."""
+    made = bench_of(chain_of(2), Loader([images(4)]), Loader([images(4)] * there))
+    if enough:
+        shrinking(monkeypatch, made, batches=batches)
+    else:
+        with pytest.raises(Refused, match="scores options on batches that are held out, and this bench has none"):
+            shrinking(monkeypatch, made, batches=batches)
+
+
+def test_scores_are_standardised_over_all_options():
+    keys = [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert standardised(dict(zip(keys, (1.0, 3.0, 1.0, 3.0), strict=True))) == {
+        keys[0]: -1.0,
+        keys[1]: 1.0,
+        keys[2]: -1.0,
+        keys[3]: 1.0,
+    }
+
+
+def test_potential_is_the_mean_over_contexts_and_batches_and_diversity_that_over_the_others():
+    """A layer alone: what its options say is the same in every context."""
+    with seeded(0):
+        options = {o: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)) for o in "xyz"}
+        space = Space(nn.Sequential(Choice("a", options), Choice("b", {"only": nn.Identity()})))
+    held = [images(8, 1), images(8, 2)]
+    potential, diversity = judged(IMAGES, space, layers_of(space), held, 3, random.Random(0))
+    with torch.no_grad():
+        said = {o: [options[o](x) for x, _ in held] for o in "xyz"}
+    assert set(potential) == set(diversity) == {("a", o) for o in "xyz"}
+    for o in "xyz":
+        right = [float((out.argmax(1) == y).float().mean()) * 100 for out, (_, y) in zip(said[o], held, strict=True)]
+        assert potential["a", o] == pytest.approx(sum(right) / 2)
+        far = [float(divergence(IMAGES, said[o][i], said[p][i])) for p in "xyz" if p != o for i in range(2)]
+        assert diversity["a", o] == pytest.approx(sum(far) / 4, rel=1e-4)
+
+
+def test_a_layer_that_nothing_reaches_is_refused():
+    outer = Choice("outer", {"in": Choice("inner", {"x": nn.Identity(), "y": nn.Identity()}), "out": nn.Identity()})
+    space = Space(nn.Sequential(outer))
+    view = space.within({"outer": ["out"]})
+    with pytest.raises(Refused, match="none of 100 random architectures reaches decision 'inner': search with spos"):
+        around(view, Layer(("inner",)), random.Random(0))
+
+
+def test_members_are_drawn_until_they_differ_a_hundred_times_at_most(monkeypatch):
+    count, space = [], chain_of(1)
+    monkeypatch.setattr(module, "suffixes", lambda arch: count.append(0) or [(1,), (1,)])
+    members(space, random.Random(0))
+    assert len(count) == 100
+    monkeypatch.setattr(module, "suffixes", lambda arch: count.append(0) or [(1,), (2,)])
+    count.clear()
+    members(space, random.Random(0))
+    assert len(count) == 1
+
+
+def test_what_winnow_knows_of_it():
+    record = strategy_of(neas)
+    assert record.leaves == {"children"}
+    assert not record.watched
+    assert not record.shared
+    assert record.short == {"first": 1, "until": 1, "contexts": 1}
+    assert {name: given for name, (_, given) in record.options().items()} == {
+        **{"first": 20, "later": 5, "until": 1e9, "drop": 7, "mu": 1.0, "contexts": 4, "batches": 2},
+        "beta": 0.0,
+    }

@@ -1,6 +1,7 @@
 """search.methods.nse and what it stands on: codes, the two-code gradient, the front, and how operations come and go."""
 
 import itertools
+import math
 import random
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from tests.search.planted import bench_of
 from tests.search.toys import Loader, Recorded, cells, images
+from winnow.core.architecture import Architecture
 from winnow.core.decision import Decision, Subsets
 from winnow.core.errors import Refused
 from winnow.core.space import Space
@@ -28,10 +30,13 @@ from winnow.search.codes import (
 )
 from winnow.search.evolving import Cells, Judged, Round, best_of, rounds_of, sampled, summed
 from winnow.search.extremes import cheapest, dearest
-from winnow.search.methods.nse import nse
+from winnow.search.methods import nse as module
+from winnow.search.methods.nse import Front, Later, Search, nse
 from winnow.search.recipe import Recipe
+from winnow.search.relax import Logits
+from winnow.search.strategy import strategy_of
 from winnow.spaces.multibranch import SETS
-from winnow.train.seeds import seeded
+from winnow.train.seeds import derived, seeded
 
 LETTERS = tuple("abcdefgh")
 
@@ -411,3 +416,316 @@ def test_single_paths_evolve_too():
         found = nse(bench(space), Recipe(epochs=4, lr=0.05), samples=5)
     assert all(isinstance(value, str) for arch in found.shortlist for value in arch.values())
     assert found.space.count() < space.count()
+
+
+# ---- how rounds are told, one by one
+
+
+def wide(count: int, cells: int = 1) -> Space:
+    return Space(
+        nn.Sequential(*(Branches(f"c{i}", {n: Times(1.0 + n) for n in range(count)}, 8, True) for i in range(cells)))
+    )
+
+
+def set_up(space: Space, recipe: Recipe, **options) -> dict[str, object]:
+    """What a search is made of; it does not run."""
+    rows = []
+    names = ("bench", "recipe", "cells", "logits", "band", "target", "strength", "fire_lr", "warmup", "samples")
+
+    class Made:
+        def __init__(self, *given):
+            rows.append(dict(zip((*names, "extra"), given, strict=True)))
+
+        def run(self, plan):
+            rows[-1]["plan"] = plan
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "Search", Made)
+        nse(bench(space), recipe, **options)
+    return rows[0]
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "kept"),
+    [
+        (3, {}, 2),
+        (5, {}, 2),
+        (6, {}, 3),
+        (9, {}, 4),
+        (10, {}, 5),
+        (12, {}, 5),
+        (12, {"keep": 7}, 7),
+        (3, {"keep": 2}, 2),
+    ],
+)
+def test_a_cell_has_five_active_options_or_half_of_all_unless_told_otherwise(count, options, kept):
+    found = set_up(wide(count), Recipe(epochs=20), **options)
+    assert found["cells"].keep == kept
+    assert len(found["plan"]) == (count - 1) // (kept - 1)
+
+
+@pytest.mark.parametrize(("count", "options"), [(2, {}), (4, {"keep": 4}), (4, {"keep": 5})])
+def test_as_many_options_as_stay_are_too_few(count, options):
+    with pytest.raises(
+        Refused, match=f"has more than {count} options, .* shrink to {options.get('keep', 2)} at a time"
+    ):
+        set_up(wide(count), Recipe(epochs=20), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "band"),
+    [
+        ({}, [0.0, math.inf]),
+        ({"target": 100.0}, [84.0, 116.0]),
+        ({"band": [3.0, 9.0]}, [3.0, 9.0]),
+        ({"band": [3.0, 9.0], "target": 100.0}, [3.0, 9.0]),
+    ],
+)
+def test_networks_lie_sixteen_per_cent_around_the_target_unless_told_otherwise(options, band):
+    assert set_up(wide(3), Recipe(epochs=20), **options)["band"] == pytest.approx(band)
+
+
+def test_what_is_left_open_is_published():
+    found = set_up(wide(3), Recipe(epochs=20))
+    names = ("strength", "fire_lr", "warmup", "samples", "extra", "target")
+    assert [found[name] for name in names] == [0.9, 0.005, 0, 2000, 100, None]
+    assert all(not vector.any() for vector in found["logits"].values())
+    record = strategy_of(nse)
+    assert record.leaves == {"children", "shortlist"}
+    assert not record.watched
+    assert record.short == {"spaces": None, "rounds": [1], "warmup": 0, "samples": 4, "extra": 0}
+
+
+def test_a_round_is_longer_than_its_warmup():
+    assert set_up(wide(3), Recipe(epochs=6), warmup=2)["warmup"] == 2
+    with pytest.raises(Refused, match=r"a round has 3 epochs, of which search\.nse\.warmup takes fewer, not 3"):
+        set_up(wide(3), Recipe(epochs=6), warmup=3)
+
+
+def test_epochs_of_a_round_are_told_from_its_first():
+    class Noted(Recorded):
+        def epoch(self, epoch, metrics, weights=None):
+            self.at = epoch
+            return True
+
+        def state(self):
+            return {"at": self.at}
+
+        def restore(self, state):
+            self.at = state["at"]
+
+    watch = Noted()
+    later = Later(watch, 3)
+    assert later.epoch(2, {}) is True
+    assert watch.at == 5
+    later.step()
+    later.step(4)
+    assert watch.steps == 5
+    assert later.state() == {"at": 5}
+    later.restore({"at": 9})
+    assert watch.at == 9
+
+
+def test_a_front_comes_back_as_it_was():
+    front, other = Front(), Front()
+    front.networks = [
+        Judged(Architecture.of({"c0": [1, 2]}), 5.0, 70.0),
+        Judged(Architecture.of({"c0": [0]}), 3.0, 60.0),
+    ]
+    other.restore(front.state())
+    assert other.networks == front.networks
+
+
+def searching(space: Space | None = None, **changes) -> Search:
+    """With costs that are sums: 10 for each operation that is on."""
+    space = space or wide(4, 2)
+    made = bench(space, **changes.pop("of_bench", {}))
+    made = replace(made, sizes=lambda arch: {"macs": 10.0 * sum(map(len, arch.values()))})
+    cells = Cells(space, 2)
+    cells.line_up(0, 4, random.Random(0))
+    cells.refill()
+    logits = Logits(space, torch.Generator().manual_seed(0), scale=0.0, subsets=True)
+    plan = {"band": [0.0, math.inf], "target": None, "strength": 0.9, "fire_lr": 0.1, "warmup": 0}
+    return Search(made, Recipe(epochs=9), cells, logits, **{**plan, "samples": 3, "extra": 2, **changes})
+
+
+@pytest.mark.parametrize(("high", "refused"), [(0.0, True), (math.inf, False), (1.0, False)])
+def test_a_band_whose_end_is_the_cheapest_network_is_refused(high, refused):
+    """Cells that pass their input need no operation: the cheapest network costs nothing."""
+    search = searching(band=[0.0, high])
+    if refused:
+        with pytest.raises(
+            Refused, match="networks below 0 MACs are asked for, and the cheapest of this space has 0: "
+        ):
+            search._check_band()
+    else:
+        search._check_band()
+
+
+def test_batches_of_a_bench_that_has_no_rows_to_judge_by_are_the_first_four():
+    space = Space(nn.Sequential(*wide(3).model, nn.Flatten(), nn.Linear(64, 3)))
+    valid = [images(6, i) for i in range(6)]
+    made = bench_of(space, Loader(valid), Loader(valid))
+    arch = space.decide(lambda d: next(iter(d.values)))
+    with torch.no_grad():
+        right = [(space(x, arch).argmax(1) == y).float() for x, y in valid]
+    assert module._judge(made)(arch) == pytest.approx(100 * float(torch.cat(right[:4]).mean()))
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ({"band": [60.0, 90.0]}, [(3, 60.0, 90.0), (2, 58.0, 60.0)]),
+        ({"band": [60.0, 90.0], "target": 150.0}, [(3, 60.0, 90.0), (2, 55.0, 60.0)]),
+        ({"band": [60.0, 90.0], "extra": 0}, [(3, 60.0, 90.0)]),
+        ({}, [(3, 0.0, math.inf)]),
+    ],
+)
+def test_spare_networks_lie_a_thirtieth_below_the_band(monkeypatch, options, asked):
+    calls, archs = [], [Architecture.of({"c0": [0], "c1": [i]}) for i in range(4)]
+
+    def sampled(view, chances, draws, count, low, high, cost):
+        calls.append((count, pytest.approx(low), pytest.approx(high)))
+        return archs[:2] if len(calls) == 1 else archs[2:3]
+
+    told = []
+    monkeypatch.setattr(module, "sampled", sampled)
+    monkeypatch.setattr(module, "best_of", lambda found: told.append(found) or found[:1])
+    search = searching(**options)
+    search.front.networks = [Judged(archs[3], 1.0, 2.0)]
+    search.score = lambda arch: 5.0 + arch["c1"][0]
+    search._judge(0, 2)
+    assert calls == asked
+    expected = [archs[3], *archs[:2], *(archs[2:3] if len(asked) == 2 else [])]
+    assert [each.architecture for each in told[0]] == expected, "those of the front before are the first"
+    assert [each.score for each in told[0]] == [5.0 + arch["c1"][0] for arch in expected]
+    assert [each.cost for each in told[0]] == [20.0] * len(expected)
+    assert [each.spare for each in told[0]] == [len(asked) == 2 and arch == archs[2] for arch in expected]
+    assert search.cells.inherited == {"c0": [0], "c1": [3]}
+
+
+def test_where_no_network_is_in_the_band_the_round_is_told(monkeypatch):
+    monkeypatch.setattr(module, "sampled", lambda *given: [])
+    with pytest.raises(Refused, match=r"no network of round 2 lies between 1,000 and 2,000 MACs: widen search\.nse"):
+        searching(band=[1000.0, 2000.0])._judge(1, 3)
+
+
+def test_a_round_is_told_by_its_front_from_one_end_to_the_other():
+    said: list[str] = []
+    search = searching(of_bench={"say": said.append})
+    ends = ((1.234e6, 71.0), (2e6, 70.0), (3.5e6, 75.5))
+    search.front.networks = [Judged(Architecture.of({"c0": [i]}), cost, score) for i, (cost, score) in enumerate(ends)]
+    search.cells.inherited = {"c0": [0, 1, 2], "c1": [3]}
+    search._tell(1, 4, 17)
+    assert said == [
+        "  round 2 of 4: 17 networks judged, 3 on the front, accuracy 70.00 to 75.50, 1.23 to 3.50 million MACs; "
+        "4 options stay"
+    ]
+
+
+PLAN = [Round(0, 0, 4, 2), Round(0, 0, 4, 3), Round(0, 0, 4, 4)]
+
+
+def course(monkeypatch, search: Search, number: int, steps: int = 0) -> dict:
+    """What the loop of a round is told, after so many steps of it."""
+    rows: list[dict] = []
+
+    def train_children(bench, recipe, lesson, judged, **given):
+        rows.append({"bench": bench, "recipe": recipe, "judged": judged(0), **given})
+        for _ in range(steps):
+            given["stepped"]()
+
+    curves: list[tuple] = []
+    monkeypatch.setattr(module, "train_children", train_children)
+    monkeypatch.setattr(
+        module,
+        "on_one_curve",
+        lambda bench, recipe, warmup: curves.append((recipe.epochs, warmup)) or {"curve": curves},
+    )
+    search._train(number, PLAN)
+    return rows[0]
+
+
+@pytest.mark.parametrize(("steps", "fired"), [(1, 1), (2, 1), (3, 2), (5, 3), (6, 3)])
+def test_every_second_step_the_fire_parameters_learn_and_what_hardly_fires_is_dropped(monkeypatch, steps, fired):
+    calls, said = [], []
+    monkeypatch.setattr(Search, "_fire", lambda self, optimiser: calls.append("fire"))
+    monkeypatch.setattr(Cells, "prune", lambda self, theta: calls.append("prune") or 3)
+    search = searching(of_bench={"say": said.append})
+    course(monkeypatch, search, 1, steps)
+    assert calls == ["fire", "prune"] * fired
+    assert said == [f"  round 2 of 3 dropped {3 * fired} options that hardly fired"]
+
+
+def test_a_round_that_drops_nothing_says_nothing(monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(Search, "_fire", lambda self, optimiser: None)
+    course(monkeypatch, searching(of_bench={"say": said.append}), 0, 4)
+    assert said == []
+
+
+@pytest.mark.parametrize(("number", "first", "epochs"), [(0, 0, 2), (1, 2, 3), (2, 5, 4)])
+def test_a_round_has_its_own_epochs_curve_and_fire_rate(monkeypatch, number, first, epochs):
+    search = searching(warmup=1)
+    told = course(monkeypatch, search, number)
+    assert (told["bench"].watch.first, told["recipe"].epochs, told["curve"]) == (first, epochs, [(epochs, 1)])
+    assert told["judged"] == {}
+    (group,) = told["kept"]["of_theta"].param_groups
+    assert (group["lr"], group["betas"]) == (0.1, (0.0, 0.999))
+
+
+@pytest.mark.parametrize(("number", "epoch", "anew"), [(0, 0, False), (1, 0, True), (2, 0, True), (1, 1, False)])
+def test_weights_and_fire_parameters_begin_anew_with_each_round_but_the_first(monkeypatch, number, epoch, anew):
+    search, seeds = searching(), []
+    for vector in search.logits.values():
+        vector.data += 1
+    monkeypatch.setattr(module, "initialise", lambda space, seed: seeds.append(seed))
+    course(monkeypatch, search, number)["begin"](epoch)
+    assert seeds == ([derived(3, "initialise", number)] if anew else [])
+    assert all(bool((vector == (0 if anew else 1)).all()) for vector in search.logits.values())
+
+
+@pytest.mark.parametrize(("strength", "target"), [(0.9, 50.0), (0.5, 20.0), (0.9, 30.0)])
+def test_networks_that_cost_more_than_the_target_are_paid_for_by_the_square(monkeypatch, strength, target):
+    """Expected are 30 MACs whatever fires, and one more for each unit of a parameter."""
+    search = searching(strength=strength, target=target)
+    expected = lambda view, first, pairs, cost: 30 + sum(map(torch.sum, search.theta.values()))  # noqa: E731
+    monkeypatch.setattr(module, "expected_cost", expected)
+    search.bench = replace(search.bench, objective=lambda batch, setting: torch.zeros(()))
+    seen = {}
+
+    class Noted:
+        def step(self):
+            seen.update({name: vector.grad.clone() for name, vector in search.theta.items()})
+
+        def zero_grad(self):
+            seen["cleared"] = True
+
+    search._fire(Noted())
+    assert seen.pop("cleared")
+    assert seen
+    for gradient in seen.values():
+        assert gradient.tolist() == pytest.approx([2 * strength * (30 / target - 1) / target] * 4)
+
+
+def test_inner_layers_begin_anew_before_those_around_them():
+    order = []
+
+    class Noting(nn.Module):
+        def __init__(self, name, *inside):
+            super().__init__()
+            self.name, self.inside = name, nn.ModuleList(inside)
+
+        def reset_parameters(self):
+            order.append((self.name, torch.rand(()).item()))
+
+        def forward(self, x):
+            return x
+
+    space = Space(nn.Sequential(Noting("outer", Noting("inner")), *wide(2).model))
+    module.initialise(space, 7)
+    once = list(order)
+    order.clear()
+    module.initialise(space, 7)
+    assert [name for name, _ in order] == ["inner", "outer"]
+    assert order == once

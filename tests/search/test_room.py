@@ -36,3 +36,13 @@ def test_what_needs_more_than_is_left_is_refused_in_gibibytes(monkeypatch):
         check_room(space(), torch.zeros(7, 3), Recipe(1, 0.1))
     monkeypatch.setattr(room, "left_on", lambda device: 3.0 * GIB)
     check_room(space(), torch.zeros(7, 3), Recipe(1, 0.1))
+
+
+def test_the_largest_of_all_but_of_a_split_the_first():
+    """Members that share least need most: they split earliest."""
+
+    def choice(name: str) -> Choice:
+        return Choice(name, {i: nn.Identity() for i in (1, 2, 3)})
+
+    made = Space(nn.Sequential(choice("after"), choice("split"), choice("zone")))
+    assert dict(made.decide(room._ends(made))) == {"after": 3, "split": 1, "zone": 3}

@@ -12,6 +12,7 @@ from tests.search.benches import numbers
 from tests.search.methods.test_children import chain
 from tests.search.toys import Loader, cells, images
 from winnow.core.architecture import Architecture
+from winnow.core.choosers import uniform
 from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.space import Space
@@ -218,3 +219,13 @@ def test_what_winnow_knows_of_it():
     assert not record.watched
     assert record.shared
     assert record.short == {"first": 1, "until": 1, "children": 5}
+
+
+@pytest.mark.parametrize(
+    ("make", "chained"), [(lambda: numbers("abcdef"), True), (lambda: cells("nas_bench_201"), False)]
+)
+def test_children_of_cells_are_drawn_as_paths_are_and_those_of_chains_are_not(monkeypatch, make, chained):
+    told, space = [], make()
+    monkeypatch.setattr(module, "child", lambda view, layers, key, draws, chain: told.append(chain) or uniform(draws))
+    pools(space, layers_of(space), 3, random.Random(0), lambda arch: True)
+    assert set(told) == {chained}

@@ -21,6 +21,7 @@ from winnow.train.seeds import generator
         ({}, [10.0, 6.7, 3.4, 0.1]),
         ({"temperature": 2.0, "temperature_min": 1.0}, [2.0, 1.5, 1.0]),
         ({"temperature": 2.0}, [2.0]),
+        ({"temperature": 2.0}, [2.0, 0.1]),
     ],
 )
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def parts_of(monkeypatch, epochs: int, **options):
         ({"temperature": 5.0}, [5.0, 3.775, 2.55, 1.325, 0.1]),
         ({"temperature": 2.0, "temperature_min": 4.0}, [2.0, 2.5, 3.0, 3.5, 4.0]),
         ({"temperature": 3.0, "temperature_min": 1.0}, [3.0]),
+        ({"temperature": 3.0, "temperature_min": 1.0}, [3.0, 1.0]),
     ],
 )
 @pytest.mark.parametrize(("kind", "relax"), [({}, straight_through), ({"hard": False}, soft)])

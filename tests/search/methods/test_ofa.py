@@ -1,13 +1,18 @@
 """search.methods.ofa: phases, rates and corners of small spaces, counted by hand."""
 
+import itertools
 import math
 
 import pytest
+import torch
 from torch import nn
 
+from tests.search.methods.test_children import elastic
+from tests.search.planted import bench_of, data
 from winnow.core.errors import Refused
 from winnow.core.holes import Choice
 from winnow.core.space import Space
+from winnow.search.methods import ofa as module
 from winnow.search.methods.ofa import BASE, BETWEEN, FULL, LAST, Phase, corners, kind, ofa, phase_at, plan, rate
 from winnow.search.recipe import Recipe
 from winnow.search.strategy import strategy_of
@@ -177,3 +182,45 @@ def test_defaults_are_published_and_all_that_winnow_knows_of_it():
     assert record.leaves == {"children"}
     assert not record.watched
     assert record.shared
+
+
+@pytest.mark.parametrize(("epoch", "children", "loss"), [(0, 1, 1.0), (1, 1, 1.0), (3, 2, 1.5), (5, 4, 2.5)])
+def test_the_loss_of_a_batch_is_the_mean_over_its_networks(monkeypatch, epoch, children, loss):
+    """Whose losses are 1, 2, 3, ... here; of six phases in six epochs depths have the third and fourth."""
+    lessons, losses = [], itertools.count(1)
+    monkeypatch.setattr(module, "train_children", lambda bench, recipe, lesson, judged, **more: lessons.append(lesson))
+    monkeypatch.setattr(module, "backward", lambda each: torch.tensor(float(next(losses))))
+    ofa(bench_of(elastic(), data(), ()), Recipe(epochs=6))
+    assert lessons[0](epoch)(data().batches[0]).item() == loss
+    assert next(losses) == children + 1
+
+
+@pytest.mark.parametrize("options", [{}, {"judge": False}])
+def test_corners_of_the_phase_are_judged_unless_told_otherwise(monkeypatch, options):
+    rows, space = [], elastic()
+    monkeypatch.setattr(module, "train_children", lambda bench, recipe, lesson, judged, **more: rows.append(judged))
+    ofa(bench_of(space, data(), ()), Recipe(epochs=6), **options)
+    for epoch, phase in enumerate(plan(space, 6)):
+        assert rows[0](epoch) == ({} if options else corners(space.within(phase.live)))
+
+
+@pytest.mark.parametrize(("options", "sorts"), [({}, [4, 5]), ({"sort": False}, [])])
+def test_channels_are_sorted_before_each_phase_of_widths_and_momentum_begins_anew_with_every_phase(
+    monkeypatch, options, sorts
+):
+    """Of twelve epochs each phase has two; the first takes what is left of theirs."""
+    rows, space, sorted_at, now = [], elastic(), [], []
+    monkeypatch.setattr(module, "train_children", lambda bench, recipe, lesson, judged, **more: rows.append(more))
+    monkeypatch.setattr(module, "sort_channels", lambda view: sorted_at.append(now[-1]))
+    ofa(bench_of(space, data(), ()), Recipe(epochs=12), **options)
+    phases, optimiser = plan(space, 12), rows[0]["optimiser"]
+    weight = next(space.parameters())
+    begun = []
+    for epoch in range(12):
+        now.append(phases.index(phase_at(phases, epoch)))
+        optimiser.state[weight] = {"momentum_buffer": torch.ones(2)}
+        rows[0]["begin"](epoch)
+        if not optimiser.state[weight]["momentum_buffer"].any():
+            begun.append(epoch)
+    assert begun == [phase.first for phase in phases[1:]]
+    assert sorted_at == sorts
